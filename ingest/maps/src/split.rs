@@ -1,0 +1,1 @@
+//! Cuts a file into records, and tells what a record is.

@@ -1,0 +1,129 @@
+//! Clinical facts: what the maps say happened, and the rows they become.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::facility::Facility;
+use crate::id::{Digest, EncounterId, EventId, Identifier, PatientId};
+use crate::message::Source;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// What kind of fact an event is. The texts stand in `events.code`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum EventCode {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)+
+        }
+
+        impl EventCode {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The text in `events.code`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A patient was named with this identifier. `related`: another identifier of the same person, `system|value`.
+    PatientIdentified = "patient.identified",
+    /// `text_value`: birth date, ISO 8601, as precise as it was stated.
+    PatientBirthDate = "patient.birth_date",
+    /// `text_value`: `male`, `female`, `other`, `unknown`.
+    PatientSex = "patient.sex",
+    /// `text_value`: race as coded by the sender.
+    PatientRace = "patient.race",
+    /// `time`: death.
+    PatientDied = "patient.died",
+    /// `patient` survives; `related` is the identifier that was merged into it, `system|value`.
+    PatientMerged = "patient.merged",
+    /// `time`: admission. An inpatient or any stay whose class a later fact states.
+    EncounterAdmitted = "encounter.admitted",
+    /// `time`: start of an outpatient or emergency visit (A04).
+    EncounterRegistered = "encounter.registered",
+    /// `time`: planned admission (A05, FHIR `planned`). No stay yet.
+    EncounterPreadmitted = "encounter.preadmitted",
+    /// `time`: transfer; `text_value`: the department moved to.
+    EncounterTransferred = "encounter.transferred",
+    /// `time`: discharge; `text_value`: disposition as coded by the sender.
+    EncounterDischarged = "encounter.discharged",
+    /// The admission never happened (A11, FHIR `cancelled` or `entered-in-error`). `time`: when it was cancelled.
+    EncounterAdmissionCancelled = "encounter.admission_cancelled",
+    /// The discharge never happened (A13). `time`: when it was cancelled.
+    EncounterDischargeCancelled = "encounter.discharge_cancelled",
+    /// The transfer never happened (A12).
+    EncounterTransferCancelled = "encounter.transfer_cancelled",
+    /// `text_value`: patient class as coded (PV1-2, FHIR `class.code`).
+    EncounterClass = "encounter.class",
+    /// `text_value`: department as coded.
+    EncounterDepartment = "encounter.department",
+    /// `text_value`: `ICD9CM/code`, `ICD10CM/code`, `SNOMED/code` or `system/code`; `numeric_value`: rank, 1 is principal.
+    EncounterDiagnosed = "encounter.diagnosed",
+    /// The diagnosis in `text_value` was taken back.
+    EncounterDiagnosisRetracted = "encounter.diagnosis_retracted",
+    /// `related`: claim number; `time`: submission.
+    ClaimSubmitted = "claim.submitted",
+    /// `related`: claim number; `time`: decision; `text_value`: `paid`, `denied`, `partial`, `pending`, `appeal_won`, `appeal_lost`, `cancelled`, `unknown`.
+    ClaimDecided = "claim.decided",
+}
+
+/// One fact of a message, before it is stamped with where and when the message stood in the log. Holds a person's
+/// data, so it has no `Debug`.
+#[derive(Clone, PartialEq)]
+pub struct Fact {
+    /// What happened.
+    pub code: EventCode,
+    /// When it happened, by the sender; `None` where the sender does not say.
+    pub time: Option<Timestamp>,
+    /// When the sender said so: EVN-2 or MSH-7, `meta.lastUpdated`. Later assertions win over earlier ones.
+    pub asserted_at: Option<Timestamp>,
+    /// Whom it concerns.
+    pub patient: Option<Identifier>,
+    /// Visit number of the stay it concerns.
+    pub encounter: Option<String>,
+    /// A number, in the code's unit.
+    pub numeric_value: Option<f64>,
+    /// A text, as the code defines it.
+    pub text_value: Option<String>,
+    /// Another thing that the fact ties in, as the code defines it.
+    pub related: Option<String>,
+}
+
+/// One row of `events`.
+#[derive(Clone, PartialEq)]
+pub struct Event {
+    /// Derived from facility, message digest and ordinal.
+    pub event_id: EventId,
+    /// The patient, before merges.
+    pub patient_id: Option<PatientId>,
+    /// The stay.
+    pub encounter_id: Option<EncounterId>,
+    /// The fact itself.
+    pub fact: Fact,
+    /// Whose message said so.
+    pub facility: String,
+    /// The broker's timestamp.
+    pub known_at: Timestamp,
+    /// Where the message stood.
+    pub source: Source,
+}
+
+impl Event {
+    /// Stamps the `ordinal`-th fact of the message with this digest.
+    #[must_use]
+    pub fn stamp(fact: Fact, ordinal: usize, digest: &Digest, facility: &Facility, known_at: Timestamp, source: Source) -> Self {
+        Self {
+            event_id: EventId::derive(facility, digest, ordinal),
+            patient_id: fact.patient.as_ref().map(|patient| PatientId::derive(facility, patient)),
+            encounter_id: fact.encounter.as_deref().map(|visit| EncounterId::derive(facility, visit)),
+            fact,
+            facility: facility.name.clone(),
+            known_at,
+            source,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! A facility: the sender whose clocks, zones and number spaces a record is read in.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Root of every id that Wardstream derives (UUID v5 of "wardstream" in the DNS namespace would do as well; this one is fixed).
+const ROOT: Uuid = Uuid::from_u128(0x6f1b_9a0e_57c4_4c1d_9b43_2d0a_6e5c_8f10);
+
+/// How records of one facility are read. Part of the configuration, so unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facility {
+    /// Name that stands in `messages.facility` and roots the facility's ids. Renaming a facility renames its ids.
+    pub name: String,
+    /// IANA zone of time stamps that carry no offset.
+    #[serde(default = "utc")]
+    pub zone: String,
+    /// Charset of text whose message names none and which is not UTF-8 (WHATWG label).
+    #[serde(default = "latin1")]
+    pub charset: String,
+}
+
+impl Facility {
+    /// A facility in UTC that falls back to windows-1252.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), zone: utc(), charset: latin1() }
+    }
+
+    /// The namespace of this facility's ids.
+    #[must_use]
+    pub fn namespace(&self) -> Uuid {
+        Uuid::new_v5(&ROOT, self.name.as_bytes())
+    }
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn latin1() -> String {
+    "windows-1252".to_owned()
+}
