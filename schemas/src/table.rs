@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 /// A Delta table of the warehouse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// One Kafka record a row.
     Messages,
@@ -38,79 +39,15 @@ impl Table {
         }
     }
 
-    /// Columns, in order. Every table ends in `known_at` and the source record, and is partitioned by `day` (of `known_at`).
+    /// Columns, in order. Every table ends in `known_at` and the source record. Tables are not partitioned: rows arrive in the
+    /// order of `known_at`, so the files' own statistics prune by time, and a commit of history is one file, not one a day.
     #[must_use]
     pub fn schema(self) -> SchemaRef {
-        let text = |name: &str| Field::new(name, DataType::Utf8, true);
-        let at = |name: &str| Field::new(name, instant(), true);
         let mut fields = match self {
-            Self::Messages => vec![
-                Field::new("key", DataType::Binary, true),
-                text("headers"),
-                Field::new("payload", DataType::Binary, true),
-                text("digest"),
-                text("format"),
-                text("trigger"),
-                text("control_id"),
-                text("facility"),
-                text("outcome"),
-                text("reject_stage"),
-                text("reject_position"),
-                text("reject_reason"),
-                text("rejects"),
-                Field::new("parser_version", DataType::Int32, true),
-            ],
-            Self::Events => vec![
-                text("event_id"),
-                text("patient_id"),
-                text("encounter_id"),
-                text("facility"),
-                text("patient_system"),
-                text("patient_value"),
-                text("visit_number"),
-                text("code"),
-                at("time"),
-                at("asserted_at"),
-                Field::new("numeric_value", DataType::Float64, true),
-                text("text_value"),
-                text("related"),
-            ],
-            Self::Notes => vec![
-                text("note_id"),
-                text("note_version_id"),
-                text("patient_id"),
-                text("encounter_id"),
-                text("facility"),
-                text("document"),
-                text("kind"),
-                text("type_code"),
-                text("status"),
-                at("authored_at"),
-                at("signed_at"),
-                at("asserted_at"),
-                text("text"),
-                text("replaces"),
-            ],
-            Self::Predictions => vec![
-                text("prediction_id"),
-                text("task"),
-                text("encounter_id"),
-                text("patient_id"),
-                text("note_id"),
-                text("note_version_id"),
-                at("predicted_at"),
-                text("model_version"),
-                text("dataset_id"),
-                Field::new("probabilities", DataType::List(Arc::new(Field::new("element", DataType::Float64, true))), true),
-                Field::new("probability", DataType::Float64, true),
-                Field::new("threshold", DataType::Float64, true),
-                Field::new("decision", DataType::Int32, true),
-                text("mode"),
-                Field::new("tokens_read", DataType::Int32, true),
-                Field::new("truncated", DataType::Boolean, true),
-                text("supersedes"),
-                text("retracts"),
-            ],
+            Self::Messages => message_fields(),
+            Self::Events => event_fields(),
+            Self::Notes => note_fields(),
+            Self::Predictions => prediction_fields(),
         };
         let source =
             if self == Self::Messages { ["topic", "partition", "offset"] } else { ["source_topic", "source_partition", "source_offset"] };
@@ -119,8 +56,94 @@ impl Table {
             Field::new(source[0], DataType::Utf8, false),
             Field::new(source[1], DataType::Int32, false),
             Field::new(source[2], DataType::Int64, false),
-            Field::new("day", DataType::Date32, false),
         ]);
         Arc::new(Schema::new(fields))
     }
+}
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+fn at(name: &str) -> Field {
+    Field::new(name, instant(), true)
+}
+
+fn message_fields() -> Vec<Field> {
+    vec![
+        Field::new("key", DataType::Binary, true),
+        text("headers"),
+        Field::new("payload", DataType::Binary, true),
+        text("digest"),
+        text("format"),
+        text("trigger"),
+        text("control_id"),
+        text("facility"),
+        text("outcome"),
+        text("reject_stage"),
+        text("reject_position"),
+        text("reject_reason"),
+        text("rejects"),
+        Field::new("parser_version", DataType::Int32, true),
+    ]
+}
+
+fn event_fields() -> Vec<Field> {
+    vec![
+        text("event_id"),
+        text("patient_id"),
+        text("encounter_id"),
+        text("facility"),
+        text("patient_system"),
+        text("patient_value"),
+        text("visit_number"),
+        text("code"),
+        at("time"),
+        at("asserted_at"),
+        Field::new("numeric_value", DataType::Float64, true),
+        text("text_value"),
+        text("related"),
+    ]
+}
+
+fn note_fields() -> Vec<Field> {
+    vec![
+        text("note_id"),
+        text("note_version_id"),
+        text("patient_id"),
+        text("encounter_id"),
+        text("facility"),
+        text("document"),
+        text("kind"),
+        text("type_code"),
+        text("status"),
+        at("authored_at"),
+        at("signed_at"),
+        at("asserted_at"),
+        text("text"),
+        text("replaces"),
+    ]
+}
+
+fn prediction_fields() -> Vec<Field> {
+    vec![
+        text("prediction_id"),
+        text("task"),
+        text("encounter_id"),
+        text("patient_id"),
+        text("note_id"),
+        text("note_version_id"),
+        at("predicted_at"),
+        text("model_version"),
+        text("dataset_id"),
+        Field::new("probabilities", DataType::List(Arc::new(Field::new("element", DataType::Float64, true))), true),
+        Field::new("probability", DataType::Float64, true),
+        Field::new("threshold", DataType::Float64, true),
+        Field::new("decision", DataType::Int32, true),
+        text("mode"),
+        Field::new("tokens_read", DataType::Int32, true),
+        Field::new("truncated", DataType::Boolean, true),
+        text("supersedes"),
+        text("retracts"),
+    ]
 }

@@ -1,1 +1,17 @@
-//! The trainer room.
+//! Rows change weights: one cycle is dataset, zero-shot baseline, joint fine-tune, evaluation, gate, registry.
+//!
+//! Never publishes a prediction; only a promotion makes a model live.
+
+mod cycle;
+mod dataset;
+pub mod evaluation;
+mod gate;
+mod report;
+mod schedule;
+mod settings;
+mod tune;
+
+pub use cycle::{CycleError, Order, run};
+pub use report::{Figures, Interval, Reason, Report};
+pub use schedule::{ready, scheduled};
+pub use settings::Settings;

@@ -1,1 +1,28 @@
-//! The warehouse room.
+//! Everything that survives a restart: Delta tables, the SQL views over them, the registry, the store of weights.
+//!
+//! Knows no HL7, no Kafka client, no tensor. Only this room sees SQL or a table's path; nobody outside receives a session.
+
+mod append;
+mod encode;
+mod error;
+pub mod functions;
+pub mod metrics;
+pub mod output;
+pub mod pg;
+mod read;
+mod registry;
+mod session;
+mod settings;
+mod store;
+pub mod views;
+mod weights;
+
+pub use append::{Batch, PredictionRow};
+pub use error::{AppendError, CompactError, OpenError, QueryError, ReadError};
+pub use functions::CODE_SET;
+pub use output::{Format, render};
+pub use read::{AsOf, Example, Gap, Pin};
+pub use registry::{Champion, Evaluation, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret};
+pub use settings::{Period, Settings, Splits, TaskSplits};
+pub use store::{Positions, Warehouse};
+pub use weights::{Weights, WeightsError};

@@ -1,1 +1,34 @@
-fn main() {}
+//! The one binary: subcommands, configuration, telemetry, shutdown. Nothing of the domain lives here.
+
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod embedded;
+mod output;
+mod services;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let outcome = config::Config::load(cli.config.as_deref(), cli.warehouse.as_deref());
+    let config = match outcome {
+        Ok(config) => config,
+        Err(error) => return output::failure(&error.into(), output::WRONG_USAGE),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::failure(&error.into(), output::FAILED),
+    };
+    telemetry::start_logs(&config.telemetry.log);
+    let done = runtime.block_on(commands::run(cli.command, config));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match done {
+        Ok(code) => code,
+        Err(error) => output::failure(&error, output::FAILED),
+    }
+}

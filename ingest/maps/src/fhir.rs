@@ -1,11 +1,139 @@
-//! Maps of fhir.
+//! Maps of FHIR R4 JSON: one resource, a Bundle, an array of resources, or NDJSON become facts, notes and rejects.
+//!
+//! A Bundle is one part, because its entries speak of one another; the elements of an array and the lines of NDJSON are one
+//! part each. R4 is what is read; shapes of STU3 and R5 that say the same under another name are read under that name (each is
+//! named where it is read). FHIR in XML is refused. Of a JSON key that stands twice, the last one counts.
 
-use schemas::Facility;
+mod attachment;
+mod bundle;
+mod claim;
+mod coding;
+mod composition;
+mod condition;
+mod decision;
+mod document;
+mod draft;
+mod encounter;
+mod instant;
+mod json;
+mod markup;
+mod parse;
+mod patient;
+mod reference;
+mod report;
+mod resource;
+mod rtf;
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod mutation;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemas::{Facility, Format, Outcome, Reject, Stage};
+use serde_json::Value;
 
 use crate::Mapped;
+use draft::{Draft, MOST_REJECTS};
+use reference::Index;
+use resource::{Reader, Resource};
 
-/// Maps the bytes of one record into its parts, one or more.
+/// Maps the bytes of one record into its parts, one or more. Total: whatever the bytes are, there is a part that says so.
+///
+/// Times without an offset, and dates (which stand for their first instant), are read in the facility's zone, which is UTC where
+/// the zone's name is unknown. Bytes that are not UTF-8 and carry no byte order mark are read in the facility's charset; positions of
+/// faults then count bytes of the text after decoding. In NDJSON a byte is counted from the start of its line.
 #[must_use]
-pub fn map(_bytes: &[u8], _facility: &Facility) -> Vec<Mapped> {
-    Vec::new()
+pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
+    let reader = Reader::new(facility);
+    let decoded = decode(bytes, &reader);
+    let text = decoded.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let skipped = decoded.len() - text.len();
+    if text.is_empty() {
+        return vec![refused(Stage::Wire, "byte 0".to_owned(), "there is nothing in it")];
+    }
+    if text.starts_with('<') {
+        return vec![refused(Stage::Parse, format!("byte {skipped}"), "FHIR in XML is not read, only JSON")];
+    }
+    match parse::lines(text) {
+        Some(lines) => bounded(lines.flat_map(|(number, line)| record(line, &format!("line[{number}]"), 0, &reader))),
+        None => record(text, "", skipped, &reader),
+    }
+}
+
+/// UTF-16 by its mark; everything else as `Reader::text` reads it.
+fn decode<'a>(bytes: &'a [u8], reader: &Reader) -> Cow<'a, str> {
+    match encoding_rs::Encoding::for_bom(bytes) {
+        Some((marked, _)) if marked != encoding_rs::UTF_8 => marked.decode(bytes).0,
+        _ => reader.text(bytes),
+    }
+}
+
+/// One JSON text: a part for each element where it is an array.
+fn record(text: &str, place: &str, skipped: usize, reader: &Reader) -> Vec<Mapped> {
+    let parsed = match parse::parse(text, skipped) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return vec![refused(Stage::Parse, refusal.position(place), refusal.reason)],
+    };
+    match &parsed.value {
+        Value::Array(items) if items.is_empty() => vec![refused(Stage::Map, joined(place, "[0]"), "there is nothing in it")],
+        Value::Array(items) => bounded(items.iter().enumerate().map(|(i, item)| {
+            let here = joined(place, &format!("[{i}]"));
+            match parsed.broken.get(&i) {
+                Some(refusal) => refused(Stage::Parse, refusal.position(&here), refusal.reason),
+                None => part(item, &here, &BTreeMap::new(), reader),
+            }
+        })),
+        value => vec![part(value, place, &parsed.broken, reader)],
+    }
+}
+
+/// All parts, of the refused ones only the first `MOST_REJECTS` and one that stands for the others.
+fn bounded(parts: impl Iterator<Item = Mapped>) -> Vec<Mapped> {
+    let mut refusals = 0;
+    let mut kept = Vec::new();
+    for part in parts {
+        refusals += usize::from(part.outcome == Outcome::Rejected);
+        if part.outcome != Outcome::Rejected || refusals <= MOST_REJECTS {
+            kept.push(part);
+        }
+    }
+    if refusals > MOST_REJECTS {
+        kept.push(refused(Stage::Map, "record".to_owned(), "more parts are refused than are listed"));
+    }
+    kept
+}
+
+/// A resource, or a Bundle with all its entries.
+fn part(value: &Value, place: &str, broken: &BTreeMap<usize, parse::Refusal>, reader: &Reader) -> Mapped {
+    let Some(kind) = json::kind(value) else {
+        let position = if place.is_empty() { "resourceType".to_owned() } else { joined(place, "resourceType") };
+        return refused(Stage::Map, position, "this is no FHIR resource");
+    };
+    let mut draft = Draft::default();
+    let here = joined(place, kind);
+    for (entry, refusal) in broken {
+        draft.reject(Stage::Parse, refusal.position(&format!("{here}.entry[{entry}]")), refusal.reason);
+    }
+    if kind == "Bundle" {
+        let header = bundle::map(value, &here, reader, &mut draft);
+        return draft.finish(header.trigger, header.control_id, header.sent_at);
+    }
+    let index = Index::default();
+    let resource = Resource::alone(value, kind, here, reader, &index);
+    resource.map(&mut draft);
+    let sent_at = resource.asserted_at;
+    draft.finish(kind.to_owned(), resource.id, sent_at)
+}
+
+fn joined(place: &str, position: &str) -> String {
+    if place.is_empty() { position.to_owned() } else { format!("{place}.{position}") }
+}
+
+fn refused(stage: Stage, position: String, reason: &'static str) -> Mapped {
+    Mapped::rejected(Format::Fhir, Reject { stage, position, reason: Cow::Borrowed(reason) })
 }

@@ -1,11 +1,97 @@
-//! Maps of hl7.
+//! HL7 v2: one record's messages become parts. Reads any version's pipe encoding; what a trigger means is in `visit`, `document`, `report`
+//! and `diagnosis`, how bytes are read in `reader`, `lines`, `escape`, `charset` and `time`.
 
-use schemas::Facility;
+mod charset;
+mod chart;
+#[cfg(test)]
+mod corpus;
+mod diagnosis;
+mod document;
+mod escape;
+#[cfg(test)]
+mod goldens;
+mod lines;
+mod markup;
+mod patient;
+mod reader;
+mod report;
+mod separators;
+mod text;
+mod time;
+mod visit;
 
-use crate::Mapped;
+use schemas::{Facility, Format, Reject, Stage};
 
-/// Maps the bytes of one record into its parts, one or more.
+use self::chart::Chart;
+use self::reader::{Message, Reading};
+use self::separators::Separators;
+use crate::{Mapped, split};
+
+/// The most messages that one record is taken apart into; a real batch has some thousands.
+const MESSAGES: usize = 100_000;
+
+/// Maps the bytes of one record into its parts, one or more: one for each message of a frame or a batch.
 #[must_use]
-pub fn map(_bytes: &[u8], _facility: &Facility) -> Vec<Mapped> {
-    Vec::new()
+pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
+    let messages = split::messages(bytes);
+    let mut parts: Vec<Mapped> = messages.iter().take(MESSAGES).map(|message| map_message(message, facility)).collect();
+    if messages.len() > MESSAGES {
+        parts.push(refused(Stage::Wire, "more messages than one record may hold"));
+    }
+    parts
+}
+
+fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
+    let bytes = split::trim_start(bytes);
+    let header = bytes.get(..memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len())).unwrap_or_default();
+    let Some(separators) = Separators::of(header).filter(|_| header.starts_with(b"MSH")) else {
+        return refused(Stage::Parse, "no message header");
+    };
+    let charset_name = header.split(|byte| *byte == separators.field).nth(17).unwrap_or_default();
+    let charset_name = charset_name.split(|byte| *byte == separators.repetition).next().unwrap_or_default();
+    let decoded = charset::decode(bytes, charset_name, &facility.charset);
+    let message = Message::cut(&decoded.bytes, Reading { separators, encoding: decoded.encoding });
+    let mut chart = Chart::open(&message, facility);
+    let (kind, event) = kind_and_event(&message);
+    match (kind.as_deref(), event.as_deref()) {
+        (Some("ADT"), Some(event)) => visit::map(&mut chart, event),
+        (Some("MDM"), Some(event)) => document::map(&mut chart, event),
+        (Some("ORU"), Some("R01") | None) => report::map(&mut chart),
+        (Some("DFT"), Some("P03" | "P11")) | (Some("BAR"), Some("P01" | "P05" | "P12")) => diagnosis::map_billing(&mut chart),
+        (None, _) | (Some("ADT" | "MDM"), None) => chart.reject(Stage::Parse, "MSH-9".to_owned(), "the message says no trigger"),
+        _ => return chart.ignore(trigger(kind, event)),
+    }
+    if chart.is_silent() {
+        return chart.ignore(trigger(kind, event));
+    }
+    if decoded.unknown {
+        chart.reject(Stage::Decode, "MSH-18".to_owned(), "no charset of this name; read as what its bytes show");
+    }
+    if decoded.damaged {
+        chart.reject(Stage::Decode, "MSH-18".to_owned(), "bytes that are not of the charset");
+    }
+    chart.close(trigger(kind, event))
+}
+
+/// MSH-9; where it leaves the event out, EVN-1.
+fn kind_and_event(message: &Message<'_>) -> (Option<String>, Option<String>) {
+    let stated = message.first(b"MSH").map(|header| header.field(9));
+    let kind = stated.and_then(|stated| stated.component(1).text());
+    let event = stated.and_then(|stated| stated.component(2).text());
+    let event = event.or_else(|| message.first(b"EVN")?.field(1).component(1).text());
+    let kind = kind.or_else(|| match event.as_deref()?.as_bytes().first()? {
+        b'A' => Some("ADT".to_owned()),
+        b'T' => Some("MDM".to_owned()),
+        _ => None,
+    });
+    (kind, event)
+}
+
+fn trigger(kind: Option<String>, event: Option<String>) -> Option<String> {
+    let parts: Vec<String> = kind.into_iter().chain(event).collect();
+    (!parts.is_empty()).then(|| parts.join("^"))
+}
+
+fn refused(stage: Stage, reason: &'static str) -> Mapped {
+    Mapped::rejected(Format::Hl7v2, Reject { stage, position: "byte 0".to_owned(), reason: reason.into() })
 }

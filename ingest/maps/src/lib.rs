@@ -5,7 +5,10 @@
 
 pub mod fhir;
 pub mod hl7;
+mod record;
 pub mod split;
+
+pub use record::map_record;
 
 use jiff::Timestamp;
 use schemas::{Fact, Format, MappedNote, Outcome, Reject};

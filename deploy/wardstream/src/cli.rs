@@ -1,0 +1,161 @@
+//! The words of the command line. No field here mirrors one of the configuration.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Operational predictions from a hospital's own message stream.
+#[derive(Parser)]
+#[command(name = "wardstream", version, about, long_about = None)]
+pub struct Cli {
+    /// Configuration file; `wardstream.toml` where it exists.
+    #[arg(long, global = true, env = "WARDSTREAM_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Overrides the warehouse of the configuration: a folder or an object store's URL.
+    #[arg(long, global = true, value_name = "URL")]
+    pub warehouse: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// All services in one process; starts Kafka and PostgreSQL of its own where no address is configured.
+    Up,
+    /// The embedded Kafka and PostgreSQL alone, until a signal; the other commands find them.
+    Services,
+    /// Kafka into the warehouse.
+    Ingest,
+    /// Canonical notes into predictions, and the watch over drift.
+    Scorer,
+    /// Refreshes the models when an alarm or the schedule calls for it.
+    Trainer {
+        /// Runs one cycle now, on all that is known, and ends.
+        #[arg(long)]
+        once: bool,
+    },
+    /// SQL over the PostgreSQL protocol.
+    Serve,
+    /// Puts the records of files on a topic, in order.
+    Publish(Publish),
+    /// What the maps make of each record of the files, one JSON line a record.
+    Map {
+        /// Facility in whose zone and number space the records are read.
+        #[arg(long, default_value = "north")]
+        facility: String,
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Files into the warehouse without Kafka; repeating it adds nothing.
+    Backfill {
+        /// Whose records they are.
+        #[arg(long)]
+        facility: String,
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// One query.
+    Sql {
+        /// Only what was known at this instant.
+        #[arg(long, value_name = "INSTANT")]
+        as_known_at: Option<jiff::Timestamp>,
+        /// Version of the `messages` table.
+        #[arg(long)]
+        version: Option<i64>,
+        #[arg(long, value_enum, default_value_t = Rows::Table)]
+        format: Rows,
+        query: String,
+    },
+    /// Conservation and integrity of the tables; exit 1 where something is missing or doubled.
+    Verify,
+    /// The registry's models.
+    Models {
+        #[command(subcommand)]
+        what: Models,
+    },
+    /// Scores notes of a file with a model folder: `{"id", "text", "tasks"}` a line.
+    Score {
+        /// A model folder in Hugging Face layout.
+        #[arg(long)]
+        model: PathBuf,
+        file: PathBuf,
+    },
+    /// Makes the topics that Wardstream reads and writes.
+    Topics {
+        #[command(subcommand)]
+        what: Topics,
+    },
+    /// What the configuration resolves to; secrets stay blind.
+    CheckConfig,
+    /// The main job on embedded defaults, with a simulated hospital and a report.
+    Demo(Demo),
+}
+
+#[derive(clap::Args)]
+pub struct Publish {
+    #[arg(long)]
+    pub topic: String,
+    /// Records a second; as fast as it goes where absent.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Kafka timestamp: the record's own sending time, or now.
+    #[arg(long, value_enum, default_value_t = Clock::Now)]
+    pub clock: Clock,
+    /// Facility in whose zone sending times without an offset are read.
+    #[arg(long, default_value = "north")]
+    pub facility: String,
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct Demo {
+    /// Seed of the simulated hospital and of everything drawn.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Keeps SQL and metrics up until Ctrl-C afterwards.
+    #[arg(long)]
+    pub serve: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Models {
+    /// Every version and what happened to it last.
+    List {
+        #[arg(long, value_enum, default_value_t = Rows::Table)]
+        format: Rows,
+    },
+    /// Everything that happened to one version.
+    Show { version: String },
+    /// Makes a version the champion.
+    Promote {
+        version: String,
+        #[arg(long, default_value = "by hand")]
+        reason: String,
+    },
+    /// Makes the champion before this one the champion again.
+    Rollback {
+        #[arg(long, default_value = "by hand")]
+        reason: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Topics {
+    /// Creates those that do not exist yet.
+    Create,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Clock {
+    Own,
+    Now,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Rows {
+    Table,
+    Csv,
+    Json,
+    Ndjson,
+}

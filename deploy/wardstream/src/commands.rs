@@ -1,0 +1,62 @@
+//! One function a subcommand. `main` is the match; what takes more than a page lives in a file of its own.
+
+mod files;
+mod models;
+mod rows;
+mod score;
+
+pub use files::outgoing;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use warehouse::{AsOf, Warehouse};
+
+use crate::cli::{Command, Topics};
+use crate::config::Config;
+use crate::services::{self, Services};
+use crate::{demo, output};
+
+/// Does what the command line asked.
+///
+/// # Errors
+/// Where it could not be done; the message says what to do.
+pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    let config = services::addresses(config)?;
+    match command {
+        Command::Up => services::up(config).await,
+        Command::Services => services::embedded_alone(&config).await,
+        Command::Ingest => services::alone(config, |services| services.start_ingest()).await,
+        Command::Scorer => services::alone(config, Services::start_scorer).await,
+        Command::Trainer { once: false } => services::alone(config, Services::start_trainer).await,
+        Command::Trainer { once: true } => services::train_once(config).await,
+        Command::Serve => services::alone(config, |services| services.start_sql()).await,
+        Command::Publish(publish) => files::publish(&config, &publish).await,
+        Command::Map { facility, files } => files::map(&config, &facility, &files),
+        Command::Backfill { facility, files } => files::backfill(&config, &facility, &files).await,
+        Command::Sql { as_known_at, version, format, query } => {
+            let at = AsOf { known_at: as_known_at, version, ..AsOf::default() };
+            rows::sql(&config, &query, &at, format).await
+        }
+        Command::Verify => rows::verify(&config).await,
+        Command::Models { what } => models::run(&config, what).await,
+        Command::Score { model, file } => score::run(&model, &file),
+        Command::Topics { what: Topics::Create } => services::create_topics(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::CheckConfig => {
+            output::block(&toml::to_string_pretty(&config).context("could not show the configuration")?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo(args) => demo::run(config, &args).await,
+    }
+}
+
+/// Opens the warehouse of the configuration.
+async fn open(config: &Config) -> anyhow::Result<Warehouse> {
+    Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))
+}
+
+/// The facility of that name as the configuration knows it, else one with defaults.
+fn facility(config: &Config, name: &str) -> schemas::Facility {
+    let known = config.ingest.routes.iter().map(|route| &route.facility).find(|facility| facility.name == name);
+    known.cloned().unwrap_or_else(|| schemas::Facility::new(name))
+}

@@ -1,0 +1,54 @@
+//! `score`: notes of a file through a model folder, without any service.
+
+use std::io::BufRead as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use model::{Asked, Model};
+use schemas::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::output;
+
+#[derive(Deserialize)]
+struct Line {
+    id: serde_json::Value,
+    text: String,
+    #[serde(default = "all")]
+    tasks: Vec<Task>,
+}
+
+#[derive(Serialize)]
+struct Scored<'a> {
+    id: &'a serde_json::Value,
+    task: Task,
+    probabilities: &'a [f64],
+    tokens_read: u32,
+    truncated: bool,
+}
+
+fn all() -> Vec<Task> {
+    Task::ALL.to_vec()
+}
+
+pub fn run(folder: &Path, file: &Path) -> anyhow::Result<ExitCode> {
+    let model = Model::load(folder).with_context(|| format!("could not load the model {}", folder.display()))?;
+    let reader = std::io::BufReader::new(std::fs::File::open(file).with_context(|| format!("could not read {}", file.display()))?);
+    for (number, line) in reader.lines().enumerate() {
+        let line: Line = serde_json::from_str(&line?)
+            .with_context(|| format!("line {} of {} is not {{\"id\", \"text\", \"tasks\"}}", number + 1, file.display()))?;
+        let answers = model.score(&[Asked { text: &line.text, tasks: &line.tasks }]).context("could not score")?;
+        for answer in answers.iter().flatten() {
+            let scored = Scored {
+                id: &line.id,
+                task: answer.task,
+                probabilities: &answer.probabilities,
+                tokens_read: answer.tokens_read,
+                truncated: answer.truncated,
+            };
+            output::line(serde_json::to_string(&scored)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,183 @@
+//! One TOML file plus environment overrides, resolved once. Each room owns its part.
+//!
+//! `WARDSTREAM__BUS__BROKERS=host:9092` overrides `bus.brokers`; a value that is TOML is read as TOML, else as text.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "wardstream.toml";
+const PREFIX: &str = "WARDSTREAM__";
+
+/// What the process was told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where embedded services keep their state.
+    pub state: State,
+    pub bus: bus::Settings,
+    pub warehouse: warehouse::Settings,
+    pub registry: warehouse::RegistrySettings,
+    pub weights: Weights,
+    pub ingest: ingest::Settings,
+    pub scorer: scorer::Settings,
+    pub trainer: trainer::Settings,
+    pub sql: Sql,
+    pub telemetry: Telemetry,
+}
+
+/// Folder of embedded services and local data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    pub folder: PathBuf,
+}
+
+/// Where models' weights lie: a folder or an object store's URL.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Weights {
+    pub url: String,
+}
+
+/// The PostgreSQL-protocol port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sql {
+    pub listen: SocketAddr,
+    pub user: String,
+    /// File that holds the password; made with a random one where it does not exist.
+    pub password_file: PathBuf,
+}
+
+/// Logs, metrics and health.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// `tracing` filter, `info,rdkafka=warn`.
+    pub log: String,
+    /// Address of `/metrics`, `/livez` and `/readyz`.
+    pub listen: SocketAddr,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { folder: ".wardstream".into() }
+    }
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { url: ".wardstream/models".to_owned() }
+    }
+}
+
+impl Default for Sql {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            user: "wardstream".to_owned(),
+            password_file: ".wardstream/sql-password".into(),
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log: "warn,wardstream=info,ingest=info,scorer=info,trainer=info,warehouse=info,rdkafka=error,librdkafka=off,deltalake_core=error,buoyant_kernel=off,delta_kernel=off".to_owned(), listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// What is wrong with the configuration: the file, the place and what is allowed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("could not read the configuration {}; name another with --config", file.display())]
+    Read { file: PathBuf, source: std::io::Error },
+    #[error("the configuration {} is not TOML: {}", file.display(), sentence(cause))]
+    Syntax { file: PathBuf, cause: toml::de::Error },
+    #[error("the configuration {origin} is wrong: {}", sentence(cause))]
+    Meaning { origin: String, cause: toml::de::Error },
+    #[error("the environment variable {name} names no key of the configuration; write {PREFIX}SECTION__KEY")]
+    Override { name: String },
+}
+
+/// The parser's message on one line, with the place where it has one.
+fn sentence(error: &toml::de::Error) -> String {
+    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+impl Config {
+    /// Reads the file (or `wardstream.toml` where it exists), then the environment, then the command line.
+    ///
+    /// # Errors
+    /// One clear sentence with file, key and what is allowed.
+    pub fn load(file: Option<&Path>, warehouse: Option<&str>) -> Result<Self, ConfigError> {
+        let overrides: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        Self::resolve(file, &overrides, warehouse)
+    }
+
+    fn resolve(file: Option<&Path>, overrides: &[(String, String)], warehouse: Option<&str>) -> Result<Self, ConfigError> {
+        let implied = file.is_none() && Path::new(FILE).exists();
+        let file = file.map(Path::to_owned).or_else(|| implied.then(|| FILE.into()));
+        let mut text = String::new();
+        if let Some(file) = &file {
+            text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+        }
+        let origin = file.unwrap_or_else(|| FILE.into());
+        // Read from the text first: its errors name lines.
+        let mut config: Self =
+            toml::from_str(&text).map_err(|cause| ConfigError::Meaning { origin: origin.display().to_string(), cause })?;
+        if !overrides.is_empty() {
+            let mut table: toml::Table = toml::from_str(&text).map_err(|cause| ConfigError::Syntax { file: origin.clone(), cause })?;
+            for (name, value) in overrides {
+                put(&mut table, name, value)?;
+            }
+            let origin = format!("{} with the {PREFIX}* environment", origin.display());
+            config = toml::Value::Table(table).try_into().map_err(|cause| ConfigError::Meaning { origin, cause })?;
+        }
+        if let Some(url) = warehouse {
+            url.clone_into(&mut config.warehouse.url);
+        }
+        Ok(config)
+    }
+}
+
+fn put(table: &mut toml::Table, name: &str, value: &str) -> Result<(), ConfigError> {
+    let wrong = || ConfigError::Override { name: name.to_owned() };
+    let path = name.strip_prefix(PREFIX).ok_or_else(wrong)?.to_lowercase();
+    let (section, key) = path.split_once("__").ok_or_else(wrong)?;
+    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut one| one.remove("value"));
+    section.as_table_mut().ok_or_else(wrong)?.insert(key.to_owned(), parsed.unwrap_or_else(|| value.into()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, overrides: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let folder =
+            std::env::temp_dir().join(format!("wardstream-config-{}-{}", std::process::id(), schemas::Digest::of(text.as_bytes())));
+        std::fs::write(&folder, text).expect("the temporary folder is writable");
+        let overrides: Vec<_> = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::resolve(Some(&folder), &overrides, None)
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() -> Result<(), ConfigError> {
+        let config = resolve(
+            "[bus]\nbrokers = \"a:1\"\n[scorer]\nbudget_tokens = 5\n",
+            &[("WARDSTREAM__BUS__BROKERS", "b:2"), ("WARDSTREAM__SCORER__BUDGET_TOKENS", "9")],
+        )?;
+        assert_eq!((config.bus.brokers.as_str(), config.scorer.budget_tokens), ("b:2", 9));
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_what_is_allowed() {
+        let error = resolve("[scorer]\nbudget_token = 5\n", &[]).expect_err("the key is wrong").to_string();
+        assert!(error.contains("budget_token") && error.contains("budget_tokens") && error.contains("line 2"), "{error}");
+    }
+}

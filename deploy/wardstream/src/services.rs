@@ -1,0 +1,326 @@
+//! What runs: each service as a task that is kept alive, joined at shutdown, and told everything it needs.
+
+mod champion;
+mod training;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use scorer::Live;
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warehouse::{Registry, Warehouse, Weights};
+
+use crate::config::Config;
+use crate::embedded::{Embedded, Wanted};
+use crate::output;
+use crate::telemetry::{self, Ready};
+
+pub use training::{Training, train_once};
+
+/// Pause before a service that ended with an error is started again.
+const RESTART: Duration = Duration::from_secs(1);
+/// Partitions of the topics that Wardstream makes itself.
+const PARTITIONS: i32 = 1;
+
+/// The services of one process and what they share.
+pub struct Services {
+    pub config: Arc<Config>,
+    pub warehouse: Warehouse,
+    pub registry: Arc<Registry>,
+    pub weights: Arc<Weights>,
+    pub training: Training,
+    champion: watch::Sender<Option<Live>>,
+    tracker: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+impl Services {
+    /// Opens what the services share. Nothing runs yet.
+    ///
+    /// # Errors
+    /// Where the warehouse or the registry cannot be opened.
+    pub async fn open(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        let warehouse =
+            Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))?;
+        let registry = Registry::connect(&config.registry).await.context("could not reach the registry (PostgreSQL); set registry.url")?;
+        let weights =
+            Weights::open(&config.weights.url).with_context(|| format!("could not open the store of weights {}", config.weights.url))?;
+        let registry = Arc::new(registry);
+        warehouse.tie(registry.relations());
+        Ok(Self {
+            config: Arc::new(config),
+            warehouse,
+            registry,
+            weights: Arc::new(weights),
+            training: Training::default(),
+            champion: watch::Sender::new(None),
+            tracker: TaskTracker::new(),
+            stop,
+        })
+    }
+
+    /// Keeps `service` running: one that ends with an error is started again after a pause.
+    fn keep<F, E>(&self, name: &'static str, mut service: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            while !stop.is_cancelled() {
+                match service().await {
+                    Ok(()) => return,
+                    Err(error) => tracing::error!(service = name, error = %chain(&error), "a service ended; starting it again"),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
+    }
+
+    /// Kafka into the warehouse, and the compaction beside it.
+    pub fn start_ingest(&self) {
+        let (config, warehouse, stop) = (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone());
+        self.keep("ingest", move || {
+            let (config, warehouse, stop) = (Arc::clone(&config), warehouse.clone(), stop.clone());
+            async move { ingest::consumer::run(&config.ingest, &grouped(&config, "ingest"), &warehouse, &stop).await }
+        });
+    }
+
+    /// Canonical notes into predictions, the champion that answers, and the watch over drift.
+    pub fn start_scorer(&self) {
+        let takeovers = self.start_champion();
+        let (config, warehouse, stop, champion) =
+            (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone(), self.champion.clone());
+        self.keep("scorer", move || {
+            let wiring = scorer::consumer::Wiring {
+                bus: grouped(&config, "scorer"),
+                warehouse: warehouse.clone(),
+                champion: champion.subscribe(),
+                takeovers: takeovers.clone(),
+            };
+            let (config, stop) = (Arc::clone(&config), stop.clone());
+            async move { scorer::consumer::run(&config.scorer, wiring, &stop).await }
+        });
+        let (config, warehouse, stop, training) =
+            (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone(), self.training.clone());
+        self.keep("monitor", move || {
+            let (config, warehouse, stop, training) = (Arc::clone(&config), warehouse.clone(), stop.clone(), training.clone());
+            async move { scorer::monitor::run(&config.scorer, &config.bus, &warehouse, |judgement| training.heed(judgement), &stop).await }
+        });
+    }
+
+    fn start_champion(&self) -> mpsc::UnboundedSender<scorer::consumer::Takeover> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let watcher = champion::Watcher {
+            registry: Arc::clone(&self.registry),
+            weights: Arc::clone(&self.weights),
+            folder: self.config.state.folder.join("champion"),
+            champion: self.champion.clone(),
+        };
+        let (stop, warehouse, registry) = (self.stop.clone(), self.warehouse.clone(), Arc::clone(&self.registry));
+        self.tracker.spawn(champion::record_takeovers(receiver, registry, warehouse, stop.clone()));
+        self.tracker.spawn(async move { watcher.run(&stop).await });
+        sender
+    }
+
+    /// Cycles as alarms and the schedule order them.
+    pub fn start_trainer(&self) {
+        let cycles = training::Cycles {
+            warehouse: self.warehouse.clone(),
+            registry: Arc::clone(&self.registry),
+            weights: Arc::clone(&self.weights),
+            config: Arc::clone(&self.config),
+            training: self.training.clone(),
+        };
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move { cycles.run(&stop).await });
+    }
+
+    /// SQL over the PostgreSQL protocol.
+    pub fn start_sql(&self) {
+        let (config, warehouse, stop) = (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone());
+        self.tracker.spawn(async move {
+            let served = async {
+                let password = password(&config.sql.password_file)?;
+                let account = warehouse::pg::Account { user: config.sql.user.clone(), password };
+                warehouse::pg::serve(warehouse, config.sql.listen, account, stop)
+                    .await
+                    .with_context(|| format!("could not serve SQL on {}; set sql.listen to a free address", config.sql.listen))
+            };
+            if let Err(error) = served.await {
+                tracing::error!(error = format!("{error:#}"), "SQL is not served");
+            }
+        });
+    }
+
+    /// The version that answers now.
+    pub fn champion(&self) -> Option<schemas::ModelVersion> {
+        self.champion.borrow().as_ref().map(|live| live.model.version().clone())
+    }
+
+    /// Stops everything and waits for it.
+    pub async fn close(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// The error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        text = format!("{text}: {one}");
+        cause = one.source();
+    }
+    text
+}
+
+/// The bus as one service uses it: with a consumer group of its own.
+pub fn grouped(config: &Config, service: &str) -> bus::Settings {
+    bus::Settings { group: format!("{}-{service}", config.bus.group), ..config.bus.clone() }
+}
+
+/// The password in `file`; a new random one where there is no file yet.
+fn password(file: &Path) -> anyhow::Result<String> {
+    if let Ok(text) = std::fs::read_to_string(file) {
+        return Ok(text.trim().to_owned());
+    }
+    let mut random = [0_u8; 18];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
+    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    crate::embedded::write_secret(file, &text).with_context(|| format!("could not keep the SQL password in {}", file.display()))?;
+    Ok(text)
+}
+
+/// Addresses of embedded services that run already, where the configuration names none.
+///
+/// # Errors
+/// Where the state folder holds a file of addresses that cannot be read.
+pub fn addresses(mut config: Config) -> anyhow::Result<Config> {
+    if let Some(services) =
+        crate::embedded::Services::read(&config.state.folder).context("could not read the addresses of the embedded services")?
+    {
+        fill(&mut config, &services);
+    }
+    Ok(config)
+}
+
+/// Takes addresses of embedded services where the configuration names none.
+pub fn fill(config: &mut Config, services: &crate::embedded::Services) {
+    if config.bus.brokers.is_empty() {
+        config.bus.brokers = services.kafka.clone().unwrap_or_default();
+    }
+    if config.registry.url.is_empty() {
+        config.registry.url = services.postgres.clone().unwrap_or_default().into();
+    }
+}
+
+/// Creates the topics that do not exist yet.
+///
+/// # Errors
+/// Where Kafka cannot be reached.
+pub async fn create_topics(config: &Config) -> anyhow::Result<()> {
+    let raw = config.ingest.routes.iter().map(|route| route.topic.as_str()).filter(|topic| !topic.starts_with('^'));
+    let own = [schemas::topic::CLINICAL_NOTE, schemas::topic::PREDICTION, schemas::topic::DRIFT_ALERT];
+    let specs: Vec<bus::TopicSpec> = raw.chain(own).map(|name| bus::TopicSpec::new(name, PARTITIONS)).collect();
+    bus::create_topics(&config.bus, &specs).await.context("could not create the topics")
+}
+
+/// `models` and `model_history` in SQL, where a registry can be reached; every other relation works without.
+pub async fn tie_registry(config: &Config, warehouse: &Warehouse) {
+    if config.registry.url.is_empty() {
+        return;
+    }
+    match Registry::connect(&config.registry).await {
+        Ok(registry) => warehouse.tie(Arc::new(registry).relations()),
+        Err(error) => output::progress(format_args!("the registry cannot be reached, so models and model_history are absent: {error}")),
+    }
+}
+
+/// All services in one process.
+///
+/// # Errors
+/// Where one cannot be started.
+pub async fn up(mut config: Config) -> anyhow::Result<ExitCode> {
+    let embedded =
+        Embedded::start(&config.state.folder, Wanted { kafka: config.bus.brokers.is_empty(), postgres: config.registry.url.is_empty() })
+            .await
+            .context("could not start the embedded services")?;
+    fill(&mut config, embedded.addresses());
+    create_topics(&config).await?;
+    let code = alone(config, |services| {
+        services.start_ingest();
+        services.start_scorer();
+        services.start_trainer();
+        services.start_sql();
+    })
+    .await;
+    embedded.stop().await;
+    code
+}
+
+/// The embedded Kafka and PostgreSQL, with the topics, until a signal.
+///
+/// # Errors
+/// Where one cannot be started.
+pub async fn embedded_alone(config: &Config) -> anyhow::Result<ExitCode> {
+    let embedded = Embedded::start(&config.state.folder, Wanted { kafka: true, postgres: true })
+        .await
+        .context("could not start the embedded services")?;
+    let mut config = config.clone();
+    fill(&mut config, embedded.addresses());
+    create_topics(&config).await?;
+    output::line(serde_json::json!({"kafka": config.bus.brokers}));
+    signal().await?;
+    embedded.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs what `start` starts until a signal, with metrics and health beside it.
+///
+/// # Errors
+/// Where something cannot be started.
+pub async fn alone(config: Config, start: impl FnOnce(&Services)) -> anyhow::Result<ExitCode> {
+    let stop = CancellationToken::new();
+    let handle = telemetry::start_metrics()?;
+    let ready = Ready::default();
+    let listen = config.telemetry.listen;
+    let services = Services::open(config, stop.clone()).await?;
+    services.tracker.spawn({
+        let (ready, stop) = (ready.clone(), stop.clone());
+        async move {
+            if let Err(error) = telemetry::serve(listen, handle, ready, stop).await {
+                tracing::error!(error = format!("{error:#}"), "metrics and health are not served");
+            }
+        }
+    });
+    start(&services);
+    ready.set();
+    output::progress(format_args!(
+        "wardstream is up; metrics and health on http://{listen}, SQL on {} as {}",
+        services.config.sql.listen, services.config.sql.user
+    ));
+    signal().await?;
+    output::progress("stopping");
+    services.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends at Ctrl-C or SIGTERM.
+pub async fn signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

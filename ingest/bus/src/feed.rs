@@ -1,0 +1,341 @@
+//! A consumer group's feed: records in order, and every change of what is ours, in the order it happened.
+//!
+//! A rebalance has two phases. `recv` first tells of it: the reader appends what it holds (`Revoked`), or reads from the tables where
+//! to go on (`Assigned`). The next `recv` carries it out, and asks `SeekTo` for positions before anything is fetched, so there is no
+//! moment in which a record from a wrong offset could be seen. Whoever stays away from `recv` longer than `max.poll.interval.ms`
+//! (5 minutes) loses the partitions.
+
+mod group;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures::Stream;
+use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use schemas::TopicPartition;
+use tokio::task::JoinHandle;
+
+use self::group::{Group, Turn, give, take};
+use crate::admin::ANSWER_WITHIN;
+use crate::{BusError, Record, Settings};
+
+/// Where to begin a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At this offset: the one after the last that is safe.
+    At(i64),
+    /// At the oldest record.
+    Beginning,
+    /// Where the group committed, else at the oldest record.
+    Committed,
+}
+
+/// Says where to begin. Asked for each partition when it becomes ours, after `Assigned` was received and before a record is fetched.
+pub trait SeekTo: Send + Sync + 'static {
+    /// Where to begin this partition.
+    fn start(&self, partition: &TopicPartition) -> Start;
+}
+
+impl<F: Fn(&TopicPartition) -> Start + Send + Sync + 'static> SeekTo for F {
+    fn start(&self, partition: &TopicPartition) -> Start {
+        self(partition)
+    }
+}
+
+/// What a feed tells its reader.
+#[derive(Debug)]
+pub enum Received {
+    /// The next record of one of our partitions.
+    Record(Record),
+    /// These partitions become ours with the next `recv`.
+    Assigned(Vec<TopicPartition>),
+    /// These partitions cease to be ours with the next `recv`: append what was received of them first.
+    Revoked(Vec<TopicPartition>),
+    /// The wanted offset does not exist any more: records were deleted (`found` is larger), or the topic was made anew (`found` is smaller).
+    Gap {
+        /// Where.
+        partition: TopicPartition,
+        /// The offset we asked for.
+        wanted: i64,
+        /// The offset of the record that follows.
+        found: i64,
+    },
+    /// Everything that this partition holds now has been received.
+    End(TopicPartition),
+}
+
+/// What is being asked of the brokers beside the stream.
+enum Inquiry {
+    /// The first offset that exists, for a first record that is not the wanted one.
+    Gap { first: Box<Record>, wanted: i64, low: JoinHandle<Option<i64>> },
+    /// Which of several partitions with the same number has ended.
+    Ends(JoinHandle<Vec<TopicPartition>>),
+}
+
+/// A member of a consumer group.
+pub struct Feed {
+    consumer: Arc<StreamConsumer<Group>>,
+    seek: Box<dyn SeekTo>,
+    /// Announced to the reader, carried out by the next `recv`.
+    announced: Option<Turn>,
+    /// The next offset we expect, for each partition of ours where it is known.
+    next: BTreeMap<TopicPartition, i64>,
+    ours: BTreeSet<TopicPartition>,
+    /// Asked for by `Start::At`, and no record seen yet.
+    wanted: BTreeMap<TopicPartition, i64>,
+    ready: VecDeque<Received>,
+    inquiry: Option<Inquiry>,
+}
+
+impl Feed {
+    /// Joins the group for these topics; a name that begins with `^` is a regular expression. Does not wait for a broker.
+    pub async fn subscribe(settings: &Settings, topics: &[String], seek: impl SeekTo) -> Result<Self, BusError> {
+        let config = settings.consumer()?;
+        let consumer: StreamConsumer<Group> =
+            config.create_with_context(Group::default()).map_err(|source| BusError::building("create a feed", source))?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|source| BusError::unanswered("subscribe to", names.join(", "), source))?;
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            seek: Box::new(seek),
+            announced: None,
+            next: BTreeMap::new(),
+            ours: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            ready: VecDeque::new(),
+            inquiry: None,
+        })
+    }
+
+    /// Waits for what comes next, through any absence of the brokers. Cancel safe. An error means the feed must be dropped.
+    pub async fn recv(&mut self) -> Result<Received, BusError> {
+        loop {
+            self.finish_inquiry().await;
+            if let Some(ready) = self.ready.pop_front() {
+                return Ok(ready);
+            }
+            if let Some(turn) = self.announced.take() {
+                self.carry_out(&turn)?;
+            }
+            match self.step().await {
+                Step::Turn(turn) => {
+                    self.announced = Some(turn.clone());
+                    return Ok(match turn {
+                        Turn::Take(partitions) => Received::Assigned(partitions),
+                        Turn::Give(partitions) => Received::Revoked(partitions),
+                    });
+                }
+                Step::Record(record) => self.hand_over(record),
+                Step::End(partition) => self.ask_for_ends(partition),
+                Step::Trouble(source @ KafkaError::MessageConsumptionFatal(_)) => {
+                    return Err(BusError::Fatal { action: "consume", source });
+                }
+                Step::Trouble(error) => tracing::warn!(%error, "cannot read from kafka, and tries again"),
+            }
+        }
+    }
+
+    /// Tells the group that everything below these offsets is processed. For lag tools only: where to go on is for the tables to say.
+    pub fn commit(&self, upto: &BTreeMap<TopicPartition, i64>) -> Result<(), BusError> {
+        let mut list = TopicPartitionList::with_capacity(upto.len());
+        for (partition, next) in upto {
+            place(&mut list, partition, Offset::Offset(*next))?;
+        }
+        match self.consumer.commit(&list, CommitMode::Async) {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(source) => Err(BusError::unanswered("commit offsets of", "the group", source)),
+        }
+    }
+
+    /// How many records each of our partitions is behind. Asks the brokers.
+    pub async fn lag(&self) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        let (consumer, next) = (Arc::clone(&self.consumer), self.next.clone());
+        let ours = self.ours.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            ours.into_iter()
+                .map(|partition| {
+                    let remaining = remaining(&consumer, &partition, next.get(&partition).copied());
+                    let remaining =
+                        remaining.map_err(|source| BusError::unanswered("ask for the end of", partition.to_string(), source))?;
+                    Ok((partition, remaining))
+                })
+                .collect()
+        });
+        asking.await.unwrap_or_else(|_| Err(BusError::Fatal { action: "ask for the lag", source: KafkaError::Canceled }))
+    }
+
+    /// Leaves the group and waits for the goodbye. Dropping the feed does the same, but blocks its thread meanwhile.
+    pub async fn close(self) {
+        // A panic in the client's destructor is all that could fail here, and nothing is left to be done about it.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+
+    /// One look at the stream. Turns come before the records that follow them.
+    async fn step(&self) -> Step {
+        let mut stream = std::pin::pin!(self.consumer.stream());
+        poll_fn(|cx| {
+            if let Some(turn) = self.consumer.context().next() {
+                return Poll::Ready(Step::Turn(turn));
+            }
+            match stream.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(message))) => Poll::Ready(Step::Record(Record::copy(&message))),
+                Poll::Ready(Some(Err(KafkaError::PartitionEOF(partition)))) => Poll::Ready(Step::End(partition)),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Step::Trouble(error)),
+                Poll::Ready(None) => Poll::Ready(Step::Trouble(KafkaError::NoMessageReceived)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn carry_out(&mut self, turn: &Turn) -> Result<(), BusError> {
+        let mut list = TopicPartitionList::new();
+        let done = match turn {
+            Turn::Take(partitions) => {
+                for partition in partitions {
+                    let offset = self.begin(partition);
+                    place(&mut list, partition, offset)?;
+                }
+                take(self.consumer.as_ref(), &list)
+            }
+            Turn::Give(partitions) => {
+                for partition in partitions {
+                    self.forget(partition);
+                    list.add_partition(&partition.topic, partition.partition);
+                }
+                give(self.consumer.as_ref(), &list)
+            }
+        };
+        // A group that was lost meanwhile refuses the step; it then begins anew with another.
+        if let Err(error) = done {
+            tracing::warn!(%error, "a rebalance was overtaken by another");
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, partition: &TopicPartition) -> Offset {
+        self.forget(partition);
+        self.ours.insert(partition.clone());
+        match self.seek.start(partition) {
+            Start::At(offset) => {
+                self.wanted.insert(partition.clone(), offset);
+                self.next.insert(partition.clone(), offset);
+                Offset::Offset(offset)
+            }
+            Start::Beginning => {
+                self.next.insert(partition.clone(), 0);
+                Offset::Beginning
+            }
+            Start::Committed => Offset::Stored,
+        }
+    }
+
+    fn forget(&mut self, partition: &TopicPartition) {
+        self.ours.remove(partition);
+        self.wanted.remove(partition);
+        self.next.remove(partition);
+    }
+
+    fn hand_over(&mut self, record: Record) {
+        let partition = record.topic_partition();
+        self.next.insert(partition.clone(), record.offset + 1);
+        match self.wanted.remove(&partition) {
+            Some(wanted) if record.offset < wanted => {
+                self.ready.push_back(Received::Gap { partition, wanted, found: record.offset });
+                self.ready.push_back(Received::Record(record));
+            }
+            // Offsets are skipped by transactions and compaction too: only a first offset beyond the wanted one means a loss.
+            Some(wanted) if record.offset > wanted => {
+                let consumer = Arc::clone(&self.consumer);
+                let low = tokio::task::spawn_blocking(move || {
+                    consumer.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN).ok().map(|(low, _)| low)
+                });
+                self.inquiry = Some(Inquiry::Gap { first: Box::new(record), wanted, low });
+            }
+            _ => self.ready.push_back(Received::Record(record)),
+        }
+    }
+
+    /// The client tells only the number of a partition that ended. Where several topics have that number, the brokers are asked.
+    fn ask_for_ends(&mut self, number: i32) {
+        let candidates: Vec<TopicPartition> = self.ours.iter().filter(|ours| ours.partition == number).cloned().collect();
+        if let [only] = candidates.as_slice() {
+            self.ready.push_back(Received::End(only.clone()));
+            return;
+        }
+        let (consumer, next) = (Arc::clone(&self.consumer), self.next.clone());
+        self.inquiry = Some(Inquiry::Ends(tokio::task::spawn_blocking(move || {
+            let ended = |partition: &TopicPartition| remaining(&consumer, partition, next.get(partition).copied()).ok() == Some(0);
+            candidates.into_iter().filter(ended).collect()
+        })));
+    }
+
+    async fn finish_inquiry(&mut self) {
+        match &mut self.inquiry {
+            Some(Inquiry::Gap { first, wanted, low }) => {
+                let low = low.await.ok().flatten();
+                let (wanted, found) = (*wanted, first.offset);
+                // Without an answer the loss is presumed: a false alarm is looked into, a missed one is not.
+                if low.is_none_or(|low| low > wanted) {
+                    self.ready.push_back(Received::Gap { partition: first.topic_partition(), wanted, found });
+                }
+            }
+            Some(Inquiry::Ends(ended)) => {
+                let ended = ended.await.unwrap_or_default();
+                self.ready.extend(ended.into_iter().map(Received::End));
+            }
+            None => {}
+        }
+        if let Some(Inquiry::Gap { first, .. }) = self.inquiry.take() {
+            self.ready.push_back(Received::Record(*first));
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let group = Arc::clone(self.consumer.context());
+        group.close();
+        // The group waits for every turn we heard of; nobody is left to hear of them, so all that is ours is given back.
+        let waiting = self.announced.take().is_some() | std::iter::from_fn(|| group.next()).count().gt(&0);
+        if waiting && let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "could not give partitions back while closing");
+        }
+    }
+}
+
+/// What one look at the stream gave.
+enum Step {
+    Turn(Turn),
+    Record(Record),
+    End(i32),
+    Trouble(KafkaError),
+}
+
+/// How many records a partition holds from `next` on; where that is unknown, from where the group committed. Blocks.
+fn remaining(consumer: &StreamConsumer<Group>, partition: &TopicPartition, next: Option<i64>) -> Result<i64, KafkaError> {
+    let (low, high) = consumer.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN)?;
+    let from = match next {
+        Some(next) => next,
+        None => {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&partition.topic, partition.partition);
+            let committed = consumer.committed_offsets(list, ANSWER_WITHIN)?;
+            let found = committed.find_partition(&partition.topic, partition.partition).map(|found| found.offset());
+            if let Some(Offset::Offset(offset)) = found { offset } else { low }
+        }
+    };
+    Ok((high - from.max(low)).max(0))
+}
+
+fn place(list: &mut TopicPartitionList, partition: &TopicPartition, offset: Offset) -> Result<(), BusError> {
+    list.add_partition_offset(&partition.topic, partition.partition, offset)
+        .map_err(|source| BusError::unanswered("set the offset of", partition.to_string(), source))
+}
+
+#[cfg(test)]
+mod tests;

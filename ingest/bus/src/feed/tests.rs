@@ -1,0 +1,261 @@
+//! The feed's promises, against librdkafka's mock cluster.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use schemas::TopicPartition;
+
+use super::{Feed, Received, Start};
+use crate::{BusError, Outgoing, Publisher, Record, Settings};
+
+type Mock = MockCluster<'static, DefaultProducerContext>;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn cluster(topics: &[&str]) -> Mock {
+    let mock = MockCluster::new(1).expect("a mock cluster");
+    for topic in topics {
+        mock.create_topic(topic, 2, 1).expect("a mock topic");
+    }
+    mock
+}
+
+fn settings(mock: &Mock, group: &str) -> Settings {
+    Settings::new(mock.bootstrap_servers(), group)
+}
+
+fn place(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition { topic: topic.to_owned(), partition }
+}
+
+/// Records with one key, so that all land in one partition, in order.
+fn numbered(topic: &str, numbers: std::ops::Range<u32>) -> Vec<Outgoing> {
+    let one = |number: u32| Outgoing {
+        topic: topic.to_owned(),
+        key: Some(b"ward".to_vec()),
+        payload: Some(number.to_string().into_bytes()),
+        ..Outgoing::default()
+    };
+    numbers.map(one).collect()
+}
+
+async fn next(feed: &mut Feed) -> Result<Received, BusError> {
+    tokio::time::timeout(PATIENCE, feed.recv()).await.expect("nothing came in time")
+}
+
+async fn record(feed: &mut Feed) -> Result<Record, BusError> {
+    loop {
+        if let Received::Record(record) = next(feed).await? {
+            return Ok(record);
+        }
+    }
+}
+
+async fn payloads(feed: &mut Feed, count: usize) -> Result<Vec<String>, BusError> {
+    let mut texts = Vec::new();
+    while texts.len() < count {
+        let payload = record(feed).await?.payload.unwrap_or_default();
+        texts.push(String::from_utf8_lossy(&payload).into_owned());
+    }
+    Ok(texts)
+}
+
+/// The tables say where to go on; whatever the group committed, no other record is seen first.
+#[tokio::test]
+async fn a_feed_begins_where_it_is_told_and_nowhere_else() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    let places = publisher.send_all(numbered("raw", 0..10)).await?;
+    let home = places.first().map(|(partition, _)| *partition).expect("ten places");
+
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::At(7)).await?;
+    let first = next(&mut feed).await?;
+    assert!(matches!(first, Received::Assigned(ours) if ours.len() == 2), "an assignment comes before its records");
+    assert_eq!(payloads(&mut feed, 3).await?, ["7", "8", "9"]);
+    feed.commit(&BTreeMap::from([(place("raw", home), 10)]))?;
+    feed.close().await;
+
+    // A new process whose tables hold less than the group committed.
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::At(4)).await?;
+    assert_eq!(payloads(&mut feed, 2).await?, ["4", "5"]);
+    Ok(())
+}
+
+/// What was received and not made safe comes again after a restart.
+#[tokio::test]
+async fn a_restart_without_commit_repeats_and_one_with_commit_goes_on() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    publisher.send_all(numbered("raw", 0..4)).await?;
+    let committed = |_: &TopicPartition| Start::Committed;
+
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], committed).await?;
+    assert_eq!(payloads(&mut feed, 4).await?, ["0", "1", "2", "3"]);
+    feed.close().await;
+
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], committed).await?;
+    let first = record(&mut feed).await?;
+    assert_eq!(first.offset, 0);
+    feed.commit(&BTreeMap::from([(first.topic_partition(), 2)]))?;
+    // The commit is asynchronous; leaving the group sends what is still queued.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    feed.close().await;
+
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], committed).await?;
+    assert_eq!(record(&mut feed).await?.offset, 2);
+    Ok(())
+}
+
+/// Topics may be named by a pattern, and each partition tells when it was read to its end.
+#[tokio::test]
+async fn a_pattern_finds_its_topics_and_each_partition_ends() -> Result<(), BusError> {
+    let mock = cluster(&["north.raw", "south.raw", "other"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    for topic in ["north.raw", "south.raw", "other"] {
+        publisher.send_all(numbered(topic, 0..3)).await?;
+    }
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["^.*\\.raw$".to_owned()], |_: &TopicPartition| Start::Beginning).await?;
+    let (mut records, mut ended) = (Vec::new(), std::collections::BTreeSet::new());
+    while ended.len() < 4 {
+        match next(&mut feed).await? {
+            Received::Record(record) => records.push(record.topic),
+            Received::End(partition) => {
+                ended.insert(partition.to_string());
+            }
+            _ => {}
+        }
+    }
+    records.sort();
+    assert_eq!(records, ["north.raw", "north.raw", "north.raw", "south.raw", "south.raw", "south.raw"]);
+    assert!(ended.iter().all(|partition| partition.contains(".raw/")), "{ended:?}");
+    assert_eq!(feed.lag().await?.values().sum::<i64>(), 0);
+    Ok(())
+}
+
+/// A stopped broker is waited out, by the publisher and by the feed.
+#[tokio::test]
+async fn a_broker_that_goes_away_and_returns_costs_nothing_but_time() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    publisher.send_all(numbered("raw", 0..2)).await?;
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::Beginning).await?;
+    assert_eq!(payloads(&mut feed, 2).await?, ["0", "1"]);
+
+    mock.broker_down(1).expect("a broker to stop");
+    let mut deliveries = Vec::new();
+    for outgoing in numbered("raw", 2..5) {
+        deliveries.push(publisher.send(outgoing).await?);
+    }
+    let silence = tokio::time::timeout(Duration::from_secs(2), record(&mut feed)).await;
+    assert!(silence.is_err(), "a stopped broker is neither an error nor a record");
+    mock.broker_up(1).expect("a broker to start");
+
+    for delivery in deliveries {
+        delivery.done().await?;
+    }
+    let mut after = payloads(&mut feed, 3).await?;
+    after.dedup();
+    assert_eq!(after, ["2", "3", "4"]);
+    Ok(())
+}
+
+/// Bytes, tombstones, headers and instants arrive as they were sent.
+#[tokio::test]
+async fn a_record_arrives_as_it_was_sent() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    let sent_at = "2013-04-05T06:07:08.009Z".parse().expect("an instant");
+    let headers = vec![("h".to_owned(), Some(vec![0, 255])), ("h".to_owned(), Some(vec![])), ("none".to_owned(), None)];
+    let key = Some(b"ward".to_vec());
+    let sent = [
+        Outgoing {
+            topic: "raw".into(),
+            key: key.clone(),
+            payload: Some(vec![0xff, 0x00, 0xfe]),
+            headers: headers.clone(),
+            timestamp: Some(sent_at),
+        },
+        Outgoing { topic: "raw".into(), key: key.clone(), payload: None, headers: vec![], timestamp: Some(sent_at) },
+        Outgoing { topic: "raw".into(), key: key.clone(), payload: Some(vec![]), headers: vec![], timestamp: Some(sent_at) },
+    ];
+    publisher.send_all(sent.to_vec()).await?;
+    publisher.flush().await;
+
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::Beginning).await?;
+    for wanted in sent {
+        let found = record(&mut feed).await?;
+        assert!(found.payload == wanted.payload && found.key == wanted.key && found.headers == wanted.headers);
+        assert_eq!(found.timestamp, sent_at);
+    }
+    Ok(())
+}
+
+/// An offset beyond the end means that the topic was made anew: it is told, and reading goes on at the oldest record.
+#[tokio::test]
+async fn an_offset_that_does_not_exist_is_reported_and_stops_nothing() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    publisher.send_all(numbered("raw", 0..2)).await?;
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::At(500)).await?;
+    loop {
+        match next(&mut feed).await? {
+            Received::Gap { wanted, found, .. } => {
+                assert_eq!((wanted, found), (500, 0));
+                break;
+            }
+            Received::Record(_) => panic!("the gap comes before the record"),
+            _ => {}
+        }
+    }
+    assert_eq!(payloads(&mut feed, 2).await?, ["0", "1"]);
+    Ok(())
+}
+
+/// When another member takes partitions over, the old one hears of it first, and between them nothing is missed.
+#[tokio::test]
+async fn two_members_share_the_partitions_and_miss_nothing() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    let beginning = |_: &TopicPartition| Start::Beginning;
+    let mut one = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], beginning).await?;
+    assert!(matches!(next(&mut one).await?, Received::Assigned(_)));
+    let mut two = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], beginning).await?;
+
+    let (mut given, mut taken) = (None, None);
+    tokio::time::timeout(PATIENCE, async {
+        while taken.is_none() {
+            tokio::select! {
+                received = one.recv() => if let Received::Revoked(partitions) = received? { given = Some(partitions); },
+                received = two.recv() => if let Received::Assigned(partitions) = received? { taken = Some(partitions).filter(|p| !p.is_empty()); },
+            }
+        }
+        Ok::<(), BusError>(())
+    })
+    .await
+    .expect("the second member gets nothing")?;
+    assert_eq!(given, taken, "what one lost is what the other got");
+
+    let everywhere = (0..40u32).map(|n| Outgoing {
+        topic: "raw".into(),
+        key: Some(n.to_string().into_bytes()),
+        payload: Some(vec![1]),
+        ..Outgoing::default()
+    });
+    publisher.send_all(everywhere.collect()).await?;
+    let mut seen = std::collections::BTreeSet::new();
+    tokio::time::timeout(PATIENCE, async {
+        while seen.len() < 40 {
+            let received = tokio::select! { received = one.recv() => received?, received = two.recv() => received? };
+            if let Received::Record(record) = received {
+                seen.insert((record.partition, record.offset));
+            }
+        }
+        Ok::<(), BusError>(())
+    })
+    .await
+    .expect("records are missed")?;
+    assert_eq!(seen.len(), 40);
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Attachments: from base64 and a content type to plain text.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use encoding_rs::Encoding;
+use serde_json::Value;
+
+use super::resource::Resource;
+use super::{json, markup, rtf};
+
+/// Padding may be missing and the last bits may be dirty: both are sent, and neither is ambiguous.
+const ENGINE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
+
+/// What a content type says the bytes are; the order is the order of preference.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Flavour {
+    Plain,
+    Html,
+    Rtf,
+    /// The type is missing or is no MIME type: text, if the bytes look like it.
+    Unknown,
+}
+
+/// Text of the best readable one among attachments that say the same in several forms, else the field and reason of the first that failed.
+/// `None` where there is no attachment at all.
+pub(super) fn best(resource: &Resource<'_>, attachments: &[(String, &Value)]) -> Option<Result<String, (String, &'static str)>> {
+    let mut readable: Vec<_> = Vec::new();
+    let mut failed = None;
+    for (field, attachment) in attachments {
+        match flavour(&attachment["contentType"]) {
+            Some(flavour) => readable.push((flavour, field, *attachment)),
+            None => failed = failed.or_else(|| Some((format!("{field}.contentType"), "attachment is not text"))),
+        }
+    }
+    readable.sort_by_key(|(flavour, ..)| *flavour);
+    for (flavour, field, attachment) in readable {
+        match text(resource, attachment, flavour) {
+            Ok(text) => return Some(Ok(text)),
+            Err((part, reason)) => failed = failed.or_else(|| Some((format!("{field}.{part}"), reason))),
+        }
+    }
+    failed.map(Err)
+}
+
+fn text(resource: &Resource<'_>, attachment: &Value, flavour: Flavour) -> Result<String, (&'static str, &'static str)> {
+    let (part, data, binary_type) = match attachment["data"].as_str() {
+        Some(data) => ("data", data, &Value::Null),
+        None => {
+            let Some(url) = json::word(&attachment["url"]) else { return Err(("data", "attachment has neither data nor address")) };
+            let Some(binary) = binary(resource, url) else { return Err(("url", "attachment lies outside this record")) };
+            let data = json::first_of(binary, &["data", "content"]).and_then(|(_, data)| data.as_str());
+            ("url", data.ok_or(("url", "the attachment's Binary holds no data"))?, &binary["contentType"])
+        }
+    };
+    let bytes = decode_base64(data).ok_or((part, "attachment is not base64"))?;
+    let declared = [&attachment["contentType"], binary_type].into_iter().find_map(|kind| charset(kind.as_str()?));
+    let encoding = declared.or_else(|| Encoding::for_bom(&bytes).map(|(marked, _)| marked));
+    let decoded = match encoding.filter(|encoding| *encoding != encoding_rs::UTF_8) {
+        Some(encoding) => encoding.decode(&bytes).0,
+        None if flavour == Flavour::Unknown && std::str::from_utf8(&bytes).is_err() => {
+            return Err(("contentType", "attachment is not text"));
+        }
+        // Also where UTF-8 was declared: bytes that cannot be it are more often Latin-1 than broken.
+        None => resource.reader.text(&bytes),
+    };
+    let text = match flavour {
+        Flavour::Plain => sniffed(&decoded).unwrap_or_else(|| markup::tidy(&decoded)),
+        Flavour::Html => markup::strip(&decoded),
+        Flavour::Rtf => rtf::strip(&decoded),
+        Flavour::Unknown => sniffed(&decoded).ok_or(("contentType", "attachment is not text"))?,
+    };
+    if text.is_empty() { Err((part, "attachment holds no text")) } else { Ok(text) }
+}
+
+/// Plain text whatever the bytes were called: HTML and RTF are often sent as plain. `None` where they look like neither.
+fn sniffed(decoded: &str) -> Option<String> {
+    let start = decoded.trim_start();
+    let lower = start.chars().take(14).collect::<String>().to_ascii_lowercase();
+    if decoded.contains('\0') || lower.starts_with("%pdf") || lower.starts_with("<?xml") {
+        None
+    } else if lower.starts_with("{\\rtf") {
+        Some(rtf::strip(decoded))
+    } else if ["<html", "<!doctype html", "<div", "<p>"].iter().any(|tag| lower.starts_with(tag)) {
+        Some(markup::strip(decoded))
+    } else {
+        Some(markup::tidy(decoded))
+    }
+}
+
+/// The Binary at an address: in the same Bundle, or contained.
+fn binary<'a>(resource: &Resource<'a>, url: &str) -> Option<&'a Value> {
+    let found = match url.strip_prefix('#') {
+        Some(local) => json::each(&resource.body["contained"]).find(|inner| json::word(&inner["id"]) == Some(local)),
+        None => resource.index.resource(url),
+    };
+    found.filter(|binary| binary["resourceType"] == "Binary")
+}
+
+fn flavour(content_type: &Value) -> Option<Flavour> {
+    let Some(content_type) = json::word(content_type) else { return Some(Flavour::Unknown) };
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "text/plain" | "text" | "txt" | "plain" | "text/markdown" | "text/x-markdown" => Some(Flavour::Plain),
+        "text/html" | "application/xhtml+xml" | "html" | "xhtml" | "text/xhtml" => Some(Flavour::Html),
+        "text/rtf" | "application/rtf" | "rtf" | "text/richtext" => Some(Flavour::Rtf),
+        "pdf" | "xml" | "docx" | "doc" => None,
+        other => (!other.contains('/')).then_some(Flavour::Unknown),
+    }
+}
+
+/// The `charset` parameter, quoted or not.
+fn charset(content_type: &str) -> Option<&'static Encoding> {
+    let parameters = content_type.split(';').skip(1);
+    let value = parameters.filter_map(|part| part.split_once('=')).find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?.1;
+    Encoding::for_label(value.trim().trim_matches(['"', '\'']).as_bytes())
+}
+
+/// Base64 in either alphabet, broken into lines or not, padded or not.
+fn decode_base64(data: &str) -> Option<Vec<u8>> {
+    if let Ok(bytes) = ENGINE.decode(data) {
+        return Some(bytes);
+    }
+    let mut cleaned: Vec<u8> = Vec::with_capacity(data.len());
+    cleaned.extend(data.bytes().filter(|byte| !byte.is_ascii_whitespace()).map(|byte| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    }));
+    while cleaned.last() == Some(&b'=') {
+        cleaned.pop();
+    }
+    ENGINE.decode(&cleaned).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sloppy_base64_is_still_read() {
+        for data in ["YT4/Yg==", "YT4/Yg", "YT4/Yg=", "YT4_Yg==", "YT4/\r\nYg==\n", " Y T4/Yg== ", "YT4/Yh==", "YT4/Yg===="] {
+            assert_eq!(decode_base64(data).as_deref(), Some(b"a>?b".as_slice()), "{data}");
+        }
+        for data in ["YT4/Y", "no base64!", "YQ==YQ=="] {
+            assert!(decode_base64(data).is_none(), "{data}");
+        }
+    }
+}

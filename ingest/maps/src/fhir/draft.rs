@@ -1,0 +1,60 @@
+//! What a record has said so far, on its way to a `Mapped`.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use schemas::{Fact, Format, MappedNote, Outcome, Reject, Stage};
+
+use crate::Mapped;
+
+/// A record of nothing but rubbish must not become larger by being described.
+pub(super) const MOST_REJECTS: usize = 1_000;
+
+/// Facts, notes and rejects in the order in which they were found.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) facts: Vec<Fact>,
+    pub(super) notes: Vec<MappedNote>,
+    rejects: Vec<Reject>,
+    stated_at: Option<Timestamp>,
+}
+
+impl Draft {
+    /// Notes what could not be used. The reason is a fixed sentence, so it cannot carry a patient's data.
+    /// After `MOST_REJECTS` one more says that there were others.
+    pub(super) fn reject(&mut self, stage: Stage, position: String, reason: &'static str) {
+        let reason = match self.rejects.len() {
+            ..MOST_REJECTS => reason,
+            MOST_REJECTS => "this and what follows is not listed in full",
+            _ => return,
+        };
+        self.rejects.push(Reject { stage, position, reason: Cow::Borrowed(reason) });
+    }
+
+    /// Keeps the latest instant that was stated.
+    pub(super) fn stated(&mut self, instant: Option<Timestamp>) {
+        self.stated_at = self.stated_at.max(instant);
+    }
+
+    /// Rejected where there is nothing but rejects, ignored where there is nothing at all.
+    pub(super) fn finish(self, trigger: String, control_id: Option<String>, sent_at: Option<Timestamp>) -> Mapped {
+        let has_rows = !self.facts.is_empty() || !self.notes.is_empty();
+        let outcome = match (has_rows, self.rejects.is_empty()) {
+            (true, true) => Outcome::Mapped,
+            (true, false) => Outcome::Partly,
+            (false, false) => Outcome::Rejected,
+            (false, true) => Outcome::Ignored,
+        };
+        Mapped {
+            format: Format::Fhir,
+            trigger: Some(trigger),
+            control_id,
+            sent_at,
+            stated_at: self.stated_at,
+            outcome,
+            rejects: self.rejects,
+            facts: self.facts,
+            notes: self.notes,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Patient: identifiers, birth date, sex, race, death, merges.
+
+use schemas::{EventCode, Fact, Identifier};
+use serde_json::Value;
+
+use super::coding::has_code;
+use super::draft::Draft;
+use super::reference::identifier_of;
+use super::resource::Resource;
+use super::{instant, json};
+
+/// Adds what a Patient says. A death known to the day stands at that day's local midnight, one known only as such has no time.
+pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
+    let Some(id) = resource.required_id(draft) else { return };
+    let patient = Identifier { system: String::new(), value: id.to_owned() };
+    let fact = |code| resource.fact(code, Some(&patient), None);
+    let text_fact = |code, text: &str| Fact { text_value: Some(text.to_owned()), ..fact(code) };
+    identifiers(resource, &fact(EventCode::PatientIdentified), draft);
+    let body = resource.body;
+    match json::word(&body["birthDate"]) {
+        Some(date) if instant::date(date).is_some() => draft.facts.push(text_fact(EventCode::PatientBirthDate, date)),
+        Some(_) => resource.reject(draft, "birthDate", "this is no date"),
+        None => {}
+    }
+    match json::word(&body["gender"]) {
+        Some(sex @ ("male" | "female" | "other" | "unknown")) => draft.facts.push(text_fact(EventCode::PatientSex, sex)),
+        Some(_) => resource.reject(draft, "gender", "this is no administrative gender"),
+        None => {}
+    }
+    if let Some(race) = race(body) {
+        draft.facts.push(text_fact(EventCode::PatientRace, &race));
+    }
+    if !body["deceasedDateTime"].is_null() || body["deceasedBoolean"] == true {
+        let time = resource.instant(draft, "deceasedDateTime");
+        draft.facts.push(Fact { time, ..fact(EventCode::PatientDied) });
+    }
+    links(resource, &patient, draft);
+}
+
+/// One fact for each identifier; one bare fact where there is none, so that the patient is known to exist.
+fn identifiers(resource: &Resource<'_>, fact: &Fact, draft: &mut Draft) {
+    let before = draft.facts.len();
+    for (i, identifier) in json::each(&resource.body["identifier"]).enumerate() {
+        match identifier_of(identifier) {
+            Some((system, value)) => draft.facts.push(Fact { related: Some(format!("{system}|{value}")), ..fact.clone() }),
+            None if identifier["value"].is_null() => {}
+            None => resource.reject(draft, &format!("identifier[{i}].value"), "this is no identifier"),
+        }
+    }
+    if draft.facts.len() == before {
+        draft.facts.push(fact.clone());
+    }
+}
+
+/// US Core's race: the OMB categories, joined by `;` where there are several, else its text.
+fn race(body: &Value) -> Option<String> {
+    let is_race = |extension: &&Value| json::word(&extension["url"]).is_some_and(|url| url.ends_with("us-core-race"));
+    let extension = json::each(&body["extension"]).find(is_race)?;
+    let parts = |url: &'static str| json::each(&extension["extension"]).filter(move |part| part["url"] == url);
+    let categories: Vec<&str> = parts("ombCategory").filter_map(|part| json::word(json::at(part, "valueCoding.code"))).collect();
+    if !categories.is_empty() {
+        return Some(categories.join(";"));
+    }
+    let text = parts("text").find_map(|part| json::word(&part["valueString"]));
+    text.or_else(|| super::coding::code(&extension["valueCodeableConcept"])).map(str::to_owned)
+}
+
+/// `replaced-by`: the other one survives. `replaces`: this one does.
+fn links(resource: &Resource<'_>, patient: &Identifier, draft: &mut Draft) {
+    for (i, link) in json::each(&resource.body["link"]).enumerate() {
+        let is_replaced = has_code(&link["type"], &["replaced-by", "replace"]);
+        if !is_replaced && !has_code(&link["type"], &["replaces"]) {
+            continue;
+        }
+        let field = format!("link[{i}].other");
+        let Some(other) = resource.patient_at(&link["other"]) else {
+            resource.reject(draft, &field, "the reference names no patient");
+            continue;
+        };
+        if other == *patient {
+            resource.reject(draft, &field, "a patient cannot be merged into itself");
+            continue;
+        }
+        let (survivor, gone) = if is_replaced { (&other, patient) } else { (patient, &other) };
+        let fact = resource.fact(EventCode::PatientMerged, Some(survivor), None);
+        draft.facts.push(Fact { time: resource.asserted_at, related: Some(format!("{}|{}", gone.system, gone.value)), ..fact });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::told;
+
+    #[test]
+    fn a_patient_is_told_in_full() {
+        let patient = "{'resourceType':'Patient','id':'p1','meta':{'lastUpdated':'2021-03-04T05:06:07Z'},
+            'identifier':[{'system':'urn:mrn','value':'A1'},{'value':'B2'},{'system':'x'},{'value':7}],'birthDate':'1950-02','gender':'female','deceasedDateTime':'2021-03-01',
+            'extension':[{'url':'http://hl7.org/fhir/us/core/StructureDefinition/us-core-race','extension':[
+              {'url':'ombCategory','valueCoding':{'code':'2106-3'}},{'url':'ombCategory','valueCoding':{'code':'1002-5'}},{'url':'text','valueString':'Mixed'}]}],
+            'link':[{'other':{'reference':'Patient/p0'},'type':'replaces'},{'other':{'reference':'Patient/p2'},'type':'replaced-by'},
+              {'other':{'reference':'Patient/p1'},'type':'replaces'},{'other':{'reference':'Patient/p3'},'type':'seealso'}]}";
+        assert_eq!(
+            told(patient),
+            "partly Patient p1 @2021-03-04T05:06:07Z
+! map Patient.identifier[3].value: this is no identifier
+! map Patient.link[2].other: a patient cannot be merged into itself
+patient.identified - p=|p1 r=urn:mrn|A1
+patient.identified - p=|p1 r=|B2
+patient.birth_date - p=|p1 =1950-02
+patient.sex - p=|p1 =female
+patient.race - p=|p1 =2106-3;1002-5
+patient.died 2021-03-01T05:00:00Z p=|p1
+patient.merged 2021-03-04T05:06:07Z p=|p1 r=|p0
+patient.merged 2021-03-04T05:06:07Z p=|p2 r=|p1"
+        );
+    }
+
+    #[test]
+    fn a_death_without_a_date_has_no_time_and_a_living_patient_no_death() {
+        let told_of = |deceased: &str| told(&format!("{{'resourceType':'Patient','id':'p',{deceased}}}"));
+        assert_eq!(told_of("'deceasedBoolean':true"), "mapped Patient p\npatient.identified - p=|p\npatient.died - p=|p");
+        assert_eq!(told_of("'deceasedBoolean':false"), "mapped Patient p\npatient.identified - p=|p");
+        assert!(told_of("'deceasedDateTime':'?'").contains("! map Patient.deceasedDateTime: this is no date or time"));
+    }
+
+    #[test]
+    fn without_an_id_nobody_is_named() {
+        assert_eq!(told("{'resourceType':'Patient','gender':'male'}"), "rejected Patient -\n! map Patient.id: the id is missing");
+        assert_eq!(told("{'resourceType':'Patient','id':'a\\u001fb'}"), "rejected Patient -\n! map Patient.id: the id is missing");
+    }
+}

@@ -1,0 +1,201 @@
+//! One resource with everything needed to read it: its place in the record, its Bundle's index, the facility's zone and charset.
+
+use std::borrow::Cow;
+
+use encoding_rs::Encoding;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use schemas::{EventCode, Facility, Fact, Identifier, Stage};
+use serde_json::Value;
+
+use super::draft::Draft;
+use super::reference::{Index, Target, identifier_of};
+use super::{claim, composition, condition, decision, document, encounter, instant, json, patient, report};
+
+/// Where the facility's records leave out a zone or a charset.
+pub(super) struct Reader {
+    pub(super) zone: TimeZone,
+    pub(super) charset: &'static Encoding,
+}
+
+impl Reader {
+    pub(super) fn new(facility: &Facility) -> Self {
+        Self {
+            zone: TimeZone::get(&facility.zone).unwrap_or(TimeZone::UTC),
+            charset: Encoding::for_label(facility.charset.as_bytes()).unwrap_or(encoding_rs::WINDOWS_1252),
+        }
+    }
+
+    /// Text of bytes that name no charset: UTF-8, or the facility's charset where they are not. Bytes that are UTF-8 beyond doubt up to
+    /// the first fault are damaged UTF-8, and only the damage is replaced.
+    pub(super) fn text<'b>(&self, bytes: &'b [u8]) -> Cow<'b, str> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(fault) if bytes.get(..fault.valid_up_to()).is_some_and(<[u8]>::is_ascii) => {
+                self.charset.decode_without_bom_handling(bytes).0
+            }
+            Err(_) => String::from_utf8_lossy(bytes),
+        }
+    }
+
+    /// The instant that a JSON text names.
+    pub(super) fn instant(&self, value: &Value) -> Option<Timestamp> {
+        instant::parse(value.as_str()?, &self.zone)
+    }
+}
+
+/// One resource of a record.
+pub(super) struct Resource<'a> {
+    pub(super) body: &'a Value,
+    pub(super) kind: &'a str,
+    pub(super) id: Option<String>,
+    /// `Encounter`, `Bundle.entry[2].resource`.
+    pub(super) place: String,
+    /// `meta.lastUpdated`, else the time of its Bundle.
+    pub(super) asserted_at: Option<Timestamp>,
+    pub(super) reader: &'a Reader,
+    pub(super) index: &'a Index<'a>,
+}
+
+impl<'a> Resource<'a> {
+    /// A resource that is not in a Bundle.
+    pub(super) fn alone(body: &'a Value, kind: &'a str, place: String, reader: &'a Reader, index: &'a Index<'a>) -> Self {
+        let id = json::word(&body["id"]).map(str::to_owned);
+        Self { body, kind, id, place, asserted_at: reader.instant(json::at(body, "meta.lastUpdated")), reader, index }
+    }
+
+    /// Adds what the resource says; resources of other types say nothing to us.
+    pub(super) fn map(&self, draft: &mut Draft) {
+        draft.stated(self.stated_at());
+        let map: fn(&Resource<'_>, &mut Draft) = match self.kind {
+            "Patient" => patient::map,
+            "Encounter" => encounter::map,
+            "Condition" => condition::map,
+            "DocumentReference" => document::map,
+            "Composition" => composition::map,
+            "DiagnosticReport" => report::map,
+            "Claim" => claim::map,
+            "ClaimResponse" => decision::map_response,
+            "ExplanationOfBenefit" => decision::map_benefit,
+            _ => return,
+        };
+        self.instant(draft, "meta.lastUpdated");
+        map(self, draft);
+    }
+
+    /// The latest instant that the resource states about the past. Ends of plans, coverages and billing years lie in the future and would
+    /// carry a backfill's clock with them, so only named fields count.
+    fn stated_at(&self) -> Option<Timestamp> {
+        const FIELDS: [&str; 22] = [
+            "meta.lastUpdated",
+            "date",
+            "created",
+            "issued",
+            "indexed",
+            "recordedDate",
+            "assertedDate",
+            "recorded",
+            "authoredOn",
+            "sent",
+            "received",
+            "timestamp",
+            "effectiveDateTime",
+            "effectiveInstant",
+            "performedDateTime",
+            "occurrenceDateTime",
+            "onsetDateTime",
+            "deceasedDateTime",
+            "effectivePeriod.start",
+            "performedPeriod.start",
+            "payment.date",
+            "billablePeriod.start",
+        ];
+        let mut latest = FIELDS.iter().filter_map(|field| self.reader.instant(json::at(self.body, field))).max();
+        if self.kind == "Encounter" {
+            let fields: &[&str] = match self.body["status"].as_str() {
+                Some("planned") => &[],
+                Some("finished" | "completed" | "discharged") => &["period.start", "period.end", "actualPeriod.start", "actualPeriod.end"],
+                _ => &["period.start", "actualPeriod.start"],
+            };
+            latest = latest.max(fields.iter().filter_map(|field| self.reader.instant(json::at(self.body, field))).max());
+        }
+        latest
+    }
+
+    /// Notes that a field could not be used.
+    pub(super) fn reject(&self, draft: &mut Draft, field: &str, reason: &'static str) {
+        draft.reject(Stage::Map, format!("{}.{field}", self.place), reason);
+    }
+
+    /// The logical id; its absence is noted, since nothing can be named without it.
+    pub(super) fn required_id(&self, draft: &mut Draft) -> Option<&str> {
+        if self.id.is_none() {
+            self.reject(draft, "id", "the id is missing");
+        }
+        self.id.as_deref()
+    }
+
+    /// The instant at a path, absent or not; one that cannot be read is noted.
+    pub(super) fn instant(&self, draft: &mut Draft, field: &str) -> Option<Timestamp> {
+        let value = json::at(self.body, field);
+        let instant = self.reader.instant(value);
+        if instant.is_none() && !value.is_null() {
+            self.reject(draft, field, "this is no date or time");
+        }
+        instant
+    }
+
+    /// The instant at the first of several paths that holds anything.
+    pub(super) fn first_instant(&self, draft: &mut Draft, fields: &[&'static str]) -> Option<Timestamp> {
+        let (field, _) = json::first_of(self.body, fields)?;
+        self.instant(draft, field)
+    }
+
+    /// Whom the resource is about. Absence is noted: a fact about nobody helps nobody, but the rest of it is kept.
+    pub(super) fn patient(&self, draft: &mut Draft) -> Option<Identifier> {
+        let Some((field, reference)) = json::first_of(self.body, &["subject", "patient"]) else {
+            self.reject(draft, "subject", "it names no patient");
+            return None;
+        };
+        let patient = self.patient_at(reference);
+        if patient.is_none() {
+            self.reject(draft, field, "the reference names no patient");
+        }
+        patient
+    }
+
+    /// The patient at the other end of a reference.
+    pub(super) fn patient_at(&self, reference: &Value) -> Option<Identifier> {
+        match self.index.resolve(reference, self.body, "Patient")? {
+            Target::Named(key) => (key.kind == "Patient").then(|| Identifier { system: String::new(), value: key.id }),
+            Target::Contained(patient) => {
+                let identifier = json::each(&patient["identifier"]).find_map(identifier_of)?;
+                Some(Identifier { system: identifier.0, value: identifier.1 })
+            }
+            Target::Identified { system, value } => Some(Identifier { system, value }),
+        }
+    }
+
+    /// The visit number at the other end of the first of these references that names one.
+    pub(super) fn visit(&self, references: &Value) -> Option<String> {
+        json::each(references).find_map(|reference| match self.index.resolve(reference, self.body, "Encounter")? {
+            Target::Named(key) => (key.kind == "Encounter").then_some(key.id),
+            Target::Contained(encounter) => json::each(&encounter["identifier"]).find_map(identifier_of).map(|identifier| identifier.1),
+            Target::Identified { value, .. } => Some(value),
+        })
+    }
+
+    /// A fact asserted when the resource was last updated, about this patient and stay.
+    pub(super) fn fact(&self, code: EventCode, patient: Option<&Identifier>, visit: Option<&str>) -> Fact {
+        Fact {
+            code,
+            time: None,
+            asserted_at: self.asserted_at,
+            patient: patient.cloned(),
+            encounter: visit.map(str::to_owned),
+            numeric_value: None,
+            text_value: None,
+            related: None,
+        }
+    }
+}

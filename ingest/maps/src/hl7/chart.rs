@@ -1,0 +1,174 @@
+//! What one message says, gathered while it is read: its own times, the facts and notes so far, and what could not be used.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use schemas::{EventCode, Facility, Fact, Format, Identifier, MappedNote, NoteKind, NoteStatus, Outcome, Reject, Stage};
+
+use super::reader::{Field, Message, Segment};
+use super::time;
+use crate::Mapped;
+
+/// The most rejects that one message keeps; what comes after adds nothing that a reader could use.
+const REJECTS: usize = 1_000;
+
+/// A message being mapped. No `Debug`: it would show a patient.
+pub(crate) struct Chart<'a> {
+    pub(crate) message: &'a Message<'a>,
+    pub(crate) facility: &'a Facility,
+    zone: TimeZone,
+    /// MSH-10.
+    pub(crate) control_id: Option<String>,
+    /// MSH-7.
+    pub(crate) sent_at: Option<Timestamp>,
+    /// EVN-2, else MSH-7.
+    pub(crate) asserted_at: Option<Timestamp>,
+    /// EVN-6, else EVN-2, else MSH-7.
+    pub(crate) occurred_at: Option<Timestamp>,
+    /// Whom it is about, as far as it was read.
+    pub(crate) patient: Option<Identifier>,
+    /// The stay that it is about.
+    pub(crate) visit: Option<String>,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) notes: Vec<MappedNote>,
+    latest: Option<Timestamp>,
+    rejects: Vec<Reject>,
+    /// How many of them are about the header.
+    opening_rejects: usize,
+}
+
+impl<'a> Chart<'a> {
+    /// Opens the chart of `message` and reads its own times.
+    pub(crate) fn open(message: &'a Message<'a>, facility: &'a Facility) -> Self {
+        let zone = TimeZone::get(&facility.zone);
+        let mut chart = Self {
+            message,
+            facility,
+            zone: zone.as_ref().cloned().unwrap_or(TimeZone::UTC),
+            control_id: message.first(b"MSH").and_then(|header| header.field(10).text()),
+            sent_at: None,
+            asserted_at: None,
+            occurred_at: None,
+            patient: None,
+            visit: None,
+            facts: Vec::new(),
+            notes: Vec::new(),
+            latest: None,
+            rejects: Vec::new(),
+            opening_rejects: 0,
+        };
+        if zone.is_err() {
+            chart.reject(Stage::Map, "facility.zone".to_owned(), "the facility's zone is not known here; read as UTC");
+        }
+        chart.sent_at = message.first(b"MSH").and_then(|header| chart.instant(&header, 7));
+        let event = message.first(b"EVN");
+        chart.asserted_at = event.and_then(|event| chart.instant(&event, 2)).or(chart.sent_at);
+        chart.occurred_at = event.and_then(|event| chart.instant(&event, 6)).or(chart.asserted_at);
+        chart.opening_rejects = chart.rejects.len();
+        chart
+    }
+
+    /// The instant in a field; an impossible one costs the field.
+    pub(crate) fn instant(&mut self, segment: &Segment<'_>, number: usize) -> Option<Timestamp> {
+        let instant = self.expected(segment, number);
+        self.latest = self.latest.max(instant);
+        instant
+    }
+
+    /// The instant in a field that speaks of the future: the message states nothing by it.
+    pub(crate) fn expected(&mut self, segment: &Segment<'_>, number: usize) -> Option<Timestamp> {
+        let stamp = segment.field(number).component(1).subcomponent(1);
+        if stamp.is_empty() || stamp.is_delete() {
+            return None;
+        }
+        let instant = time::instant(stamp.raw(), &self.zone);
+        if instant.is_none() {
+            self.reject(Stage::Map, segment.position(number), "not a time stamp");
+        }
+        instant
+    }
+
+    /// The instant in a part of a field, if there is one.
+    pub(crate) fn read_instant(&mut self, stamp: &Field<'_>) -> Option<Timestamp> {
+        let instant = time::instant(stamp.raw(), &self.zone);
+        self.latest = self.latest.max(instant);
+        instant
+    }
+
+    /// Notes what could not be used.
+    pub(crate) fn reject(&mut self, stage: Stage, position: String, reason: &'static str) {
+        let reject = Reject { stage, position, reason: Cow::Borrowed(reason) };
+        if self.rejects.len() < REJECTS && !self.rejects.contains(&reject) {
+            self.rejects.push(reject);
+        }
+    }
+
+    /// A fact about the patient at hand.
+    pub(crate) fn of_patient(&self, code: EventCode) -> Fact {
+        Fact {
+            code,
+            time: None,
+            asserted_at: self.asserted_at,
+            patient: self.patient.clone(),
+            encounter: None,
+            numeric_value: None,
+            text_value: None,
+            related: None,
+        }
+    }
+
+    /// A fact about the stay at hand.
+    pub(crate) fn of_stay(&self, code: EventCode) -> Fact {
+        Fact { encounter: self.visit.clone(), ..self.of_patient(code) }
+    }
+
+    /// A note about the patient and the stay at hand.
+    pub(crate) fn note(&self, document: String, kind: NoteKind, status: NoteStatus) -> MappedNote {
+        MappedNote {
+            document,
+            patient: self.patient.clone(),
+            encounter: self.visit.clone(),
+            kind,
+            type_code: None,
+            status,
+            authored_at: None,
+            signed_at: None,
+            asserted_at: self.asserted_at,
+            text: String::new(),
+            replaces: None,
+        }
+    }
+
+    /// Nothing was said and nothing was refused since the chart was opened.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.facts.is_empty() && self.notes.is_empty() && self.rejects.len() == self.opening_rejects
+    }
+
+    /// Closes the chart of a message that concerns nobody here: what it could not use costs nothing.
+    pub(crate) fn ignore(mut self, trigger: Option<String>) -> Mapped {
+        self.rejects.clear();
+        self.close(trigger)
+    }
+
+    /// Closes the chart.
+    pub(crate) fn close(self, trigger: Option<String>) -> Mapped {
+        let outcome = match (self.facts.is_empty() && self.notes.is_empty(), self.rejects.is_empty()) {
+            (false, true) => Outcome::Mapped,
+            (false, false) => Outcome::Partly,
+            (true, true) => Outcome::Ignored,
+            (true, false) => Outcome::Rejected,
+        };
+        Mapped {
+            format: Format::Hl7v2,
+            trigger,
+            control_id: self.control_id,
+            sent_at: self.sent_at,
+            stated_at: self.latest,
+            outcome,
+            rejects: self.rejects,
+            facts: self.facts,
+            notes: self.notes,
+        }
+    }
+}

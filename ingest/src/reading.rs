@@ -1,0 +1,164 @@
+//! One record of the log becomes rows. Pure: the same record, the same facility, the same rows.
+
+use jiff::Timestamp;
+use maps::Mapped;
+use schemas::{Digest, Event, Facility, Format, Message, NoteRow, Outcome, Prediction, Reject, Source, Stage, topic};
+use warehouse::{Batch, PredictionRow};
+
+/// A record as it stood on a topic or in a file.
+pub struct Raw {
+    /// Where it stood.
+    pub source: Source,
+    /// The broker's timestamp.
+    pub known_at: Timestamp,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its headers as a JSON object.
+    pub headers: String,
+    /// Its exact bytes; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// The facility that Wardstream's own topics belong to in `messages`.
+pub const OWN: &str = "wardstream";
+
+/// Reads one record and adds its rows to `batch`.
+pub fn read(raw: Raw, facility: &Facility, batch: &mut Batch) {
+    match raw.source.topic.as_str() {
+        topic::PREDICTION => read_prediction(raw, batch),
+        topic::DRIFT_ALERT => land(raw, OWN, Summary::own("drift alert"), batch),
+        _ => {
+            let parts = raw.payload.as_deref().map(|bytes| maps::map_record(bytes, facility));
+            stamp(raw, facility, parts, batch);
+        }
+    }
+}
+
+/// Adds the rows of a record whose parts are already mapped.
+pub fn stamp(raw: Raw, facility: &Facility, parts: Option<Vec<Mapped>>, batch: &mut Batch) {
+    let Some(parts) = parts else {
+        return land(raw, &facility.name, Summary::tombstone(), batch);
+    };
+    let summary = Summary::of(&parts);
+    let digest = Digest::of(raw.payload.as_deref().unwrap_or_default());
+    let mut ordinal = 0;
+    for part in parts {
+        for fact in part.facts {
+            batch.events.push(Event::stamp(fact, ordinal, &digest, facility, raw.known_at, raw.source.clone()));
+            ordinal += 1;
+        }
+        batch.notes.extend(part.notes.into_iter().map(|note| NoteRow::stamp(note, facility, raw.known_at, raw.source.clone())));
+    }
+    land(raw, &facility.name, summary, batch);
+}
+
+fn read_prediction(raw: Raw, batch: &mut Batch) {
+    let Some(payload) = raw.payload.as_deref() else {
+        return land(raw, OWN, Summary::tombstone(), batch);
+    };
+    let summary = match serde_json::from_slice::<Prediction>(payload) {
+        Ok(prediction) => {
+            batch.predictions.push(PredictionRow { prediction, known_at: raw.known_at, source: raw.source.clone() });
+            Summary::own("prediction")
+        }
+        Err(_) => Summary {
+            outcome: Outcome::Rejected,
+            rejects: vec![Reject { stage: Stage::Parse, position: "value".to_owned(), reason: "not a prediction of prediction.v1".into() }],
+            ..Summary::own("prediction")
+        },
+    };
+    land(raw, OWN, summary, batch);
+}
+
+/// What became of a record with these parts: one whose parts fared differently is `partly` mapped.
+#[must_use]
+pub fn outcome(parts: &[Mapped]) -> Outcome {
+    let all = |outcome| parts.iter().all(|part| part.outcome == outcome);
+    let any = |outcome| parts.iter().any(|part| part.outcome == outcome);
+    if parts.is_empty() || all(Outcome::Ignored) {
+        Outcome::Ignored
+    } else if all(Outcome::Rejected) {
+        Outcome::Rejected
+    } else if any(Outcome::Rejected) || any(Outcome::Partly) {
+        Outcome::Partly
+    } else {
+        Outcome::Mapped
+    }
+}
+
+/// What `messages` says about a record besides its bytes.
+struct Summary {
+    format: Format,
+    trigger: Option<String>,
+    control_id: Option<String>,
+    outcome: Outcome,
+    rejects: Vec<Reject>,
+}
+
+impl Summary {
+    fn own(what: &str) -> Self {
+        Self { format: Format::Wardstream, trigger: Some(what.to_owned()), control_id: None, outcome: Outcome::Mapped, rejects: Vec::new() }
+    }
+
+    fn tombstone() -> Self {
+        Self { format: Format::Tombstone, trigger: None, control_id: None, outcome: Outcome::Ignored, rejects: Vec::new() }
+    }
+
+    /// The first part names the record.
+    fn of(parts: &[Mapped]) -> Self {
+        let first = parts.first();
+        Self {
+            format: first.map_or(Format::Unknown, |part| part.format),
+            trigger: first.and_then(|part| part.trigger.clone()),
+            control_id: first.and_then(|part| part.control_id.clone()),
+            outcome: outcome(parts),
+            rejects: parts.iter().flat_map(|part| part.rejects.iter().cloned()).collect(),
+        }
+    }
+}
+
+fn land(raw: Raw, facility: &str, summary: Summary, batch: &mut Batch) {
+    let digest = raw.payload.as_deref().map(Digest::of).unwrap_or_else(|| Digest::of(b"")).to_string();
+    let upto = batch.upto.entry(raw.source.topic_partition()).or_insert(raw.source.offset);
+    *upto = raw.source.offset.max(*upto);
+    batch.messages.push(Message {
+        source: raw.source,
+        known_at: raw.known_at,
+        key: raw.key,
+        headers: raw.headers,
+        payload: raw.payload,
+        digest,
+        format: summary.format,
+        trigger: summary.trigger,
+        control_id: summary.control_id,
+        facility: facility.to_owned(),
+        outcome: summary.outcome,
+        rejects: summary.rejects,
+        parser_version: maps::PARSER_VERSION,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(topic: &str, payload: Option<&[u8]>) -> Raw {
+        let source = Source { topic: topic.to_owned(), partition: 0, offset: 7 };
+        Raw { source, known_at: Timestamp::UNIX_EPOCH, key: None, headers: "{}".to_owned(), payload: payload.map(<[u8]>::to_vec) }
+    }
+
+    /// Whatever arrives is a row with its exact bytes, and moves the offset that the commit will carry.
+    #[test]
+    fn every_record_lands() {
+        let ward = Facility::new("ward");
+        for (topic, payload) in
+            [("hl7.raw", None), ("hl7.raw", Some(&b""[..])), ("hl7.raw", Some(&b"\x00\xff"[..])), (topic::PREDICTION, Some(&b"{"[..]))]
+        {
+            let mut batch = Batch::default();
+            read(raw(topic, payload), &ward, &mut batch);
+            assert_eq!(batch.messages.len(), 1);
+            assert_eq!(batch.messages.first().and_then(|message| message.payload.as_deref()), payload);
+            assert_eq!(batch.upto.values().copied().collect::<Vec<_>>(), [7]);
+        }
+    }
+}

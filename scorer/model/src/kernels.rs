@@ -1,0 +1,270 @@
+//! The arithmetic between the matrix products: norm, rotary positions, softmax, gate, cross-entropy, and the gradient of each.
+//!
+//! Pure functions on rows of `f32`. Loops are written in lanes of sixteen so that the compiler turns them into the widest
+//! instructions that the processor has; [`pulp`] chooses those at run time. The order of additions is fixed by the row alone.
+
+/// Numbers that are added side by side before they are added together.
+const LANES: usize = 16;
+
+/// Runs `work` compiled for the widest instructions of this processor.
+pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// `e^x` to about two units in the last place, without a branch: 0 below -87, finite above 88.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    let bounded = x.clamp(-87.3, 88.3);
+    let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    let rest = (bounded - whole * 0.693_359_4) - whole * -2.121_944_4e-4;
+    let mut series = 1.987_569_1e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        series = series * rest + coefficient;
+    }
+    let fraction = series * rest * rest + rest + 1.0;
+    fraction * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
+}
+
+#[inline(always)]
+fn fold(values: [f32; LANES], mut add: impl FnMut(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    let mut values = values;
+    while half > 0 {
+        for lane in 0..half {
+            values[lane] = add(values[lane], values[lane + half]);
+        }
+        half /= 2;
+    }
+    values[0]
+}
+
+/// The inner product of two rows.
+#[inline(always)]
+pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (a, b) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a.zip(b) {
+        for lane in 0..LANES {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    fold(lanes, |x, y| x + y) + rest
+}
+
+/// `out += scale * row`.
+#[inline(always)]
+pub(crate) fn add_scaled(out: &mut [f32], row: &[f32], scale: f32) {
+    for (sum, value) in out.iter_mut().zip(row) {
+        *sum += scale * value;
+    }
+}
+
+#[inline(always)]
+fn maximum(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |most, &value| if value > most { value } else { most });
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    fold(lanes, |x, y| if y > x { y } else { x }).max(rest)
+}
+
+/// Replaces each number by `e^(number - shift)` and returns their sum.
+#[inline(always)]
+fn exponentials(row: &mut [f32], shift: f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let mut chunks = row.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            chunk[lane] = exp(chunk[lane] - shift);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    let mut rest = 0.0;
+    for value in chunks.into_remainder() {
+        *value = exp(*value - shift);
+        rest += *value;
+    }
+    fold(lanes, |x, y| x + y) + rest
+}
+
+/// Softmax in place; returns the logarithm of the sum of exponentials, with which [`softmax_again`] gives the same row.
+#[inline(always)]
+pub(crate) fn softmax(row: &mut [f32]) -> f32 {
+    let most = maximum(row);
+    let sum = exponentials(row, most);
+    let share = 1.0 / sum;
+    for value in row.iter_mut() {
+        *value *= share;
+    }
+    most + sum.ln()
+}
+
+/// Softmax in place where the logarithm of the sum is known.
+#[inline(always)]
+pub(crate) fn softmax_again(row: &mut [f32], log_sum: f32) {
+    for value in row.iter_mut() {
+        *value = exp(*value - log_sum);
+    }
+}
+
+/// Root-mean-square norm of each row of `width`: `out = input * inverse * weight`; keeps each row's `inverse`.
+pub(crate) fn norm(out: &mut [f32], inverse: &mut [f32], input: &[f32], weight: &[f32], epsilon: f32) {
+    let width = weight.len();
+    wide(|| {
+        for ((to, from), kept) in out.chunks_exact_mut(width).zip(input.chunks_exact(width)).zip(inverse.iter_mut()) {
+            let mean = dot(from, from) / width as f32;
+            *kept = 1.0 / (mean + epsilon).sqrt();
+            for ((value, x), w) in to.iter_mut().zip(from).zip(weight) {
+                *value = x * *kept * w;
+            }
+        }
+    });
+}
+
+/// What the forward [`norm`] saw.
+pub(crate) struct Normed<'a> {
+    /// `[tokens, width]`
+    pub input: &'a [f32],
+    /// `[tokens]`
+    pub inverse: &'a [f32],
+    /// `[width]`
+    pub weight: &'a [f32],
+}
+
+/// The gradient of [`norm`], added: `towards_input` is `[tokens, width]`, `towards_weight` is `[width]`.
+pub(crate) fn norm_back(towards_input: &mut [f32], towards_weight: &mut [f32], gradient: &[f32], seen: &Normed<'_>) {
+    let width = seen.weight.len();
+    wide(|| {
+        let mut weighted = vec![0.0_f32; width];
+        let rows = towards_input.chunks_exact_mut(width).zip(gradient.chunks_exact(width));
+        for (((to, given), x), &inverse) in rows.zip(seen.input.chunks_exact(width)).zip(seen.inverse) {
+            for column in 0..width {
+                weighted[column] = given[column] * seen.weight[column];
+                towards_weight[column] += given[column] * x[column] * inverse;
+            }
+            let along = dot(&weighted, x) * inverse * inverse * inverse / width as f32;
+            for ((sum, w), value) in to.iter_mut().zip(&weighted).zip(x) {
+                *sum += w * inverse - value * along;
+            }
+        }
+    });
+}
+
+/// `out = silu(gate) * up` for rows of `[gate, up]`, each `width` wide.
+pub(crate) fn gate(out: &mut [f32], gate_up: &[f32], width: usize) {
+    wide(|| {
+        for (to, from) in out.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
+            let (gates, ups) = from.split_at(width);
+            for ((value, g), u) in to.iter_mut().zip(gates).zip(ups) {
+                *value = g / (1.0 + exp(-g)) * u;
+            }
+        }
+    });
+}
+
+/// The gradient of [`gate`]; `gate_up` is replaced by the gradient towards it.
+pub(crate) fn gate_back(gate_up: &mut [f32], gradient: &[f32], width: usize) {
+    wide(|| {
+        for (both, given) in gate_up.chunks_exact_mut(2 * width).zip(gradient.chunks_exact(width)) {
+            let (gates, ups) = both.split_at_mut(width);
+            for ((g, u), d) in gates.iter_mut().zip(ups).zip(given) {
+                let sigmoid = 1.0 / (1.0 + exp(-*g));
+                let silu = *g * sigmoid;
+                let slope = sigmoid * (1.0 + *g * (1.0 - sigmoid));
+                *g = d * *u * slope;
+                *u = d * silu;
+            }
+        }
+    });
+}
+
+/// Cosines and sines of the rotary positions: `[positions, head / 2]` each.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotary {
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+    half: usize,
+}
+
+/// Which way to turn: towards positions, or back again for gradients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Turn {
+    /// The forward pass.
+    Forward,
+    /// The gradient: the inverse rotation.
+    Back,
+}
+
+impl Rotary {
+    /// Tables for `positions` places and heads of `width`, as in Hugging Face's Llama.
+    pub fn new(positions: usize, width: usize, theta: f64) -> Self {
+        let half = width / 2;
+        let angles = (0..positions)
+            .flat_map(|place| (0..half).map(move |index| place as f32 * (1.0 / theta.powf(2.0 * index as f64 / width as f64)) as f32));
+        let (sines, cosines) = angles.map(f32::sin_cos).unzip();
+        Self { cosines, sines, half }
+    }
+
+    /// Rotates `heads` heads at the start of each row of `stride` numbers; row `i` stands at `positions[i]`.
+    pub fn turn(&self, rows: &mut [f32], positions: &[u32], (heads, stride): (usize, usize), turn: Turn) {
+        let (half, sign) = (self.half, if matches!(turn, Turn::Back) { -1.0 } else { 1.0 });
+        wide(|| {
+            for (row, &position) in rows.chunks_exact_mut(stride).zip(positions) {
+                let at = position as usize * half;
+                let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
+                for head in row.chunks_exact_mut(2 * half).take(heads) {
+                    let (first, second) = head.split_at_mut(half);
+                    for index in 0..half {
+                        let (x, y) = (first[index], second[index]);
+                        let sine = sines[index] * sign;
+                        first[index] = x * cosines[index] - y * sine;
+                        second[index] = y * cosines[index] + x * sine;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_is_exact_to_a_few_units_in_the_last_place() {
+        for step in -8700..8800 {
+            let x = step as f32 / 100.0;
+            let (ours, exact) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((ours / exact - 1.0).abs() < 4e-7, "e^{x} is off by {}", ours / exact - 1.0);
+        }
+        assert!(exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn softmax_adds_up_and_can_be_repeated() {
+        let logits: Vec<f32> = (0..37).map(|step| (step * 7 % 11) as f32 - 4.0).collect();
+        let (mut once, mut again) = (logits.clone(), logits);
+        let log_sum = softmax(&mut once);
+        softmax_again(&mut again, log_sum);
+        assert!((once.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(once.iter().zip(&again).all(|(x, y)| (x - y).abs() < 1e-6));
+    }
+
+    #[test]
+    fn turning_back_undoes_a_turn() {
+        let rotary = Rotary::new(9, 8, 10_000.0);
+        let start: Vec<f32> = (0..32).map(|step| step as f32 / 10.0).collect();
+        let mut rows = start.clone();
+        rotary.turn(&mut rows, &[3, 8], (2, 16), Turn::Forward);
+        assert!(rows.iter().zip(&start).any(|(x, y)| (x - y).abs() > 0.1));
+        rotary.turn(&mut rows, &[3, 8], (2, 16), Turn::Back);
+        assert!(rows.iter().zip(&start).all(|(x, y)| (x - y).abs() < 1e-5));
+    }
+}

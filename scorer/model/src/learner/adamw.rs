@@ -1,0 +1,100 @@
+//! AdamW with clipping, fused: one walk over the weights a step.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::wide;
+
+/// How a step changes the weights. The rate by step is the trainer's: it sets `learning_rate` before each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Of this step.
+    pub learning_rate: f32,
+    /// Share of the note's next-token loss beside the answers' loss.
+    pub next_token_weight: f32,
+    /// Decay of the gradient's mean and of its square.
+    pub betas: (f32, f32),
+    /// Added to the root of the squares.
+    pub epsilon: f32,
+    /// Of matrices, not of norms; times the learning rate.
+    pub weight_decay: f32,
+    /// Largest norm of the whole gradient; infinite for no clipping.
+    pub clip: f32,
+}
+
+/// What a small model learns with from scratch.
+impl Default for Recipe {
+    fn default() -> Self {
+        Self { learning_rate: 4e-3, next_token_weight: 0.3, betas: (0.9, 0.98), epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 }
+    }
+}
+
+impl Recipe {
+    /// What the gradient is multiplied with so that its norm does not pass the limit.
+    pub(crate) fn clipping(&self, norm: f64) -> f32 {
+        if norm > f64::from(self.clip) { (f64::from(self.clip) / norm) as f32 } else { 1.0 }
+    }
+}
+
+/// The gradient's norm; runs of fixed length are added in order, so it does not depend on the machine's threads.
+pub(crate) fn norm(gradient: &[f32]) -> f64 {
+    let squares = |run: &[f32]| f64::from(wide(|| crate::kernels::dot(run, run)));
+    gradient.chunks(4096).map(squares).sum::<f64>().sqrt()
+}
+
+/// One tensor's step.
+pub(crate) struct Update<'a> {
+    pub gradient: &'a [f32],
+    /// From clipping.
+    pub scale: f32,
+    pub decay: f32,
+    /// Steps taken, this one included.
+    pub steps: u64,
+}
+
+impl Update<'_> {
+    /// Moves `weights` and the running means of gradient and square.
+    pub fn apply(&self, recipe: &Recipe, weights: &mut [f32], first: &mut [f32], second: &mut [f32]) {
+        let (beta, gamma) = recipe.betas;
+        let power = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        let rate = recipe.learning_rate / (1.0 - beta.powi(power));
+        let unbias = 1.0 / (1.0 - gamma.powi(power));
+        let keep = 1.0 - recipe.learning_rate * self.decay;
+        wide(|| {
+            let states = first.iter_mut().zip(second.iter_mut());
+            for ((weight, (mean, square)), slope) in weights.iter_mut().zip(states).zip(self.gradient) {
+                let slope = slope * self.scale;
+                *mean = beta * *mean + (1.0 - beta) * slope;
+                *square = gamma * *square + (1.0 - gamma) * slope * slope;
+                *weight = *weight * keep - rate * *mean / ((*square * unbias).sqrt() + recipe.epsilon);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand, for two steps with gradient 2 and then -1.
+    #[test]
+    fn two_steps_are_those_of_the_textbook() {
+        let recipe = Recipe { learning_rate: 0.1, weight_decay: 0.5, betas: (0.9, 0.99), ..Recipe::default() };
+        let (mut weight, mut mean, mut square) = ([1.0_f32], [0.0_f32], [0.0_f32]);
+        for (steps, slope) in [(1, 2.0), (2, -1.0)] {
+            Update { gradient: &[slope], scale: 1.0, decay: 0.5, steps }.apply(&recipe, &mut weight, &mut mean, &mut square);
+        }
+        let (mean_2, square_2) = (0.9 * 0.2 - 0.1, 0.99 * 0.04 + 0.01);
+        let after_1: f64 = 0.95 - 0.1;
+        let expected = after_1 * 0.95 - 0.1 * (mean_2 / 0.19) / (square_2 / 0.0199_f64).sqrt();
+        assert!((f64::from(weight[0]) - expected).abs() < 1e-6, "{} is not {expected}", weight[0]);
+    }
+
+    #[test]
+    fn a_long_gradient_is_cut_to_the_limit() {
+        let recipe = Recipe::default();
+        assert!((recipe.clipping(4.0) - 0.25).abs() < 1e-7);
+        assert!((recipe.clipping(0.5) - 1.0).abs() < 1e-7);
+        assert!((norm(&[3.0, 4.0]) - 5.0).abs() < 1e-7);
+    }
+}

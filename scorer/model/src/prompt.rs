@@ -1,0 +1,82 @@
+//! What a model is asked, word for word (L1 section 3), and what a note must look like before it is read.
+//!
+//! The questions, their options and the rules of [`clean`] share one [`digest`]: a model that learned under another one is refused.
+
+mod cleaning;
+
+use schemas::{Digest, Task};
+
+pub use cleaning::{clean, worth_reading};
+
+/// The options' letters, in order of the classes.
+pub const LETTERS: [&str; 5] = ["A", "B", "C", "D", "E"];
+
+/// Raised whenever the rules of [`clean`] change what comes out.
+const CLEANING: &str = "cleaning 1";
+
+fn asked(task: Task) -> (&'static str, &'static str, &'static [&'static str]) {
+    match task {
+        Task::Readmission => ("discharge", "will the patient be readmitted to the hospital within 30 days of discharge?", &["no", "yes"]),
+        Task::Mortality => ("admission", "will the patient die during the hospital admission?", &["no", "yes"]),
+        Task::LengthOfStay => {
+            ("admission", "how long will the patient stay at the hospital?", &["0 to 2 days", "3 days", "4 to 5 days", "more than 5 days"])
+        }
+        Task::Comorbidity => (
+            "admission",
+            "what is the Charlson Comorbidity Index of the patient?",
+            &["score 0", "1 to 2", "3 to 4", "5 to 7", "more than 7"],
+        ),
+        Task::Denial => ("admission", "will the insurance claim of the patient be denied?", &["no", "yes"]),
+    }
+}
+
+/// What stands behind the note: a blank line, the question, its options one a line, and `Answer:`. The letter that follows is the
+/// answer, as ` A` to ` E`.
+///
+/// It begins with a line break and a cleaned note ends without one, so the tokens of note and question are those of the whole prompt.
+#[must_use]
+pub fn question(task: Task) -> String {
+    let (kind, asks, options) = asked(task);
+    let options: String = LETTERS.iter().zip(options).map(|(letter, option)| format!("{letter}. {option}\n")).collect();
+    format!("\n\nGiven the above {kind} note of the patient, {asks}\n{options}Answer:")
+}
+
+/// Digest of everything that this module turns a note into: 16 hexadecimal digits.
+#[must_use]
+pub fn digest() -> String {
+    let mut all = CLEANING.to_owned();
+    for task in Task::ALL {
+        all.push('\u{1f}');
+        all.push_str(&question(task));
+    }
+    Digest::of(all.as_bytes()).to_string().chars().take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_stands_as_the_paper_asks_it() {
+        assert_eq!(
+            question(Task::Comorbidity),
+            "\n\nGiven the above admission note of the patient, what is the Charlson Comorbidity Index of the patient?\n\
+             A. score 0\nB. 1 to 2\nC. 3 to 4\nD. 5 to 7\nE. more than 7\nAnswer:"
+        );
+    }
+
+    #[test]
+    fn every_class_has_a_letter() {
+        for task in Task::ALL {
+            assert_eq!(asked(task).2.len(), task.classes());
+            assert_eq!(asked(task).0, task.note_kind().as_str());
+            assert!(task.classes() <= LETTERS.len());
+        }
+    }
+
+    /// Changing a word of a prompt makes every model trained so far unusable: that must be meant.
+    #[test]
+    fn the_digest_changes_only_on_purpose() {
+        assert_eq!(digest(), "c7daadd39a5744dc");
+    }
+}

@@ -1,0 +1,207 @@
+//! Text to tokens: the note's first tokens, the questions, and the letters of the options.
+//!
+//! The tokenizer that we train is byte-level BPE over printable ASCII (all that [`prompt::clean`] leaves), without splitting words by
+//! spaces of their own: a leading space belongs to its word, so ` A` to ` E` are tokens of one piece. Training sees the questions and
+//! the lettered answers often enough to make them so, and refuses to end otherwise.
+
+use schemas::Task;
+use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::config::Config;
+use crate::page::Page;
+use crate::prompt::{self, LETTERS};
+
+/// Why a tokenizer cannot serve these prompts.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The library refused.
+    #[error("could not {action} the tokenizer")]
+    Library {
+        /// What was tried.
+        action: &'static str,
+        /// Its reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An option is not one token behind `Answer:`.
+    #[error("option {letter} is not a single token behind \"Answer:\"")]
+    Letter {
+        /// Which.
+        letter: &'static str,
+    },
+    /// Tokens that the embedding does not have.
+    #[error("the tokenizer has {tokens} tokens and the model only {vocab}")]
+    Vocabulary {
+        /// Of the tokenizer.
+        tokens: usize,
+        /// `vocab_size`.
+        vocab: usize,
+    },
+    /// No room for a note.
+    #[error("the model's {positions} positions leave no room for a note before its question")]
+    Context {
+        /// `max_position_embeddings`.
+        positions: usize,
+    },
+}
+
+fn library(action: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> TokenizerError {
+    move |source| TokenizerError::Library { action, source }
+}
+
+/// Trains a byte-level BPE of at most `vocab` entries on cleaned `texts` and the questions. The same texts in the same order give the
+/// same tokenizer. Token 0 is `<s>`, which opens every text; token 1 is `</s>`.
+///
+/// # Errors
+/// If `vocab` is too small for the options' letters to become single tokens, or the library refuses.
+pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str>, vocab: usize) -> Result<Tokenizer, TokenizerError> {
+    let mut corpus: Vec<String> = texts.map(prompt::clean).collect();
+    let repeats = corpus.len() / 10 + 10;
+    for task in Task::ALL {
+        let question = prompt::question(task);
+        corpus.extend(std::iter::repeat_n(question, repeats));
+    }
+    for letter in LETTERS {
+        corpus.extend(std::iter::repeat_n(format!("Answer: {letter}"), repeats));
+    }
+    let model = BPE::builder().build().map_err(library("build"))?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true))).with_decoder(Some(ByteLevelDecoder::default()));
+    // Byte-level BPE writes the space as U+0120 and the line break as U+010A; other printable ASCII stands for itself.
+    let alphabet = ('!'..='~').chain(['\u{120}', '\u{10a}']).collect();
+    let special = ["<s>", "</s>"].map(|token| AddedToken::from(token, true)).to_vec();
+    let trainer = BpeTrainer::builder().vocab_size(vocab).min_frequency(2).show_progress(false);
+    let mut trainer = TrainerWrapper::BpeTrainer(trainer.initial_alphabet(alphabet).special_tokens(special).build());
+    tokenizer.train(&mut trainer, corpus.iter().map(String::as_str)).map_err(library("train"))?;
+    let mut template = TemplateProcessing::builder();
+    template.try_single("<s> $A").map_err(|reason| library("open")(reason.into()))?;
+    let opening = template.special_tokens(vec![("<s>", 0)]).build().map_err(|reason| library("open")(reason.into()))?;
+    tokenizer.with_post_processor(Some(opening));
+    letters(&tokenizer)?;
+    Ok(tokenizer)
+}
+
+fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    Ok(tokenizer.encode_fast(text, false).map_err(library("use"))?.get_ids().to_vec())
+}
+
+/// The tokens of ` A` to ` E` behind `Answer:`.
+fn letters(tokenizer: &Tokenizer) -> Result<[u32; 5], TokenizerError> {
+    let before = ids(tokenizer, "Answer:")?;
+    let mut found = [0; 5];
+    for (place, letter) in found.iter_mut().zip(LETTERS) {
+        let whole = ids(tokenizer, &format!("Answer: {letter}"))?;
+        match whole.strip_prefix(before.as_slice()) {
+            Some([token]) => *place = *token,
+            _ => return Err(TokenizerError::Letter { letter }),
+        }
+    }
+    Ok(found)
+}
+
+/// A tokenizer with its questions already in tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub tokenizer: Tokenizer,
+    opening: Vec<u32>,
+    questions: Vec<Vec<u32>>,
+    /// Tokens of ` A` to ` E`.
+    pub letters: [u32; 5],
+    /// Tokens of a note that are read.
+    pub max_note_tokens: usize,
+}
+
+impl Reader {
+    /// Reads at most `wanted` tokens of a note, fewer if the model has no room for them.
+    pub fn new(tokenizer: Tokenizer, config: &Config, wanted: usize) -> Result<Self, TokenizerError> {
+        let tokens = tokenizer.get_vocab_size(true);
+        if tokens > config.vocab_size {
+            return Err(TokenizerError::Vocabulary { tokens, vocab: config.vocab_size });
+        }
+        let empty = tokenizer.encode_fast("", true).map_err(library("use"))?;
+        let opening: Vec<u32> = empty.get_ids().iter().copied().take(1).filter(|&token| Some(token) == config.bos_token_id).collect();
+        let questions = Task::ALL.iter().map(|&task| ids(&tokenizer, &prompt::question(task))).collect::<Result<Vec<_>, _>>()?;
+        let positions = config.max_position_embeddings;
+        let taken = opening.len() + questions.iter().map(Vec::len).max().unwrap_or(0);
+        if positions <= taken {
+            return Err(TokenizerError::Context { positions });
+        }
+        let letters = letters(&tokenizer)?;
+        Ok(Self { tokenizer, opening, questions, letters, max_note_tokens: wanted.min(positions - taken) })
+    }
+
+    /// Tokens of the cleaned note, all of them.
+    pub fn note(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        ids(&self.tokenizer, &prompt::clean(text))
+    }
+
+    /// The tokens of the question behind the note.
+    pub fn question(&self, task: Task) -> &[u32] {
+        let index = Task::ALL.iter().position(|&other| other == task);
+        index.and_then(|index| self.questions.get(index)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The note, cut, with its questions.
+    pub fn page(&self, text: &str, tasks: &[Task]) -> Result<Page, TokenizerError> {
+        let mut note = self.note(text)?;
+        let truncated = note.len() > self.max_note_tokens;
+        note.truncate(self.max_note_tokens);
+        let questions: Vec<_> = tasks.iter().map(|&task| (task, self.question(task))).collect();
+        Ok(Page { truncated, ..Page::of(&self.opening, &note, &questions) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts() -> Vec<String> {
+        (0..60)
+            .map(|index| format!("Patient {index} admitted with chest pain.\nHistory of {} and asthma.", ["gout", "stroke"][index % 2]))
+            .collect()
+    }
+
+    fn trained(vocab: usize) -> Result<Tokenizer, TokenizerError> {
+        train_tokenizer(texts().iter().map(String::as_str), vocab)
+    }
+
+    #[test]
+    fn the_same_texts_give_the_same_tokenizer() -> Result<(), TokenizerError> {
+        let written = |tokenizer: &Tokenizer| tokenizer.to_string(false).map_err(library("write"));
+        assert_eq!(written(&trained(400)?)?, written(&trained(400)?)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_vocabulary_without_room_for_the_letters_is_refused() {
+        assert!(matches!(trained(97), Err(TokenizerError::Letter { .. })));
+    }
+
+    /// So a prompt written out as one text has exactly the tokens that the model reads.
+    #[test]
+    fn note_and_question_meet_between_tokens() -> Result<(), TokenizerError> {
+        let tokenizer = trained(400)?;
+        let reader = Reader::new(tokenizer.clone(), &Config::demo(400), 512)?;
+        for text in texts().iter().take(5) {
+            let page = reader.page(text, &[Task::Mortality])?;
+            let whole = format!("{}{}", prompt::clean(text), prompt::question(Task::Mortality));
+            let expected = tokenizer.encode(whole, true).map_err(library("use"))?;
+            assert_eq!(page.tokens, expected.get_ids());
+            let positions: Vec<u32> = (0..).take(page.tokens.len()).collect();
+            assert_eq!(page.positions, positions);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_long_note_is_cut_and_says_so() -> Result<(), TokenizerError> {
+        let reader = Reader::new(trained(400)?, &Config::demo(400), 8)?;
+        let page = reader.page(&texts().concat(), &[])?;
+        assert_eq!((page.tokens_read, page.truncated, page.note), (8, true, 9));
+        Ok(())
+    }
+}

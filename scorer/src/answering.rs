@@ -1,0 +1,181 @@
+//! What a note means for its predictions: which are made, superseded or taken back. No Kafka and no waiting here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use model::{Answer, Asked, Model, ScoreError};
+use schemas::{CanonicalNote, Mode, NoteId, NoteStatus, NoteVersionId, Prediction, Source, Task};
+
+/// The model that answers now.
+#[derive(Clone)]
+pub struct Live {
+    /// Its weights, tokenizer and prompt.
+    pub model: Arc<Model>,
+    /// Notes known at or before this instant are history, not work: the first model was not there yet.
+    pub since: jiff::Timestamp,
+}
+
+/// A note with the record of `clinical.note.v1` it came from.
+pub struct Arrived {
+    /// The note.
+    pub note: CanonicalNote,
+    /// Where its record stood.
+    pub source: Source,
+}
+
+/// The last predictions about recent notes, so that a new version supersedes and a retraction takes back.
+pub struct Answering {
+    standing: BTreeMap<NoteId, Standing>,
+    order: VecDeque<NoteId>,
+    limit: usize,
+}
+
+/// What stands about one note.
+#[derive(Clone, Default)]
+pub struct Standing {
+    version: Option<NoteVersionId>,
+    predictions: Vec<Prediction>,
+}
+
+impl Standing {
+    /// What the warehouse remembers about a note.
+    #[must_use]
+    pub fn of(predictions: Vec<Prediction>) -> Self {
+        let version = predictions.iter().max_by_key(|prediction| prediction.predicted_at).map(|prediction| prediction.note_version_id);
+        Self { version, predictions }
+    }
+}
+
+impl Answering {
+    /// Remembers the predictions about up to `limit` notes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { standing: BTreeMap::new(), order: VecDeque::new(), limit }
+    }
+
+    /// Whether the predictions about `note` have to be asked of the warehouse before it can be answered.
+    #[must_use]
+    pub fn forgets(&self, note: NoteId) -> bool {
+        !self.standing.contains_key(&note)
+    }
+
+    /// Takes in what stands about a note.
+    pub fn remember(&mut self, note: NoteId, standing: Standing) {
+        if self.standing.insert(note, standing).is_none() {
+            self.order.push_back(note);
+        }
+        while self.order.len() > self.limit {
+            if let Some(oldest) = self.order.pop_front() {
+                self.standing.remove(&oldest);
+            }
+        }
+    }
+
+    /// The records that these notes call for, in order. Repeats of a version that was answered call for none.
+    ///
+    /// # Errors
+    /// Where the model cannot answer.
+    pub fn answer(&mut self, live: &Live, arrived: &[Arrived]) -> Result<Vec<Prediction>, ScoreError> {
+        let asked: Vec<(usize, Vec<Task>)> =
+            arrived.iter().enumerate().filter_map(|(index, one)| self.asks(live, &one.note).map(|tasks| (index, tasks))).collect();
+        let notes: Vec<Asked<'_>> =
+            asked.iter().filter_map(|(index, tasks)| arrived.get(*index).map(|one| Asked { text: &one.note.text, tasks })).collect();
+        let mut answers: BTreeMap<usize, Vec<Answer>> = asked.iter().map(|(index, _)| *index).zip(live.model.score(&notes)?).collect();
+        let mut records = Vec::new();
+        for (index, one) in arrived.iter().enumerate() {
+            if one.note.known_at <= live.since {
+                continue;
+            }
+            if let Some(replaced) = one.note.replaces.filter(|replaced| *replaced != one.note.note_id) {
+                self.take_back(replaced, one, &mut records);
+            }
+            if one.note.status == NoteStatus::Retracted {
+                self.take_back(one.note.note_id, one, &mut records);
+            } else if let Some(answers) = answers.remove(&index) {
+                self.put(live, one, answers, &mut records);
+            }
+        }
+        Ok(records)
+    }
+
+    /// The tasks that are asked about a note; `None` where there are none or they are answered already.
+    fn asks(&self, live: &Live, note: &CanonicalNote) -> Option<Vec<Task>> {
+        let answered = self.standing.get(&note.note_id).and_then(|standing| standing.version) == Some(note.note_version_id);
+        let tasks: Vec<Task> = Task::of(note.kind).collect();
+        let due = !tasks.is_empty() && !answered && note.known_at > live.since && note.status != NoteStatus::Retracted;
+        (due && model::prompt::worth_reading(&note.text)).then_some(tasks)
+    }
+
+    fn put(&mut self, live: &Live, one: &Arrived, answers: Vec<Answer>, records: &mut Vec<Prediction>) {
+        let before = self.standing.get(&one.note.note_id).cloned().unwrap_or_default();
+        if before.version == Some(one.note.note_version_id) {
+            // The same version twice in one batch.
+            return;
+        }
+        let predictions: Vec<Prediction> = answers
+            .into_iter()
+            .map(|answer| {
+                let earlier = before.predictions.iter().find(|earlier| earlier.task == answer.task);
+                Prediction { supersedes: earlier.map(|earlier| earlier.prediction_id), ..predict(live, one, answer) }
+            })
+            .collect();
+        records.extend(predictions.iter().cloned());
+        self.remember(one.note.note_id, Standing { version: Some(one.note.note_version_id), predictions });
+    }
+
+    fn take_back(&mut self, note: NoteId, one: &Arrived, records: &mut Vec<Prediction>) {
+        let standing = self.standing.get(&note).cloned().unwrap_or_default();
+        records.extend(standing.predictions.iter().map(|prediction| retraction(prediction, one)));
+        self.remember(note, Standing::default());
+    }
+}
+
+fn predict(live: &Live, one: &Arrived, answer: Answer) -> Prediction {
+    let manifest = live.model.manifest();
+    let version = live.model.version().clone();
+    let best = answer.probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class);
+    let binary = answer.task.classes() == 2;
+    let probability = answer.probabilities.get(if binary { 1 } else { best }).copied();
+    let threshold = manifest.thresholds.get(&answer.task).copied().filter(|_| binary);
+    let decision = match (threshold, probability) {
+        (Some(threshold), Some(probability)) => Some(i32::from(probability >= threshold)),
+        _ => i32::try_from(best).ok(),
+    };
+    Prediction {
+        prediction_id: schemas::PredictionId::derive(answer.task.as_str(), one.note.note_version_id, &version),
+        task: answer.task,
+        encounter_id: one.note.encounter_id,
+        patient_id: one.note.patient_id,
+        note_id: one.note.note_id,
+        note_version_id: one.note.note_version_id,
+        predicted_at: one.note.known_at,
+        model_version: version,
+        dataset_id: manifest.dataset_id.clone(),
+        probabilities: answer.probabilities,
+        probability,
+        threshold,
+        decision,
+        mode: Mode::Live,
+        tokens_read: answer.tokens_read,
+        truncated: answer.truncated,
+        supersedes: None,
+        retracts: None,
+        source: one.source.clone(),
+    }
+}
+
+/// The record that takes `prediction` back, known since the note that did so.
+fn retraction(prediction: &Prediction, one: &Arrived) -> Prediction {
+    Prediction {
+        prediction_id: prediction.prediction_id.retraction(),
+        predicted_at: one.note.known_at,
+        probabilities: Vec::new(),
+        probability: None,
+        threshold: None,
+        decision: None,
+        supersedes: None,
+        retracts: Some(prediction.prediction_id),
+        source: one.source.clone(),
+        ..prediction.clone()
+    }
+}

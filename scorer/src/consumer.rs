@@ -1,0 +1,260 @@
+//! The scoring loop: notes in, predictions out, offsets committed only after delivery.
+//!
+//! A new model takes over between two batches: no note waits for it, none is asked twice. Before there is a model,
+//! notes stay where they are, on the topic.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bus::{Feed, Outgoing, Publisher, Received, Record, Start, cloudevents::CloudEvent};
+use schemas::{CanonicalNote, ModelVersion, NoteStatus, Prediction, Source, TopicPartition, topic};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use warehouse::Warehouse;
+
+use crate::answering::{Answering, Arrived, Live, Standing};
+use crate::metrics;
+use crate::settings::Settings;
+
+/// Why the loop ended before it was told to. Start it again: what was not delivered is read again.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The broker refused what no waiting mends.
+    #[error("could not use the message bus")]
+    Bus(#[from] bus::BusError),
+    /// The model could not answer.
+    #[error("could not score a batch")]
+    Score(#[from] model::ScoreError),
+    /// A scoring thread died.
+    #[error("could not finish a batch")]
+    Died(#[from] tokio::task::JoinError),
+    /// Earlier predictions about a note could not be read.
+    #[error("could not read the predictions that a note replaces")]
+    Published(#[from] warehouse::QueryError),
+    /// A record could not be written as JSON.
+    #[error("could not encode a prediction")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// A model that began to answer, and the next offset of each partition at that moment.
+pub struct Takeover {
+    /// Who took over.
+    pub version: ModelVersion,
+    /// From where on it answers.
+    pub offsets: BTreeMap<TopicPartition, i64>,
+}
+
+/// What the loop works with.
+pub struct Wiring {
+    /// Kafka.
+    pub bus: bus::Settings,
+    /// For the predictions about notes that this process no longer remembers.
+    pub warehouse: Warehouse,
+    /// The champion, as it is promoted.
+    pub champion: watch::Receiver<Option<Live>>,
+    /// Where takeovers are told.
+    pub takeovers: mpsc::UnboundedSender<Takeover>,
+}
+
+/// Scores until `stop`.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationToken) -> Result<(), RunError> {
+    let Some(live) = first_champion(&mut wiring.champion, stop).await else {
+        return Ok(());
+    };
+    let mut feed = Feed::subscribe(&wiring.bus, &[topic::CLINICAL_NOTE.to_owned()], |_: &TopicPartition| Start::Committed).await?;
+    let publisher = Publisher::new(&wiring.bus)?;
+    let mut loop_state = Loop { live, answering: Some(Answering::new(settings.remembered_notes)), next: BTreeMap::new() };
+    loop_state.took_over(&wiring);
+    let mut pending = Pending::default();
+    loop {
+        tokio::select! {
+            received = feed.recv() => match received? {
+                Received::Record(record) => pending.push(record),
+                Received::Revoked(partitions) => {
+                    pending.forget(&partitions);
+                    loop_state.next.retain(|partition, _| !partitions.contains(partition));
+                }
+                Received::Gap { partition, wanted, found } => tracing::error!(%partition, wanted, found, "notes between these offsets no longer exist on the topic"),
+                Received::Assigned(_) | Received::End(_) => {}
+            },
+            () = pending.deadline(settings) => {}
+            () = stop.cancelled() => break,
+        }
+        if !pending.is_due(settings) {
+            continue;
+        }
+        loop_state.swap(&mut wiring);
+        let batch = pending.take();
+        let next = next_offsets(&batch);
+        let records = loop_state.answer(batch, &wiring.warehouse).await?;
+        if !deliver(&publisher, records, settings, stop).await? {
+            break;
+        }
+        feed.commit(&next)?;
+        loop_state.next.extend(next);
+    }
+    Ok(())
+}
+
+async fn first_champion(champion: &mut watch::Receiver<Option<Live>>, stop: &CancellationToken) -> Option<Live> {
+    loop {
+        if let Some(live) = champion.borrow_and_update().clone() {
+            return Some(live);
+        }
+        tokio::select! {
+            changed = champion.changed() => changed.ok()?,
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+struct Loop {
+    live: Live,
+    /// Lent to the scoring thread while a batch is answered.
+    answering: Option<Answering>,
+    next: BTreeMap<TopicPartition, i64>,
+}
+
+impl Loop {
+    fn swap(&mut self, wiring: &mut Wiring) {
+        if !wiring.champion.has_changed().unwrap_or(false) {
+            return;
+        }
+        let champion = wiring.champion.borrow_and_update().clone();
+        if let Some(live) = champion {
+            let changed = live.model.version() != self.live.model.version();
+            self.live = live;
+            if changed {
+                self.took_over(wiring);
+            }
+        }
+    }
+
+    fn took_over(&self, wiring: &Wiring) {
+        let takeover = Takeover { version: self.live.model.version().clone(), offsets: self.next.clone() };
+        if wiring.takeovers.send(takeover).is_err() {
+            tracing::warn!(model = %self.live.model.version(), "nobody records the takeover");
+        }
+    }
+
+    async fn answer(&mut self, batch: Vec<Record>, warehouse: &Warehouse) -> Result<Vec<Prediction>, RunError> {
+        let began = Instant::now();
+        let arrived: Vec<Arrived> = batch.iter().filter_map(arrived).collect();
+        let mut answering = self.answering.take().unwrap_or_else(|| Answering::new(0));
+        for note in arrived.iter().filter(|one| one.note.known_at > self.live.since).flat_map(|one| earlier(&one.note)) {
+            if answering.forgets(note) {
+                answering.remember(note, Standing::of(warehouse.published(note).await?));
+            }
+        }
+        let live = self.live.clone();
+        let (answering, records, notes) = tokio::task::spawn_blocking(move || {
+            let records = answering.answer(&live, &arrived);
+            (answering, records, arrived.len())
+        })
+        .await?;
+        self.answering = Some(answering);
+        let records = records?;
+        metrics::scored(notes, records.len(), began.elapsed());
+        Ok(records)
+    }
+}
+
+/// Notes whose predictions this one may touch, other than a first version's own.
+fn earlier(note: &CanonicalNote) -> impl Iterator<Item = schemas::NoteId> {
+    let changes = matches!(note.status, NoteStatus::Amended | NoteStatus::Retracted);
+    changes.then_some(note.note_id).into_iter().chain(note.replaces)
+}
+
+/// A record that is no canonical note is somebody else's mistake: counted, named in the log, and passed over.
+fn arrived(record: &Record) -> Option<Arrived> {
+    let note = serde_json::from_slice(record.payload.as_deref()?);
+    if note.is_err() {
+        metrics::unreadable();
+        tracing::warn!(topic = record.topic, partition = record.partition, offset = record.offset, "not a canonical note; passed over");
+    }
+    let source = Source { topic: record.topic.clone(), partition: record.partition, offset: record.offset };
+    Some(Arrived { note: note.ok()?, source })
+}
+
+/// Where each partition goes on after this batch.
+fn next_offsets(batch: &[Record]) -> BTreeMap<TopicPartition, i64> {
+    let mut next = BTreeMap::new();
+    for record in batch {
+        let offset = next.entry(record.topic_partition()).or_insert(0);
+        *offset = (record.offset + 1).max(*offset);
+    }
+    next
+}
+
+/// Publishes and waits until the broker has everything; `false` where `stop` came first.
+async fn deliver(publisher: &Publisher, records: Vec<Prediction>, settings: &Settings, stop: &CancellationToken) -> Result<bool, RunError> {
+    loop {
+        let outgoing = records.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
+        let Err(error) = publisher.send_all(outgoing).await else {
+            return Ok(true);
+        };
+        tracing::warn!(%error, "could not publish predictions; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(settings.retry_ms)) => {}
+            () = stop.cancelled() => return Ok(false),
+        }
+    }
+}
+
+fn outgoing(prediction: &Prediction) -> Result<Outgoing, serde_json::Error> {
+    Ok(Outgoing {
+        topic: topic::PREDICTION.to_owned(),
+        key: Some(prediction.note_id.to_string().into_bytes()),
+        payload: Some(serde_json::to_vec(prediction)?),
+        headers: CloudEvent {
+            id: prediction.prediction_id.to_string(),
+            source: "/wardstream/scorer".to_owned(),
+            kind: "wardstream.prediction.v1".to_owned(),
+            time: prediction.predicted_at,
+        }
+        .headers(),
+        timestamp: Some(prediction.predicted_at),
+    })
+}
+
+/// Notes that wait to be scored.
+#[derive(Default)]
+struct Pending {
+    records: Vec<Record>,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+impl Pending {
+    fn push(&mut self, record: Record) {
+        self.bytes += record.payload.as_ref().map_or(0, Vec::len);
+        self.since.get_or_insert_with(Instant::now);
+        self.records.push(record);
+    }
+
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.records.retain(|record| !partitions.iter().any(|moved| moved.topic == record.topic && moved.partition == record.partition));
+    }
+
+    fn age(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    async fn deadline(&self, settings: &Settings) {
+        match self.since {
+            Some(_) => tokio::time::sleep(Duration::from_millis(settings.batch_age_ms).saturating_sub(self.age())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn is_due(&self, settings: &Settings) -> bool {
+        !self.records.is_empty() && (self.bytes / 4 >= settings.budget_tokens || self.age() >= Duration::from_millis(settings.batch_age_ms))
+    }
+
+    fn take(&mut self) -> Vec<Record> {
+        std::mem::take(self).records
+    }
+}

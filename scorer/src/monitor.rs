@@ -1,0 +1,101 @@
+//! The watch: the warehouse judges drift in SQL, in the log's time; what alarms is published once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bus::{Outgoing, Publisher, cloudevents::CloudEvent};
+use schemas::{DriftAlert, topic};
+use tokio_util::sync::CancellationToken;
+use warehouse::{AsOf, Warehouse};
+
+use crate::metrics;
+use crate::settings::Settings;
+
+/// What one turn found.
+pub struct Judgement {
+    /// The log's watermark that was judged at.
+    pub at: jiff::Timestamp,
+    /// Alarms that were not there before.
+    pub alarms: Vec<DriftAlert>,
+}
+
+/// Judges drift every `monitor_ms` until `stop`, publishes new alarms, and hands each judgement to `heed`.
+///
+/// # Errors
+/// Where the producer cannot be made; everything later is tried again at the next turn.
+pub async fn run(
+    settings: &Settings,
+    bus: &bus::Settings,
+    warehouse: &Warehouse,
+    heed: impl Fn(Judgement),
+    stop: &CancellationToken,
+) -> Result<(), bus::BusError> {
+    let publisher = Publisher::new(bus)?;
+    let mut published = BTreeSet::new();
+    let mut judged = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(settings.monitor_ms)) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        match turn(warehouse, &publisher, &mut judged, &mut published).await {
+            Ok(Some(judgement)) => heed(judgement),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "could not judge drift; trying again at the next turn"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error("could not read the log's watermark")]
+    Watermark(#[from] warehouse::ReadError),
+    #[error("could not read drift")]
+    Drift(#[from] warehouse::QueryError),
+    #[error("could not publish an alarm")]
+    Publish(#[from] bus::BusError),
+    #[error("could not encode an alarm")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// One judgement, only where the log has moved a day since the last one.
+async fn turn(
+    warehouse: &Warehouse,
+    publisher: &Publisher,
+    judged: &mut Option<jiff::Timestamp>,
+    published: &mut BTreeSet<uuid::Uuid>,
+) -> Result<Option<Judgement>, TurnError> {
+    let Some(watermark) = warehouse.watermark().await? else {
+        return Ok(None);
+    };
+    if judged.is_some_and(|last| watermark.duration_since(last) < jiff::SignedDuration::from_hours(24)) {
+        return Ok(None);
+    }
+    let alarms: Vec<DriftAlert> =
+        warehouse.drift(&AsOf::default()).await?.into_iter().filter(|alarm| !published.contains(&alarm.alert_id)).collect();
+    let outgoing = alarms.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
+    publisher.send_all(outgoing).await?;
+    for alarm in &alarms {
+        metrics::alarmed();
+        tracing::warn!(task = alarm.task, measure = alarm.measure, month = %alarm.month, value = alarm.value, limit = alarm.limit, "drift alarm");
+        published.insert(alarm.alert_id);
+    }
+    *judged = Some(watermark);
+    Ok(Some(Judgement { at: watermark, alarms }))
+}
+
+fn outgoing(alarm: &DriftAlert) -> Result<Outgoing, serde_json::Error> {
+    Ok(Outgoing {
+        topic: topic::DRIFT_ALERT.to_owned(),
+        key: Some(alarm.task.clone().into_bytes()),
+        payload: Some(serde_json::to_vec(alarm)?),
+        headers: CloudEvent {
+            id: alarm.alert_id.to_string(),
+            source: "/wardstream/monitor".to_owned(),
+            kind: "wardstream.drift.alert.v1".to_owned(),
+            time: alarm.alarmed_at,
+        }
+        .headers(),
+        timestamp: Some(alarm.alarmed_at),
+    })
+}

@@ -1,0 +1,246 @@
+//! The words of the notes.
+
+use crate::process::COUNT;
+
+/// Wordings of each condition, said of the patient.
+pub const FACTORS: [[&str; 4]; COUNT] = [
+    [
+        "Known systolic heart failure with reduced ejection fraction.",
+        "Echocardiogram showed cardiomyopathy with a dilated left ventricle.",
+        "Volume overload from decompensated heart failure was treated with furosemide.",
+        "BNP was high in keeping with congestive heart failure.",
+    ],
+    [
+        "Longstanding COPD on home tiotropium.",
+        "Severe emphysema with wheezing and home oxygen.",
+        "Spirometry confirmed obstructive lung disease, GOLD stage three.",
+        "Frequent COPD exacerbations treated with prednisone bursts.",
+    ],
+    [
+        "Chronic kidney disease stage three with creatinine above baseline.",
+        "Nephrology follows for renal insufficiency.",
+        "Estimated GFR has declined, consistent with chronic kidney disease.",
+        "Renal dosing was applied because of nephropathy.",
+    ],
+    [
+        "Metastatic carcinoma with hepatic lesions.",
+        "Oncology reports widespread metastases despite chemotherapy.",
+        "Imaging again shows metastatic disease in bone and liver.",
+        "Stage four malignancy with palliative chemotherapy.",
+    ],
+    [
+        "Advanced dementia with disorientation to place and time.",
+        "The caregiver reports progressive memory loss from Alzheimer disease.",
+        "Dementia limits the history that can be obtained.",
+        "Takes donepezil for Alzheimer dementia.",
+    ],
+    [
+        "The patient lives alone without family nearby.",
+        "There is nobody at home to help with daily needs.",
+        "Social work notes isolation, a single occupant household and no caregiver.",
+        "Lives alone in a walk up apartment and has no support.",
+    ],
+    [
+        "Missed several doses of medication before coming.",
+        "Admits to stopping the prescribed tablets and poor adherence.",
+        "Pharmacy records show unfilled prescriptions and nonadherence.",
+        "Nonadherence with the medication list was discussed again.",
+    ],
+    [
+        "Septic on arrival with hypotension and raised lactate.",
+        "Blood cultures grew gram negative rods and sepsis bundle was started.",
+        "Broad spectrum antibiotics were given for sepsis.",
+        "Septic physiology required vasopressors and fluids.",
+    ],
+    [
+        "Intubated for hypoxemic respiratory failure.",
+        "Mechanical ventilation was started in intensive care.",
+        "Remains ventilator dependent with acute respiratory failure.",
+        "Respiratory failure required emergent intubation.",
+    ],
+    [
+        "Radiographs confirm an intertrochanteric hip fracture.",
+        "Orthopedics planned surgical fixation of the hip fracture.",
+        "A fall led to the fractured hip that brought the patient in.",
+        "Hip fracture pathway and early mobilization were ordered.",
+    ],
+    [
+        "Diabetes with neuropathy and retinopathy on insulin.",
+        "Poorly controlled diabetes, hemoglobin A1c above ten.",
+        "Insulin glargine was continued for complicated diabetes.",
+        "Diabetic foot changes were seen on both sides.",
+    ],
+    [
+        "Prior authorization was not obtained for this admission.",
+        "The payer has no authorization on file and review is pending.",
+        "Utilization review flagged the missing precertification.",
+        "Admission went ahead although precertification was absent.",
+    ],
+    [
+        "Insurance coverage is out of network for this hospital.",
+        "The plan lists this facility as nonparticipating, out of network.",
+        "Registration noted an out of network health plan.",
+        "Benefits were checked, the insurer is nonparticipating here.",
+    ],
+    [
+        "Elective short procedure with expected early discharge.",
+        "Placed under observation after a minor elective procedure.",
+        "Uncomplicated day surgery, ambulatory the same evening.",
+        "Low risk elective case, home tomorrow is expected.",
+    ],
+];
+
+/// The same conditions, denied.
+pub const NEGATED: [&str; COUNT] = [
+    "No signs of heart failure.",
+    "No wheeze and no known lung disease.",
+    "Renal function is normal.",
+    "No evidence of malignancy.",
+    "Alert, oriented and no memory complaints.",
+    "Lives with a spouse who helps.",
+    "Takes all medication as prescribed.",
+    "No fever and no sign of infection.",
+    "Breathing comfortably on room air.",
+    "No fracture was seen.",
+    "No history of diabetes.",
+    "Authorization is on file.",
+    "Insurance is in network.",
+    "This was not a planned admission.",
+];
+
+/// The same conditions, in the family.
+pub const FAMILY: [&str; COUNT] = [
+    "Father had heart failure.",
+    "A brother has emphysema.",
+    "Mother was on dialysis.",
+    "An aunt died of cancer.",
+    "A grandmother had dementia.",
+    "Parents are deceased.",
+    "Siblings are healthy.",
+    "A sister once had a severe infection.",
+    "An uncle had lung problems.",
+    "Mother broke a hip at eighty.",
+    "Diabetes runs in the family.",
+    "Family members are insured elsewhere.",
+    "A daughter handles the paperwork.",
+    "A cousin had surgery last year.",
+];
+
+/// First lines.
+pub const OPENINGS: [&str; 5] = [
+    "This is a {age} year old patient seen by the hospital medicine team.",
+    "{age} year old presenting for evaluation, history from patient and chart.",
+    "Patient aged {age}, reviewed with the attending on rounds.",
+    "The patient is {age} years old and was seen and examined today.",
+    "Seen in consultation, age {age}, records were reviewed.",
+];
+
+/// Everything else that is written down.
+pub const FILLER: [&str; 36] = [
+    "{person} was {did} by {team} in the {time}.",
+    "Vital signs show pulse {n}, respirations {n} and a temperature within range.",
+    "Blood pressure was measured {n} over {n} while {posture}.",
+    "The {part} is {finding}.",
+    "{person} reports {complaint} for {n} days.",
+    "Denies {complaint} and {complaint}.",
+    "Laboratory values include sodium {n}, potassium {n} and hemoglobin {n}.",
+    "{drug} {n} mg was {drugdid}.",
+    "Allergies are reviewed, {allergy}.",
+    "Diet is {diet} and well tolerated.",
+    "{team} will follow in the {time}.",
+    "The plan was discussed with {person} and questions were answered.",
+    "Imaging of the {part} was {imaging}.",
+    "Continue {drug} and recheck in {n} days.",
+    "Past surgical history includes {surgery} in {n}.",
+    "{person} works as {job} and enjoys {hobby}.",
+    "Tobacco use is {habit}, alcohol use is {habit}.",
+    "Skin is warm and dry, {finding} over the {part}.",
+    "Electrocardiogram shows {rhythm} at a rate of {n}.",
+    "Home medications include {drug} and {drug}.",
+    "Intake was {n} ounces and output was {n} ounces.",
+    "Immunizations are {status} per the record.",
+    "{team} recommends {advice}.",
+    "Pain is rated {n} of one hundred and controlled with {drug}.",
+    "Code status was confirmed as documented.",
+    "Follow up with {team} is arranged in {n} days.",
+    "The {part} exam is {finding} without change.",
+    "Chart review shows {n} clinic visits last year.",
+    "{person} slept {status} and had {complaint} overnight.",
+    "Physical therapy noted {status} progress with stairs.",
+    "Urinalysis was {imaging}.",
+    "Weight is {n} kilograms, height was not measured.",
+    "Nursing reports {complaint} that resolved with {drug}.",
+    "Consent was obtained and placed in the chart.",
+    "Return precautions such as {complaint} were given.",
+    "The {part} was {imaging} on the earlier study.",
+];
+
+/// What goes into the slots.
+pub const SLOTS: [(&str, &[&str]); 20] = [
+    ("{person}", &["The patient", "He", "She", "The family", "A relative", "The spouse"]),
+    ("{did}", &["evaluated", "seen", "examined", "interviewed", "reassessed", "greeted"]),
+    (
+        "{team}",
+        &[
+            "cardiology",
+            "nursing",
+            "physical therapy",
+            "the primary team",
+            "nutrition",
+            "pharmacy",
+            "dermatology",
+            "the night team",
+            "case management",
+        ],
+    ),
+    ("{time}", &["morning", "evening", "afternoon", "clinic", "hallway", "emergency room"]),
+    ("{posture}", &["seated", "standing", "lying", "at rest"]),
+    (
+        "{part}",
+        &["abdomen", "neck", "left knee", "right shoulder", "back", "scalp", "throat", "thyroid", "left hand", "right ankle", "spine"],
+    ),
+    ("{finding}", &["soft", "nontender", "unremarkable", "symmetric", "mildly tender", "normal", "intact", "supple"]),
+    (
+        "{complaint}",
+        &[
+            "headache",
+            "nausea",
+            "dizziness",
+            "fatigue",
+            "constipation",
+            "itching",
+            "back pain",
+            "poor appetite",
+            "insomnia",
+            "heartburn",
+            "cough",
+            "rash",
+        ],
+    ),
+    (
+        "{drug}",
+        &[
+            "Acetaminophen",
+            "Omeprazole",
+            "Atorvastatin",
+            "Lisinopril",
+            "Senna",
+            "Ondansetron",
+            "Melatonin",
+            "Famotidine",
+            "Amlodipine",
+            "Gabapentin",
+        ],
+    ),
+    ("{drugdid}", &["continued", "started", "held", "given once", "reordered"]),
+    ("{allergy}", &["none known", "penicillin causes hives", "latex sensitivity", "sulfa intolerance"]),
+    ("{diet}", &["regular", "low salt", "soft", "cardiac", "vegetarian"]),
+    ("{imaging}", &["unchanged", "without acute findings", "limited by motion", "reviewed with radiology", "within normal limits"]),
+    ("{surgery}", &["appendectomy", "tonsillectomy", "hernia repair", "cataract removal", "knee arthroscopy"]),
+    ("{job}", &["a teacher", "a driver", "a clerk", "a carpenter", "an accountant", "a gardener"]),
+    ("{hobby}", &["fishing", "reading", "cooking", "chess", "walking", "music"]),
+    ("{habit}", &["denied", "occasional", "former", "rare", "not recorded"]),
+    ("{rhythm}", &["sinus rhythm", "a paced rhythm", "sinus bradycardia", "occasional ectopy"]),
+    ("{status}", &["current", "well", "fairly", "slowly", "steady", "good"]),
+    ("{advice}", &["early walking", "more fluids", "elevation of the legs", "a repeat panel", "outpatient testing", "warm compresses"]),
+];

@@ -1,0 +1,168 @@
+//! A stand: one folder, one embedded Kafka and PostgreSQL, and the commands that are run against them.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+/// No single step of a test takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with embedded services.
+pub struct Stand {
+    folder: tempfile::TempDir,
+    services: Option<Child>,
+}
+
+/// The folder of the binaries.
+fn binaries() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("a test has a binary")?;
+    // target/debug/deps/<test>: the binaries stand one folder up.
+    let folder = own.parent().and_then(Path::parent).context("a test's binary lies in target/debug/deps")?;
+    ensure!(folder.join("wardstream").exists(), "{} has no wardstream; run tests/run, which builds it first", folder.display());
+    Ok(folder.to_owned())
+}
+
+impl Stand {
+    /// A fresh folder with Kafka and PostgreSQL running.
+    ///
+    /// # Errors
+    /// Where they cannot be started.
+    pub fn start() -> anyhow::Result<Self> {
+        let mut stand = Self::folder_only()?;
+        stand.start_services()?;
+        Ok(stand)
+    }
+
+    /// A fresh folder in which nothing runs.
+    ///
+    /// # Errors
+    /// Where there is no room for it.
+    pub fn folder_only() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("wardstream-").tempdir().context("could not make a folder")?;
+        std::fs::write(folder.path().join("wardstream.toml"), "[telemetry]\nlisten = \"127.0.0.1:0\"\n[sql]\nlisten = \"127.0.0.1:0\"\n")?;
+        Ok(Self { folder, services: None })
+    }
+
+    /// Starts Kafka and PostgreSQL, for the first time or again, and waits until they answer.
+    ///
+    /// # Errors
+    /// Where they do not.
+    pub fn start_services(&mut self) -> anyhow::Result<()> {
+        let mut child = self.command("wardstream")?.arg("services").stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let stdout = child.stdout.take().context("stdout was asked for")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(line.contains("kafka"), "the embedded services did not start");
+        self.services = Some(child);
+        Ok(())
+    }
+
+    /// Stops Kafka and PostgreSQL as an operator would.
+    ///
+    /// # Errors
+    /// Where they do not end.
+    pub fn stop_services(&mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.services.take() else { return Ok(()) };
+        ensure!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?.success(), "could not signal the services");
+        let began = Instant::now();
+        while child.try_wait()?.is_none() {
+            ensure!(began.elapsed() < PATIENCE, "the services do not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, binary: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(binaries()?.join(binary));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs a command to its end, whatever its exit code.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        self.command("wardstream")?.args(arguments).output().with_context(|| format!("could not run wardstream {arguments:?}"))
+    }
+
+    /// Runs a command that must succeed; its stdout.
+    ///
+    /// # Errors
+    /// Where it fails, with what it said.
+    pub fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.run(arguments)?;
+        ensure!(output.status.success(), "wardstream {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts a service that runs until it is killed.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn service(&self, name: &str) -> anyhow::Result<Service> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path().join(format!("{name}.log")))?;
+        Ok(Service(self.command("wardstream")?.arg(name).stdout(Stdio::null()).stderr(log).spawn()?))
+    }
+
+    /// A small simulated hospital's messages, in `feed` of the folder.
+    ///
+    /// # Errors
+    /// Where the hospital fails.
+    pub fn hospital(&self, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+        let out = self.path().join("feed");
+        let status = self.command("hospital")?.args(arguments).arg("--out").arg(&out).stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "the hospital failed");
+        Ok(out)
+    }
+
+    /// One number of a query.
+    ///
+    /// # Errors
+    /// Where the query fails or gives no number.
+    pub fn count(&self, query: &str) -> anyhow::Result<u64> {
+        let text = self.must(&["sql", "--format", "csv", query])?;
+        text.lines().nth(1).context("no row")?.trim().parse().context("no number")
+    }
+
+    /// Waits until a query gives this number.
+    ///
+    /// # Errors
+    /// Where it does not in time.
+    pub fn until(&self, query: &str, wanted: u64) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let found = self.count(query)?;
+            if found == wanted {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < PATIENCE, "{query}: {found}, never {wanted}");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        let _gone = self.stop_services();
+    }
+}
+
+/// A running service; killed with its handle, as by `kill -9`.
+pub struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}

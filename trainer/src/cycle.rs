@@ -1,0 +1,355 @@
+//! One cycle from a pinned version to a line in the registry. A cycle that dies goes on from its last checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use model::{Asked, Config, Draft, LearnError, Learner, ScoreError};
+use schemas::{ModelVersion, Task};
+use serde::{Deserialize, Serialize};
+use warehouse::{Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
+
+use crate::dataset::{self, Known};
+use crate::evaluation::{Paired, advantage, auroc_interval, ece, threshold};
+use crate::gate::{Evidence, diagnosis};
+use crate::report::{Figures, Interval, Reason, Report};
+use crate::settings::Settings;
+use crate::tune::{Plan, Tuned, tune};
+
+/// Bootstrap resamples of every interval (L1 section 3).
+const RESAMPLES: usize = 1_000;
+
+/// A cycle did not end. What it had is kept: start it again.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// The tables.
+    #[error("could not pin the tables")]
+    Pin(#[from] warehouse::ReadError),
+    /// The views.
+    #[error("could not read the examples")]
+    Examples(#[from] warehouse::QueryError),
+    /// The registry.
+    #[error("could not use the registry")]
+    Registry(#[from] RegistryError),
+    /// The store of weights.
+    #[error("could not keep or fetch weights")]
+    Weights(#[from] WeightsError),
+    /// The gradient steps.
+    #[error("could not train")]
+    Learn(#[from] LearnError),
+    /// The tokenizer.
+    #[error("could not train a tokenizer")]
+    Tokenizer(#[from] model::TokenizerError),
+    /// The champion.
+    #[error("could not load the model to start from")]
+    Load(#[from] model::LoadError),
+    /// The finished model.
+    #[error("could not write the model")]
+    Save(#[from] model::SaveError),
+    /// The evaluation.
+    #[error("could not evaluate")]
+    Score(#[from] ScoreError),
+    /// The work folder.
+    #[error("could not use {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is nothing to learn from.
+    #[error("there are {examples} labelled examples to learn from; labels may not be mature yet, see the view attrition")]
+    NoExamples {
+        /// How many.
+        examples: usize,
+    },
+    /// A thread died.
+    #[error("the training thread died")]
+    Died(#[from] tokio::task::JoinError),
+}
+
+/// What is ordered.
+pub struct Order<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// The log's time.
+    pub at: Timestamp,
+    /// Where checkpoints lie.
+    pub workdir: &'a Path,
+}
+
+/// What a cycle works on, written down first, so that one that died goes on with the same.
+#[derive(Clone, Serialize, Deserialize)]
+struct Begun {
+    reason: Reason,
+    at: Timestamp,
+    pin: Pin,
+    parent: Option<ModelVersion>,
+}
+
+/// Runs one cycle.
+///
+/// # Errors
+/// See [`CycleError`]; a refused model is no error but a report that says why.
+pub async fn run(
+    warehouse: &Warehouse,
+    registry: &Registry,
+    weights: &Weights,
+    settings: &Settings,
+    order: Order<'_>,
+    said: impl Fn(String) + Send + 'static,
+) -> Result<Report, CycleError> {
+    let champion = if order.reason == Reason::First { None } else { registry.champion().await? };
+    let begun = begin(warehouse, &order, champion.as_ref()).await?;
+    let parent = fetched(weights, champion.as_ref(), order.workdir).await?;
+    let examples = warehouse.examples(&begun.pin).await?;
+    let work = Work {
+        settings: settings.clone(),
+        workdir: order.workdir.to_owned(),
+        begun: begun.clone(),
+        parent,
+        examples,
+        splits: warehouse.splits().clone(),
+    };
+    let (made, folder) = tokio::task::spawn_blocking(move || work.make(&said).map(|made| (made, work.workdir.join("model")))).await??;
+    let mut report = made;
+    let uri = weights.put_folder(&folder, &report.model_version).await?;
+    registry.register(&row(&report, &begun, uri), report.refused.as_deref()).await?;
+    if report.refused.is_none() && settings.auto_promote {
+        let why = serde_json::to_string(&report.reason).unwrap_or_default();
+        registry.promote(&report.model_version, order.at, "trainer", &why).await?;
+        report.promoted = true;
+    }
+    std::fs::remove_dir_all(order.workdir).map_err(|source| CycleError::Folder { path: order.workdir.to_owned(), source })?;
+    Ok(report)
+}
+
+/// The cycle that was begun for the same reason and never ended, or a new one.
+async fn begin(warehouse: &Warehouse, order: &Order<'_>, champion: Option<&Champion>) -> Result<Begun, CycleError> {
+    let folder = |source| CycleError::Folder { path: order.workdir.to_owned(), source };
+    std::fs::create_dir_all(order.workdir).map_err(folder)?;
+    let file = order.workdir.join("cycle.json");
+    let parent = champion.map(|champion| champion.model_version.clone());
+    let left: Option<Begun> = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(left) = left.filter(|left| left.reason == order.reason && left.parent == parent) {
+        return Ok(left);
+    }
+    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent };
+    let checkpoint = order.workdir.join("state");
+    if checkpoint.exists() {
+        std::fs::remove_dir_all(checkpoint).map_err(folder)?;
+    }
+    std::fs::write(&file, serde_json::to_vec(&begun).unwrap_or_default()).map_err(folder)?;
+    Ok(begun)
+}
+
+async fn fetched(weights: &Weights, champion: Option<&Champion>, workdir: &Path) -> Result<Option<PathBuf>, CycleError> {
+    let Some(champion) = champion else { return Ok(None) };
+    let folder = workdir.join("parent");
+    weights.fetch_folder(&champion.weights_uri, &folder).await?;
+    Ok(Some(folder))
+}
+
+fn row(report: &Report, begun: &Begun, weights_uri: String) -> NewModel {
+    let evaluation =
+        |figures: &Figures| Evaluation { task: figures.task, split: figures.split.clone(), figures: serde_json::json!(figures) };
+    NewModel {
+        model_version: report.model_version.clone(),
+        dataset_id: report.dataset_id.clone(),
+        parent: begun.parent.clone(),
+        weights_uri,
+        created_at: begun.at,
+        details: serde_json::json!({"pin": begun.pin, "report": report}),
+        evaluations: report.figures.iter().map(evaluation).collect(),
+    }
+}
+
+/// The part of a cycle that only computes.
+struct Work {
+    settings: Settings,
+    workdir: PathBuf,
+    begun: Begun,
+    parent: Option<PathBuf>,
+    examples: Vec<Example>,
+    splits: warehouse::Splits,
+}
+
+/// What one split of one task was measured on.
+struct Measured {
+    task: Task,
+    labels: Vec<i32>,
+    probabilities: Vec<Vec<f64>>,
+}
+
+impl Work {
+    fn make(&self, said: &dyn Fn(String)) -> Result<Report, CycleError> {
+        let lessons = self.lessons();
+        if lessons.len() < self.settings.batch_notes {
+            return Err(CycleError::NoExamples { examples: lessons.len() });
+        }
+        said(format!("{} labelled examples, {} notes to learn from", self.examples.len(), lessons.len()));
+        let mut learner = self.learner(&lessons)?;
+        let splits: &[&str] = if self.parent.is_some() { &["recent"] } else { &["test", "temporal_test"] };
+        let before = self.measure_all(splits, |notes| learner.score(notes))?;
+        let plan = match self.parent {
+            Some(_) => Plan { notes: self.settings.refresh_notes, learning_rate: self.settings.refresh_learning_rate },
+            None => Plan { notes: self.settings.first_notes, learning_rate: self.settings.first_learning_rate },
+        };
+        let tuned = tune(&mut learner, &lessons, &plan, &self.settings, &self.workdir.join("state"), said)?;
+        let after = self.measure_all(splits, |notes| learner.score(notes))?;
+        self.conclude(&learner, tuned, &before, &after)
+    }
+
+    fn conclude(&self, learner: &Learner, tuned: Tuned, before: &Splits, after: &Splits) -> Result<Report, CycleError> {
+        let figures: Vec<Figures> = after
+            .iter()
+            .flat_map(|(split, measured)| measured.iter().map(move |one| (split, one)))
+            .filter_map(|(split, one)| figures(split, one, before.get(split)?.iter().find(|zero| zero.task == one.task)?))
+            .collect();
+        let main = if self.parent.is_some() { "recent" } else { "test" };
+        let advantage = self.parent.as_ref().and_then(|_| paired(before.get(main)?, after.get(main)?));
+        let judged: Vec<Figures> = figures.iter().filter(|figures| figures.split == main).cloned().collect();
+        let spread = after.get(main).map_or(0.0, |measured| measured.iter().map(spread).fold(0.0, f64::max));
+        let refused = diagnosis(&Evidence { figures: &judged, spread, tuned, advantage, refresh: self.parent.as_ref().map(|_| ()) });
+        let dataset_id = dataset::id(&self.begun.pin, &self.period());
+        let draft = Draft {
+            dataset_id: Some(dataset_id.clone()),
+            parent: self.begun.parent.clone(),
+            thresholds: self.thresholds(learner)?,
+            training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss, "figures": figures}),
+        };
+        let model_version = learner.export(&self.workdir.join("model"), draft)?;
+        Ok(Report {
+            reason: self.begun.reason,
+            model_version,
+            dataset_id,
+            figures,
+            advantage,
+            refused,
+            promoted: false,
+            notes_read: tuned.notes,
+            tokens_read: tuned.tokens,
+        })
+    }
+
+    /// From when on a refresh learns; `None` for a first model.
+    fn recent_from(&self) -> Option<Timestamp> {
+        match (self.begun.reason, &self.parent) {
+            (Reason::Alarm { since }, Some(_)) => Some(since),
+            (_, Some(_)) => self.begun.at.checked_sub(jiff::SignedDuration::from_hours(24 * 365)).ok(),
+            _ => None,
+        }
+    }
+
+    fn period(&self) -> String {
+        self.recent_from().map_or_else(|| serde_json::to_string(&self.splits).unwrap_or_default(), |from| format!("since {from}"))
+    }
+
+    /// What is learned from: the training split, or for a refresh the recent notes of patients of the training fold.
+    fn lessons(&self) -> Vec<Known<'_>> {
+        match self.recent_from() {
+            Some(from) => dataset::by_note(&self.examples, |example| example.fold == "train" && example.prediction_at >= from),
+            None => dataset::by_note(&self.examples, |example| example.split.as_deref() == Some("train")),
+        }
+    }
+
+    fn learner(&self, lessons: &[Known<'_>]) -> Result<Learner, CycleError> {
+        if let Some(parent) = &self.parent {
+            return Ok(Learner::from(parent)?);
+        }
+        let step = (lessons.len() / self.settings.tokenizer_notes.max(1)).max(1);
+        let tokenizer = model::train_tokenizer(lessons.iter().step_by(step).map(|known| known.text), self.settings.vocabulary)?;
+        let config = Config::demo(tokenizer.get_vocab_size(true));
+        Ok(Learner::new(config, tokenizer, self.settings.seed)?)
+    }
+
+    /// Whether an example belongs to what a split is measured on. A refresh is compared on recent notes of patients
+    /// that neither it nor the champion has learned from.
+    fn is_in(&self, split: &str, example: &Example) -> bool {
+        match self.recent_from() {
+            Some(from) => split == "recent" && example.fold != "train" && example.prediction_at >= from,
+            None => example.split.as_deref() == Some(split),
+        }
+    }
+
+    fn measure_all(
+        &self,
+        splits: &[&str],
+        score: impl Fn(&[Asked<'_>]) -> Result<Vec<Vec<model::Answer>>, ScoreError>,
+    ) -> Result<Splits, CycleError> {
+        splits.iter().map(|split| Ok(((*split).to_owned(), self.measure(|example| self.is_in(split, example), &score)?))).collect()
+    }
+
+    /// Answers to every question about the chosen notes, task by task.
+    fn measure(
+        &self,
+        keep: impl Fn(&Example) -> bool,
+        score: &impl Fn(&[Asked<'_>]) -> Result<Vec<Vec<model::Answer>>, ScoreError>,
+    ) -> Result<Vec<Measured>, CycleError> {
+        let mut notes = dataset::by_note(&self.examples, keep);
+        let limit = self.settings.measured_examples * 2;
+        let step = notes.len().div_ceil(limit.max(1)).max(1);
+        notes = notes.into_iter().step_by(step).collect();
+        let tasks: Vec<Vec<Task>> = notes.iter().map(|note| note.answers.iter().map(|(task, _)| *task).collect()).collect();
+        let asked: Vec<Asked<'_>> = notes.iter().zip(&tasks).map(|(note, tasks)| Asked { text: note.text, tasks }).collect();
+        let mut measured: BTreeMap<Task, Measured> = BTreeMap::new();
+        for (note, answers) in notes.iter().zip(score(&asked)?) {
+            for ((task, label), answer) in note.answers.iter().zip(answers) {
+                let one = measured.entry(*task).or_insert_with(|| Measured { task: *task, labels: Vec::new(), probabilities: Vec::new() });
+                one.labels.push(*label);
+                one.probabilities.push(answer.probabilities);
+            }
+        }
+        Ok(measured.into_values().collect())
+    }
+
+    /// Thresholds of the two-class tasks, on the validation fold.
+    fn thresholds(&self, learner: &Learner) -> Result<BTreeMap<Task, f64>, CycleError> {
+        let from = self.recent_from();
+        let keep = |example: &Example| match from {
+            Some(from) => example.fold == "validation" && example.prediction_at >= from,
+            None => example.split.as_deref() == Some("validation"),
+        };
+        let measured = self.measure(keep, &|notes: &[Asked<'_>]| learner.score(notes))?;
+        Ok(measured
+            .iter()
+            .filter(|one| one.task.classes() == 2)
+            .map(|one| (one.task, threshold(&one.labels, &one.probabilities)))
+            .collect())
+    }
+}
+
+type Splits = BTreeMap<String, Vec<Measured>>;
+
+fn figures(split: &str, after: &Measured, before: &Measured) -> Option<Figures> {
+    let interval = |one: &Measured| auroc_interval(&one.labels, &one.probabilities, RESAMPLES, 1);
+    let (now, zero_shot): (Interval, Interval) = (interval(after)?, interval(before)?);
+    Some(Figures {
+        task: after.task,
+        split: split.to_owned(),
+        n: after.labels.len(),
+        positives: after.labels.iter().filter(|label| **label > 0).count(),
+        auroc: now.auroc,
+        low: now.low,
+        high: now.high,
+        ece: ece(&after.labels, &after.probabilities),
+        zero_shot,
+    })
+}
+
+fn paired(before: &[Measured], after: &[Measured]) -> Option<Interval> {
+    let tasks: Vec<Paired> = after
+        .iter()
+        .filter_map(|new| {
+            let old = before.iter().find(|old| old.task == new.task)?;
+            Some(Paired { labels: new.labels.clone(), new: new.probabilities.clone(), old: old.probabilities.clone() })
+        })
+        .collect();
+    advantage(&tasks, RESAMPLES, 1)
+}
+
+/// Largest less smallest probability of the first class.
+fn spread(measured: &Measured) -> f64 {
+    let first = || measured.probabilities.iter().filter_map(|row| row.first().copied());
+    first().fold(f64::NEG_INFINITY, f64::max) - first().fold(f64::INFINITY, f64::min)
+}

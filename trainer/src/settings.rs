@@ -1,0 +1,64 @@
+//! What the trainer is told.
+
+use serde::{Deserialize, Serialize};
+
+/// The `[trainer]` part of the configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Entries of the tokenizer that a first cycle trains.
+    pub vocabulary: usize,
+    /// Notes whose text the tokenizer is trained on.
+    pub tokenizer_notes: usize,
+    /// Notes a step.
+    pub batch_notes: usize,
+    /// Most notes that a first cycle reads, repeats included.
+    pub first_notes: usize,
+    /// Most notes that a refresh reads, repeats included.
+    pub refresh_notes: usize,
+    /// Peak learning rate of a first cycle.
+    pub first_learning_rate: f32,
+    /// Peak learning rate of a refresh.
+    pub refresh_learning_rate: f32,
+    /// Steps until the peak.
+    pub warm_up_steps: usize,
+    /// Weight of the next-token loss beside the answers'.
+    pub next_token_weight: f32,
+    /// Threads that compute gradients.
+    pub threads: usize,
+    /// Steps between two checkpoints.
+    pub checkpoint_steps: usize,
+    /// Most examples of a task that one split is measured on.
+    pub measured_examples: usize,
+    /// Labelled examples since an alarm that a refresh waits for.
+    pub min_recent_examples: usize,
+    /// Days of the log between two scheduled refreshes; 0 is never.
+    pub refresh_days: u32,
+    /// Whether a model that passes the gate goes live by itself.
+    pub auto_promote: bool,
+    /// Of everything that is drawn.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            vocabulary: 1_200,
+            tokenizer_notes: 1_500,
+            batch_notes: 8,
+            first_notes: 9_600,
+            refresh_notes: 2_400,
+            first_learning_rate: 4e-3,
+            refresh_learning_rate: 2e-3,
+            warm_up_steps: 50,
+            next_token_weight: 0.3,
+            threads: 2,
+            checkpoint_steps: 200,
+            measured_examples: 3_000,
+            min_recent_examples: 1_200,
+            refresh_days: 0,
+            auto_promote: true,
+            seed: 3407,
+        }
+    }
+}

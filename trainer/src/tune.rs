@@ -1,0 +1,110 @@
+//! The joint fine-tune: batches of notes with all their questions, warm-up and cosine, checkpoints on the way.
+
+use std::path::Path;
+
+use model::{Learner, Lesson, Recipe};
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+
+use crate::cycle::CycleError;
+use crate::dataset::Known;
+use crate::settings::Settings;
+
+/// What a run of steps saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tuned {
+    pub notes: usize,
+    pub tokens: usize,
+    pub last_loss: f64,
+    /// Steps whose loss was not a number.
+    pub skipped: usize,
+}
+
+/// How much is read, and how fast it moves the weights.
+pub struct Plan {
+    pub notes: usize,
+    pub learning_rate: f32,
+}
+
+/// Reads `plan.notes` notes in an order that the seed decides, going over `known` as often as that takes. A checkpoint
+/// that lies in `checkpoint` is gone on from.
+pub fn tune(
+    learner: &mut Learner,
+    known: &[Known<'_>],
+    plan: &Plan,
+    settings: &Settings,
+    checkpoint: &Path,
+    said: &dyn Fn(String),
+) -> Result<Tuned, CycleError> {
+    let lessons: Vec<Lesson> = known.iter().map(|known| learner.encode(known.text, &known.answers)).collect();
+    let order = order(lessons.len(), plan.notes, settings.seed);
+    let steps = order.len() / settings.batch_notes.max(1);
+    // The folder may have been made by a process that died before it held anything.
+    if checkpoint.join("learner.safetensors").exists() {
+        *learner = Learner::resume(checkpoint)?;
+        said(format!("going on from step {} of {steps}", learner.steps()));
+    }
+    let from = usize::try_from(learner.steps()).unwrap_or(0);
+    let mut tuned = Tuned::default();
+    let (mut loss, mut since) = (0.0, 0_u32);
+    for (step, batch) in order.chunks_exact(settings.batch_notes.max(1)).enumerate().skip(from) {
+        let batch: Vec<&Lesson> = batch.iter().filter_map(|index| lessons.get(*index)).collect();
+        let recipe = Recipe {
+            learning_rate: rate(step, steps, plan.learning_rate, settings.warm_up_steps),
+            next_token_weight: settings.next_token_weight,
+            ..Recipe::default()
+        };
+        let report = learner.step(&batch, &recipe, settings.threads)?;
+        tuned.notes += batch.len();
+        tuned.tokens += report.tokens;
+        tuned.skipped += usize::from(report.skipped);
+        (loss, since) = (loss + report.answer_loss, since + 1);
+        if (step + 1) % settings.checkpoint_steps.max(1) == 0 || step + 1 == steps {
+            tuned.last_loss = loss / f64::from(since);
+            said(format!("step {} of {steps}, answers' loss {:.3} nats", step + 1, tuned.last_loss));
+            (loss, since) = (0.0, 0);
+            learner.save_state(checkpoint)?;
+        }
+    }
+    Ok(tuned)
+}
+
+/// Whole passes, each in an order of its own, until `notes` are read.
+fn order(lessons: usize, notes: usize, seed: u64) -> Vec<usize> {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let mut order = Vec::with_capacity(notes);
+    while order.len() < notes && lessons > 0 {
+        let mut pass: Vec<usize> = (0..lessons).collect();
+        pass.shuffle(&mut random);
+        order.extend(pass);
+    }
+    order.truncate(notes);
+    order
+}
+
+/// Warm-up, then a cosine down to a twentieth of the peak.
+fn rate(step: usize, steps: usize, peak: f32, warm_up: usize) -> f32 {
+    let warm = (step + 1) as f32 / warm_up.max(1) as f32;
+    let way = step as f32 / steps.max(1) as f32;
+    peak * warm.min(1.0) * (0.05 + 0.95 * 0.5 * (1.0 + (std::f32::consts::PI * way).cos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lesson_is_read_once_before_any_is_read_twice() {
+        let mut first: Vec<usize> = order(10, 25, 1).into_iter().take(10).collect();
+        first.sort_unstable();
+        assert_eq!(first, (0..10).collect::<Vec<_>>());
+        assert_eq!(order(10, 25, 1), order(10, 25, 1));
+        assert!(order(0, 5, 1).is_empty());
+    }
+
+    #[test]
+    fn the_rate_rises_then_falls() {
+        let at = |step| rate(step, 1_000, 1.0, 50);
+        assert!(at(0) < at(49) && at(49) > at(500) && at(999) < 0.06);
+    }
+}

@@ -1,0 +1,151 @@
+//! The one place where rows become durable: rows, rejects and offsets in one commit a table.
+//!
+//! Each table's commit carries, beside its rows, one application transaction per (topic, partition) with the last
+//! offset. A table skips what it already holds, so a batch that comes again changes nothing.
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::error::ArrowError;
+use deltalake_core::kernel::Transaction;
+use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::protocol::SaveMode;
+use deltalake_core::{DeltaTable, DeltaTableError};
+use jiff::Timestamp;
+use schemas::{Event, Message, NoteRow, Prediction, Source, Table, TopicPartition};
+
+use crate::encode;
+use crate::error::AppendError;
+use crate::store::Warehouse;
+
+/// A record of `prediction.v1` as it was consumed.
+#[derive(Clone)]
+pub struct PredictionRow {
+    /// What it says.
+    pub prediction: Prediction,
+    /// The broker's timestamp.
+    pub known_at: Timestamp,
+    /// Where it stood.
+    pub source: Source,
+}
+
+/// Rows of a run of records, and the last offset of each partition among them.
+#[derive(Clone, Default)]
+pub struct Batch {
+    /// Every record.
+    pub messages: Vec<Message>,
+    /// What they say happened.
+    pub events: Vec<Event>,
+    /// What they say was written.
+    pub notes: Vec<NoteRow>,
+    /// Predictions that came back.
+    pub predictions: Vec<PredictionRow>,
+    /// Last offset of each partition.
+    pub upto: BTreeMap<TopicPartition, i64>,
+}
+
+impl Batch {
+    /// The rows of `table` that stand behind `held`.
+    fn rows(&self, table: Table, held: &BTreeMap<TopicPartition, i64>) -> Result<RecordBatch, ArrowError> {
+        let new = |source: &Source| held.get(&source.topic_partition()).is_none_or(|last| source.offset > *last);
+        match table {
+            Table::Messages => encode::messages(&kept(&self.messages, |row| new(&row.source))),
+            Table::Events => encode::events(&kept(&self.events, |row| new(&row.source))),
+            Table::Notes => encode::notes(&kept(&self.notes, |row| new(&row.source))),
+            Table::Predictions => encode::predictions(&kept(&self.predictions, |row| new(&row.source))),
+        }
+    }
+}
+
+fn kept<T: Clone>(rows: &[T], keep: impl Fn(&T) -> bool) -> Vec<T> {
+    rows.iter().filter(|row| keep(row)).cloned().collect()
+}
+
+/// The application id of a partition's offsets in every table.
+pub fn app_id(partition: &TopicPartition) -> String {
+    format!("wardstream/{partition}")
+}
+
+impl Warehouse {
+    /// Makes `batch` durable. Rows that a table holds already are skipped, so a repeat changes nothing.
+    ///
+    /// # Errors
+    /// [`AppendError::Fenced`] where another process has advanced one of the batch's partitions since this one last
+    /// looked; anything else is to be tried again with the same batch.
+    pub async fn append(&self, batch: Batch) -> Result<(), AppendError> {
+        for table in Table::ALL {
+            self.append_to(table, &batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn append_to(&self, table: Table, batch: &Batch) -> Result<(), AppendError> {
+        let mut writer = self.writer(table).await;
+        let known = writer.held(&batch.upto, table).await.map_err(|source| AppendError::Commit { table, source })?;
+        if batch.upto.iter().all(|(partition, last)| known.get(partition).is_some_and(|held| held >= last)) {
+            return Ok(());
+        }
+        let rows = batch.rows(table, &known).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
+        let transactions = batch.upto.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
+        let properties = CommitProperties::default().with_application_transactions(transactions);
+        match writer.delta.clone().write(vec![rows]).with_save_mode(SaveMode::Append).with_commit_properties(properties).await {
+            Ok(delta) => {
+                writer.delta = delta;
+                writer.positions_of = writer.delta.version();
+                writer.positions.extend(batch.upto.iter().map(|(partition, last)| (partition.clone(), *last)));
+                Ok(())
+            }
+            Err(error) => Err(writer.refused(table, batch, error).await),
+        }
+    }
+}
+
+/// A table as its one writer in this process knows it.
+pub struct Writer {
+    pub delta: DeltaTable,
+    /// Offsets this process has read from the table's log or written there.
+    pub positions: BTreeMap<TopicPartition, i64>,
+    /// The table's version that they were read of.
+    pub positions_of: Option<u64>,
+}
+
+impl Writer {
+    /// The last offset that the table holds of each of these partitions, asked of its log once a process.
+    async fn held(
+        &mut self,
+        partitions: &BTreeMap<TopicPartition, i64>,
+        _table: Table,
+    ) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
+        if partitions.keys().any(|partition| !self.positions.contains_key(partition)) {
+            self.delta.update_state().await?;
+        }
+        // Whoever asks a question moves the table on to its newest version, and with it past another process's commits:
+        // what was read of an older version no longer counts.
+        if self.delta.version() != self.positions_of {
+            self.positions.clear();
+            self.positions_of = self.delta.version();
+        }
+        for partition in partitions.keys() {
+            if !self.positions.contains_key(partition) {
+                let log = self.delta.log_store();
+                let last = self.delta.snapshot()?.transaction_version(log.as_ref(), app_id(partition)).await?;
+                self.positions.insert(partition.clone(), last.unwrap_or(-1));
+            }
+        }
+        Ok(partitions.keys().filter_map(|partition| Some((partition.clone(), *self.positions.get(partition)?))).collect())
+    }
+
+    /// After a refused commit: look again, and tell a fence from a passing fault.
+    async fn refused(&mut self, table: Table, batch: &Batch, error: DeltaTableError) -> AppendError {
+        let before = std::mem::take(&mut self.positions);
+        if let Err(source) = self.delta.update_state().await {
+            return AppendError::Commit { table, source };
+        }
+        match self.held(&batch.upto, table).await {
+            Ok(now) if now.iter().any(|(partition, last)| before.get(partition).is_some_and(|then| last > then)) => {
+                AppendError::Fenced { table }
+            }
+            _ => AppendError::Commit { table, source: error },
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The SQL functions that the views need and analysts use: AUROC and kin over (label, probabilities), Charlson's index,
+//! and two derivations of ids.
+
+mod aggregate;
+mod charlson;
+mod measures;
+mod scalar;
+
+use datafusion::prelude::SessionContext;
+
+pub use charlson::VERSION as CODE_SET;
+
+/// Makes every function known to the session.
+pub fn register(ctx: &SessionContext) {
+    ctx.register_udaf(aggregate::over_predictions("auroc_ovr", measures::auroc_ovr));
+    ctx.register_udaf(aggregate::over_predictions("auroc_error", measures::auroc_error));
+    ctx.register_udaf(aggregate::over_predictions("auprc", measures::auprc));
+    ctx.register_udaf(aggregate::over_predictions("brier", measures::brier));
+    ctx.register_udaf(aggregate::over_predictions("ece", measures::ece));
+    ctx.register_udaf(charlson::aggregate());
+    ctx.register_udf(scalar::permille());
+    ctx.register_udf(scalar::patient_identity());
+}

@@ -1,0 +1,48 @@
+//! Derivations of ids in SQL, by the same rules as everywhere.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use schemas::{Facility, Identifier, PatientId};
+use sha2::Digest as _;
+
+fn texts(values: &[ColumnarValue]) -> Result<Vec<ArrayRef>> {
+    let arrays = ColumnarValue::values_to_arrays(values)?;
+    arrays.iter().map(|array| Ok(cast(array, &DataType::Utf8)?)).collect()
+}
+
+/// `permille(text)`: 0..1000 by hash, the same for ever, so that new data never moves an old patient.
+pub fn permille() -> ScalarUDF {
+    let of = |text: &str| {
+        let digest = sha2::Sha256::digest(text.as_bytes());
+        let head = digest.iter().take(4).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
+        i64::try_from(head % 1_000).unwrap_or(0)
+    };
+    let body = move |values: &[ColumnarValue]| {
+        let arrays = texts(values)?;
+        let [stated] = arrays.as_slice() else { return datafusion::common::exec_err!("permille(text)") };
+        let hashed: Int64Array = stated.as_string::<i32>().iter().map(|text| text.map(of)).collect();
+        Ok(ColumnarValue::Array(Arc::new(hashed)))
+    };
+    create_udf("permille", vec![DataType::Utf8], DataType::Int64, Volatility::Immutable, Arc::new(body))
+}
+
+/// `patient_identity(facility, 'system|value')`: the patient's id.
+pub fn patient_identity() -> ScalarUDF {
+    let of = |facility: &str, stated: &str| {
+        let (system, value) = stated.split_once('|').unwrap_or(("", stated));
+        PatientId::derive(&Facility::new(facility), &Identifier { system: system.to_owned(), value: value.to_owned() }).to_string()
+    };
+    let body = move |values: &[ColumnarValue]| {
+        let arrays = texts(values)?;
+        let [facilities, stated] = arrays.as_slice() else { return datafusion::common::exec_err!("patient_identity(facility, stated)") };
+        let pairs = facilities.as_string::<i32>().iter().zip(stated.as_string::<i32>().iter());
+        let ids: StringArray = pairs.map(|(facility, stated)| Some(of(facility?, stated?))).collect();
+        Ok(ColumnarValue::Array(Arc::new(ids)))
+    };
+    create_udf("patient_identity", vec![DataType::Utf8, DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(body))
+}

@@ -1,0 +1,390 @@
+//! Questions that the other rooms ask, and the one door for SQL. Every reader holds a time, or everything known.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::execution::context::SQLOptions;
+use jiff::Timestamp;
+use schemas::{
+    DriftAlert, DriftKind, EncounterId, Mode, NoteId, NoteVersionId, PatientId, Prediction, Source, Table, Task, TopicPartition,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{QueryError, ReadError};
+use crate::metrics;
+use crate::store::{Positions, Warehouse};
+
+/// As of when a question is asked. The default is everything known.
+#[derive(Clone, Debug, Default)]
+pub struct AsOf {
+    /// Only rows known by then.
+    pub known_at: Option<Timestamp>,
+    /// Only what `messages` held at this version.
+    pub version: Option<i64>,
+    /// Exactly these versions.
+    pub pin: Option<Pin>,
+}
+
+/// Versions of all tables: the same pin gives the same rows, years later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Of each table.
+    pub versions: BTreeMap<Table, i64>,
+    /// The newest `known_at` among them.
+    pub watermark: Option<Timestamp>,
+}
+
+/// A labelled example with the note as it was known at prediction time.
+#[derive(Clone)]
+pub struct Example {
+    /// What is asked.
+    pub task: Task,
+    /// `train`, `validation`, `test`, `temporal_test`; `None` outside the configured periods.
+    pub split: Option<String>,
+    /// `train`, `validation`, `test`: by patient, whatever the period.
+    pub fold: String,
+    /// The stay.
+    pub encounter_id: EncounterId,
+    /// The patient, merges resolved.
+    pub patient_id: PatientId,
+    /// The note that is read.
+    pub note_id: NoteId,
+    /// The version of it.
+    pub note_version_id: NoteVersionId,
+    /// Prediction time.
+    pub prediction_at: Timestamp,
+    /// `0..task.classes()`.
+    pub label: i32,
+    /// The note's text at prediction time.
+    pub text: String,
+}
+
+/// A range of offsets in which something is missing or doubled.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gap {
+    /// In which table.
+    pub table: String,
+    /// Of which topic.
+    pub topic: String,
+    /// Of which partition.
+    pub partition: i32,
+    /// First offset that landed.
+    pub first_offset: i64,
+    /// Last offset that landed.
+    pub last_offset: i64,
+    /// Records between them that are not there.
+    pub missing: i64,
+    /// Records that are there more than once.
+    pub doubled: i64,
+    /// Records whose bytes no longer have their digest.
+    pub corrupt: i64,
+}
+
+impl Warehouse {
+    /// Answers one query. Only what reads plans at all.
+    ///
+    /// # Errors
+    /// In the engine's own words, where the query is refused or cannot be answered.
+    pub async fn query(&self, sql: &str, at: &AsOf) -> Result<Vec<RecordBatch>, QueryError> {
+        metrics::queried("query");
+        let ctx = self.session(at).await?;
+        let frame = ctx.sql_with_options(sql, read_only()).await?;
+        let schema = std::sync::Arc::clone(frame.schema().inner());
+        let mut batches = frame.collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    }
+
+    /// The offsets this process knows each table to hold.
+    pub(crate) async fn held(&self) -> Positions {
+        let mut positions = Positions::new();
+        for table in Table::ALL {
+            for (partition, last) in &self.writer(table).await.positions {
+                positions.entry(partition.clone()).or_default().insert(table, *last);
+            }
+        }
+        positions
+    }
+
+    /// Last offset of each partition in each table. `messages` is committed last, so what it holds, all hold.
+    ///
+    /// # Errors
+    /// Where the tables cannot be read.
+    pub async fn positions(&self) -> Result<Positions, ReadError> {
+        let ctx = datafusion::prelude::SessionContext::new();
+        let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
+        let delta = self.snapshot(Table::Messages, None).await.map_err(log)?;
+        delta.update_datafusion_session(&ctx.state()).map_err(log)?;
+        let engine = |error| ReadError::Rows(QueryError::from(error));
+        let provider = delta.table_provider().await.map_err(engine)?;
+        ctx.register_table("message_rows", provider).map_err(engine)?;
+        let frame =
+            ctx.sql("SELECT topic, \"partition\", max(\"offset\") AS last FROM message_rows GROUP BY 1, 2").await.map_err(engine)?;
+        let mut positions = self.held().await;
+        for batch in frame.collect().await.map_err(engine)? {
+            let (topics, partitions, lasts) = (texts(&batch, "topic")?, ints(&batch, "partition")?, ints(&batch, "last")?);
+            for ((topic, partition), last) in topics.into_iter().zip(partitions).zip(lasts) {
+                let (Some(topic), Some(partition), Some(last)) = (topic, partition.and_then(|one| i32::try_from(one).ok()), last) else {
+                    continue;
+                };
+                let tables = positions.entry(TopicPartition { topic, partition }).or_default();
+                for table in Table::ALL {
+                    let held = tables.entry(table).or_insert(last);
+                    *held = last.max(*held);
+                }
+                tables.insert(Table::Messages, last);
+            }
+        }
+        Ok(positions)
+    }
+
+    /// The versions that stand now.
+    ///
+    /// # Errors
+    /// Where a table's log cannot be read.
+    pub async fn pin(&self) -> Result<Pin, ReadError> {
+        let mut versions = BTreeMap::new();
+        for table in Table::ALL {
+            let delta = self.snapshot(table, None).await.map_err(|source| ReadError::Log { table: table.as_str(), source })?;
+            versions.insert(table, delta.version().and_then(|version| i64::try_from(version).ok()).unwrap_or(0));
+        }
+        Ok(Pin { versions, watermark: self.watermark().await? })
+    }
+
+    /// The newest instant of the log; `None` before anything has landed.
+    ///
+    /// # Errors
+    /// Where the tables cannot be read.
+    pub async fn watermark(&self) -> Result<Option<Timestamp>, ReadError> {
+        let batches = self.base_query("SELECT max(known_at) AS watermark FROM message_rows WHERE facility <> 'wardstream'").await?;
+        let instants = batches.iter().map(|batch| instants(batch, "watermark")).collect::<Result<Vec<_>, _>>()?;
+        Ok(instants.into_iter().flatten().flatten().max())
+    }
+
+    /// A question about `messages` alone, without the cost of the views.
+    async fn base_query(&self, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
+        let ctx = datafusion::prelude::SessionContext::new();
+        let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
+        let engine = |error| ReadError::Rows(QueryError::from(error));
+        let delta = self.snapshot(Table::Messages, None).await.map_err(log)?;
+        delta.update_datafusion_session(&ctx.state()).map_err(log)?;
+        ctx.register_table("message_rows", delta.table_provider().await.map_err(engine)?).map_err(engine)?;
+        ctx.sql(sql).await.map_err(engine)?.collect().await.map_err(engine)
+    }
+
+    /// Labelled examples of all tasks at a pin, in an order that depends on nothing else.
+    ///
+    /// # Errors
+    /// Where the views cannot be read.
+    pub async fn examples(&self, pin: &Pin) -> Result<Vec<Example>, QueryError> {
+        let sql = "SELECT e.task, e.split, e.fold, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, e.prediction_at, e.label, n.text \
+                   FROM examples AS e JOIN (SELECT note_version_id, min(text) AS text FROM note_rows GROUP BY note_version_id) AS n \
+                   ON n.note_version_id = e.note_version_id ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id";
+        let at = AsOf { pin: Some(pin.clone()), ..AsOf::default() };
+        let mut examples = Vec::new();
+        for batch in self.query(sql, &at).await? {
+            let text = |column| texts(&batch, column);
+            let (tasks, splits, folds, notes) = (text("task")?, text("split")?, text("fold")?, text("note_id")?);
+            let (encounters, patients, versions, bodies) =
+                (text("encounter_id")?, text("patient_id")?, text("note_version_id")?, text("text")?);
+            let (times, labels) = (instants(&batch, "prediction_at")?, ints(&batch, "label")?);
+            for row in 0..batch.num_rows() {
+                examples.push(Example {
+                    task: parsed(&tasks, row, "task")?,
+                    split: splits.get(row).cloned().flatten(),
+                    fold: parsed(&folds, row, "fold")?,
+                    encounter_id: parsed(&encounters, row, "encounter_id")?,
+                    patient_id: parsed(&patients, row, "patient_id")?,
+                    note_id: parsed(&notes, row, "note_id")?,
+                    note_version_id: parsed(&versions, row, "note_version_id")?,
+                    prediction_at: times.get(row).copied().flatten().ok_or(QueryError::Row { column: "prediction_at" })?,
+                    label: labels
+                        .get(row)
+                        .copied()
+                        .flatten()
+                        .and_then(|label| i32::try_from(label).ok())
+                        .ok_or(QueryError::Row { column: "label" })?,
+                    text: bodies.get(row).cloned().flatten().unwrap_or_default(),
+                });
+            }
+        }
+        Ok(examples)
+    }
+
+    /// Predictions about a note that have come back and stand, of its newest answered version.
+    ///
+    /// # Errors
+    /// Where the tables cannot be read.
+    pub async fn published(&self, note: NoteId) -> Result<Vec<Prediction>, QueryError> {
+        let sql = format!(
+            "SELECT * FROM prediction_rows WHERE note_id = '{note}' AND retracts IS NULL \
+             AND prediction_id NOT IN (SELECT retracts FROM prediction_rows WHERE note_id = '{note}' AND retracts IS NOT NULL) \
+             AND prediction_id NOT IN (SELECT supersedes FROM prediction_rows WHERE note_id = '{note}' AND supersedes IS NOT NULL) \
+             ORDER BY source_offset"
+        );
+        let mut predictions = BTreeMap::new();
+        for batch in self.query(&sql, &AsOf::default()).await? {
+            for row in 0..batch.num_rows() {
+                let prediction = prediction(&batch, row)?;
+                predictions.insert(prediction.task, prediction);
+            }
+        }
+        Ok(predictions.into_values().collect())
+    }
+
+    /// The alarms that stand in `drift`.
+    ///
+    /// # Errors
+    /// Where the views cannot be read.
+    pub async fn drift(&self, at: &AsOf) -> Result<Vec<DriftAlert>, QueryError> {
+        let sql = "SELECT task, model_version, month, kind, measure, value, low, high, \"limit\", (SELECT max(known_at) FROM message_rows WHERE facility <> 'wardstream') AS alarmed_at \
+                   FROM drift WHERE alarm ORDER BY month, task, measure";
+        let mut alerts = Vec::new();
+        for batch in self.query(sql, at).await? {
+            let (tasks, models, kinds, measures) =
+                (texts(&batch, "task")?, texts(&batch, "model_version")?, texts(&batch, "kind")?, texts(&batch, "measure")?);
+            let (months, alarmed) = (instants(&batch, "month")?, instants(&batch, "alarmed_at")?);
+            let (values, lows, highs, limits) =
+                (floats(&batch, "value")?, floats(&batch, "low")?, floats(&batch, "high")?, floats(&batch, "limit")?);
+            for row in 0..batch.num_rows() {
+                let text = |column: &[Option<String>]| column.get(row).cloned().flatten().unwrap_or_default();
+                let number = |column: &[Option<f64>]| column.get(row).copied().flatten();
+                let month = months.get(row).copied().flatten().ok_or(QueryError::Row { column: "month" })?;
+                let kind = match text(&kinds).as_str() {
+                    "performance" => DriftKind::Performance,
+                    "estimated" => DriftKind::Estimated,
+                    "population" => DriftKind::Population,
+                    "plumbing" => DriftKind::Plumbing,
+                    _ => return Err(QueryError::Row { column: "kind" }),
+                };
+                alerts.push(DriftAlert {
+                    alert_id: DriftAlert::derive_id(&text(&tasks), &text(&models), month, kind, &text(&measures)),
+                    task: text(&tasks),
+                    model_version: text(&models),
+                    month,
+                    kind,
+                    measure: text(&measures),
+                    value: number(&values).unwrap_or(f64::NAN),
+                    low: number(&lows),
+                    high: number(&highs),
+                    limit: number(&limits).unwrap_or(f64::NAN),
+                    alarmed_at: alarmed.get(row).copied().flatten().ok_or(QueryError::Row { column: "alarmed_at" })?,
+                });
+            }
+        }
+        Ok(alerts)
+    }
+
+    /// Ranges in which something is missing, doubled or no longer what its digest says; empty where all is well.
+    ///
+    /// # Errors
+    /// Where the tables cannot be read.
+    pub async fn verify(&self) -> Result<Vec<Gap>, QueryError> {
+        let sql = "SELECT c.\"table\", c.topic, c.\"partition\", c.first_offset, c.last_offset, c.missing, c.doubled, COALESCE(d.corrupt, 0) AS corrupt \
+                   FROM conservation AS c LEFT JOIN (SELECT topic, \"partition\", count(*) AS corrupt FROM message_rows \
+                   WHERE digest <> encode(sha256(payload), 'hex') GROUP BY 1, 2) AS d \
+                   ON c.\"table\" = 'messages' AND d.topic = c.topic AND d.\"partition\" = c.\"partition\" \
+                   WHERE c.missing <> 0 OR c.doubled <> 0 OR COALESCE(d.corrupt, 0) <> 0 ORDER BY 1, 2, 3";
+        let mut gaps = Vec::new();
+        for batch in self.query(sql, &AsOf::default()).await? {
+            let (tables, topics) = (texts(&batch, "table")?, texts(&batch, "topic")?);
+            let number = |column| ints(&batch, column);
+            let (partitions, firsts, lasts) = (number("partition")?, number("first_offset")?, number("last_offset")?);
+            let (missing, doubled, corrupt) = (number("missing")?, number("doubled")?, number("corrupt")?);
+            for row in 0..batch.num_rows() {
+                let of = |column: &[Option<i64>]| column.get(row).copied().flatten().unwrap_or_default();
+                gaps.push(Gap {
+                    table: tables.get(row).cloned().flatten().unwrap_or_default(),
+                    topic: topics.get(row).cloned().flatten().unwrap_or_default(),
+                    partition: i32::try_from(of(&partitions)).unwrap_or(-1),
+                    first_offset: of(&firsts),
+                    last_offset: of(&lasts),
+                    missing: of(&missing),
+                    doubled: of(&doubled),
+                    corrupt: of(&corrupt),
+                });
+            }
+        }
+        Ok(gaps)
+    }
+}
+
+/// SELECT, EXPLAIN and SHOW plan; nothing else does.
+pub(crate) fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
+fn column(batch: &RecordBatch, name: &'static str, kind: &DataType) -> Result<datafusion::arrow::array::ArrayRef, QueryError> {
+    let array = batch.column_by_name(name).ok_or(QueryError::Row { column: name })?;
+    cast(array, kind).map_err(|_| QueryError::Row { column: name })
+}
+
+fn texts(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<String>>, QueryError> {
+    let array = column(batch, name, &DataType::Utf8)?;
+    Ok(array.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect())
+}
+
+fn ints(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<i64>>, QueryError> {
+    let array = column(batch, name, &DataType::Int64)?;
+    Ok(array.as_primitive::<Int64Type>().iter().collect())
+}
+
+fn floats(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<f64>>, QueryError> {
+    let array = column(batch, name, &DataType::Float64)?;
+    Ok(array.as_primitive::<Float64Type>().iter().collect())
+}
+
+fn instants(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<Timestamp>>, QueryError> {
+    let array = column(batch, name, &schemas::table::instant())?;
+    array
+        .as_primitive::<TimestampMicrosecondType>()
+        .iter()
+        .map(|value| value.map(|micros| Timestamp::from_microsecond(micros).map_err(|_| QueryError::Row { column: name })).transpose())
+        .collect()
+}
+
+fn parsed<T: FromStr>(values: &[Option<String>], row: usize, column: &'static str) -> Result<T, QueryError> {
+    values.get(row).and_then(|value| value.as_deref()?.parse().ok()).ok_or(QueryError::Row { column })
+}
+
+fn prediction(batch: &RecordBatch, row: usize) -> Result<Prediction, QueryError> {
+    let one = batch.slice(row, 1);
+    let text = |name| texts(&one, name).map(|values| values.into_iter().next().flatten());
+    let number = |name| floats(&one, name).map(|values| values.into_iter().next().flatten());
+    let int = |name| ints(&one, name).map(|values| values.into_iter().next().flatten());
+    let probabilities = one.column_by_name("probabilities").ok_or(QueryError::Row { column: "probabilities" })?;
+    let list = probabilities.as_list::<i32>().value(0);
+    let value = |name: &'static str| Ok::<_, QueryError>(vec![text(name)?]);
+    Ok(Prediction {
+        prediction_id: parsed(&value("prediction_id")?, 0, "prediction_id")?,
+        task: parsed(&value("task")?, 0, "task")?,
+        encounter_id: text("encounter_id")?.and_then(|id| id.parse().ok()),
+        patient_id: text("patient_id")?.and_then(|id| id.parse().ok()),
+        note_id: parsed(&value("note_id")?, 0, "note_id")?,
+        note_version_id: parsed(&value("note_version_id")?, 0, "note_version_id")?,
+        predicted_at: instants(&one, "predicted_at")?.into_iter().next().flatten().ok_or(QueryError::Row { column: "predicted_at" })?,
+        model_version: schemas::ModelVersion(text("model_version")?.unwrap_or_default()),
+        dataset_id: text("dataset_id")?.map(schemas::DatasetId),
+        probabilities: list.as_primitive::<Float64Type>().iter().flatten().collect(),
+        probability: number("probability")?,
+        threshold: number("threshold")?,
+        decision: cast(one.column_by_name("decision").ok_or(QueryError::Row { column: "decision" })?, &DataType::Int32)
+            .ok()
+            .and_then(|array| array.as_primitive::<Int32Type>().iter().next().flatten()),
+        mode: if text("mode")?.as_deref() == Some("silent") { Mode::Silent } else { Mode::Live },
+        tokens_read: int("tokens_read")?.and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or_default(),
+        truncated: one.column_by_name("truncated").is_some_and(|array| !array.is_null(0) && array.as_boolean().value(0)),
+        supersedes: text("supersedes")?.and_then(|id| id.parse().ok()),
+        retracts: text("retracts")?.and_then(|id| id.parse().ok()),
+        source: Source {
+            topic: text("source_topic")?.unwrap_or_default(),
+            partition: 0,
+            offset: int("source_offset")?.unwrap_or_default(),
+        },
+    })
+}

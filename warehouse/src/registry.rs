@@ -1,0 +1,398 @@
+//! The registry in PostgreSQL: versions, evaluations, promotions. History is append-only; champion is its last word.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use jiff::Timestamp;
+use schemas::{DatasetId, ModelVersion, Task};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::NoTls;
+use tokio_postgres::types::ToSql;
+
+use crate::error::QueryError;
+
+const MIGRATION: &str = include_str!("registry/0001_registry.sql");
+/// Key of the advisory lock under which migrations run.
+const LOCK: i64 = 0x7761_7264;
+/// No statement may take longer.
+const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
+
+/// A text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(..)" })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.0.is_empty() { "" } else { "(hidden)" })
+    }
+}
+
+/// The `[registry]` part of the configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySettings {
+    /// `postgresql://user:password@host:port/database`; empty starts one of our own.
+    pub url: Secret,
+    /// Connections at most.
+    pub connections: usize,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self { url: Secret::default(), connections: 4 }
+    }
+}
+
+/// The registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The address is none: mend the configuration.
+    #[error("registry.url is no PostgreSQL address; write postgresql://user:password@host:port/database")]
+    Address(#[source] tokio_postgres::Error),
+    /// It cannot be reached: try again.
+    #[error("could not reach PostgreSQL")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It refused a statement: somebody must look.
+    #[error("PostgreSQL refused to {action}")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        source: tokio_postgres::Error,
+    },
+    /// There is no such version.
+    #[error("there is no model {version}; `wardstream models list` shows those there are")]
+    Unknown {
+        /// As asked.
+        version: ModelVersion,
+    },
+    /// The gate refused it once, and a version never changes.
+    #[error("the gate refused model {version}; `wardstream models show {version}` says why")]
+    GateRefused {
+        /// As asked.
+        version: ModelVersion,
+    },
+    /// There is nothing to go back to.
+    #[error("there is no champion before this one")]
+    NoPredecessor,
+    /// A stored row is not what was written.
+    #[error("a row of the registry holds a {what} that is none")]
+    Row {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+/// The model that is live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Champion {
+    /// Its version.
+    pub model_version: ModelVersion,
+    /// Where its weights lie.
+    pub weights_uri: String,
+    /// When it was promoted, in the log's time.
+    pub promoted_at: Timestamp,
+}
+
+/// A model to be registered.
+pub struct NewModel {
+    /// Its version.
+    pub model_version: ModelVersion,
+    /// What it learned from.
+    pub dataset_id: DatasetId,
+    /// The model it was tuned from.
+    pub parent: Option<ModelVersion>,
+    /// Where its weights lie already.
+    pub weights_uri: String,
+    /// When, in the log's time.
+    pub created_at: Timestamp,
+    /// Training figures, thresholds, pins.
+    pub details: serde_json::Value,
+    /// What was measured.
+    pub evaluations: Vec<Evaluation>,
+}
+
+/// Figures of one model on one split of one task.
+pub struct Evaluation {
+    /// The task.
+    pub task: Task,
+    /// The split.
+    pub split: String,
+    /// n, AUROC, interval, ECE, zero-shot.
+    pub figures: serde_json::Value,
+}
+
+/// The registry. Connections are pooled and mend themselves.
+pub struct Registry {
+    pool: Pool,
+}
+
+/// The registry as SQL relations: read anew by each session that asks.
+#[derive(Clone)]
+pub struct Relations(Arc<Registry>);
+
+impl Registry {
+    /// Connects, and brings the schema forward.
+    ///
+    /// # Errors
+    /// Where the address is none or PostgreSQL cannot be reached.
+    pub async fn connect(settings: &RegistrySettings) -> Result<Self, RegistryError> {
+        let config: tokio_postgres::Config = settings.url.0.parse().map_err(RegistryError::Address)?;
+        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Verified });
+        let pool = Pool::builder(manager)
+            .max_size(settings.connections)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(std::time::Duration::from_secs(10)))
+            .create_timeout(Some(std::time::Duration::from_secs(10)))
+            .build()
+            .map_err(|error| RegistryError::Unreachable(Box::new(error)))?;
+        let registry = Self { pool };
+        registry.migrate().await?;
+        Ok(registry)
+    }
+
+    async fn client(&self) -> Result<deadpool_postgres::Object, RegistryError> {
+        let client = self.pool.get().await.map_err(|error| RegistryError::Unreachable(Box::new(error)))?;
+        client.batch_execute(STATEMENT_TIMEOUT).await.map_err(|error| RegistryError::Unreachable(Box::new(error)))?;
+        Ok(client)
+    }
+
+    async fn migrate(&self) -> Result<(), RegistryError> {
+        let mut client = self.client().await?;
+        let refused = |source| RegistryError::Refused { action: "bring the schema forward", source };
+        let transaction = client.transaction().await.map_err(refused)?;
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(refused)?;
+        transaction.batch_execute(MIGRATION).await.map_err(refused)?;
+        transaction.commit().await.map_err(refused)
+    }
+
+    /// Registers a model whose weights are kept already, with its figures and its first line of history.
+    ///
+    /// # Errors
+    /// Where PostgreSQL refuses or is away. Registering the same version again changes nothing.
+    pub async fn register(&self, model: &NewModel, refused_because: Option<&str>) -> Result<(), RegistryError> {
+        let refused = |source| RegistryError::Refused { action: "register a model", source };
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(refused)?;
+        let parent = model.parent.as_ref().map(|parent| parent.0.as_str());
+        let created = model.created_at.to_string();
+        let row: [&(dyn ToSql + Sync); 6] =
+            [&model.model_version.0, &created, &model.dataset_id.0, &parent, &model.weights_uri, &model.details];
+        let sql = "INSERT INTO wardstream.models VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+        if transaction.execute(sql, &row).await.map_err(refused)? > 0 {
+            for evaluation in &model.evaluations {
+                let sql = "INSERT INTO wardstream.evaluations VALUES ($1, $2, $3, $4)";
+                transaction
+                    .execute(sql, &[&model.model_version.0, &evaluation.task.as_str(), &evaluation.split, &evaluation.figures])
+                    .await
+                    .map_err(refused)?;
+            }
+            let event = if refused_because.is_some() { "refused" } else { "registered" };
+            let sql = "INSERT INTO wardstream.model_history (model_version, event, at, by, reason) VALUES ($1, $2, $3, 'trainer', $4)";
+            transaction
+                .execute(sql, &[&model.model_version.0, &event, &created, &refused_because.unwrap_or("the gate let it pass")])
+                .await
+                .map_err(refused)?;
+        }
+        transaction.commit().await.map_err(refused)
+    }
+
+    /// Makes a registered model the champion.
+    ///
+    /// # Errors
+    /// Where there is no such model, or PostgreSQL refuses or is away.
+    pub async fn promote(&self, version: &ModelVersion, at: Timestamp, by: &str, reason: &str) -> Result<(), RegistryError> {
+        let client = self.client().await?;
+        let sql = "SELECT count(*) FROM wardstream.model_history WHERE model_version = $1 AND event = 'refused'";
+        let row =
+            client.query_one(sql, &[&version.0]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
+        if row.get::<_, i64>(0) > 0 {
+            return Err(RegistryError::GateRefused { version: version.clone() });
+        }
+        self.write_history(version, "promoted", at, by, reason, None).await
+    }
+
+    /// Makes the champion before this one the champion again.
+    ///
+    /// # Errors
+    /// Where there is none, or PostgreSQL refuses or is away.
+    pub async fn rollback(&self, at: Timestamp, by: &str, reason: &str) -> Result<ModelVersion, RegistryError> {
+        let client = self.client().await?;
+        let sql = "SELECT event, model_version FROM wardstream.model_history WHERE event IN ('promoted', 'rolled_back') ORDER BY seq";
+        let rows = client.query(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
+        let happened: Vec<(String, ModelVersion)> = rows.iter().map(|row| (row.get(0), ModelVersion(row.get(1)))).collect();
+        let before = predecessor(&happened).ok_or(RegistryError::NoPredecessor)?;
+        self.write_history(&before, "rolled_back", at, by, reason, None).await?;
+        Ok(before)
+    }
+
+    /// Records from which offsets on a model answers.
+    ///
+    /// # Errors
+    /// Where PostgreSQL refuses or is away.
+    pub async fn record_takeover(
+        &self,
+        version: &ModelVersion,
+        offsets: &BTreeMap<String, i64>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError> {
+        self.write_history(version, "took_over", at, "scorer", "loaded between two batches", Some(serde_json::json!(offsets))).await
+    }
+
+    async fn write_history(
+        &self,
+        version: &ModelVersion,
+        event: &str,
+        at: Timestamp,
+        by: &str,
+        reason: &str,
+        offsets: Option<serde_json::Value>,
+    ) -> Result<(), RegistryError> {
+        let refused = |source| RegistryError::Refused { action: "write the history of models", source };
+        let client = self.client().await?;
+        let sql = "INSERT INTO wardstream.model_history (model_version, event, at, by, reason, offsets) \
+                   SELECT model_version, $2, $3, $4, $5, $6 FROM wardstream.models WHERE model_version = $1";
+        let written = client.execute(sql, &[&version.0, &event, &at.to_string(), &by, &reason, &offsets]).await.map_err(refused)?;
+        if written == 0 { Err(RegistryError::Unknown { version: version.clone() }) } else { Ok(()) }
+    }
+
+    /// The model that is live; `None` before the first promotion.
+    ///
+    /// # Errors
+    /// Where PostgreSQL is away.
+    pub async fn champion(&self) -> Result<Option<Champion>, RegistryError> {
+        let sql = "SELECT h.model_version, m.weights_uri, h.at FROM wardstream.model_history AS h JOIN wardstream.models AS m USING (model_version) \
+                   WHERE h.event IN ('promoted', 'rolled_back') ORDER BY h.seq DESC LIMIT 1";
+        let client = self.client().await?;
+        let row = client.query_opt(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "name the champion", source })?;
+        row.map(|row| Ok(Champion { model_version: ModelVersion(row.get(0)), weights_uri: row.get(1), promoted_at: instant(row.get(2))? }))
+            .transpose()
+    }
+
+    /// When the first model was ever promoted, in the log's time.
+    ///
+    /// # Errors
+    /// Where PostgreSQL is away.
+    pub async fn first_promotion(&self) -> Result<Option<Timestamp>, RegistryError> {
+        let client = self.client().await?;
+        let sql = "SELECT at FROM wardstream.model_history WHERE event = 'promoted' ORDER BY seq LIMIT 1";
+        let row = client.query_opt(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
+        row.map(|row| instant(row.get(0))).transpose()
+    }
+
+    /// The registry as SQL relations.
+    #[must_use]
+    pub fn relations(self: &Arc<Self>) -> Relations {
+        Relations(Arc::clone(self))
+    }
+}
+
+/// The champion before the present one: promotions pile up, and a rollback takes the uppermost off.
+fn predecessor(happened: &[(String, ModelVersion)]) -> Option<ModelVersion> {
+    let mut pile: Vec<&ModelVersion> = Vec::new();
+    for (event, version) in happened {
+        if event == "promoted" {
+            pile.push(version);
+        } else {
+            pile.pop();
+        }
+    }
+    let present = pile.pop()?;
+    pile.into_iter().rev().find(|version| *version != present).cloned()
+}
+
+fn instant(text: String) -> Result<Timestamp, RegistryError> {
+    text.parse().map_err(|_| RegistryError::Row { what: "time" })
+}
+
+impl Relations {
+    /// Registers `models` (a row a version and task) and `model_history`; empty where the registry is away.
+    pub(crate) async fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
+        let models = "SELECT m.model_version, COALESCE(e.task, ''), m.created_at, m.dataset_id, COALESCE(m.parent, ''), m.weights_uri, \
+                      COALESCE(e.split, ''), COALESCE(e.figures::text, '') FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
+        let names = ["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"];
+        ctx.register_table("models", Arc::new(self.table(models, &names).await?))?;
+        let history = "SELECT model_version, event, at, by, reason, COALESCE(offsets::text, '') FROM wardstream.model_history ORDER BY seq";
+        ctx.register_table(
+            "model_history",
+            Arc::new(self.table(history, &["model_version", "event", "at", "by", "reason", "offsets"]).await?),
+        )?;
+        Ok(())
+    }
+
+    async fn table(&self, sql: &str, names: &[&str]) -> Result<MemTable, QueryError> {
+        let rows = match self.0.client().await {
+            Ok(client) => client.query(sql, &[]).await.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "the registry is away; its relations are empty");
+                Vec::new()
+            }
+        };
+        let is_instant = |name: &str| matches!(name, "at" | "created_at");
+        let kind = |name: &str| if is_instant(name) { schemas::table::instant() } else { DataType::Utf8 };
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, kind(name), true)).collect();
+        let columns = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let texts = rows.iter().map(|row| row.get::<_, String>(index));
+                if is_instant(name) {
+                    let instants = texts.map(|text| text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond));
+                    Arc::new(instants.collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as _
+                } else {
+                    Arc::new(texts.map(Some).collect::<StringArray>()) as _
+                }
+            })
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(datafusion::error::DataFusionError::from)?;
+        Ok(MemTable::try_new(schema, vec![vec![batch]])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_rollback_goes_further_back() {
+        let line = |event: &str, version: &str| (event.to_owned(), ModelVersion(version.to_owned()));
+        let mut happened = vec![line("promoted", "a"), line("promoted", "b"), line("promoted", "c")];
+        assert_eq!(predecessor(&happened), Some(ModelVersion("b".into())));
+        happened.push(line("rolled_back", "b"));
+        assert_eq!(predecessor(&happened), Some(ModelVersion("a".into())));
+        happened.push(line("rolled_back", "a"));
+        assert_eq!(predecessor(&happened), None);
+    }
+
+    #[test]
+    fn a_secret_is_blind() {
+        assert_eq!(format!("{:?}", Secret("postgresql://u:p@h/d".into())), "Secret(..)");
+    }
+}

@@ -1,0 +1,159 @@
+//! One session a question: the four tables as they were known, and every view over them.
+
+use std::sync::{Arc, PoisonError};
+
+use datafusion::arrow::array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::datasource::MemTable;
+use datafusion::error::Result as EngineResult;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::{col, lit};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::scalar::ScalarValue;
+use jiff::Timestamp;
+use schemas::{Table, table::instant};
+
+use crate::error::QueryError;
+use crate::read::AsOf;
+use crate::settings::{Period, Splits};
+use crate::store::{Positions, Warehouse};
+use crate::{functions, views};
+
+/// The name under which a table stands in SQL, before the view of the same name as the table.
+fn relation(table: Table) -> &'static str {
+    match table {
+        Table::Messages => "message_rows",
+        Table::Events => "event_rows",
+        Table::Notes => "note_rows",
+        Table::Predictions => "prediction_rows",
+    }
+}
+
+impl Warehouse {
+    /// A session in which everything is as it was known at `at`.
+    pub(crate) async fn session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
+        let config =
+            SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
+        let state =
+            SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(&self.0.runtime)).with_default_features().build();
+        let ctx = SessionContext::new_with_state(state);
+        functions::register(&ctx);
+        for table in Table::ALL.into_iter().rev() {
+            self.register(&ctx, table, at).await?;
+        }
+        self.register_settings(&ctx)?;
+        let positions = self.held().await;
+        ctx.register_table("table_positions", Arc::new(position_rows(&positions)?))?;
+        let relations = self.0.relations.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(relations) = relations {
+            relations.register(&ctx).await?;
+        }
+        views::register(&ctx).await?;
+        Ok(ctx)
+    }
+
+    async fn register(&self, ctx: &SessionContext, table: Table, at: &AsOf) -> Result<(), QueryError> {
+        let pinned = at.pin.as_ref().and_then(|pin| pin.versions.get(&table).copied());
+        let version = pinned.or(at.version.filter(|_| table == Table::Messages));
+        let failed = |source| QueryError::Log { table: table.as_str(), source };
+        let missing = |version| QueryError::Version { table: table.as_str(), version };
+        let delta = self.snapshot(table, version).await.map_err(|source| version.map_or_else(|| failed(source), missing))?;
+        delta.update_datafusion_session(&ctx.state()).map_err(failed)?;
+        let provider = delta.table_provider().await?;
+        let mut rows = ctx.read_table(provider)?;
+        if let Some(known_at) = at.known_at {
+            let until = ScalarValue::TimestampMicrosecond(Some(known_at.as_microsecond()), Some("UTC".into()));
+            rows = rows.filter(col("known_at").lt_eq(lit(until)))?;
+        }
+        if at.version.is_some() && table != Table::Messages {
+            rows = landed_by_then(ctx, rows).await?;
+        }
+        ctx.register_table(relation(table), rows.into_view())?;
+        Ok(())
+    }
+
+    fn register_settings(&self, ctx: &SessionContext) -> Result<(), QueryError> {
+        ctx.register_table("split_periods", Arc::new(period_rows(&self.0.settings.splits)?))?;
+        ctx.register_table("fold_weights", Arc::new(fold_rows(&self.0.settings.splits)?))?;
+        Ok(())
+    }
+}
+
+/// Only rows whose records stood in `messages` at its pinned version.
+async fn landed_by_then(ctx: &SessionContext, rows: DataFrame) -> EngineResult<DataFrame> {
+    let upto = ctx
+        .sql("SELECT topic AS upto_topic, \"partition\" AS upto_partition, max(\"offset\") AS upto FROM message_rows GROUP BY 1, 2")
+        .await?;
+    let columns: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    rows.join(upto, datafusion::common::JoinType::Inner, &["source_topic", "source_partition"], &["upto_topic", "upto_partition"], None)?
+        .filter(col("source_offset").lt_eq(col("upto")))?
+        .select_columns(&names)
+}
+
+fn one_table(fields: Vec<Field>, columns: Vec<datafusion::arrow::array::ArrayRef>) -> EngineResult<MemTable> {
+    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    MemTable::try_new(schema, vec![vec![batch]])
+}
+
+fn instants(values: impl Iterator<Item = Timestamp>) -> Arc<TimestampMicrosecondArray> {
+    Arc::new(values.map(|at| Some(at.as_microsecond())).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+}
+
+/// `split_periods`: task, split, first instant, first instant after.
+fn period_rows(splits: &Splits) -> EngineResult<MemTable> {
+    let rows: Vec<(&str, &str, Period)> = splits
+        .0
+        .iter()
+        .flat_map(|(task, splits)| {
+            let temporal = splits.temporal.iter().map(|period| ("temporal_test", *period));
+            std::iter::once(("main", splits.main)).chain(temporal).map(|(split, period)| (task.as_str(), split, period))
+        })
+        .collect();
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    let at = |name: &str| Field::new(name, instant(), false);
+    one_table(
+        vec![text("task"), text("split"), at("period_from"), at("period_until")],
+        vec![
+            Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|row| Some(row.1)).collect::<StringArray>()),
+            instants(rows.iter().map(|row| row.2.from)),
+            instants(rows.iter().map(|row| row.2.until)),
+        ],
+    )
+}
+
+/// `fold_weights`: task, and patients per mille in each fold.
+fn fold_rows(splits: &Splits) -> EngineResult<MemTable> {
+    let number = |name: &str| Field::new(name, DataType::Int64, false);
+    let share =
+        |fold: usize| Arc::new(splits.0.values().map(|task| task.folds.get(fold).map(|share| i64::from(*share))).collect::<Int64Array>());
+    one_table(
+        vec![Field::new("task", DataType::Utf8, false), number("train"), number("validation"), number("test")],
+        vec![Arc::new(splits.0.keys().map(|task| Some(task.as_str())).collect::<StringArray>()), share(0), share(1), share(2)],
+    )
+}
+
+/// `table_positions`: the offsets this process knows each table to hold.
+fn position_rows(positions: &Positions) -> EngineResult<MemTable> {
+    let rows: Vec<_> = positions
+        .iter()
+        .flat_map(|(partition, tables)| tables.iter().map(move |(table, last)| (table.as_str(), partition, *last)))
+        .collect();
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    one_table(
+        vec![
+            text("table_name"),
+            text("topic"),
+            Field::new("partition", DataType::Int32, false),
+            Field::new("last_offset", DataType::Int64, false),
+        ],
+        vec![
+            Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|row| Some(row.1.topic.as_str())).collect::<StringArray>()),
+            Arc::new(rows.iter().map(|row| row.1.partition).collect::<Int32Array>()),
+            Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
+        ],
+    )
+}

@@ -1,0 +1,136 @@
+//! The four Delta tables: opening, versions, positions, compaction.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use schemas::{Table, TopicPartition};
+use tokio::sync::{Mutex, MutexGuard};
+use url::Url;
+
+use crate::append::Writer;
+use crate::error::{CompactError, OpenError};
+use crate::registry::Relations;
+use crate::settings::Settings;
+
+/// Last offset of each partition in each table.
+pub type Positions = BTreeMap<TopicPartition, BTreeMap<Table, i64>>;
+
+/// The tables. Cheap to clone.
+#[derive(Clone)]
+pub struct Warehouse(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub settings: Settings,
+    writers: BTreeMap<Table, Mutex<Writer>>,
+    pub runtime: Arc<RuntimeEnv>,
+    pub relations: RwLock<Option<Relations>>,
+}
+
+fn base(url: &str) -> Result<Url, OpenError> {
+    let address = || OpenError::Address { url: url.to_owned() };
+    if url.contains("://") {
+        return Url::parse(url).map_err(|_| address());
+    }
+    let folder = std::path::absolute(url).map_err(|_| address())?;
+    Url::from_directory_path(folder).map_err(|()| address())
+}
+
+/// The table's own folder under the warehouse.
+fn folder(base: &Url, table: Table) -> Result<Url, OpenError> {
+    let text = format!("{}/{}", base.as_str().trim_end_matches('/'), table.as_str());
+    Url::parse(&text).map_err(|_| OpenError::Address { url: text })
+}
+
+impl Warehouse {
+    /// Opens the warehouse; tables that are not there yet are made.
+    ///
+    /// # Errors
+    /// Where the address is none, a table cannot be read, or it was written by a release whose tables differ.
+    pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let base = base(&settings.url)?;
+        if let Ok(path) = base.to_file_path() {
+            for table in Table::ALL {
+                std::fs::create_dir_all(path.join(table.as_str())).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
+            }
+        }
+        let mut writers = BTreeMap::new();
+        for table in Table::ALL {
+            let delta = open_table(&base, table).await?;
+            writers.insert(table, Mutex::new(Writer { delta, positions: BTreeMap::new(), positions_of: None }));
+        }
+        let pool = Arc::new(GreedyMemoryPool::new(settings.memory_limit_mb << 20));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(OpenError::Engine)?;
+        Ok(Self(Arc::new(Inner { settings: settings.clone(), writers, runtime, relations: RwLock::new(None) })))
+    }
+
+    /// Periods and folds of the datasets.
+    #[must_use]
+    pub fn splits(&self) -> &crate::settings::Splits {
+        &self.0.settings.splits
+    }
+
+    /// Makes the registry's relations (`models`, `model_history`) known to SQL.
+    pub fn tie(&self, relations: Relations) {
+        *self.0.relations.write().unwrap_or_else(PoisonError::into_inner) = Some(relations);
+    }
+
+    pub(crate) async fn writer(&self, table: Table) -> MutexGuard<'_, Writer> {
+        // Every table is inserted at opening.
+        match self.0.writers.get(&table) {
+            Some(writer) => writer.lock().await,
+            None => unreachable!("every table has its writer"),
+        }
+    }
+
+    /// The table as it stands now, or at a version.
+    pub(crate) async fn snapshot(&self, table: Table, version: Option<i64>) -> Result<DeltaTable, DeltaTableError> {
+        let mut delta = {
+            let mut writer = self.writer(table).await;
+            writer.delta.update_state().await?;
+            writer.delta.clone()
+        };
+        if let Some(version) = version.and_then(|version| u64::try_from(version).ok()) {
+            delta.load_version(version).await?;
+        }
+        Ok(delta)
+    }
+
+    /// Merges the small files of tables that hold many, and writes checkpoints. Runs beside appends.
+    ///
+    /// # Errors
+    /// Where an append came between; the next turn tries again.
+    pub async fn compact(&self) -> Result<(), CompactError> {
+        for table in Table::ALL {
+            let failed = |source| CompactError { table: table.as_str(), source };
+            let delta = self.snapshot(table, None).await.map_err(failed)?;
+            if delta.get_file_uris().map_err(failed)?.count() < self.0.settings.compact_files {
+                continue;
+            }
+            delta.optimize().with_max_concurrent_tasks(1).with_commit_properties(CommitProperties::default()).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+async fn open_table(base: &Url, table: Table) -> Result<DeltaTable, OpenError> {
+    let failed = |source| OpenError::Table { table: table.as_str(), source };
+    let mut delta = DeltaTableBuilder::from_url(folder(base, table)?).map_err(failed)?.build().map_err(failed)?;
+    match delta.load().await {
+        Ok(()) => {
+            let schema = delta.snapshot().map_err(failed)?.schema();
+            for field in table.schema().fields() {
+                if schema.field(field.name()).is_none() {
+                    return Err(OpenError::Schema { table: table.as_str(), column: field.name().clone() });
+                }
+            }
+            Ok(delta)
+        }
+        Err(DeltaTableError::NotATable(_)) => delta.write(vec![RecordBatch::new_empty(table.schema())]).await.map_err(failed),
+        Err(source) => Err(failed(source)),
+    }
+}

@@ -1,0 +1,18 @@
+-- note_places: one row per note, with the stay it belongs to and how that was decided.
+-- A note without a visit number of a stay belongs to its patient's last stay that had begun a day after it was written at the latest.
+WITH stated AS (
+    SELECT note_id, min(patient_id) AS patient_id, max(encounter_id) AS encounter_id, min(COALESCE(authored_at, known_at)) AS written_at
+    FROM note_versions GROUP BY note_id
+),
+by_time AS (
+    SELECT n.note_id, e.encounter_id, row_number() OVER (PARTITION BY n.note_id ORDER BY e.admitted_at DESC, e.encounter_id) AS nearest
+    FROM stated AS n
+    JOIN encounters AS e ON e.patient_id = n.patient_id
+    WHERE n.encounter_id IS NULL
+      AND n.written_at >= e.admitted_at - INTERVAL '1 day'
+      AND n.written_at <= COALESCE(e.discharged_at, e.admitted_at + INTERVAL '60 days') + INTERVAL '3 days'
+)
+SELECT n.note_id, COALESCE(n.encounter_id, t.encounter_id) AS encounter_id,
+       CASE WHEN n.encounter_id IS NOT NULL THEN 'visit_number' WHEN t.encounter_id IS NOT NULL THEN 'patient_and_time' END AS placed_by
+FROM stated AS n
+LEFT JOIN by_time AS t ON t.note_id = n.note_id AND t.nearest = 1
