@@ -137,19 +137,25 @@ impl AuthSource for Account {
 /// Lets statements through that read, and no others.
 struct ReadOnly;
 
+/// EXPLAIN reads only what it explains: EXPLAIN ANALYZE runs its statement.
+fn reads(statement: &Statement) -> bool {
+    match statement {
+        Statement::Explain { statement, .. } => matches!(**statement, Statement::Query(_)),
+        other => matches!(
+            other,
+            Statement::Query(_)
+                | Statement::ShowVariable { .. }
+                | Statement::ShowTables { .. }
+                | Statement::ShowColumns { .. }
+                | Statement::Set(_)
+                | Statement::StartTransaction { .. }
+                | Statement::Commit { .. }
+                | Statement::Rollback { .. }
+        ),
+    }
+}
+
 fn refusal(statement: &Statement) -> Option<PgWireError> {
-    let reads = matches!(
-        statement,
-        Statement::Query(_)
-            | Statement::Explain { .. }
-            | Statement::ShowVariable { .. }
-            | Statement::ShowTables { .. }
-            | Statement::ShowColumns { .. }
-            | Statement::Set(_)
-            | Statement::StartTransaction { .. }
-            | Statement::Commit { .. }
-            | Statement::Rollback { .. }
-    );
     let error = || {
         ErrorInfo::new(
             "ERROR".to_owned(),
@@ -158,7 +164,7 @@ fn refusal(statement: &Statement) -> Option<PgWireError> {
         )
     };
     let sets_the_engine = matches!(statement, Statement::Set(_)) && statement.to_string().to_lowercase().contains("datafusion.");
-    (!reads || sets_the_engine).then(|| PgWireError::UserError(Box::new(error())))
+    (!reads(statement) || sets_the_engine).then(|| PgWireError::UserError(Box::new(error())))
 }
 
 /// As [`refusal`], and by the plan too: a statement that reads by its first word may write by its last.
@@ -208,5 +214,25 @@ impl QueryHook for ReadOnly {
         _: &mut dyn HookClient,
     ) -> Option<PgWireResult<Response>> {
         refusal(statement).map(Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
+
+    #[test]
+    fn only_what_reads_is_let_through() {
+        let refused = |sql: &str| {
+            let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses");
+            statements.iter().any(|statement| refusal(statement).is_some())
+        };
+        for sql in ["SELECT 1", "EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT 1", "SHOW server_version", "SET client_encoding = 'UTF8'"] {
+            assert!(!refused(sql), "{sql}");
+        }
+        for sql in ["INSERT INTO t VALUES (1)", "COPY (SELECT 1) TO '/x'", "EXPLAIN ANALYZE COPY (SELECT 1) TO '/x'", "DROP TABLE t"] {
+            assert!(refused(sql), "{sql}");
+        }
     }
 }
