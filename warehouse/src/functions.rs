@@ -1,10 +1,12 @@
 //! The SQL functions that the views need and analysts use: AUROC and kin over (label, probabilities), Charlson's index,
-//! and two derivations of ids.
+//! two derivations of ids, who stands for whom after merges, and the template that a note is written in.
 
 mod aggregate;
 mod charlson;
 mod measures;
+mod merges;
 mod scalar;
+mod template;
 
 use datafusion::prelude::SessionContext;
 
@@ -20,4 +22,6 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udaf(charlson::aggregate());
     ctx.register_udf(scalar::permille());
     ctx.register_udf(scalar::patient_identity());
+    ctx.register_udf(merges::merge_roots());
+    ctx.register_udf(template::template());
 }

@@ -4,6 +4,8 @@
 //! wherever it stands.
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod golden;
 mod lazy;
 
@@ -50,6 +52,8 @@ views! {
     "predictions" Planned,
     "judged" Once,
     "performance" Once,
+    "population" Once,
+    "shifts" Planned,
     "plumbing" Planned,
     "drift" Planned,
     "conservation" Planned,

@@ -1,5 +1,6 @@
--- diagnoses: one row per (stay, code) that was stated and not taken back since.
-SELECT encounter_id, patient_id, split_part(text_value, '/', 1) AS system, substr(text_value, strpos(text_value, '/') + 1) AS code, rank
+-- diagnoses: one row per (stay, code) that was stated and not taken back since. The code stands behind the last slash: a system may be a URL.
+SELECT encounter_id, patient_id, left(text_value, character_length(text_value) - character_length(substr_index(text_value, '/', -1)) - 1) AS system,
+       substr_index(text_value, '/', -1) AS code, rank
 FROM (
     SELECT encounter_id, text_value, max(patient_id) AS patient_id,
            min(numeric_value) FILTER (WHERE code = 'encounter.diagnosed') AS rank,

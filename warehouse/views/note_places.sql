@@ -1,7 +1,10 @@
 -- note_places: one row per note, with the stay it belongs to and how that was decided.
--- A note without a visit number of a stay belongs to its patient's last stay that had begun a day after it was written at the latest.
+-- Its newest visit number decides. A note without one belongs to its patient's last stay that had begun a day after it was written at the latest.
 WITH stated AS (
-    SELECT note_id, min(patient_id) AS patient_id, max(encounter_id) AS encounter_id, min(COALESCE(authored_at, known_at)) AS written_at
+    SELECT note_id,
+           last_value(patient_id ORDER BY version) FILTER (WHERE patient_id IS NOT NULL) AS patient_id,
+           last_value(encounter_id ORDER BY version) FILTER (WHERE encounter_id IS NOT NULL) AS encounter_id,
+           min(COALESCE(authored_at, known_at)) AS written_at
     FROM note_versions GROUP BY note_id
 ),
 by_time AS (

@@ -1,12 +1,13 @@
 -- note_versions: one row per (note, version), without its text; the same version sent twice counts once. Whole history.
 SELECT n.note_id, n.note_version_id, row_number() OVER (PARTITION BY n.note_id ORDER BY n.known_at, n.source_offset) AS version,
        COALESCE(s.survivor_id, n.patient_id) AS patient_id, n.encounter_id, n.facility, n.kind, n.type_code, n.status,
-       n.authored_at, n.signed_at, n.known_at, n.replaces, n.length,
+       n.authored_at, n.signed_at, n.known_at, n.replaces, n.length, n.template,
        last_value(n.status) OVER (PARTITION BY n.note_id ORDER BY n.known_at, n.source_offset
                                   ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) = 'retracted' AS retracted
 FROM (
     SELECT note_id, note_version_id, patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at, known_at, replaces,
            source_offset, character_length(text) AS length,
+           CASE WHEN kind IN ('admission', 'discharge') THEN template(text) END AS template,
            row_number() OVER (PARTITION BY note_version_id ORDER BY known_at, source_topic, source_partition, source_offset) AS copy
     FROM note_rows
 ) AS n

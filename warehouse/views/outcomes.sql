@@ -6,7 +6,7 @@ WITH ended AS (
 ),
 returned AS (
     SELECT DISTINCT e.encounter_id
-    FROM ended AS e JOIN encounters AS later ON later.patient_id = e.patient_id
+    FROM ended AS e JOIN encounters AS later ON later.patient_id = e.patient_id AND later.encounter_id <> e.encounter_id
     WHERE later.admitted_at > e.discharged_at AND later.admitted_at <= e.discharged_at + INTERVAL '30 days'
 ),
 coded AS (SELECT encounter_id, charlson(system || '/' || code) AS charlson_index FROM diagnoses WHERE system IN ('ICD9CM', 'ICD10CM') GROUP BY encounter_id),

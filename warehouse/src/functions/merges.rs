@@ -1,0 +1,153 @@
+//! Who stands for whom after merges: a forest over identities, newest merge first, circles cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder, StructBuilder};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+/// `merge_roots(priors, survivors)`: of merges from the oldest to the newest, a list of (`patient_id`, `survivor_id`),
+/// one for each identity that does not stand for itself.
+pub fn merge_roots() -> ScalarUDF {
+    ScalarUDF::from(MergeRoots { signature: Signature::any(2, Volatility::Immutable) })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct MergeRoots {
+    signature: Signature,
+}
+
+fn columns() -> Fields {
+    Fields::from(vec![Field::new("patient_id", DataType::Utf8, true), Field::new("survivor_id", DataType::Utf8, true)])
+}
+
+impl ScalarUDFImpl for MergeRoots {
+    fn name(&self) -> &'static str {
+        "merge_roots"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Struct(columns()), true))))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let texts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let arrays = arrays.iter().map(|array| Ok(cast(array, &texts)?)).collect::<Result<Vec<ArrayRef>>>()?;
+        let [priors, survivors] = arrays.as_slice() else { return exec_err!("merge_roots(priors, survivors)") };
+        let (priors, survivors) = (priors.as_list::<i32>(), survivors.as_list::<i32>());
+        let mut lists = ListBuilder::new(StructBuilder::from_fields(columns(), 0));
+        for row in 0..priors.len() {
+            if priors.is_null(row) || survivors.is_null(row) {
+                lists.append(false);
+                continue;
+            }
+            let (from, into) = (priors.value(row), survivors.value(row));
+            let merges: Vec<(&str, &str)> = from
+                .as_string::<i32>()
+                .iter()
+                .zip(into.as_string::<i32>().iter())
+                .filter_map(|(from, into)| Some((from?, into?)))
+                .collect();
+            for (patient, survivor) in roots(&merges) {
+                for (column, text) in [patient, survivor].into_iter().enumerate() {
+                    if let Some(builder) = lists.values().field_builder::<StringBuilder>(column) {
+                        builder.append_value(text);
+                    }
+                }
+                lists.values().append(true);
+            }
+            lists.append(true);
+        }
+        Ok(ColumnarValue::Array(Arc::new(lists.finish())))
+    }
+}
+
+/// The survivor of each identity that was merged away. `merges`: (prior, survivor), oldest first.
+fn roots<'a>(merges: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut newest: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for (age, (prior, survivor)) in merges.iter().enumerate().filter(|(_, (prior, survivor))| prior != survivor) {
+        newest.insert(prior, (age, survivor));
+    }
+    for start in newest.keys().copied().collect::<Vec<_>>() {
+        cut_circle(start, &mut newest);
+    }
+    let root = |mut patient| {
+        while let Some((_, next)) = newest.get(patient) {
+            patient = *next;
+        }
+        patient
+    };
+    newest.keys().map(|patient| (*patient, root(*patient))).collect()
+}
+
+/// If the way from `start` runs into a circle, the survivor of the circle's newest merge stands from now on.
+fn cut_circle<'a>(start: &'a str, newest: &mut BTreeMap<&'a str, (usize, &'a str)>) {
+    let mut passed = BTreeSet::new();
+    let mut patient = start;
+    while passed.insert(patient) {
+        match newest.get(patient) {
+            Some((_, next)) => patient = next,
+            None => return,
+        }
+    }
+    let entry = patient;
+    let mut last = None;
+    while let Some(merge) = newest.get(patient).copied() {
+        last = last.max(Some(merge));
+        patient = merge.1;
+        if patient == entry {
+            break;
+        }
+    }
+    if let Some((_, survivor)) = last {
+        newest.remove(survivor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_ends_at_its_last_survivor_in_whatever_order_it_was_told() {
+        let all = vec![("a", "d"), ("b", "d"), ("c", "d")];
+        assert_eq!(roots(&[("a", "b"), ("b", "c"), ("c", "d")]), all);
+        assert_eq!(roots(&[("c", "d"), ("b", "c"), ("a", "b")]), all);
+    }
+
+    #[test]
+    fn in_a_circle_the_newest_merge_counts() {
+        assert_eq!(roots(&[("a", "b"), ("b", "a")]), vec![("b", "a")]);
+        assert_eq!(roots(&[("a", "b"), ("b", "c"), ("c", "a")]), vec![("b", "a"), ("c", "a")]);
+        assert_eq!(roots(&[("x", "a"), ("b", "a"), ("a", "b")]), vec![("a", "b"), ("x", "b")]);
+    }
+
+    #[test]
+    fn a_second_merge_of_one_identity_corrects_the_first() {
+        assert_eq!(roots(&[("a", "b"), ("a", "c")]), vec![("a", "c")]);
+        assert_eq!(roots(&[("a", "a")]), vec![]);
+    }
+
+    #[test]
+    fn every_identity_of_random_merges_ends_at_one_that_stands() {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let mut state = 11_usize;
+        let mut pick = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            names.get((state >> 33) % names.len()).copied().unwrap_or("a")
+        };
+        for _ in 0..500 {
+            let merges: Vec<_> = (0..8).map(|_| (pick(), pick())).collect();
+            let resolved: BTreeMap<_, _> = roots(&merges).into_iter().collect();
+            assert!(resolved.values().all(|survivor| !resolved.contains_key(survivor)), "{merges:?}");
+        }
+    }
+}
