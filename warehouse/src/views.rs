@@ -52,6 +52,7 @@ views! {
     "predictions" Planned,
     "judged" Once,
     "performance" Once,
+    "logits" Planned,
     "population" Once,
     "shifts" Planned,
     "plumbing" Planned,

@@ -1,7 +1,7 @@
 -- drift: one row per (task, model, month, kind, measure), for months that are complete: everything of them is known, and for
 -- performance every label mature. An alarm needs enough cases, a change that matters, and one that chance hardly ever makes.
 -- AUROC is held against the model's months before that did not fall themselves, so that a fall does not become what is normal;
--- inputs and scores against the twelve months before; a feed's shares against all months before.
+-- inputs and scores against the twelve months before (`score_mean`: by how many standard deviations their mean moved); a feed's shares against all months before.
 WITH closed AS (SELECT min(watermark) AS watermark FROM watermarks),
 monthly AS (
     SELECT p.*
@@ -32,6 +32,21 @@ populations AS (
     SELECT s.*, greatest(0.25, s.noise) AS bound
     FROM shifts AS s CROSS JOIN closed AS c WHERE s.month + INTERVAL '1 month' <= c.watermark AND s.n >= 20
 ),
+means AS (
+    SELECT task, model_version, month, count(*) AS n, avg(logit) AS mean, var_samp(logit) AS variance
+    FROM logits CROSS JOIN closed AS c WHERE month + INTERVAL '1 month' <= c.watermark
+    GROUP BY task, model_version, month HAVING count(*) >= 20
+),
+compared AS (
+    SELECT *, sum(n) OVER before AS reference_n, sum(n * mean) OVER before / sum(n) OVER before AS reference,
+           sum(n * variance) OVER before / sum(n) OVER before AS reference_variance
+    FROM means WINDOW before AS (PARTITION BY task, model_version ORDER BY month ROWS BETWEEN 12 PRECEDING AND 1 PRECEDING)
+),
+scores AS (
+    SELECT task, model_version, month, n, reference_n, abs(mean - reference) / sqrt(reference_variance) AS moved,
+           greatest(0.25, 5.0 * sqrt(1.0 / n + 1.0 / reference_n)) AS bound
+    FROM compared WHERE reference_variance > 0
+),
 feeds AS (
     SELECT p.*, CAST(hits AS DOUBLE) / n AS share, sum(n) OVER before AS reference_n, CAST(sum(hits) OVER before AS DOUBLE) / sum(n) OVER before AS reference
     FROM plumbing AS p CROSS JOIN closed AS c
@@ -46,6 +61,10 @@ UNION ALL
 SELECT task, model_version, month, 'population' AS kind, measure, psi AS value, CAST(NULL AS DOUBLE) AS low, CAST(NULL AS DOUBLE) AS high,
        bound AS "limit", COALESCE(reference_n >= 200 AND n >= 40 AND psi > bound, false) AS alarm
 FROM populations
+UNION ALL
+SELECT task, model_version, month, 'population' AS kind, 'score_mean' AS measure, moved AS value, CAST(NULL AS DOUBLE) AS low, CAST(NULL AS DOUBLE) AS high,
+       bound AS "limit", COALESCE(reference_n >= 200 AND n >= 40 AND moved > bound, false) AS alarm
+FROM scores
 UNION ALL
 SELECT 'all' AS task, '' AS model_version, month, 'plumbing' AS kind, measure || ':' || facility AS measure, share AS value, CAST(NULL AS DOUBLE) AS low, CAST(NULL AS DOUBLE) AS high,
        bound AS "limit", COALESCE(reference_n >= 200 AND share > bound, false) AS alarm

@@ -24,7 +24,7 @@ use crate::functions;
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// Empty base relations, every function and every view.
-pub async fn empty_warehouse() -> Result<SessionContext> {
+async fn empty_warehouse() -> Result<SessionContext> {
     let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
     functions::register(&ctx);
     for (name, table) in [

@@ -139,3 +139,41 @@ async fn every_view_gives_the_rows_that_stand_beside_it() {
     std::fs::remove_dir_all(&folder).expect("was made");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
+
+/// The rows of these records.
+fn part(whole: &Batch, records: &[Message]) -> Batch {
+    let of = |source: &Source| records.iter().any(|record| record.source == *source);
+    let mut batch = Batch {
+        messages: whole.messages.iter().filter(|row| of(&row.source)).cloned().collect(),
+        events: whole.events.iter().filter(|row| of(&row.source)).cloned().collect(),
+        notes: whole.notes.iter().filter(|row| of(&row.source)).cloned().collect(),
+        ..Batch::default()
+    };
+    batch.upto.extend(records.iter().map(|record| (record.source.topic_partition(), record.source.offset)));
+    batch
+}
+
+#[tokio::test]
+async fn what_becomes_known_later_changes_nothing_of_what_stood_before() {
+    const ASKED: [&str; 2] = ["SELECT * FROM encounters ORDER BY encounter_id", "SELECT * FROM labels ORDER BY task, encounter_id"];
+    let folder = std::env::temp_dir().join(format!("wardstream-then-{}", std::process::id()));
+    let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
+    let warehouse = Warehouse::open(&settings).await.expect("opens");
+    let ask = async |sql: &str, at: &AsOf| render(&warehouse.query(sql, at).await.expect("answers"), Rows::Csv).expect("csv");
+    let whole = log();
+    let mut then = Vec::new();
+    for records in whole.messages.chunks(3) {
+        warehouse.append(part(&whole, records)).await.expect("appends");
+        let known_at = records.last().expect("no chunk is empty").known_at;
+        for sql in ASKED {
+            then.push((known_at, sql, ask(sql, &AsOf::default()).await));
+        }
+    }
+    for (known_at, sql, rows) in &then {
+        let at = AsOf { known_at: Some(*known_at), ..AsOf::default() };
+        assert_eq!(&ask(sql, &at).await, rows, "{sql} as known at {known_at}");
+    }
+    let distinct = then.iter().map(|(_, _, rows)| rows).collect::<std::collections::BTreeSet<_>>().len();
+    assert!(distinct > ASKED.len() * 2, "the log says something new as it goes");
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
