@@ -1,17 +1,30 @@
-//! Chance: one stream a patient, so that the order in which patients are simulated does not matter.
+//! Chance: streams of its own for each patient, so that the order in which patients are simulated does not matter.
 
 use jiff::{SignedDuration, Timestamp};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+/// What is drawn. How a feed sends never changes what comes to pass, and what is sent never changes how it is worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    Process,
+    Sending,
+    Prose,
+}
+
 /// A stream of chance.
 pub struct Chance(ChaCha8Rng);
 
 impl Chance {
-    /// The stream of one patient.
-    pub fn of(seed: u64, patient: u32) -> Self {
+    /// The stream of one patient for one purpose.
+    pub fn of(seed: u64, patient: u32, draw: Draw) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(u64::from(patient) + 1);
+        let purpose = match draw {
+            Draw::Process => 0,
+            Draw::Sending => 1,
+            Draw::Prose => 2,
+        };
+        random.set_stream(4 * u64::from(patient) + purpose);
         Self(random)
     }
 

@@ -8,12 +8,23 @@ const OFFSET: i8 = -5;
 /// A message under way.
 pub struct Message(Vec<String>);
 
-/// What stands in PID, and in PV1.
+/// What stands in PID.
 pub struct Person<'a> {
     pub number: &'a str,
     pub birth: &'a str,
     pub sex: &'a str,
     pub race: &'a str,
+}
+
+/// What stands in PV1.
+#[derive(Clone, Copy, Default)]
+pub struct Place<'a> {
+    pub class: &'a str,
+    pub visit: &'a str,
+    pub department: &'a str,
+    pub disposition: &'a str,
+    pub admitted: Option<Timestamp>,
+    pub discharged: Option<Timestamp>,
 }
 
 /// `YYYYMMDDHHMMSS-0500`.
@@ -56,27 +67,21 @@ impl Message {
         self
     }
 
-    /// The visit: class, department, visit number, disposition, admission, discharge.
-    pub fn visit(
-        mut self,
-        visit: &str,
-        department: &str,
-        disposition: &str,
-        admitted: Option<Timestamp>,
-        discharged: Option<Timestamp>,
-    ) -> Self {
+    /// The visit.
+    pub fn place(mut self, place: &Place<'_>) -> Self {
         let mut fields = vec![String::new(); 46];
         let at = |when: Option<Timestamp>| when.map(stamp).unwrap_or_default();
+        let ward = if place.department.is_empty() { "WARD" } else { place.department };
         for (index, value) in [
             (0, "PV1".to_owned()),
             (1, "1".to_owned()),
-            (2, "I".to_owned()),
-            (3, format!("{department}^101^A^NORTH")),
-            (10, department.to_owned()),
-            (19, visit.to_owned()),
-            (36, disposition.to_owned()),
-            (44, at(admitted)),
-            (45, at(discharged)),
+            (2, place.class.to_owned()),
+            (3, format!("{ward}^101^A^NORTH")),
+            (10, place.department.to_owned()),
+            (19, place.visit.to_owned()),
+            (36, place.disposition.to_owned()),
+            (44, at(place.admitted)),
+            (45, at(place.discharged)),
         ] {
             if let Some(field) = fields.get_mut(index) {
                 *field = value;

@@ -14,4 +14,4 @@ mod truth;
 
 pub use plan::{Plan, Shift, ShiftKind, Speak};
 pub use sending::{Sent, SimulateError, simulate};
-pub use truth::{TruthLine, ceiling};
+pub use truth::{TruthLine, auroc, ceiling};

@@ -14,7 +14,7 @@ struct Arguments {
     /// Of everything that is drawn; the same seed gives the same bytes.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Patients of both facilities together; a patient has about two stays.
+    /// Patients of both facilities together; 8,000 make about 16,000 stays in twelve years.
     #[arg(long, default_value_t = 8_000)]
     patients: u32,
     /// First day.

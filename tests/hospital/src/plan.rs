@@ -8,7 +8,8 @@ use jiff::civil::Date;
 pub struct Plan {
     /// Of everything that is drawn.
     pub seed: u64,
-    /// Patients of both facilities; each has about two stays.
+    /// Patients of both facilities together. A patient has about two stays in twelve years: 8,000 patients make about 16,000
+    /// stays, 90 a month until a wing opens in June 2021 and 160 a month from then on. Twice the patients, twice the stays.
     pub patients: u32,
     /// First day.
     pub from: Date,
@@ -43,12 +44,12 @@ pub struct Shift {
 /// What changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ShiftKind {
-    /// Other people come: sicker ones.
+    /// Other people come: older and sicker ones.
     Population,
     /// Plumbing: notes are written in a new template.
     Template,
     /// Plumbing: visit numbers and departments go missing.
     Field,
-    /// What leads to what changes: readmission, death and length of stay turn round.
+    /// What leads to what changes, for every task: other conditions drive it, and what drove it speaks against it.
     Concept,
 }

@@ -1,10 +1,14 @@
 //! The process: patients with lasting and passing conditions, their stays, and outcomes drawn from known probabilities.
 
+mod codes;
+mod outcomes;
+
 use jiff::{Timestamp, tz::TimeZone};
 use schemas::Task;
 
 use crate::chance::{Chance, hours_after};
 use crate::plan::{Plan, Shift, ShiftKind, Speak};
+use outcomes::{Concept, probabilities};
 
 /// Conditions that drive outcomes, in the order of `prose::FACTORS`.
 pub const COUNT: usize = 14;
@@ -42,6 +46,17 @@ pub struct Patient {
     pub second_number_from: Option<usize>,
 }
 
+/// What becomes of a stay's bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// Nobody is billed.
+    None,
+    /// The payer never decides.
+    Undecided,
+    /// Decided, and whether the first decision was a denial.
+    Decided { denied: bool },
+}
+
 /// A stay, with what will be true of it.
 pub struct Stay {
     pub factors: Factors,
@@ -50,8 +65,9 @@ pub struct Stay {
     pub department: &'static str,
     pub died: bool,
     pub readmitted: bool,
-    pub denied: bool,
-    pub codes: Vec<&'static str>,
+    pub billing: Billing,
+    /// `ICD10CM/I50.9`; empty where nobody coded the stay.
+    pub codes: Vec<String>,
     /// Index of the drawn class of each task, and the probabilities it was drawn from.
     pub outcomes: Vec<(Task, usize, Vec<f64>)>,
 }
@@ -59,6 +75,17 @@ pub struct Stay {
 impl Stay {
     fn outcome(&self, task: Task) -> usize {
         self.outcomes.iter().find(|(one, _, _)| *one == task).map_or(0, |(_, class, _)| *class)
+    }
+
+    /// Whether the task has an answer for this stay.
+    pub fn answers(&self, task: Task) -> bool {
+        match task {
+            // No readmission after a death, nor where care was not acute.
+            Task::Readmission => !self.died && !matches!(self.department, "REH" | "DIA" | "PAL"),
+            Task::Comorbidity => !self.codes.is_empty(),
+            Task::Denial => matches!(self.billing, Billing::Decided { .. }),
+            Task::Mortality | Task::LengthOfStay => true,
+        }
     }
 }
 
@@ -88,20 +115,21 @@ pub fn patient(plan: &Plan, number: u32, chance: &mut Chance) -> Patient {
         Speak::Fhir => false,
         Speak::Both => number.is_multiple_of(2),
     };
-    let mut lasting = [false; COUNT];
-    for (index, has) in lasting.iter_mut().enumerate() {
-        *has = LASTING.contains(&index) && chance.hit(PREVALENCE.get(index).copied().unwrap_or(0.0));
-    }
     let mut at = first_admission(plan, chance);
+    let lasting = lasting(plan, at, chance);
+    let youngest = if shifted(plan, ShiftKind::Population, at) { 60.0 } else { 22.0 };
+    let age = chance.between(youngest, 94.0);
+    #[expect(clippy::cast_possible_truncation, reason = "days of a life")]
+    let birth = TimeZone::UTC.to_datetime(at).date().saturating_sub(jiff::Span::new().days((age * 365.25) as i64));
     let mut stays = Vec::new();
     while at < end(plan) {
         let stay = stay(plan, &lasting, at, chance);
         let next = if stay.died {
             None
         } else if stay.readmitted {
-            Some(chance.between(20.0, 29.0 * 24.0))
+            Some(chance.between(30.0, 29.0 * 24.0))
         } else {
-            chance.hit(0.42).then(|| chance.between(33.0 * 24.0, 800.0 * 24.0))
+            chance.hit(0.47).then(|| chance.between(33.0 * 24.0, 500.0 * 24.0))
         };
         let discharged_at = stay.discharged_at;
         stays.push(stay);
@@ -110,9 +138,6 @@ pub fn patient(plan: &Plan, number: u32, chance: &mut Chance) -> Patient {
             None => break,
         }
     }
-    let age = chance.between(22.0, 93.0);
-    #[expect(clippy::cast_possible_truncation, reason = "days of a life")]
-    let birth = plan.from.saturating_sub(jiff::Span::new().days((age * 365.25) as i64));
     let second = stays.len() > 1 && chance.hit(0.02);
     Patient {
         number,
@@ -125,29 +150,56 @@ pub fn patient(plan: &Plan, number: u32, chance: &mut Chance) -> Patient {
     }
 }
 
-/// Patients come evenly, and from June 2021 on at twice the pace: a wing was opened.
+/// (until, how many patients come first in a day, beside the other times). Patients return, so a young hospital needs more
+/// newcomers for the same number of stays; in June 2021 a wing opens.
+const PACE: [(jiff::civil::Date, f64); 4] = [
+    (jiff::civil::date(2013, 9, 1), 1.45),
+    (jiff::civil::date(2021, 6, 1), 1.0),
+    (jiff::civil::date(2022, 3, 1), 2.3),
+    (jiff::civil::Date::MAX, 1.75),
+];
+
 fn first_admission(plan: &Plan, chance: &mut Chance) -> Timestamp {
     let (from, to) = (start(plan), end(plan));
-    let hours = to.duration_since(from).as_secs_f64() / 3_600.0;
-    let opened = jiff::civil::date(2021, 6, 1).to_zoned(TimeZone::UTC).map(|at| at.timestamp()).unwrap_or(to).clamp(from, to);
-    let before = opened.duration_since(from).as_secs_f64() / 3_600.0;
-    let drawn = chance.between(0.0, before + 2.0 * (hours - before));
-    let at = hours_after(from, if drawn < before { drawn } else { before + (drawn - before) / 2.0 });
-    at.clamp(from, to)
+    let mut begun = from;
+    let spans = PACE.map(|(until, pace)| {
+        let until = until.to_zoned(TimeZone::UTC).map_or(to, |at| at.timestamp()).clamp(from, to);
+        let hours = until.duration_since(begun).as_secs_f64().max(0.0) / 3_600.0;
+        let span = (begun, hours, pace);
+        begun = begun.max(until);
+        span
+    });
+    let mut left = chance.between(0.0, spans.iter().map(|(_, hours, pace)| hours * pace).sum());
+    for (begun, hours, pace) in spans {
+        if left < hours * pace {
+            return hours_after(begun, left / pace);
+        }
+        left -= hours * pace;
+    }
+    to
+}
+
+/// Conditions that stay with a patient who comes first at this time.
+fn lasting(plan: &Plan, at: Timestamp, chance: &mut Chance) -> Factors {
+    let sicker = if shifted(plan, ShiftKind::Population, at) { 1.5 } else { 1.0 };
+    let mut lasting = Factors::default();
+    for (index, (has, prevalence)) in lasting.iter_mut().zip(PREVALENCE).enumerate() {
+        *has = LASTING.contains(&index) && chance.hit(prevalence * sicker);
+    }
+    lasting
 }
 
 fn stay(plan: &Plan, lasting: &Factors, admitted_at: Timestamp, chance: &mut Chance) -> Stay {
     let sicker = if shifted(plan, ShiftKind::Population, admitted_at) { 1.8 } else { 1.0 };
     let mut factors = *lasting;
-    for (index, has) in factors.iter_mut().enumerate() {
-        let prevalence = PREVALENCE.get(index).copied().unwrap_or(0.0) * sicker;
-        *has = *has || (!LASTING.contains(&index) && chance.hit(prevalence.min(0.8)));
+    for (index, (has, prevalence)) in factors.iter_mut().zip(PREVALENCE).enumerate() {
+        *has = *has || (!LASTING.contains(&index) && chance.hit((prevalence * sicker).min(0.8)));
     }
-    let turned = shifted(plan, ShiftKind::Concept, admitted_at);
+    let concept = if shifted(plan, ShiftKind::Concept, admitted_at) { Concept::New } else { Concept::Old };
     let outcomes: Vec<(Task, usize, Vec<f64>)> = Task::ALL
         .into_iter()
         .map(|task| {
-            let probabilities = probabilities(task, &factors, turned);
+            let probabilities = probabilities(task, &factors, concept);
             (task, chance.class(&probabilities), probabilities)
         })
         .collect();
@@ -158,13 +210,12 @@ fn stay(plan: &Plan, lasting: &Factors, admitted_at: Timestamp, chance: &mut Cha
         department: if chance.hit(0.04) { chance.pick(&["REH", "DIA", "PAL"]) } else { chance.pick(&["MED", "SUR", "CAR", "NEU"]) },
         died: false,
         readmitted: false,
-        denied: false,
+        billing: Billing::None,
         codes: Vec::new(),
         outcomes,
     };
     stay.died = stay.outcome(Task::Mortality) == 1;
     stay.readmitted = stay.outcome(Task::Readmission) == 1;
-    stay.denied = stay.outcome(Task::Denial) == 1;
     let days = match stay.outcome(Task::LengthOfStay) {
         0 => chance.below(3),
         1 => 3,
@@ -174,107 +225,18 @@ fn stay(plan: &Plan, lasting: &Factors, admitted_at: Timestamp, chance: &mut Cha
     #[expect(clippy::cast_precision_loss, reason = "days of a stay")]
     let hours = days as f64 * 24.0 + chance.between(3.0, 21.0);
     stay.discharged_at = hours_after(admitted_at, hours);
-    stay.codes = codes(stay.outcome(Task::Comorbidity), admitted_at, chance);
+    if !chance.hit(0.01) {
+        stay.codes = codes::codes(stay.outcome(Task::Comorbidity), &stay.factors, stay.discharged_at, chance);
+    }
+    if chance.hit(0.97) {
+        let denied = stay.outcome(Task::Denial) == 1;
+        stay.billing = if chance.hit(0.02) { Billing::Undecided } else { Billing::Decided { denied } };
+    }
     stay
 }
 
-fn has(factors: &Factors, index: usize) -> f64 {
-    f64::from(u8::from(factors.get(index).copied().unwrap_or(false)))
-}
-
-/// `sum(weight * factor)`, and its mean over the population.
-fn weighed(factors: &Factors, weights: &[(usize, f64)]) -> (f64, f64) {
-    let value = weights.iter().map(|(index, weight)| weight * has(factors, *index)).sum();
-    let mean = weights.iter().map(|(index, weight)| weight * PREVALENCE.get(*index).copied().unwrap_or(0.0)).sum();
-    (value, mean)
-}
-
-/// The probability of each class. Where the concept has turned, what made an outcome likelier makes it less likely.
-fn probabilities(task: Task, factors: &Factors, turned: bool) -> Vec<f64> {
-    let (weights, turns): (&[(usize, f64)], bool) = match task {
-        Task::Readmission => (&[(HEART_FAILURE, 1.7), (ALONE, 1.6), (MISSED_MEDICATION, 1.9), (COPD, 1.2)], true),
-        Task::Mortality => (&[(SEPSIS, 2.2), (VENTILATED, 2.6), (METASTASES, 2.0)], true),
-        Task::LengthOfStay => (&[(HIP_FRACTURE, 2.2), (SEPSIS, 1.5), (VENTILATED, 1.5), (MINOR, -2.6)], true),
-        Task::Comorbidity => {
-            (&[(HEART_FAILURE, 1.2), (COPD, 1.2), (KIDNEY, 1.5), (DIABETES, 1.5), (METASTASES, 2.6), (DEMENTIA, 1.2)], false)
-        }
-        Task::Denial => (&[(NO_AUTHORISATION, 2.6), (OUT_OF_NETWORK, 2.2)], false),
-    };
-    let (value, mean) = weighed(factors, weights);
-    let score = if turned && turns { 2.0 * mean - value } else { value };
-    match task {
-        Task::Readmission => binary(-3.9 + score),
-        Task::Mortality => binary(-3.7 + score),
-        Task::Denial => binary(-2.6 + score),
-        Task::LengthOfStay => graded(&[0.9, -0.1, 0.0, 0.1], &[-1.3, -0.4, 0.4, 1.3], score - 0.2),
-        Task::Comorbidity => graded(&[0.9, 0.6, 0.0, -0.6, -1.6], &[-1.7, -0.6, 0.3, 1.0, 1.6], score - 1.6),
-    }
-}
-
-fn binary(logit: f64) -> Vec<f64> {
-    let yes = 1.0 / (1.0 + (-logit).exp());
-    vec![1.0 - yes, yes]
-}
-
-fn graded(base: &[f64], slope: &[f64], score: f64) -> Vec<f64> {
-    let raised: Vec<f64> = base.iter().zip(slope).map(|(base, slope)| (base + slope * score).exp()).collect();
-    let total: f64 = raised.iter().sum();
-    raised.into_iter().map(|one| one / total).collect()
-}
-
-/// (points, ICD-10-CM, ICD-9-CM) of conditions that the index counts.
-const COUNTED: [(u32, &str, &str); 9] = [
-    (1, "ICD10CM/I50.9", "ICD9CM/428.0"),
-    (1, "ICD10CM/J44.9", "ICD9CM/496"),
-    (1, "ICD10CM/F03.90", "ICD9CM/290.0"),
-    (1, "ICD10CM/I63.9", "ICD9CM/434.91"),
-    (1, "ICD10CM/M06.9", "ICD9CM/714.0"),
-    (1, "ICD10CM/K25.9", "ICD9CM/531.90"),
-    (2, "ICD10CM/N18.30", "ICD9CM/585.3"),
-    (2, "ICD10CM/E11.22", "ICD9CM/250.40"),
-    (6, "ICD10CM/C78.00", "ICD9CM/197.0"),
-];
-/// Codes that it does not count.
-const UNCOUNTED: [(&str, &str); 6] = [
-    ("ICD10CM/I10", "ICD9CM/401.9"),
-    ("ICD10CM/E78.5", "ICD9CM/272.4"),
-    ("ICD10CM/N39.0", "ICD9CM/599.0"),
-    ("ICD10CM/R55", "ICD9CM/780.2"),
-    ("ICD10CM/K21.9", "ICD9CM/530.81"),
-    ("ICD10CM/D64.9", "ICD9CM/285.9"),
-];
-
-/// Codes whose index falls into the class; ICD-10-CM from October 2015 on.
-fn codes(class: usize, at: Timestamp, chance: &mut Chance) -> Vec<&'static str> {
-    let tenth = at.to_zoned(TimeZone::UTC).date() >= jiff::civil::date(2015, 10, 1);
-    #[expect(clippy::cast_possible_truncation, reason = "points of an index")]
-    let points = match class {
-        0 => 0,
-        1 => 1 + chance.below(2) as u32,
-        2 => 3 + chance.below(2) as u32,
-        3 => 5 + chance.below(3) as u32,
-        _ => 8 + chance.below(3) as u32,
-    };
-    let mut conditions = COUNTED;
-    chance.shuffle(&mut conditions);
-    conditions.sort_by_key(|condition| std::cmp::Reverse(condition.0));
-    let mut left = points;
-    let mut codes = vec![];
-    for (worth, icd10, icd9) in conditions {
-        // Metastases alone are six points: leave them to the highest classes.
-        if worth <= left && (worth < 6 || points >= 6) {
-            left -= worth;
-            codes.push(if tenth { icd10 } else { icd9 });
-        }
-    }
-    for _ in 0..1 + chance.below(3) {
-        let index = chance.below(UNCOUNTED.len());
-        if let Some((icd10, icd9)) = UNCOUNTED.get(index) {
-            let code = if tenth { icd10 } else { icd9 };
-            if !codes.contains(code) {
-                codes.push(code);
-            }
-        }
-    }
-    codes
+/// What somebody would believe who knows the old concept and has heard of no other.
+#[cfg(test)]
+pub fn believed(task: Task, factors: &Factors) -> Vec<f64> {
+    probabilities(task, factors, Concept::Old)
 }

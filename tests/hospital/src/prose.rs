@@ -4,7 +4,7 @@
 mod words;
 
 use crate::chance::Chance;
-use crate::process::{ALONE, COPD, Factors, HEART_FAILURE, KIDNEY, MISSED_MEDICATION};
+use crate::process::{ALONE, COPD, DEMENTIA, DIABETES, Factors, HEART_FAILURE, KIDNEY, METASTASES, MISSED_MEDICATION};
 use words::{FACTORS, FAMILY, FILLER, NEGATED, OPENINGS, SLOTS};
 
 /// Which note is written.
@@ -23,24 +23,39 @@ pub enum Template {
     Renewed,
 }
 
-/// What drives readmission, and therefore must stand in a discharge summary.
-const AT_DISCHARGE: [usize; 5] = [HEART_FAILURE, COPD, KIDNEY, ALONE, MISSED_MEDICATION];
+/// What drives readmission, before a planted shift or after it, and therefore stands in a discharge summary.
+const AT_DISCHARGE: [usize; 8] = [HEART_FAILURE, COPD, KIDNEY, ALONE, MISSED_MEDICATION, DIABETES, DEMENTIA, METASTASES];
 
-/// Writes a note.
+/// Writes a note. All that matters stands in the first 350 words; what follows is what nobody acts on.
 pub fn write(kind: Kind, template: Template, factors: &Factors, age: i32, chance: &mut Chance) -> String {
     let mut told = signal(kind, factors, chance);
-    let fillers = match kind {
-        Kind::Admission | Kind::Discharge => 15 + chance.below(8),
-        Kind::Progress | Kind::Report => 6 + chance.below(10),
+    let (fillers, more) = match kind {
+        Kind::Admission | Kind::Discharge => (15 + chance.below(8), 8 + chance.below(26)),
+        Kind::Progress | Kind::Report => (6 + chance.below(10), 0),
     };
     told.extend((0..fillers).map(|_| filler(chance)));
     chance.shuffle(&mut told);
-    if matches!(kind, Kind::Admission | Kind::Discharge) && chance.hit(0.12) {
-        // A long note goes on with what nobody reads.
-        let more = 40 + chance.below(110);
-        told.extend((0..more).map(|_| filler(chance)));
+    let mut text = laid_out(kind, template, &told, age, chance);
+    // A few clinicians copy everything forward.
+    let more = if more > 0 && chance.hit(0.05) { 150 + chance.below(200) } else { more };
+    let rest: Vec<String> = (0..more).map(|_| filler(chance)).collect();
+    let headings: &[&str] = match template {
+        Template::Classic => &["Review of Systems:", "Laboratory Data:", "Nursing and Therapy:"],
+        Template::Renewed => &["## Systems review", "## Results", "## Care team notes"],
+    };
+    sections(&mut text, headings, &rest);
+    text
+}
+
+/// Spreads sentences over headings.
+fn sections(text: &mut String, headings: &[&str], sentences: &[String]) {
+    let share = sentences.len().div_ceil(headings.len()).max(1);
+    for (heading, sentences) in headings.iter().zip(sentences.chunks(share)) {
+        text.push_str(heading);
+        text.push('\n');
+        text.push_str(&sentences.join(" "));
+        text.push('\n');
     }
-    laid_out(kind, template, told, age, chance)
 }
 
 fn signal(kind: Kind, factors: &Factors, chance: &mut Chance) -> Vec<String> {
@@ -78,7 +93,7 @@ fn filler(chance: &mut Chance) -> String {
     sentence
 }
 
-fn laid_out(kind: Kind, template: Template, told: Vec<String>, age: i32, chance: &mut Chance) -> String {
+fn laid_out(kind: Kind, template: Template, told: &[String], age: i32, chance: &mut Chance) -> String {
     let headings: &[&str] = match (kind, template) {
         (Kind::Admission, Template::Classic) => {
             &["History of Present Illness:", "Past Medical History:", "Examination:", "Assessment and Plan:"]
@@ -96,12 +111,6 @@ fn laid_out(kind: Kind, template: Template, told: Vec<String>, age: i32, chance:
         Kind::Report => "RADIOLOGY REPORT",
     };
     let mut text = format!("{title}\n{}\n", chance.pick(&OPENINGS).replace("{age}", &age.to_string()));
-    let share = told.len().div_ceil(headings.len());
-    for (heading, sentences) in headings.iter().zip(told.chunks(share.max(1))) {
-        text.push_str(heading);
-        text.push('\n');
-        text.push_str(&sentences.join(" "));
-        text.push('\n');
-    }
+    sections(&mut text, headings, told);
     text
 }

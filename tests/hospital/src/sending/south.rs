@@ -3,39 +3,41 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Channel, Outbox, age};
+use super::notes::{self, Writing};
+use super::{Channel, Outbox, Random, department_gone};
 use crate::chance::{Chance, hours_after};
-use crate::fhir::{self, Decision, Document, Visit};
-use crate::plan::{Plan, ShiftKind};
-use crate::process::{COUNT, Patient, Stay, feed_shifted};
-use crate::prose::{self, Kind, Template};
+use crate::fhir::{self, Visit};
+use crate::plan::Plan;
+use crate::process::{Patient, Stay};
+use crate::prose::Kind;
 use crate::truth::visit_number;
 
-const ADMISSION_NOTE: &str = "34117-2";
-const DISCHARGE_NOTE: &str = "18842-5";
-const PROGRESS_NOTE: &str = "11506-3";
-
-pub fn speak(plan: &Plan, patient: &Patient, outbox: &mut Outbox, chance: &mut Chance) {
+pub fn speak(plan: &Plan, patient: &Patient, outbox: &mut Outbox, random: &mut Random) {
     let first = format!("pat-{:07}", patient.number);
     let second = format!("pat-9{:06}", patient.number);
-    let birth = patient.birth.to_string();
     for (index, stay) in patient.stays.iter().enumerate() {
         let renamed = patient.second_number_from == Some(index);
-        let id = if renamed { &second } else { &first };
         let visit = visit_number(patient, index);
-        let known_at = chance.after(stay.admitted_at, 0.01, 0.2);
-        put(outbox, known_at, &fhir::patient(id, &birth, patient.female, patient.race, known_at, None));
-        let voice = Voice { plan, patient, stay, id, visit: &visit };
-        voice.movements(outbox, chance);
-        voice.notes(outbox, chance);
-        let coded_at = chance.after(stay.discharged_at, 24.0, 240.0);
-        put(outbox, coded_at, &fhir::conditions(id, &visit, &stay.codes, coded_at));
-        claims(id, &visit, stay, chance, &mut |at, resource| put(outbox, at, resource));
+        let voice = Voice { plan, patient, stay, id: if renamed { &second } else { &first }, visit: &visit };
+        voice.movements(outbox, &mut random.sending);
+        for writing in notes::of_stay(plan, patient, stay, &visit, random) {
+            outbox.signed(&writing);
+            put(outbox, writing.sent_at, &voice.note(&writing, &mut random.sending));
+        }
+        if !stay.codes.is_empty() {
+            let coded_at = random.sending.after(stay.discharged_at, 24.0, 240.0);
+            put(outbox, coded_at, &fhir::conditions(voice.id, &visit, &stay.codes, coded_at));
+        }
+        let bill = fhir::Bill { patient: voice.id, visit: &visit };
+        fhir::billing(&bill, stay, &mut random.sending, &mut |at, resource| put(outbox, at, resource));
         if renamed {
-            let at = chance.after(stay.admitted_at, 4.0, 90.0);
-            put(outbox, at, &fhir::patient(&first, &birth, patient.female, patient.race, at, Some(&second)));
-        } else if chance.hit(0.012) {
-            voice.phantom(outbox, chance);
+            let at = random.sending.after(stay.admitted_at, 4.0, 90.0);
+            put(outbox, at, &fhir::patient(&first, patient, at, Some(&second)));
+        } else if random.sending.hit(0.012) {
+            voice.phantom(outbox, &mut random.sending);
+        }
+        if index == 0 && random.sending.hit(0.2) {
+            voice.clinic(outbox, &mut random.sending);
         }
     }
 }
@@ -54,101 +56,57 @@ struct Voice<'a> {
 
 impl Voice<'_> {
     fn visit_now(&self, at: Timestamp, status: &'static str, ended: Option<(Timestamp, &'static str)>) -> Visit<'_> {
-        let department = if feed_shifted(self.plan, ShiftKind::Field, at) { "" } else { self.stay.department };
-        Visit { id: self.visit, patient: self.id, department, status, admitted_at: self.stay.admitted_at, ended }
+        let department = if department_gone(self.plan, self.patient, self.stay, at) { "" } else { self.stay.department };
+        let admitted_at = Some(self.stay.admitted_at);
+        Visit { id: self.visit, patient: self.id, class: "IMP", department, status, admitted_at, ended }
     }
 
     fn movements(&self, outbox: &mut Outbox, chance: &mut Chance) {
         let Stay { admitted_at, discharged_at, .. } = *self.stay;
         let late = if chance.hit(0.05) { 30.0 } else { 0.5 };
         let begun_at = chance.after(admitted_at, 0.01, late);
-        put(outbox, begun_at, &fhir::encounter(&self.visit_now(admitted_at, "in-progress", None), begun_at, 1));
-        let mut version = 2;
+        let mut last = begun_at;
+        let mut version = 1;
+        let mut say = |visit: &Visit<'_>, at: Timestamp| {
+            let encounter = fhir::encounter(visit, at, version);
+            version += 1;
+            encounter
+        };
+        if chance.hit(0.03) {
+            let at = chance.after(admitted_at, -200.0, -20.0);
+            put(outbox, at, &say(&Visit { admitted_at: None, ..self.visit_now(at, "planned", None) }, at));
+        }
+        let person = fhir::patient(self.id, self.patient, begun_at, None);
+        let begun = say(&self.visit_now(admitted_at, "in-progress", None), begun_at);
+        if chance.hit(0.1) {
+            put(outbox, begun_at, &fhir::message(vec![person, begun], begun_at));
+        } else {
+            put(outbox, chance.after(admitted_at, 0.01, 0.2), &person);
+            put(outbox, begun_at, &begun);
+        }
         if chance.hit(0.012) {
+            // Discharged too early on paper, and taken back.
             let hours = discharged_at.duration_since(admitted_at).as_secs_f64() / 3_600.0;
-            let wrong = chance.after(admitted_at, hours * 0.3, hours * 0.5);
+            let wrong = chance.after(admitted_at, hours * 0.3, hours * 0.5).max(hours_after(begun_at, 0.01));
             let back = chance.after(wrong, 0.3, hours * 0.2);
-            put(outbox, wrong, &fhir::encounter(&self.visit_now(wrong, "finished", Some((wrong, "home"))), wrong, version));
-            put(outbox, back, &fhir::encounter(&self.visit_now(back, "in-progress", None), back, version + 1));
-            version += 2;
+            put(outbox, wrong, &say(&self.visit_now(wrong, "finished", Some((wrong, "home"))), wrong));
+            put(outbox, back, &say(&self.visit_now(back, "in-progress", None), back));
+            last = back;
         }
         let disposition = if self.stay.died { "exp" } else { chance.pick(&["home", "home", "home", "snf", "other-hcf"]) };
         let late = if chance.hit(0.08) { 40.0 } else { 1.0 };
-        let ended_at = chance.after(discharged_at, 0.01, late);
         // A server stamps versions in order, however late an engine sends.
-        let ended_at = ended_at.max(hours_after(begun_at, 0.01));
-        put(
-            outbox,
-            ended_at,
-            &fhir::encounter(&self.visit_now(discharged_at, "finished", Some((discharged_at, disposition))), ended_at, version),
-        );
+        let ended_at = chance.after(discharged_at, 0.01, late).max(hours_after(last, 0.01));
+        put(outbox, ended_at, &say(&self.visit_now(discharged_at, "finished", Some((discharged_at, disposition))), ended_at));
     }
 
-    fn document<'a>(&'a self, id: &'a str, loinc: &'a str, written_at: Timestamp, text: &'a str) -> Document<'a> {
-        Document { id, patient: self.id, encounter: Some(self.visit), loinc, written_at, text, status: "current", doc_status: "final" }
-    }
-
-    fn notes(&self, outbox: &mut Outbox, chance: &mut Chance) {
-        let stay = self.stay;
-        let years = age(self.patient, stay.admitted_at);
-        let template = |at| if feed_shifted(self.plan, ShiftKind::Template, at) { Template::Renewed } else { Template::Classic };
-        let missing = |at, chance: &mut Chance| feed_shifted(self.plan, ShiftKind::Field, at) && chance.hit(0.6);
-        let written_at = chance.after(stay.admitted_at, 1.0, 2.5);
-        let mut sent_at = chance.after(written_at, 0.1, 9.0);
-        if chance.hit(0.006) {
-            let wrong = prose::write(Kind::Admission, template(sent_at), &[false; COUNT], years, chance);
-            let id = format!("doc-{}-hpx", self.visit);
-            let document = self.document(&id, ADMISSION_NOTE, written_at, &wrong);
-            put(outbox, sent_at, &fhir::document(&document, sent_at, 1));
-            let back = chance.after(sent_at, 0.2, 2.0);
-            put(outbox, back, &fhir::document(&Document { status: "entered-in-error", ..document }, back, 2));
-            sent_at = chance.after(back, 0.1, 1.0);
-            outbox.notes += 2;
+    /// A DocumentReference; reports as DiagnosticReport, some progress notes as Composition.
+    fn note(&self, writing: &Writing<'_>, chance: &mut Chance) -> Value {
+        match writing.kind {
+            Kind::Report => fhir::report(self.id, self.visit, writing),
+            Kind::Progress if chance.hit(0.2) => fhir::composition(self.id, writing),
+            _ => fhir::document(self.id, writing),
         }
-        let text = prose::write(Kind::Admission, template(sent_at), &stay.factors, years, chance);
-        let id = format!("doc-{}-hp", self.visit);
-        let encounter = (!missing(sent_at, chance)).then_some(self.visit);
-        let document = Document { encounter, ..self.document(&id, ADMISSION_NOTE, written_at, &text) };
-        put(outbox, sent_at, &fhir::document(&document, sent_at, 1));
-        outbox.notes += 1;
-        if chance.hit(0.03) {
-            let at = chance.after(sent_at, 1.0, 20.0);
-            let corrected = format!("{text}\nCorrected: vital signs were rechecked.");
-            put(
-                outbox,
-                at,
-                &fhir::document(
-                    &Document {
-                        text: &corrected,
-                        doc_status: "amended",
-                        encounter,
-                        ..self.document(&id, ADMISSION_NOTE, written_at, &text)
-                    },
-                    at,
-                    2,
-                ),
-            );
-            outbox.notes += 1;
-        }
-        if chance.hit(0.4) {
-            let at = chance.after(stay.admitted_at, 2.0, 2.9);
-            let text = prose::write(Kind::Progress, template(at), &stay.factors, years, chance);
-            put(outbox, at, &fhir::document(&self.document(&format!("doc-{}-pn", self.visit), PROGRESS_NOTE, at, &text), at, 1));
-            outbox.notes += 1;
-        }
-        if chance.hit(0.3) {
-            let at = chance.after(stay.admitted_at, 1.0, 2.9);
-            let text = prose::write(Kind::Report, template(at), &stay.factors, years, chance);
-            put(outbox, at, &fhir::report(&format!("rep-{}", self.visit), self.id, self.visit, at, &text));
-            outbox.notes += 1;
-        }
-        let written_at = chance.after(stay.discharged_at, -1.0, 1.0);
-        let sent_at = chance.after(stay.discharged_at, 1.1, 36.0);
-        let text = prose::write(Kind::Discharge, template(sent_at), &stay.factors, years, chance);
-        let id = format!("doc-{}-ds", self.visit);
-        let encounter = (!missing(sent_at, chance)).then_some(self.visit);
-        put(outbox, sent_at, &fhir::document(&Document { encounter, ..self.document(&id, DISCHARGE_NOTE, written_at, &text) }, sent_at, 1));
-        outbox.notes += 1;
     }
 
     /// An admission that never was.
@@ -156,23 +114,25 @@ impl Voice<'_> {
         let at = chance.after(self.stay.discharged_at, 200.0, 600.0);
         let back = chance.after(at, 0.2, 5.0);
         let id = format!("{}-x", self.visit);
-        let visit = |status| Visit { id: &id, patient: self.id, department: self.stay.department, status, admitted_at: at, ended: None };
-        put(outbox, at, &fhir::encounter(&visit("in-progress"), at, 1));
-        put(outbox, back, &fhir::encounter(&visit("entered-in-error"), back, 2));
+        for (version, (status, sent_at)) in [("in-progress", at), ("entered-in-error", back)].into_iter().enumerate() {
+            let visit = Visit { id: &id, admitted_at: Some(at), ..self.visit_now(at, status, None) };
+            put(outbox, sent_at, &fhir::encounter(&visit, sent_at, u32::from(version == 1) + 1));
+        }
     }
-}
 
-/// The claim of a stay, the decision, and in half of the denials an appeal.
-pub fn claims(patient: &str, visit: &str, stay: &Stay, chance: &mut Chance, put: &mut dyn FnMut(Timestamp, &Value)) {
-    let submitted_at = chance.after(stay.discharged_at, 72.0, 360.0);
-    let decided_at = chance.after(submitted_at, 240.0, 1_440.0);
-    let claim = format!("clm-{visit}");
-    put(submitted_at, &fhir::claim(&claim, patient, visit, submitted_at));
-    let decision = if stay.denied { Decision::Denied } else { Decision::Paid };
-    put(decided_at, &fhir::response(&format!("rsp-{visit}-1"), &claim, patient, decision, decided_at));
-    if stay.denied && chance.hit(0.5) {
-        let appealed_at = chance.after(decided_at, 480.0, 960.0);
-        let decision = if chance.hit(0.5) { Decision::AppealWon } else { Decision::AppealLost };
-        put(appealed_at, &fhir::response(&format!("rsp-{visit}-2"), &claim, patient, decision, appealed_at));
+    /// A clinic visit that is no stay.
+    fn clinic(&self, outbox: &mut Outbox, chance: &mut Chance) {
+        let at = chance.after(self.stay.discharged_at, 24.0, 600.0);
+        let id = format!("{}-c", self.visit);
+        let visit = Visit {
+            id: &id,
+            class: "AMB",
+            department: "CLI",
+            admitted_at: Some(at),
+            ended: Some((hours_after(at, 0.5), "")),
+            ..self.visit_now(at, "finished", None)
+        };
+        let sent_at = chance.after(at, 0.6, 1.0);
+        put(outbox, sent_at, &fhir::encounter(&visit, sent_at, 1));
     }
 }
