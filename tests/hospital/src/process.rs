@@ -129,7 +129,7 @@ pub fn patient(plan: &Plan, number: u32, chance: &mut Chance) -> Patient {
         } else if stay.readmitted {
             Some(chance.between(30.0, 29.0 * 24.0))
         } else {
-            chance.hit(0.47).then(|| chance.between(33.0 * 24.0, 500.0 * 24.0))
+            chance.hit(0.50).then(|| chance.between(33.0 * 24.0, 500.0 * 24.0))
         };
         let discharged_at = stay.discharged_at;
         stays.push(stay);
