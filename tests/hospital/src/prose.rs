@@ -30,7 +30,7 @@ const AT_DISCHARGE: [usize; 8] = [HEART_FAILURE, COPD, KIDNEY, ALONE, MISSED_MED
 pub fn write(kind: Kind, template: Template, factors: &Factors, age: i32, chance: &mut Chance) -> String {
     let mut told = signal(kind, factors, chance);
     let (fillers, more) = match kind {
-        Kind::Admission | Kind::Discharge => (15 + chance.below(8), 8 + chance.below(26)),
+        Kind::Admission | Kind::Discharge => (11 + chance.below(7), 11 + chance.below(26)),
         Kind::Progress | Kind::Report => (6 + chance.below(10), 0),
     };
     told.extend((0..fillers).map(|_| filler(chance)));
@@ -67,7 +67,7 @@ fn signal(kind: Kind, factors: &Factors, chance: &mut Chance) -> Vec<String> {
             Kind::Progress | Kind::Report => false,
         };
         if *present {
-            let times = if driving { 2 + chance.below(2) } else { chance.below(2) };
+            let times = if driving { 3 - usize::from(chance.hit(0.15)) } else { chance.below(2) };
             let mut wordings: Vec<&str> = words.to_vec();
             chance.shuffle(&mut wordings);
             told.extend(wordings.into_iter().take(times).map(str::to_owned));
