@@ -50,12 +50,12 @@ pub struct Backfilled {
 /// # Errors
 /// Where a file cannot be read or the tables cannot be reached.
 pub async fn run(warehouse: &Warehouse, facility: &Facility, files: &[PathBuf]) -> Result<Backfilled, BackfillError> {
-    let held = warehouse.positions().await?;
     let mut done = Backfilled::default();
     let mut batch = Batch::default();
     let mut bytes = 0;
     for file in files {
         let found = records(file, facility)?;
+        let held = warehouse.held(&found.iter().map(|(raw, _)| raw.source.topic_partition()).collect()).await?;
         done.files += 1;
         done.records += found.len();
         for (raw, parts) in found {

@@ -121,6 +121,9 @@ fn note_fields() -> Vec<Field> {
         at("signed_at"),
         at("asserted_at"),
         text("text"),
+        // Characters of the text, and a digest of its headings: what is watched of a note without reading it again.
+        Field::new("length", DataType::Int64, true),
+        text("template"),
         text("replaces"),
     ]
 }

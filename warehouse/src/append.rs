@@ -3,7 +3,7 @@
 //! Each table's commit carries, beside its rows, one application transaction per (topic, partition) with the last
 //! offset. A table skips what it already holds, so a batch that comes again changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::error::ArrowError;
@@ -45,6 +45,10 @@ pub struct Batch {
 }
 
 impl Batch {
+    fn partitions(&self) -> BTreeSet<TopicPartition> {
+        self.upto.keys().cloned().collect()
+    }
+
     /// The rows of `table` that stand behind `held`.
     fn rows(&self, table: Table, held: &BTreeMap<TopicPartition, i64>) -> Result<RecordBatch, ArrowError> {
         let new = |source: &Source| held.get(&source.topic_partition()).is_none_or(|last| source.offset > *last);
@@ -81,7 +85,7 @@ impl Warehouse {
 
     async fn append_to(&self, table: Table, batch: &Batch) -> Result<(), AppendError> {
         let mut writer = self.writer(table).await;
-        let known = writer.held(&batch.upto, table).await.map_err(|source| AppendError::Commit { table, source })?;
+        let known = writer.held(&batch.partitions()).await.map_err(|source| AppendError::Commit { table, source })?;
         if batch.upto.iter().all(|(partition, last)| known.get(partition).is_some_and(|held| held >= last)) {
             return Ok(());
         }
@@ -110,13 +114,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The last offset that the table holds of each of these partitions, asked of its log once a process.
-    async fn held(
-        &mut self,
-        partitions: &BTreeMap<TopicPartition, i64>,
-        _table: Table,
-    ) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
-        if partitions.keys().any(|partition| !self.positions.contains_key(partition)) {
+    /// The last offset that the table holds of each of these partitions, -1 for none; asked of its log once a version.
+    pub async fn held(&mut self, partitions: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
+        if partitions.iter().any(|partition| !self.positions.contains_key(partition)) {
             self.delta.update_state().await?;
         }
         // Whoever asks a question moves the table on to its newest version, and with it past another process's commits:
@@ -125,14 +125,14 @@ impl Writer {
             self.positions.clear();
             self.positions_of = self.delta.version();
         }
-        for partition in partitions.keys() {
+        for partition in partitions {
             if !self.positions.contains_key(partition) {
                 let log = self.delta.log_store();
                 let last = self.delta.snapshot()?.transaction_version(log.as_ref(), app_id(partition)).await?;
                 self.positions.insert(partition.clone(), last.unwrap_or(-1));
             }
         }
-        Ok(partitions.keys().filter_map(|partition| Some((partition.clone(), *self.positions.get(partition)?))).collect())
+        Ok(partitions.iter().filter_map(|partition| Some((partition.clone(), *self.positions.get(partition)?))).collect())
     }
 
     /// After a refused commit: look again, and tell a fence from a passing fault.
@@ -141,7 +141,7 @@ impl Writer {
         if let Err(source) = self.delta.update_state().await {
             return AppendError::Commit { table, source };
         }
-        match self.held(&batch.upto, table).await {
+        match self.held(&batch.partitions()).await {
             Ok(now) if now.iter().any(|(partition, last)| before.get(partition).is_some_and(|then| last > then)) => {
                 AppendError::Fenced { table }
             }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use schemas::{Event, Message, NoteRow, Source, Table};
 
 use crate::append::PredictionRow;
+use crate::template;
 
 fn text<T>(rows: &[T], of: impl Fn(&T) -> Option<String>) -> ArrayRef {
     Arc::new(rows.iter().map(of).collect::<StringArray>())
@@ -90,6 +91,8 @@ pub fn notes(rows: &[NoteRow]) -> Result<RecordBatch, ArrowError> {
         instant(rows, |row| row.note.signed_at),
         instant(rows, |row| row.note.asserted_at),
         text(rows, |row| Some(row.note.text.clone())),
+        Arc::new(rows.iter().map(|row| i64::try_from(row.note.text.chars().count()).ok()).collect::<Int64Array>()),
+        text(rows, |row| Some(template::of(&row.note.text))),
         text(rows, |row| row.replaces.map(|id| id.to_string())),
     ];
     columns.extend(origin(rows, |row| row.known_at, |row| &row.source));

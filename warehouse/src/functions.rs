@@ -1,12 +1,11 @@
 //! The SQL functions that the views need and analysts use: AUROC and kin over (label, probabilities), Charlson's index,
-//! two derivations of ids, who stands for whom after merges, and the template that a note is written in.
+//! two derivations of ids, and who stands for whom after merges.
 
 mod aggregate;
 mod charlson;
 mod measures;
 mod merges;
 mod scalar;
-mod template;
 
 use datafusion::prelude::SessionContext;
 
@@ -23,5 +22,4 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(scalar::permille());
     ctx.register_udf(scalar::patient_identity());
     ctx.register_udf(merges::merge_roots());
-    ctx.register_udf(template::template());
 }

@@ -9,11 +9,13 @@ pub mod functions;
 pub mod metrics;
 pub mod output;
 pub mod pg;
+mod positions;
 mod read;
 mod registry;
 mod session;
 mod settings;
 mod store;
+mod template;
 pub mod views;
 mod weights;
 

@@ -1,6 +1,6 @@
 //! Questions that the other rooms ask, and the one door for SQL. Every reader holds a time, or everything known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -100,44 +100,34 @@ impl Warehouse {
         Ok(batches)
     }
 
-    /// The offsets this process knows each table to hold.
-    pub(crate) async fn held(&self) -> Positions {
-        let mut positions = Positions::new();
-        for table in Table::ALL {
-            for (partition, last) in &self.writer(table).await.positions {
-                positions.entry(partition.clone()).or_default().insert(table, *last);
-            }
-        }
-        positions
-    }
-
-    /// Last offset of each partition in each table. `messages` is committed last, so what it holds, all hold.
+    /// The last offset that each table's log says it holds, of every partition that has landed.
     ///
     /// # Errors
-    /// Where the tables cannot be read.
+    /// Where a table's log or the rows of `messages` cannot be read.
     pub async fn positions(&self) -> Result<Positions, ReadError> {
-        let ctx = datafusion::prelude::SessionContext::new();
-        let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
-        let delta = self.snapshot(Table::Messages, None).await.map_err(log)?;
-        delta.update_datafusion_session(&ctx.state()).map_err(log)?;
-        let engine = |error| ReadError::Rows(QueryError::from(error));
-        let provider = delta.table_provider().await.map_err(engine)?;
-        ctx.register_table("message_rows", provider).map_err(engine)?;
-        let frame =
-            ctx.sql("SELECT topic, \"partition\", max(\"offset\") AS last FROM message_rows GROUP BY 1, 2").await.map_err(engine)?;
-        let mut positions = self.held().await;
-        for batch in frame.collect().await.map_err(engine)? {
-            let (topics, partitions, lasts) = (texts(&batch, "topic")?, ints(&batch, "partition")?, ints(&batch, "last")?);
-            for ((topic, partition), last) in topics.into_iter().zip(partitions).zip(lasts) {
-                let (Some(topic), Some(partition), Some(last)) = (topic, partition.and_then(|one| i32::try_from(one).ok()), last) else {
-                    continue;
-                };
-                let tables = positions.entry(TopicPartition { topic, partition }).or_default();
-                for table in Table::ALL {
-                    let held = tables.entry(table).or_insert(last);
-                    *held = last.max(*held);
+        let mut partitions = BTreeSet::new();
+        for batch in self.base_query("SELECT DISTINCT topic, \"partition\" FROM message_rows").await? {
+            let (topics, numbers) = (texts(&batch, "topic")?, ints(&batch, "partition")?);
+            let numbers = numbers.into_iter().map(|number| i32::try_from(number?).ok());
+            partitions.extend(
+                topics.into_iter().zip(numbers).filter_map(|(topic, number)| Some(TopicPartition { topic: topic?, partition: number? })),
+            );
+        }
+        self.held(&partitions).await
+    }
+
+    /// The last offset that each table's log says it holds of these partitions.
+    ///
+    /// # Errors
+    /// Where a table's log cannot be read.
+    pub async fn held(&self, partitions: &BTreeSet<TopicPartition>) -> Result<Positions, ReadError> {
+        let mut positions = Positions::new();
+        for table in Table::ALL {
+            let held = self.writer(table).await.held(partitions).await;
+            for (partition, last) in held.map_err(|source| ReadError::Log { table: table.as_str(), source })? {
+                if last >= 0 {
+                    positions.entry(partition).or_default().insert(table, last);
                 }
-                tables.insert(Table::Messages, last);
             }
         }
         Ok(positions)
@@ -161,9 +151,17 @@ impl Warehouse {
     /// # Errors
     /// Where the tables cannot be read.
     pub async fn watermark(&self) -> Result<Option<Timestamp>, ReadError> {
+        let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
+        let version = self.snapshot(Table::Messages, None).await.map_err(log)?.version();
+        let mut kept = self.0.watermark.lock().await;
+        if let Some((_, watermark)) = kept.filter(|(of, _)| Some(*of) == version) {
+            return Ok(watermark);
+        }
         let batches = self.base_query("SELECT max(known_at) AS watermark FROM message_rows WHERE facility <> 'wardstream'").await?;
         let instants = batches.iter().map(|batch| instants(batch, "watermark")).collect::<Result<Vec<_>, _>>()?;
-        Ok(instants.into_iter().flatten().flatten().max())
+        let watermark = instants.into_iter().flatten().flatten().max();
+        *kept = version.map(|version| (version, watermark));
+        Ok(watermark)
     }
 
     /// A question about `messages` alone, without the cost of the views.
@@ -214,6 +212,17 @@ impl Warehouse {
             }
         }
         Ok(examples)
+    }
+
+    /// How many labelled examples of any task are known that were to be predicted at `since` or later.
+    ///
+    /// # Errors
+    /// Where the views cannot be read.
+    pub async fn examples_since(&self, since: Timestamp) -> Result<usize, QueryError> {
+        let sql = format!("SELECT count(*) AS examples FROM examples WHERE prediction_at >= TIMESTAMP '{since}'");
+        let batches = self.query(&sql, &AsOf::default()).await?;
+        let counts = batches.iter().map(|batch| ints(batch, "examples")).collect::<Result<Vec<_>, _>>()?;
+        Ok(counts.into_iter().flatten().flatten().filter_map(|count| usize::try_from(count).ok()).sum())
     }
 
     /// Predictions about a note that have come back and stand, of its newest answered version.

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::datasource::MemTable;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use jiff::Timestamp;
@@ -332,47 +336,86 @@ fn instant(text: String) -> Result<Timestamp, RegistryError> {
 }
 
 impl Relations {
-    /// Registers `models` (a row a version and task) and `model_history`; empty where the registry is away.
-    pub(crate) async fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
+    /// Registers `models` (a row a version, task and split) and `model_history`; empty where the registry is away.
+    pub(crate) fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
         let models = "SELECT m.model_version, COALESCE(e.task, ''), m.created_at, m.dataset_id, COALESCE(m.parent, ''), m.weights_uri, \
                       COALESCE(e.split, ''), COALESCE(e.figures::text, '') FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
-        let names = ["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"];
-        ctx.register_table("models", Arc::new(self.table(models, &names).await?))?;
         let history = "SELECT model_version, event, at, by, reason, COALESCE(offsets::text, '') FROM wardstream.model_history ORDER BY seq";
-        ctx.register_table(
-            "model_history",
-            Arc::new(self.table(history, &["model_version", "event", "at", "by", "reason", "offsets"]).await?),
-        )?;
+        let relations: [(&str, &str, &[&str]); 2] = [
+            ("models", models, &["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"]),
+            ("model_history", history, &["model_version", "event", "at", "by", "reason", "offsets"]),
+        ];
+        for (name, sql, columns) in relations {
+            ctx.register_table(name, Arc::new(Relation::new(&self.0, sql, columns)))?;
+        }
         Ok(())
     }
+}
 
-    async fn table(&self, sql: &str, names: &[&str]) -> Result<MemTable, QueryError> {
-        let rows = match self.0.client().await {
-            Ok(client) => client.query(sql, &[]).await.unwrap_or_default(),
+/// A relation of the registry, read anew by every query that names it.
+struct Relation {
+    registry: Arc<Registry>,
+    sql: String,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for Relation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relation").field("sql", &self.sql).finish_non_exhaustive()
+    }
+}
+
+fn is_instant(name: &str) -> bool {
+    matches!(name, "at" | "created_at")
+}
+
+impl Relation {
+    fn new(registry: &Arc<Registry>, sql: &str, columns: &[&str]) -> Self {
+        let kind = |name: &str| if is_instant(name) { schemas::table::instant() } else { DataType::Utf8 };
+        let fields: Vec<Field> = columns.iter().map(|name| Field::new(*name, kind(name), true)).collect();
+        Self { registry: Arc::clone(registry), sql: sql.to_owned(), schema: Arc::new(Schema::new(fields)) }
+    }
+
+    async fn rows(&self) -> datafusion::error::Result<MemTable> {
+        let rows = match self.registry.client().await {
+            Ok(client) => client.query(&self.sql, &[]).await.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(%error, "the registry is away; its relations are empty");
                 Vec::new()
             }
         };
-        let is_instant = |name: &str| matches!(name, "at" | "created_at");
-        let kind = |name: &str| if is_instant(name) { schemas::table::instant() } else { DataType::Utf8 };
-        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, kind(name), true)).collect();
-        let columns = names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| {
-                let texts = rows.iter().map(|row| row.get::<_, String>(index));
-                if is_instant(name) {
-                    let instants = texts.map(|text| text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond));
-                    Arc::new(instants.collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as _
-                } else {
-                    Arc::new(texts.map(Some).collect::<StringArray>()) as _
-                }
-            })
-            .collect();
-        let schema = Arc::new(Schema::new(fields));
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(datafusion::error::DataFusionError::from)?;
-        Ok(MemTable::try_new(schema, vec![vec![batch]])?)
+        let column = |(index, field): (usize, &Arc<Field>)| {
+            let texts = rows.iter().map(|row| row.get::<_, String>(index));
+            if is_instant(field.name()) {
+                let instants = texts.map(|text| text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond));
+                Arc::new(instants.collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as _
+            } else {
+                Arc::new(texts.map(Some).collect::<StringArray>()) as _
+            }
+        };
+        let columns = self.schema.fields().iter().enumerate().map(column).collect();
+        MemTable::try_new(Arc::clone(&self.schema), vec![vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?]])
+    }
+}
+
+#[async_trait]
+impl TableProvider for Relation {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        self.rows().await?.scan(state, projection, filters, limit).await
     }
 }
 

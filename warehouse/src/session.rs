@@ -1,22 +1,26 @@
-//! One session a question: the four tables as they were known, and every view over them.
+//! One session a question: the four tables as they were known, and every view over them. Questions of one moment share
+//! what was computed for it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use datafusion::arrow::array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::datasource::MemTable;
+use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::error::Result as EngineResult;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
+use deltalake_core::DeltaTable;
 use jiff::Timestamp;
 use schemas::{Table, table::instant};
 
 use crate::error::QueryError;
+use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::settings::{Period, Splits};
-use crate::store::{Positions, Warehouse};
+use crate::store::Warehouse;
 use crate::{functions, views};
 
 /// The name under which a table stands in SQL, before the view of the same name as the table.
@@ -29,47 +33,89 @@ fn relation(table: Table) -> &'static str {
     }
 }
 
+/// What decides every row of every relation but the registry's.
+#[derive(Clone, PartialEq, Eq)]
+struct Moment {
+    versions: BTreeMap<Table, Option<u64>>,
+    known_at: Option<Timestamp>,
+    version: Option<i64>,
+}
+
+/// The relations of one moment. Sessions of the same moment share them, and with them the views that were computed once.
+#[derive(Clone)]
+pub(crate) struct Relations {
+    moment: Moment,
+    providers: Arc<Vec<(String, Arc<dyn TableProvider>)>>,
+}
+
 impl Warehouse {
     /// A session in which everything is as it was known at `at`.
     pub(crate) async fn session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
+        let ctx = self.empty_session();
+        for (name, provider) in self.relations(at).await?.providers.iter() {
+            ctx.register_table(name, Arc::clone(provider))?;
+        }
+        let registry = self.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(registry) = registry {
+            registry.register(&ctx)?;
+        }
+        Ok(ctx)
+    }
+
+    fn empty_session(&self) -> SessionContext {
         let config =
             SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
         let state =
             SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(&self.0.runtime)).with_default_features().build();
         let ctx = SessionContext::new_with_state(state);
         functions::register(&ctx);
-        for table in Table::ALL.into_iter().rev() {
-            self.register(&ctx, table, at).await?;
-        }
-        self.register_settings(&ctx)?;
-        let positions = self.held().await;
-        ctx.register_table("table_positions", Arc::new(position_rows(&positions)?))?;
-        let relations = self.0.relations.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(relations) = relations {
-            relations.register(&ctx).await?;
-        }
-        views::register(&ctx).await?;
-        Ok(ctx)
+        ctx
     }
 
-    async fn register(&self, ctx: &SessionContext, table: Table, at: &AsOf) -> Result<(), QueryError> {
+    /// The relations of the moment `at`; the newest are kept until the tables have moved on.
+    async fn relations(&self, at: &AsOf) -> Result<Relations, QueryError> {
+        let mut tables = BTreeMap::new();
+        // `messages` first, which is committed last: what it shows as landed is in the others too.
+        for table in Table::ALL.into_iter().rev() {
+            tables.insert(table, self.table_at(table, at).await?);
+        }
+        let versions = tables.iter().map(|(table, delta)| (*table, delta.version())).collect();
+        let moment = Moment { versions, known_at: at.known_at, version: at.version };
+        let mut newest = self.0.newest.lock().await;
+        if let Some(kept) = newest.as_ref().filter(|kept| kept.moment == moment) {
+            return Ok(kept.clone());
+        }
+        let relations = Relations { providers: Arc::new(self.providers(tables, at).await?), moment };
+        if at.known_at.is_none() && at.version.is_none() && at.pin.is_none() {
+            *newest = Some(relations.clone());
+        }
+        Ok(relations)
+    }
+
+    async fn table_at(&self, table: Table, at: &AsOf) -> Result<DeltaTable, QueryError> {
         let pinned = at.pin.as_ref().and_then(|pin| pin.versions.get(&table).copied());
         let version = pinned.or(at.version.filter(|_| table == Table::Messages));
         let failed = |source| QueryError::Log { table: table.as_str(), source };
         let missing = |version| QueryError::Version { table: table.as_str(), version };
-        let delta = self.snapshot(table, version).await.map_err(|source| version.map_or_else(|| failed(source), missing))?;
-        delta.update_datafusion_session(&ctx.state()).map_err(failed)?;
-        let provider = delta.table_provider().await?;
-        let mut rows = ctx.read_table(provider)?;
-        if let Some(known_at) = at.known_at {
-            let until = ScalarValue::TimestampMicrosecond(Some(known_at.as_microsecond()), Some("UTC".into()));
-            rows = rows.filter(col("known_at").lt_eq(lit(until)))?;
+        self.snapshot(table, version).await.map_err(|source| version.map_or_else(|| failed(source), missing))
+    }
+
+    async fn providers(&self, tables: BTreeMap<Table, DeltaTable>, at: &AsOf) -> Result<Vec<(String, Arc<dyn TableProvider>)>, QueryError> {
+        let ctx = self.empty_session();
+        for (table, delta) in &tables {
+            register(&ctx, *table, delta, at).await?;
         }
-        if at.version.is_some() && table != Table::Messages {
-            rows = landed_by_then(ctx, rows).await?;
+        self.register_settings(&ctx)?;
+        let stated = if at.known_at.is_none() && at.version.is_none() { tables } else { BTreeMap::new() };
+        ctx.register_table("table_positions", Arc::new(LogPositions::new(&ctx, stated).await?))?;
+        views::register(&ctx).await?;
+        let mut providers = Vec::new();
+        for schema in ctx.catalog_names().iter().filter_map(|name| ctx.catalog(name)?.schema("public")) {
+            for name in schema.table_names() {
+                providers.extend(schema.table(&name).await?.map(|provider| (name, provider)));
+            }
         }
-        ctx.register_table(relation(table), rows.into_view())?;
-        Ok(())
+        Ok(providers)
     }
 
     fn register_settings(&self, ctx: &SessionContext) -> Result<(), QueryError> {
@@ -77,6 +123,20 @@ impl Warehouse {
         ctx.register_table("fold_weights", Arc::new(fold_rows(&self.0.settings.splits)?))?;
         Ok(())
     }
+}
+
+async fn register(ctx: &SessionContext, table: Table, delta: &DeltaTable, at: &AsOf) -> Result<(), QueryError> {
+    delta.update_datafusion_session(&ctx.state()).map_err(|source| QueryError::Log { table: table.as_str(), source })?;
+    let mut rows = ctx.read_table(delta.table_provider().await?)?;
+    if let Some(known_at) = at.known_at {
+        let until = ScalarValue::TimestampMicrosecond(Some(known_at.as_microsecond()), Some("UTC".into()));
+        rows = rows.filter(col("known_at").lt_eq(lit(until)))?;
+    }
+    if at.version.is_some() && table != Table::Messages {
+        rows = landed_by_then(ctx, rows).await?;
+    }
+    ctx.register_table(relation(table), rows.into_view())?;
+    Ok(())
 }
 
 /// Only rows whose records stood in `messages` at its pinned version.
@@ -132,28 +192,5 @@ fn fold_rows(splits: &Splits) -> EngineResult<MemTable> {
     one_table(
         vec![Field::new("task", DataType::Utf8, false), number("train"), number("validation"), number("test")],
         vec![Arc::new(splits.0.keys().map(|task| Some(task.as_str())).collect::<StringArray>()), share(0), share(1), share(2)],
-    )
-}
-
-/// `table_positions`: the offsets this process knows each table to hold.
-fn position_rows(positions: &Positions) -> EngineResult<MemTable> {
-    let rows: Vec<_> = positions
-        .iter()
-        .flat_map(|(partition, tables)| tables.iter().map(move |(table, last)| (table.as_str(), partition, *last)))
-        .collect();
-    let text = |name: &str| Field::new(name, DataType::Utf8, false);
-    one_table(
-        vec![
-            text("table_name"),
-            text("topic"),
-            Field::new("partition", DataType::Int32, false),
-            Field::new("last_offset", DataType::Int64, false),
-        ],
-        vec![
-            Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
-            Arc::new(rows.iter().map(|row| Some(row.1.topic.as_str())).collect::<StringArray>()),
-            Arc::new(rows.iter().map(|row| row.1.partition).collect::<Int32Array>()),
-            Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
-        ],
     )
 }

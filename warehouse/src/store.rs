@@ -28,7 +28,11 @@ pub(crate) struct Inner {
     pub settings: Settings,
     writers: BTreeMap<Table, Mutex<Writer>>,
     pub runtime: Arc<RuntimeEnv>,
-    pub relations: RwLock<Option<Relations>>,
+    pub registry: RwLock<Option<Relations>>,
+    /// The watermark as a version of `messages` shows it.
+    pub watermark: Mutex<Option<(u64, Option<jiff::Timestamp>)>>,
+    /// The relations of the newest moment that was asked for.
+    pub newest: Mutex<Option<crate::session::Relations>>,
 }
 
 fn base(url: &str) -> Result<Url, OpenError> {
@@ -65,7 +69,14 @@ impl Warehouse {
         }
         let pool = Arc::new(GreedyMemoryPool::new(settings.memory_limit_mb << 20));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(OpenError::Engine)?;
-        Ok(Self(Arc::new(Inner { settings: settings.clone(), writers, runtime, relations: RwLock::new(None) })))
+        Ok(Self(Arc::new(Inner {
+            settings: settings.clone(),
+            writers,
+            runtime,
+            registry: RwLock::new(None),
+            watermark: Mutex::new(None),
+            newest: Mutex::new(None),
+        })))
     }
 
     /// Periods and folds of the datasets.
@@ -76,7 +87,7 @@ impl Warehouse {
 
     /// Makes the registry's relations (`models`, `model_history`) known to SQL.
     pub fn tie(&self, relations: Relations) {
-        *self.0.relations.write().unwrap_or_else(PoisonError::into_inner) = Some(relations);
+        *self.0.registry.write().unwrap_or_else(PoisonError::into_inner) = Some(relations);
     }
 
     pub(crate) async fn writer(&self, table: Table) -> MutexGuard<'_, Writer> {

@@ -6,8 +6,7 @@ SELECT n.note_id, n.note_version_id, row_number() OVER (PARTITION BY n.note_id O
                                   ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) = 'retracted' AS retracted
 FROM (
     SELECT note_id, note_version_id, patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at, known_at, replaces,
-           source_offset, character_length(text) AS length,
-           CASE WHEN kind IN ('admission', 'discharge') THEN template(text) END AS template,
+           source_offset, length, template,
            row_number() OVER (PARTITION BY note_version_id ORDER BY known_at, source_topic, source_partition, source_offset) AS copy
     FROM note_rows
 ) AS n

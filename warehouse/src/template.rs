@@ -1,31 +1,14 @@
 //! What template a note is written in, told by its headings alone.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, StringArray};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::exec_err;
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use sha2::Digest as _;
 
 /// Bytes of the longest line that can be a heading.
 const HEADING: usize = 60;
 
-/// `template(text)`: sixteen hexadecimal digits, the same for notes with the same set of headings.
-pub fn template() -> ScalarUDF {
-    let body = |values: &[ColumnarValue]| {
-        let arrays = ColumnarValue::values_to_arrays(values)?;
-        let [texts] = arrays.as_slice() else { return exec_err!("template(text)") };
-        let texts = cast(texts, &DataType::Utf8)?;
-        let templates: StringArray = texts.as_string::<i32>().iter().map(|text| text.map(of)).collect();
-        Ok(ColumnarValue::Array(Arc::new(templates)))
-    };
-    create_udf("template", vec![DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(body))
-}
-
-fn of(text: &str) -> String {
+/// Sixteen hexadecimal digits, the same for notes with the same set of headings.
+pub fn of(text: &str) -> String {
     let headings: BTreeSet<&str> = text.lines().filter_map(heading).collect();
     let mut hasher = sha2::Sha256::new();
     for heading in headings {

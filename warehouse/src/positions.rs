@@ -1,0 +1,115 @@
+//! `table_positions`: how far the tables' own logs say that each partition has landed. `conservation` holds the rows against it,
+//! so that even a lost last record is seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::SessionContext;
+use deltalake_core::DeltaTable;
+use schemas::{Table, TopicPartition};
+use tokio::sync::OnceCell;
+
+use crate::append::app_id;
+
+/// Every partition that any table has a row of.
+const PARTITIONS: &str = "SELECT topic, \"partition\" FROM message_rows UNION SELECT source_topic, source_partition FROM event_rows \
+                          UNION SELECT source_topic, source_partition FROM note_rows UNION SELECT source_topic, source_partition FROM prediction_rows";
+
+/// The relation, asked of the logs when somebody first wants it. Without tables it is empty: of an earlier instant the logs
+/// say nothing.
+pub struct LogPositions {
+    partitions: LogicalPlan,
+    tables: BTreeMap<Table, DeltaTable>,
+    schema: SchemaRef,
+    rows: OnceCell<MemTable>,
+}
+
+impl std::fmt::Debug for LogPositions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogPositions").finish_non_exhaustive()
+    }
+}
+
+impl LogPositions {
+    /// Over the base relations that `ctx` holds.
+    pub async fn new(ctx: &SessionContext, tables: BTreeMap<Table, DeltaTable>) -> Result<Self> {
+        Ok(Self { partitions: ctx.sql(PARTITIONS).await?.into_optimized_plan()?, tables, schema: schema(), rows: OnceCell::new() })
+    }
+
+    async fn compute(&self, session: &dyn Session) -> Result<MemTable> {
+        let mut rows = Vec::new();
+        if !self.tables.is_empty() {
+            let physical = session.create_physical_plan(&self.partitions).await?;
+            for partition in distinct(&collect(physical, session.task_ctx()).await?)? {
+                for (table, delta) in &self.tables {
+                    let failed = |error| DataFusionError::External(Box::new(error));
+                    let log = delta.log_store();
+                    let last =
+                        delta.snapshot().map_err(failed)?.transaction_version(log.as_ref(), app_id(&partition)).await.map_err(failed)?;
+                    rows.extend(last.map(|last| (table.as_str(), partition.clone(), last)));
+                }
+            }
+        }
+        let columns = vec![
+            Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()) as _,
+            Arc::new(rows.iter().map(|row| Some(row.1.topic.as_str())).collect::<StringArray>()) as _,
+            Arc::new(rows.iter().map(|row| row.1.partition).collect::<Int32Array>()) as _,
+            Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()) as _,
+        ];
+        MemTable::try_new(Arc::clone(&self.schema), vec![vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?]])
+    }
+}
+
+/// Table, topic, partition, and the last offset that the table's log says it holds.
+fn schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![
+        text("table_name"),
+        text("topic"),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("last_offset", DataType::Int64, false),
+    ]))
+}
+
+fn distinct(batches: &[RecordBatch]) -> Result<BTreeSet<TopicPartition>> {
+    let mut found = BTreeSet::new();
+    for batch in batches {
+        let topics = cast(batch.column(0), &DataType::Utf8)?;
+        let partitions = cast(batch.column(1), &DataType::Int32)?;
+        for (topic, partition) in topics.as_string::<i32>().iter().zip(partitions.as_primitive::<Int32Type>()) {
+            found.extend(topic.zip(partition).map(|(topic, partition)| TopicPartition { topic: topic.to_owned(), partition }));
+        }
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl TableProvider for LogPositions {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows.get_or_try_init(|| self.compute(state)).await?;
+        rows.scan(state, projection, filters, limit).await
+    }
+}
