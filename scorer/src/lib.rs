@@ -10,4 +10,4 @@ pub mod monitor;
 pub mod settings;
 
 pub use answering::{Answering, Live};
-pub use settings::Settings;
+pub use settings::{Period, Settings};

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use warehouse::{AsOf, Warehouse};
 
 use crate::metrics;
-use crate::settings::Settings;
+use crate::settings::{Period, Settings};
 
 /// What one turn found.
 pub struct Judgement {
@@ -19,7 +19,7 @@ pub struct Judgement {
     pub alarms: Vec<DriftAlert>,
 }
 
-/// Judges drift every `monitor_ms` until `stop`, publishes new alarms, and hands each judgement to `heed`.
+/// Judges drift once a period of the log until `stop`, publishes new alarms, and hands each judgement to `heed`.
 ///
 /// # Errors
 /// Where the producer cannot be made; everything later is tried again at the next turn.
@@ -38,7 +38,7 @@ pub async fn run(
             () = tokio::time::sleep(Duration::from_millis(settings.monitor_ms)) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        match turn(warehouse, &publisher, &mut judged, &mut published).await {
+        match turn(settings.judge_once_a, warehouse, &publisher, (&mut judged, &mut published)).await {
             Ok(Some(judgement)) => heed(judgement),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "could not judge drift; trying again at the next turn"),
@@ -58,17 +58,17 @@ enum TurnError {
     Encode(#[from] serde_json::Error),
 }
 
-/// One judgement, only where the log has moved a day since the last one.
+/// One judgement, only where the log has come into another period since the last one.
 async fn turn(
+    period: Period,
     warehouse: &Warehouse,
     publisher: &Publisher,
-    judged: &mut Option<jiff::Timestamp>,
-    published: &mut BTreeSet<uuid::Uuid>,
+    (judged, published): (&mut Option<jiff::Timestamp>, &mut BTreeSet<uuid::Uuid>),
 ) -> Result<Option<Judgement>, TurnError> {
     let Some(watermark) = warehouse.watermark().await? else {
         return Ok(None);
     };
-    if judged.is_some_and(|last| watermark.duration_since(last) < jiff::SignedDuration::from_hours(24)) {
+    if judged.is_some_and(|last| period.is_same(last, watermark)) {
         return Ok(None);
     }
     let alarms: Vec<DriftAlert> =

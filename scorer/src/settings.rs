@@ -14,12 +14,57 @@ pub struct Settings {
     pub remembered_notes: usize,
     /// Pause between two attempts at a publication that failed.
     pub retry_ms: u64,
-    /// How often drift is judged.
+    /// How often the log is looked at for something new to judge.
     pub monitor_ms: u64,
+    /// Drift is judged once in each of these of the log's time.
+    pub judge_once_a: Period,
+}
+
+/// A calendar period of the log, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Period {
+    Hour,
+    Day,
+    Month,
+}
+
+impl Period {
+    /// Whether both instants fall into the same period.
+    #[must_use]
+    pub fn is_same(self, one: jiff::Timestamp, other: jiff::Timestamp) -> bool {
+        let format = match self {
+            Self::Hour => "%Y-%m-%dT%H",
+            Self::Day => "%Y-%m-%d",
+            Self::Month => "%Y-%m",
+        };
+        one.strftime(format).to_string() == other.strftime(format).to_string()
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { budget_tokens: 16_384, batch_age_ms: 20, remembered_notes: 200_000, retry_ms: 1_000, monitor_ms: 5_000 }
+        Self {
+            budget_tokens: 16_384,
+            batch_age_ms: 20,
+            remembered_notes: 200_000,
+            retry_ms: 1_000,
+            monitor_ms: 5_000,
+            judge_once_a: Period::Day,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_ends_with_its_calendar_unit() -> Result<(), jiff::Error> {
+        let (late, midnight): (jiff::Timestamp, jiff::Timestamp) = ("2021-06-30T23:59:59Z".parse()?, "2021-07-01T00:00:00Z".parse()?);
+        assert!(!Period::Month.is_same(late, midnight) && !Period::Hour.is_same(late, midnight));
+        assert!(Period::Month.is_same("2021-06-01T00:00:00Z".parse()?, late));
+        assert!(!Period::Day.is_same("2021-06-29T23:59:59Z".parse()?, late));
+        Ok(())
     }
 }

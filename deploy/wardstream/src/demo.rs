@@ -61,6 +61,8 @@ fn settled(mut config: Config) -> anyhow::Result<Config> {
     config.registry.url = String::new().into();
     config.ingest.batch_age_ms = 250;
     config.scorer.monitor_ms = 250;
+    // Years of the log pass in minutes here.
+    config.scorer.judge_once_a = scorer::Period::Month;
     story::sizes(&mut config);
     Ok(config)
 }

@@ -23,6 +23,8 @@ pub use training::{Training, train_once};
 
 /// Pause before a service that ended with an error is started again.
 const RESTART: Duration = Duration::from_secs(1);
+/// Pause between two looks at whether tables hold too many small files.
+const COMPACT: Duration = Duration::from_secs(15);
 /// Partitions of the topics that Wardstream makes itself.
 const PARTITIONS: i32 = 1;
 
@@ -91,6 +93,8 @@ impl Services {
             let (config, warehouse, stop) = (Arc::clone(&config), warehouse.clone(), stop.clone());
             async move { ingest::consumer::run(&config.ingest, &grouped(&config, "ingest"), &warehouse, &stop).await }
         });
+        let (warehouse, stop) = (self.warehouse.clone(), self.stop.clone());
+        self.tracker.spawn(async move { compact(&warehouse, &stop).await });
     }
 
     /// Canonical notes into predictions, the champion that answers, and the watch over drift.
@@ -170,6 +174,19 @@ impl Services {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// Merges small files beside the appends until `stop`.
+async fn compact(warehouse: &Warehouse, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = warehouse.compact().await {
+            tracing::debug!(error = %chain(&error), "could not compact; trying again at the next turn");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(COMPACT) => {}
+            () = stop.cancelled() => {}
+        }
     }
 }
 

@@ -156,8 +156,8 @@ impl Story {
 
     /// Gives the trainer the time to answer an alarm, if there is enough to learn from.
     async fn refresh(&self, month: Date) -> anyhow::Result<()> {
-        // The trainer looks at its orders twice a second.
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let now = self.services.warehouse.watermark().await?;
+        self.wait("the trainer", || self.services.training.with(|orders| orders.running || orders.looked == now)).await?;
         if !self.services.training.with(|orders| orders.running) {
             return Ok(());
         }
@@ -215,18 +215,12 @@ impl Story {
         self.landed().await
     }
 
-    /// Waits until drift has been judged with all that is known.
+    /// Waits until drift has been judged in the log's present period.
     async fn judged(&self) -> anyhow::Result<()> {
         let watermark = self.services.warehouse.watermark().await?;
-        let day = jiff::SignedDuration::from_hours(24);
-        self.wait("the judgement of drift", || {
-            self.services
-                .training
-                .with(|orders| orders.judged)
-                .zip(watermark)
-                .is_some_and(|(judged, watermark)| watermark.duration_since(judged) < day)
-        })
-        .await
+        let period = self.config.scorer.judge_once_a;
+        let judged = || self.services.training.with(|orders| orders.judged);
+        self.wait("the judgement of drift", || judged().zip(watermark).is_some_and(|(judged, now)| period.is_same(judged, now))).await
     }
 
     async fn wait(&self, what: &str, done: impl Fn() -> bool) -> anyhow::Result<()> {

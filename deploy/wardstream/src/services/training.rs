@@ -33,6 +33,8 @@ pub struct Orders {
     pub alarms: Vec<DriftAlert>,
     /// The log's time at which drift was last judged.
     pub judged: Option<Timestamp>,
+    /// The log's time at which the trainer last looked whether an alarm can be answered.
+    pub looked: Option<Timestamp>,
     /// A cycle is running.
     pub running: bool,
     /// Cycles that ended, in order.
@@ -104,7 +106,15 @@ impl Cycles {
             return Ok(Some(Reason::First));
         }
         if let Some(since) = alarmed {
+            let now = self.warehouse.watermark().await?;
+            if self.training.with(|orders| orders.looked == now) {
+                return Ok(None);
+            }
             let ready = trainer::ready(&self.warehouse, &self.config.trainer, since, self.attempts(since)).await?;
+            self.training.with(|orders| {
+                orders.running = ready;
+                orders.looked = now;
+            });
             return Ok(ready.then_some(Reason::Alarm { since }));
         }
         trainer::scheduled(&self.warehouse, &self.registry, &self.config.trainer).await.map_err(Into::into)
