@@ -12,10 +12,8 @@ use crate::settings::Settings;
 /// # Errors
 /// Where the warehouse cannot be read.
 pub async fn ready(warehouse: &Warehouse, settings: &Settings, since: Timestamp, attempts: usize) -> Result<bool, CycleError> {
-    let pin = warehouse.pin().await?;
     let wanted = settings.min_recent_examples + attempts * settings.min_recent_examples / 2;
-    let examples = warehouse.examples(&pin).await?;
-    Ok(examples.iter().filter(|example| example.prediction_at >= since).count() >= wanted)
+    Ok(warehouse.examples_since(since).await? >= wanted)
 }
 
 /// A scheduled refresh, where one is due.

@@ -46,7 +46,7 @@ impl Default for Settings {
             vocabulary: 1_200,
             tokenizer_notes: 1_500,
             batch_notes: 8,
-            first_notes: 9_600,
+            first_notes: 14_400,
             refresh_notes: 2_400,
             first_learning_rate: 4e-3,
             refresh_learning_rate: 2e-3,
