@@ -46,6 +46,31 @@ impl Stand {
         Ok(Self { folder, services: None })
     }
 
+    /// Adds a part to the configuration, for commands that are run from now on.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn configure(&self, toml: &str) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.path().join("wardstream.toml"))?;
+        writeln!(file, "{toml}").context("could not write the configuration")
+    }
+
+    /// Everything that the services of this stand have written to stderr so far.
+    ///
+    /// # Errors
+    /// Where a log cannot be read.
+    pub fn logs(&self) -> anyhow::Result<String> {
+        let mut logs = String::new();
+        for entry in std::fs::read_dir(self.path())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                logs.push_str(&std::fs::read_to_string(&path)?);
+            }
+        }
+        Ok(logs)
+    }
+
     /// Starts Kafka and PostgreSQL, for the first time or again, and waits until they answer.
     ///
     /// # Errors
@@ -110,8 +135,17 @@ impl Stand {
     /// # Errors
     /// Where it cannot be started.
     pub fn service(&self, name: &str) -> anyhow::Result<Service> {
+        self.started(&[name])
+    }
+
+    /// Starts a command that may be killed; what it says on stderr goes to `<command>.log`.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn started(&self, arguments: &[&str]) -> anyhow::Result<Service> {
+        let name = arguments.first().context("a command has a name")?;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path().join(format!("{name}.log")))?;
-        Ok(Service(self.command("wardstream")?.arg(name).stdout(Stdio::null()).stderr(log).spawn()?))
+        Ok(Service(self.command("wardstream")?.args(arguments).stdout(Stdio::null()).stderr(log).spawn()?))
     }
 
     /// A small simulated hospital's messages, in `feed` of the folder.
@@ -159,6 +193,23 @@ impl Drop for Stand {
 
 /// A running service; killed with its handle, as by `kill -9`.
 pub struct Service(Child);
+
+impl Service {
+    /// Waits until it ends by itself; its exit code.
+    ///
+    /// # Errors
+    /// Where it does not in time.
+    pub fn ended(mut self) -> anyhow::Result<Option<i32>> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status.code());
+            }
+            ensure!(began.elapsed() < PATIENCE, "the process does not end");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
 
 impl Drop for Service {
     fn drop(&mut self) {

@@ -49,6 +49,53 @@ fn killing_ingest_and_stopping_kafka_loses_and_doubles_nothing() -> anyhow::Resu
     Ok(())
 }
 
+const TINY: &str = "[trainer]\nvocabulary = 400\ntokenizer_notes = 100\nfirst_notes = 640\nmeasured_examples = 100\nmin_recent_examples = 10\ncheckpoint_steps = 5";
+/// A trainer that dies goes on from its checkpoint and registers one model, while Kafka and PostgreSQL go and come. A model so
+/// small is refused by the gate, and nobody can promote it. No record number of a patient appears in any log.
+#[test]
+fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
+    let mut stand = Stand::start()?;
+    stand.configure(TINY)?;
+    let feed = stand.hospital(&["--seed", "11", "--patients", "220", "--from", "2019-01-01", "--to", "2021-01-01", "--speak", "both"])?;
+    let published = publish(&stand, "hl7.raw", &feed.join("hl7"))? + publish(&stand, "fhir.raw", &feed.join("fhir"))?;
+    let _ingest = stand.service("ingest")?;
+    stand.until(RAW, published)?;
+    for pause_ms in [2_500, 4_000] {
+        let trainer = stand.started(&["trainer", "--once"])?;
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        drop(trainer);
+        stand.stop_services()?;
+        stand.start_services()?;
+    }
+    let code = stand.started(&["trainer", "--once"])?.ended()?;
+    assert!(stand.logs()?.contains("going on from step"), "the last cycle did not go on from a checkpoint");
+    assert_eq!(code, Some(1), "a model that is not live is said to be so");
+    let versions = stand.must(&["sql", "--format", "csv", "SELECT DISTINCT model_version FROM models"])?;
+    let versions: Vec<&str> = versions.lines().skip(1).collect();
+    let [version] = versions.as_slice() else { anyhow::bail!("one cycle registers one model, not {versions:?}") };
+    let refused = stand.run(&["models", "promote", version])?;
+    assert_eq!(refused.status.code(), Some(1));
+    stand.must(&["verify"])?;
+    no_patient_in(&stand)
+}
+
+/// Holds the logs against every record number that the messages carry.
+fn no_patient_in(stand: &Stand) -> anyhow::Result<()> {
+    let logs = stand.logs()?;
+    assert!(!logs.is_empty(), "the services say nothing");
+    let numbers = stand.must(&[
+        "sql",
+        "--format",
+        "csv",
+        "SELECT DISTINCT value FROM identifiers UNION SELECT DISTINCT visit_number FROM encounters",
+    ])?;
+    let words = |text: &str| text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    let said = words(&logs);
+    let leaked: Vec<String> = words(&numbers).into_iter().filter(|number| number.len() > 4 && said.contains(number)).collect();
+    assert_eq!(leaked, Vec::<String>::new());
+    Ok(())
+}
+
 /// Whatever arrives is a row in `messages`, and the partition goes on.
 #[test]
 fn no_bytes_stop_a_partition() -> anyhow::Result<()> {
