@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bus::{Feed, Outgoing, Publisher, Received, Record, SeekTo, Start, cloudevents::CloudEvent};
+use bus::{Feed, Limits, Outgoing, Pending, Publisher, Received, Record, SeekTo, Start, cloudevents::CloudEvent};
 use schemas::{CanonicalNote, Facility, Source, TopicPartition, topic};
 use tokio_util::sync::CancellationToken;
 use warehouse::{AppendError, Batch, Warehouse};
@@ -75,7 +75,11 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
         warehouse: warehouse.clone(),
         retry: Duration::from_millis(settings.retry_ms),
     };
-    let mut pending = Pending::default();
+    let mut pending = Pending::new(Limits {
+        records: settings.batch_records,
+        bytes: settings.batch_bytes,
+        age: Duration::from_millis(settings.batch_age_ms),
+    });
     loop {
         tokio::select! {
             received = feed.recv() => match received? {
@@ -85,57 +89,15 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
                 Received::Gap { partition, wanted, found } => tracing::error!(%partition, wanted, found, "records between these offsets no longer exist on the topic"),
                 Received::End(_) => {}
             },
-            () = pending.deadline(settings) => {}
+            () = pending.deadline() => {}
             () = stop.cancelled() => break,
         }
-        if pending.is_due(settings) {
+        if pending.is_due() {
             sink.append(pending.take(), &feed, stop).await?;
         }
     }
     // What is pending was never committed: the next start reads it again.
     Ok(())
-}
-
-/// Records that wait for the next commit.
-#[derive(Default)]
-struct Pending {
-    records: Vec<Record>,
-    bytes: usize,
-    since: Option<Instant>,
-}
-
-impl Pending {
-    fn push(&mut self, record: Record) {
-        self.bytes += record.payload.as_ref().map_or(0, Vec::len);
-        self.since.get_or_insert_with(Instant::now);
-        self.records.push(record);
-    }
-
-    /// What stood on partitions that moved elsewhere is theirs to commit.
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.records.retain(|record| !partitions.iter().any(|moved| moved.topic == record.topic && moved.partition == record.partition));
-    }
-
-    fn age(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    async fn deadline(&self, settings: &Settings) {
-        match self.since {
-            Some(_) => tokio::time::sleep(Duration::from_millis(settings.batch_age_ms).saturating_sub(self.age())).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn is_due(&self, settings: &Settings) -> bool {
-        self.records.len() >= settings.batch_records
-            || self.bytes >= settings.batch_bytes
-            || (!self.records.is_empty() && self.age() >= Duration::from_millis(settings.batch_age_ms))
-    }
-
-    fn take(&mut self) -> Vec<Record> {
-        std::mem::take(self).records
-    }
 }
 
 /// Everything a batch passes through on its way to the tables.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bus::{Feed, Outgoing, Publisher, Received, Record, Start, cloudevents::CloudEvent};
+use bus::{Feed, Limits, Outgoing, Pending, Publisher, Received, Record, Start, cloudevents::CloudEvent};
 use schemas::{CanonicalNote, ModelVersion, NoteStatus, Prediction, Source, TopicPartition, topic};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,12 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
     let publisher = Publisher::new(&wiring.bus)?;
     let mut loop_state = Loop { live, answering: Some(Answering::new(settings.remembered_notes)), next: BTreeMap::new() };
     loop_state.took_over(&wiring);
-    let mut pending = Pending::default();
+    // Tokens are estimated at four bytes each.
+    let mut pending = Pending::new(Limits {
+        records: usize::MAX,
+        bytes: settings.budget_tokens.saturating_mul(4),
+        age: Duration::from_millis(settings.batch_age_ms),
+    });
     loop {
         tokio::select! {
             received = feed.recv() => match received? {
@@ -80,10 +85,10 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
                 Received::Gap { partition, wanted, found } => tracing::error!(%partition, wanted, found, "notes between these offsets no longer exist on the topic"),
                 Received::Assigned(_) | Received::End(_) => {}
             },
-            () = pending.deadline(settings) => {}
+            () = pending.deadline() => {}
             () = stop.cancelled() => break,
         }
-        if !pending.is_due(settings) {
+        if !pending.is_due() {
             continue;
         }
         loop_state.swap(&mut wiring);
@@ -218,43 +223,4 @@ fn outgoing(prediction: &Prediction) -> Result<Outgoing, serde_json::Error> {
         .headers(),
         timestamp: Some(prediction.predicted_at),
     })
-}
-
-/// Notes that wait to be scored.
-#[derive(Default)]
-struct Pending {
-    records: Vec<Record>,
-    bytes: usize,
-    since: Option<Instant>,
-}
-
-impl Pending {
-    fn push(&mut self, record: Record) {
-        self.bytes += record.payload.as_ref().map_or(0, Vec::len);
-        self.since.get_or_insert_with(Instant::now);
-        self.records.push(record);
-    }
-
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.records.retain(|record| !partitions.iter().any(|moved| moved.topic == record.topic && moved.partition == record.partition));
-    }
-
-    fn age(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    async fn deadline(&self, settings: &Settings) {
-        match self.since {
-            Some(_) => tokio::time::sleep(Duration::from_millis(settings.batch_age_ms).saturating_sub(self.age())).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn is_due(&self, settings: &Settings) -> bool {
-        !self.records.is_empty() && (self.bytes / 4 >= settings.budget_tokens || self.age() >= Duration::from_millis(settings.batch_age_ms))
-    }
-
-    fn take(&mut self) -> Vec<Record> {
-        std::mem::take(self).records
-    }
 }

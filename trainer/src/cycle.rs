@@ -213,7 +213,7 @@ impl Work {
         let advantage = self.parent.as_ref().and_then(|_| paired(before.get(main)?, after.get(main)?));
         let judged: Vec<Figures> = figures.iter().filter(|figures| figures.split == main).cloned().collect();
         let spread = after.get(main).map_or(0.0, |measured| measured.iter().map(spread).fold(0.0, f64::max));
-        let refused = diagnosis(&Evidence { figures: &judged, spread, tuned, advantage, refresh: self.parent.as_ref().map(|_| ()) });
+        let refused = diagnosis(&Evidence { figures: &judged, spread, tuned, advantage, refresh: self.parent.is_some() });
         let dataset_id = dataset::id(&self.begun.pin, &self.period());
         let draft = Draft {
             dataset_id: Some(dataset_id.clone()),

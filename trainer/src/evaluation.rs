@@ -2,11 +2,9 @@
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use warehouse::measures::{self, Judged};
 
 use crate::report::Interval;
-
-/// Bins of the expected calibration error (L1 section 3).
-const BINS: usize = 15;
 
 /// Area under the ROC curve by weighted counts, ties half; `None` where one side is empty. `order` sorts the scores.
 fn weighted_auroc(order: &[usize], scores: &[f64], hits: &[bool], weights: &[u32]) -> Option<f64> {
@@ -118,25 +116,16 @@ pub fn advantage(tasks: &[Paired], resamples: usize, seed: u64) -> Option<Interv
     Some(Interval { auroc, low: auroc - half, high: auroc + half })
 }
 
-/// Expected calibration error over fifteen bins, of the second of two classes, else of the most probable.
+/// Expected calibration error by the rule that drift is watched by; 0 of nothing.
 #[must_use]
 pub fn ece(labels: &[i32], probabilities: &[Vec<f64>]) -> f64 {
-    let mut bins = [(0.0_f64, 0.0_f64); BINS];
-    for (label, row) in labels.iter().zip(probabilities) {
-        let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class);
-        let class = if row.len() == 2 { 1 } else { best };
-        let score = row.get(class).copied().unwrap_or(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a probability times fifteen is small and not negative"
-        )]
-        let bin = ((score * BINS as f64) as usize).min(BINS - 1);
-        if let Some(bin) = bins.get_mut(bin) {
-            *bin = (bin.0 + score, bin.1 + f64::from(u8::from(usize::try_from(*label) == Ok(class))));
-        }
-    }
-    bins.iter().map(|(scores, hits)| (scores - hits).abs()).sum::<f64>() / labels.len().max(1) as f64
+    measures::ece(&judged(labels, probabilities)).unwrap_or(0.0)
+}
+
+/// The rows as SQL measures them. A label that is no class is hit by none.
+fn judged(labels: &[i32], probabilities: &[Vec<f64>]) -> Vec<Judged> {
+    let label = |label: &i32| usize::try_from(*label).unwrap_or(usize::MAX);
+    labels.iter().zip(probabilities).map(|(one, row)| Judged { label: label(one), probabilities: row.clone() }).collect()
 }
 
 /// The largest of 0.01, 0.02, ... with a recall above 80 % (Nature 619:357, the trial's rule); 0.01 where none has.
@@ -189,6 +178,22 @@ mod tests {
             assert!((area - brute(&labels, &probabilities)).abs() < 1e-12);
         }
         assert_eq!(auroc_ovr(&[1, 1], &[vec![0.5, 0.5], vec![0.4, 0.6]]), None);
+    }
+
+    /// The gate and the watch over drift must mean the same by AUROC, however each computes it.
+    #[test]
+    fn auroc_is_that_of_sql() {
+        for seed in 0..20 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let labels: Vec<i32> = (0..60).map(|_| random.random_range(0..4)).collect();
+            let row = |random: &mut ChaCha8Rng| (0..4).map(|_| f64::from(random.random_range(0..10_u32)) / 10.0).collect();
+            let probabilities: Vec<Vec<f64>> = (0..60).map(|_| row(&mut random)).collect();
+            for (labels, probabilities) in [(labels, probabilities), drawn(seed, 60)] {
+                let own = auroc_ovr(&labels, &probabilities).expect("several classes occur");
+                let theirs = measures::auroc_ovr(&judged(&labels, &probabilities)).expect("several classes occur");
+                assert!((own - theirs).abs() < 1e-12);
+            }
+        }
     }
 
     #[test]

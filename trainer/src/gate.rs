@@ -14,7 +14,7 @@ pub struct Evidence<'a> {
     /// For a refresh, its advantage over the champion.
     pub advantage: Option<Interval>,
     /// Whether this is a refresh.
-    pub refresh: Option<()>,
+    pub refresh: bool,
 }
 
 /// Why the model is refused; `None` where it may go live.
@@ -28,7 +28,7 @@ pub fn diagnosis(evidence: &Evidence<'_>) -> Option<String> {
     if evidence.spread < 1e-4 {
         return Some("collapsed_output: the same answer for every note".to_owned());
     }
-    if evidence.refresh.is_some() {
+    if evidence.refresh {
         return match evidence.advantage {
             Some(advantage) if advantage.low > 0.0 => None,
             Some(advantage) => {
@@ -68,18 +68,18 @@ mod tests {
         }
     }
 
-    fn refused(figures: &[Figures], spread: f64, advantage: Option<Interval>, refresh: Option<()>) -> Option<String> {
+    fn refused(figures: &[Figures], spread: f64, advantage: Option<Interval>, refresh: bool) -> Option<String> {
         diagnosis(&Evidence { figures, spread, tuned: Tuned { notes: 100, ..Tuned::default() }, advantage, refresh })
     }
 
     #[test]
     fn each_failure_has_its_name() {
         let named = |refused: Option<String>, name: &str| refused.is_some_and(|text| text.starts_with(name));
-        assert_eq!(refused(&[figures(0.7, 0.55)], 0.3, None, None), None);
-        assert!(named(refused(&[figures(0.52, 0.55)], 0.3, None, None), "no_better_than_zero_shot"));
-        assert!(named(refused(&[figures(0.7, 0.55)], 0.0, None, None), "collapsed_output"));
-        assert!(named(refused(&[], 0.3, None, None), "one_class_only"));
+        assert_eq!(refused(&[figures(0.7, 0.55)], 0.3, None, false), None);
+        assert!(named(refused(&[figures(0.52, 0.55)], 0.3, None, false), "no_better_than_zero_shot"));
+        assert!(named(refused(&[figures(0.7, 0.55)], 0.0, None, false), "collapsed_output"));
+        assert!(named(refused(&[], 0.3, None, false), "one_class_only"));
         let worse = Some(Interval { auroc: -0.1, low: -0.2, high: 0.0 });
-        assert!(named(refused(&[figures(0.7, 0.55)], 0.3, worse, Some(())), "does_not_beat_champion"));
+        assert!(named(refused(&[figures(0.7, 0.55)], 0.3, worse, true), "does_not_beat_champion"));
     }
 }

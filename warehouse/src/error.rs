@@ -77,9 +77,6 @@ pub enum AppendError {
         /// Which.
         table: Table,
     },
-    /// The tables could not be read first: try again.
-    #[error("could not read the positions of the tables")]
-    Positions(#[from] Box<ReadError>),
 }
 
 /// A query was refused or could not be answered: mend the query.

@@ -3,7 +3,7 @@
 
 mod aggregate;
 mod charlson;
-mod measures;
+pub mod measures;
 mod merges;
 mod scalar;
 

@@ -3,6 +3,7 @@
 //! Knows no HL7, no Kafka client, no tensor. Only this room sees SQL or a table's path; nobody outside receives a session.
 
 mod append;
+mod computed;
 mod encode;
 mod error;
 pub mod functions;
@@ -22,6 +23,7 @@ mod weights;
 pub use append::{Batch, PredictionRow};
 pub use error::{AppendError, CompactError, OpenError, QueryError, ReadError};
 pub use functions::CODE_SET;
+pub use functions::measures;
 pub use output::{Format, render};
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{Champion, Evaluation, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret};

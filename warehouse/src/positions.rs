@@ -9,16 +9,16 @@ use datafusion::arrow::array::{AsArray, Int32Array, Int64Array, RecordBatch, Str
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::datasource::MemTable;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
 use deltalake_core::DeltaTable;
 use schemas::{Table, TopicPartition};
-use tokio::sync::OnceCell;
 
 use crate::append::app_id;
+use crate::computed::Rows;
 
 /// Every partition that any table has a row of.
 const PARTITIONS: &str = "SELECT topic, \"partition\" FROM message_rows UNION SELECT source_topic, source_partition FROM event_rows \
@@ -30,7 +30,6 @@ pub struct LogPositions {
     partitions: LogicalPlan,
     tables: BTreeMap<Table, DeltaTable>,
     schema: SchemaRef,
-    rows: OnceCell<MemTable>,
 }
 
 impl std::fmt::Debug for LogPositions {
@@ -42,7 +41,14 @@ impl std::fmt::Debug for LogPositions {
 impl LogPositions {
     /// Over the base relations that `ctx` holds.
     pub async fn new(ctx: &SessionContext, tables: BTreeMap<Table, DeltaTable>) -> Result<Self> {
-        Ok(Self { partitions: ctx.sql(PARTITIONS).await?.into_optimized_plan()?, tables, schema: schema(), rows: OnceCell::new() })
+        Ok(Self { partitions: ctx.sql(PARTITIONS).await?.into_optimized_plan()?, tables, schema: schema() })
+    }
+}
+
+#[async_trait]
+impl Rows for LogPositions {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
     }
 
     async fn compute(&self, session: &dyn Session) -> Result<MemTable> {
@@ -90,26 +96,4 @@ fn distinct(batches: &[RecordBatch]) -> Result<BTreeSet<TopicPartition>> {
         }
     }
     Ok(found)
-}
-
-#[async_trait]
-impl TableProvider for LogPositions {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows.get_or_try_init(|| self.compute(state)).await?;
-        rows.scan(state, projection, filters, limit).await
-    }
 }

@@ -7,9 +7,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::datasource::{MemTable, TableProvider, TableType};
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use jiff::Timestamp;
@@ -18,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::NoTls;
 use tokio_postgres::types::ToSql;
 
+use crate::computed::{Computed, Rows};
 use crate::error::QueryError;
 
 const MIGRATION: &str = include_str!("registry/0001_registry.sql");
@@ -346,7 +345,7 @@ impl Relations {
             ("model_history", history, &["model_version", "event", "at", "by", "reason", "offsets"]),
         ];
         for (name, sql, columns) in relations {
-            ctx.register_table(name, Arc::new(Relation::new(&self.0, sql, columns)))?;
+            ctx.register_table(name, Arc::new(Computed::anew(Relation::new(&self.0, sql, columns))))?;
         }
         Ok(())
     }
@@ -375,8 +374,15 @@ impl Relation {
         let fields: Vec<Field> = columns.iter().map(|name| Field::new(*name, kind(name), true)).collect();
         Self { registry: Arc::clone(registry), sql: sql.to_owned(), schema: Arc::new(Schema::new(fields)) }
     }
+}
 
-    async fn rows(&self) -> datafusion::error::Result<MemTable> {
+#[async_trait]
+impl Rows for Relation {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn compute(&self, _session: &dyn Session) -> datafusion::error::Result<MemTable> {
         let rows = match self.registry.client().await {
             Ok(client) => client.query(&self.sql, &[]).await.unwrap_or_default(),
             Err(error) => {
@@ -395,27 +401,6 @@ impl Relation {
         };
         let columns = self.schema.fields().iter().enumerate().map(column).collect();
         MemTable::try_new(Arc::clone(&self.schema), vec![vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?]])
-    }
-}
-
-#[async_trait]
-impl TableProvider for Relation {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        self.rows().await?.scan(state, projection, filters, limit).await
     }
 }
 

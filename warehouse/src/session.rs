@@ -16,6 +16,7 @@ use deltalake_core::DeltaTable;
 use jiff::Timestamp;
 use schemas::{Table, table::instant};
 
+use crate::computed::Computed;
 use crate::error::QueryError;
 use crate::positions::LogPositions;
 use crate::read::AsOf;
@@ -107,7 +108,7 @@ impl Warehouse {
         }
         self.register_settings(&ctx)?;
         let stated = if at.known_at.is_none() && at.version.is_none() { tables } else { BTreeMap::new() };
-        ctx.register_table("table_positions", Arc::new(LogPositions::new(&ctx, stated).await?))?;
+        ctx.register_table("table_positions", Arc::new(Computed::once(LogPositions::new(&ctx, stated).await?)))?;
         views::register(&ctx).await?;
         let mut providers = Vec::new();
         for schema in ctx.catalog_names().iter().filter_map(|name| ctx.catalog(name)?.schema("public")) {

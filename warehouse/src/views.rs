@@ -7,12 +7,13 @@
 mod cases;
 #[cfg(test)]
 mod golden;
-mod lazy;
 
 use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
+
+use crate::computed::Computed;
 
 /// How a view is kept within a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub async fn register(ctx: &SessionContext) -> Result<()> {
         let frame = ctx.sql(sql).await.map_err(|error| error.context(format!("view {name}")))?;
         match kept {
             Kept::Planned => ctx.register_table(*name, frame.into_view())?,
-            Kept::Once => ctx.register_table(*name, Arc::new(lazy::Lazy::new(frame.into_optimized_plan()?)))?,
+            Kept::Once => ctx.register_table(*name, Arc::new(Computed::once(frame.into_optimized_plan()?)))?,
         };
     }
     Ok(())

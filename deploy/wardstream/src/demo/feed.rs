@@ -20,21 +20,15 @@ pub struct Feed {
     pub south: Facility,
 }
 
-/// A raw record with what is needed to send it in order.
-struct Due {
-    at: Option<jiff::Timestamp>,
-    outgoing: bus::Outgoing,
-}
-
 impl Feed {
     /// Publishes the records of `month` in the order of their sending times; how many there were.
     ///
     /// # Errors
     /// Where a file cannot be read or Kafka cannot be reached.
     pub async fn publish(&self, publisher: &Publisher, month: Date) -> anyhow::Result<usize> {
-        let due = self.due(month)?;
-        let count = due.len();
-        let mut rest = due.into_iter().map(|due| due.outgoing);
+        let records = self.outgoing(month)?;
+        let count = records.len();
+        let mut rest = records.into_iter();
         loop {
             let flight: Vec<_> = rest.by_ref().take(FLIGHT).collect();
             if flight.is_empty() {
@@ -49,34 +43,26 @@ impl Feed {
     /// # Errors
     /// Where a file cannot be read.
     pub fn outgoing(&self, month: Date) -> anyhow::Result<Vec<bus::Outgoing>> {
-        Ok(self.due(month)?.into_iter().map(|due| due.outgoing).collect())
-    }
-
-    fn due(&self, month: Date) -> anyhow::Result<Vec<Due>> {
         let name = month.strftime("%Y-%m").to_string();
-        let mut due = Vec::new();
+        let mut records = Vec::new();
         for (file, topic, facility) in [
             (format!("hl7/{name}.hl7"), topic::HL7_RAW, &self.north),
             (format!("hl7/{name}.claims.ndjson"), topic::HL7_RAW, &self.north),
             (format!("fhir/{name}.ndjson"), topic::FHIR_RAW, &self.south),
         ] {
-            due.extend(read(&self.folder.join(file), topic, facility)?);
+            records.extend(read(&self.folder.join(file), topic, facility)?);
         }
         // Stable: records of one file keep the order in which the engine sent them.
-        due.sort_by_key(|due| due.at);
-        Ok(due)
+        records.sort_by_key(|record| record.timestamp);
+        Ok(records)
     }
 }
 
 /// A month in which a feed was silent has no file.
-fn read(file: &Path, topic: &str, facility: &Facility) -> anyhow::Result<Vec<Due>> {
+fn read(file: &Path, topic: &str, facility: &Facility) -> anyhow::Result<Vec<bus::Outgoing>> {
     if !file.exists() {
         return Ok(Vec::new());
     }
     let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
-    let due = maps::split::records(&bytes).into_iter().map(|record| {
-        let outgoing = outgoing(topic, record, Clock::Own, facility);
-        Due { at: outgoing.timestamp, outgoing }
-    });
-    Ok(due.collect())
+    Ok(maps::split::records(&bytes).into_iter().map(|record| outgoing(topic, record, Clock::Own, facility)).collect())
 }

@@ -37,7 +37,7 @@ pub async fn measure(settings: &bus::Settings, publisher: &Publisher, records: V
             }
             tokio::time::sleep_until(due.into()).await;
         }
-        anyhow::Ok((sent, Instant::now()))
+        anyhow::Ok(sent)
     };
     let stop = tokio_util::sync::CancellationToken::new();
     let read = read(&mut feed, stop.clone());
@@ -50,7 +50,7 @@ pub async fn measure(settings: &bus::Settings, publisher: &Publisher, records: V
         },
         read
     );
-    let ((sent, _), (notes, answered)) = (published?, read?);
+    let (sent, (notes, answered)) = (published?, read?);
     let mut waits: Vec<f64> = answered
         .iter()
         .filter_map(|(version, at)| Some(at.saturating_duration_since(*sent.get(notes.get(version)?)?).as_secs_f64() * 1e3))

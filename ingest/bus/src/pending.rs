@@ -1,0 +1,133 @@
+//! Records that wait to be handled together.
+
+use std::time::{Duration, Instant};
+
+use schemas::TopicPartition;
+
+use crate::record::Record;
+
+/// When waiting records are due; whichever comes first.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// So many records,
+    pub records: usize,
+    /// or so many bytes of payload,
+    pub bytes: usize,
+    /// or the oldest has waited this long.
+    pub age: Duration,
+}
+
+/// Consumed records that nobody has handled yet.
+#[derive(Debug)]
+pub struct Pending {
+    limits: Limits,
+    records: Vec<Record>,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+fn size(record: &Record) -> usize {
+    record.payload.as_ref().map_or(0, Vec::len)
+}
+
+impl Pending {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, records: Vec::new(), bytes: 0, since: None }
+    }
+
+    /// Adds a record behind those that wait.
+    pub fn push(&mut self, record: Record) {
+        self.bytes += size(&record);
+        self.since.get_or_insert_with(Instant::now);
+        self.records.push(record);
+    }
+
+    /// Leaves out what stood on partitions that moved elsewhere: it is theirs to handle.
+    pub fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.records.retain(|record| !partitions.iter().any(|moved| moved.topic == record.topic && moved.partition == record.partition));
+        self.bytes = self.records.iter().map(size).sum();
+        self.since = self.since.filter(|_| !self.records.is_empty());
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.since.map(|since| self.limits.age.saturating_sub(since.elapsed()))
+    }
+
+    /// Comes when the oldest record has waited long enough; never where none waits.
+    pub async fn deadline(&self) {
+        match self.left() {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether anything waits and one of the limits is reached.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        let full = self.records.len() >= self.limits.records || self.bytes >= self.limits.bytes;
+        self.left().is_some_and(|left| full || left.is_zero())
+    }
+
+    /// Everything that waits, in the order in which it came.
+    pub fn take(&mut self) -> Vec<Record> {
+        (self.bytes, self.since) = (0, None);
+        std::mem::take(&mut self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn pending(records: usize, bytes: usize, age: Duration) -> Pending {
+        Pending::new(Limits { records, bytes, age })
+    }
+
+    fn record(partition: i32, payload: &[u8]) -> Record {
+        Record {
+            topic: "hl7.raw".to_owned(),
+            partition,
+            offset: 0,
+            timestamp: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            headers: Vec::new(),
+            payload: Some(payload.to_vec()),
+        }
+    }
+
+    #[test]
+    fn whichever_limit_comes_first_makes_it_due() {
+        let mut by_records = pending(2, 100, HOUR);
+        by_records.push(record(0, b"x"));
+        assert!(!by_records.is_due());
+        by_records.push(record(0, b"y"));
+        assert!(by_records.is_due());
+        let mut by_bytes = pending(100, 3, HOUR);
+        by_bytes.push(record(0, b"xyz"));
+        assert!(by_bytes.is_due());
+        let mut by_age = pending(100, 100, Duration::ZERO);
+        assert!(!by_age.is_due());
+        by_age.push(record(0, b"x"));
+        assert!(by_age.is_due());
+        assert_eq!(by_age.take().len(), 1);
+        assert!(!by_age.is_due());
+    }
+
+    #[tokio::test]
+    async fn what_moved_away_is_not_waited_for() {
+        let mut moved = pending(100, 4, Duration::ZERO);
+        moved.push(record(0, b"xyz"));
+        moved.forget(&[TopicPartition { topic: "hl7.raw".to_owned(), partition: 0 }]);
+        assert!(!moved.is_due());
+        assert!(tokio::time::timeout(Duration::from_millis(20), moved.deadline()).await.is_err());
+        let mut kept = pending(100, 4, HOUR);
+        kept.push(record(0, b"xyz"));
+        kept.push(record(1, b"x"));
+        kept.forget(&[TopicPartition { topic: "hl7.raw".to_owned(), partition: 0 }]);
+        assert!(!kept.is_due());
+    }
+}

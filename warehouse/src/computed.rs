@@ -1,0 +1,84 @@
+//! Relations whose rows are no files but are computed when a query names them.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use tokio::sync::OnceCell;
+
+/// How the rows come about.
+#[async_trait]
+pub trait Rows: Debug + Send + Sync + 'static {
+    /// Columns of the rows.
+    fn schema(&self) -> SchemaRef;
+
+    /// All of them.
+    async fn compute(&self, session: &dyn Session) -> Result<MemTable>;
+}
+
+/// The relation of such rows.
+#[derive(Debug)]
+pub struct Computed<R> {
+    rows: R,
+    /// What was computed, where it is kept.
+    kept: Option<OnceCell<MemTable>>,
+}
+
+impl<R: Rows> Computed<R> {
+    /// Computed when it is first asked for, and kept.
+    pub fn once(rows: R) -> Self {
+        Self { rows, kept: Some(OnceCell::new()) }
+    }
+
+    /// Computed anew by every query that names it.
+    pub fn anew(rows: R) -> Self {
+        Self { rows, kept: None }
+    }
+}
+
+#[async_trait]
+impl<R: Rows> TableProvider for Computed<R> {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match &self.kept {
+            Some(kept) => kept.get_or_try_init(|| self.rows.compute(state)).await?.scan(state, projection, filters, limit).await,
+            None => self.rows.compute(state).await?.scan(state, projection, filters, limit).await,
+        }
+    }
+}
+
+/// The rows of a query.
+#[async_trait]
+impl Rows for LogicalPlan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(LogicalPlan::schema(self).inner())
+    }
+
+    async fn compute(&self, session: &dyn Session) -> Result<MemTable> {
+        let schema = Rows::schema(self);
+        let physical = session.create_physical_plan(self).await?;
+        let batches = collect(physical, session.task_ctx()).await?;
+        // The physical plan may know more columns to be never NULL than the logical one promises.
+        let batches = batches.into_iter().map(|batch| Ok(batch.with_schema(Arc::clone(&schema))?)).collect::<Result<Vec<_>>>()?;
+        MemTable::try_new(schema, vec![batches])
+    }
+}
