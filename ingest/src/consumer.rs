@@ -67,7 +67,7 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
     let held = Held::default();
     held.refresh(warehouse).await?;
     let mut topics: Vec<String> = settings.routes.iter().map(|route| route.topic.clone()).collect();
-    topics.extend([topic::PREDICTION.to_owned(), topic::DRIFT_ALERT.to_owned()]);
+    topics.extend(topic::READ_BACK.map(str::to_owned));
     let mut feed = Feed::subscribe(bus, &topics, held.clone()).await?;
     let sink = Sink {
         routes: Arc::new(Routes::new(&settings.routes)?),
@@ -80,14 +80,16 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
         bytes: settings.batch_bytes,
         age: Duration::from_millis(settings.batch_age_ms),
     });
+    let back_age = Duration::from_millis(settings.read_back_age_ms);
     loop {
         tokio::select! {
             received = feed.recv() => match received? {
+                // Nobody waits for what we published ourselves: it fills fewer, larger files.
+                Received::Record(record) if topic::READ_BACK.contains(&record.topic.as_str()) => pending.push_patiently(record, back_age),
                 Received::Record(record) => pending.push(record),
                 Received::Assigned(_) => held.refresh(warehouse).await?,
                 Received::Revoked(partitions) => pending.forget(&partitions),
                 Received::Gap { partition, wanted, found } => tracing::error!(%partition, wanted, found, "records between these offsets no longer exist on the topic"),
-                Received::End(_) => {}
             },
             () = pending.deadline() => {}
             () = stop.cancelled() => break,

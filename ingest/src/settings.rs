@@ -15,6 +15,8 @@ pub struct Settings {
     pub batch_bytes: usize,
     /// or when its oldest record has waited this long.
     pub batch_age_ms: u64,
+    /// The same for predictions and alarms that come back.
+    pub read_back_age_ms: u64,
     /// Pause between two attempts at a commit or a publication that failed.
     pub retry_ms: u64,
 }
@@ -27,6 +29,7 @@ impl Default for Settings {
             batch_records: 8_000,
             batch_bytes: 48 << 20,
             batch_age_ms: 1_000,
+            read_back_age_ms: 2_000,
             retry_ms: 1_000,
         }
     }

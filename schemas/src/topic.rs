@@ -8,6 +8,8 @@ pub const CLINICAL_NOTE: &str = "clinical.note.v1";
 pub const PREDICTION: &str = "prediction.v1";
 /// Drift alarms.
 pub const DRIFT_ALERT: &str = "drift.alert.v1";
+/// What Wardstream publishes and reads back into its own tables.
+pub const READ_BACK: [&str; 2] = [PREDICTION, DRIFT_ALERT];
 /// Raw HL7 v2, by default.
 pub const HL7_RAW: &str = "hl7.raw";
 /// Raw FHIR R4, by default.

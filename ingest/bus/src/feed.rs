@@ -64,16 +64,13 @@ pub enum Received {
         /// The offset of the record that follows.
         found: i64,
     },
-    /// Everything that this partition holds now has been received.
-    End(TopicPartition),
 }
 
-/// What is being asked of the brokers beside the stream.
-enum Inquiry {
-    /// The first offset that exists, for a first record that is not the wanted one.
-    Gap { first: Box<Record>, wanted: i64, low: JoinHandle<Option<i64>> },
-    /// Which of several partitions with the same number has ended.
-    Ends(JoinHandle<Vec<TopicPartition>>),
+/// What is being asked of the brokers beside the stream: the first offset that exists, for a first record that is not the wanted one.
+struct Inquiry {
+    first: Record,
+    wanted: i64,
+    low: JoinHandle<Option<i64>>,
 }
 
 /// A member of a consumer group.
@@ -130,7 +127,6 @@ impl Feed {
                     });
                 }
                 Step::Record(record) => self.hand_over(record),
-                Step::End(partition) => self.ask_for_ends(partition),
                 Step::Trouble(source @ KafkaError::MessageConsumptionFatal(_)) => {
                     return Err(BusError::Fatal { action: "consume", source });
                 }
@@ -183,7 +179,6 @@ impl Feed {
             }
             match stream.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(message))) => Poll::Ready(Step::Record(Record::copy(&message))),
-                Poll::Ready(Some(Err(KafkaError::PartitionEOF(partition)))) => Poll::Ready(Step::End(partition)),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Step::Trouble(error)),
                 Poll::Ready(None) => Poll::Ready(Step::Trouble(KafkaError::NoMessageReceived)),
                 Poll::Pending => Poll::Pending,
@@ -254,45 +249,22 @@ impl Feed {
                 let low = tokio::task::spawn_blocking(move || {
                     consumer.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN).ok().map(|(low, _)| low)
                 });
-                self.inquiry = Some(Inquiry::Gap { first: Box::new(record), wanted, low });
+                self.inquiry = Some(Inquiry { first: record, wanted, low });
             }
             _ => self.ready.push_back(Received::Record(record)),
         }
     }
 
-    /// The client tells only the number of a partition that ended. Where several topics have that number, the brokers are asked.
-    fn ask_for_ends(&mut self, number: i32) {
-        let candidates: Vec<TopicPartition> = self.ours.iter().filter(|ours| ours.partition == number).cloned().collect();
-        if let [only] = candidates.as_slice() {
-            self.ready.push_back(Received::End(only.clone()));
-            return;
-        }
-        let (consumer, next) = (Arc::clone(&self.consumer), self.next.clone());
-        self.inquiry = Some(Inquiry::Ends(tokio::task::spawn_blocking(move || {
-            let ended = |partition: &TopicPartition| remaining(&consumer, partition, next.get(partition).copied()).ok() == Some(0);
-            candidates.into_iter().filter(ended).collect()
-        })));
-    }
-
     async fn finish_inquiry(&mut self) {
-        match &mut self.inquiry {
-            Some(Inquiry::Gap { first, wanted, low }) => {
-                let low = low.await.ok().flatten();
-                let (wanted, found) = (*wanted, first.offset);
-                // Without an answer the loss is presumed: a false alarm is looked into, a missed one is not.
-                if low.is_none_or(|low| low > wanted) {
-                    self.ready.push_back(Received::Gap { partition: first.topic_partition(), wanted, found });
-                }
-            }
-            Some(Inquiry::Ends(ended)) => {
-                let ended = ended.await.unwrap_or_default();
-                self.ready.extend(ended.into_iter().map(Received::End));
-            }
-            None => {}
+        // The inquiry stays until it has ended, so that a `recv` that is dropped meanwhile loses no record.
+        let Some(Inquiry { low, .. }) = &mut self.inquiry else { return };
+        let low = low.await.ok().flatten();
+        let Some(Inquiry { first, wanted, .. }) = self.inquiry.take() else { return };
+        // Without an answer the loss is presumed: a false alarm is looked into, a missed one is not.
+        if low.is_none_or(|low| low > wanted) {
+            self.ready.push_back(Received::Gap { partition: first.topic_partition(), wanted, found: first.offset });
         }
-        if let Some(Inquiry::Gap { first, .. }) = self.inquiry.take() {
-            self.ready.push_back(Received::Record(*first));
-        }
+        self.ready.push_back(Received::Record(first));
     }
 }
 
@@ -312,7 +284,6 @@ impl Drop for Feed {
 enum Step {
     Turn(Turn),
     Record(Record),
-    End(i32),
     Trouble(KafkaError),
 }
 

@@ -23,7 +23,7 @@ pub struct Pending {
     limits: Limits,
     records: Vec<Record>,
     bytes: usize,
-    since: Option<Instant>,
+    due: Option<Instant>,
 }
 
 fn size(record: &Record) -> usize {
@@ -34,13 +34,19 @@ impl Pending {
     /// Nothing waits yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, records: Vec::new(), bytes: 0, since: None }
+        Self { limits, records: Vec::new(), bytes: 0, due: None }
     }
 
     /// Adds a record behind those that wait.
     pub fn push(&mut self, record: Record) {
+        self.push_patiently(record, self.limits.age);
+    }
+
+    /// Adds a record that may wait for `age` instead, unless another one is due before.
+    pub fn push_patiently(&mut self, record: Record, age: Duration) {
         self.bytes += size(&record);
-        self.since.get_or_insert_with(Instant::now);
+        let due = Instant::now() + age;
+        self.due = Some(self.due.map_or(due, |first| first.min(due)));
         self.records.push(record);
     }
 
@@ -48,11 +54,11 @@ impl Pending {
     pub fn forget(&mut self, partitions: &[TopicPartition]) {
         self.records.retain(|record| !partitions.iter().any(|moved| moved.topic == record.topic && moved.partition == record.partition));
         self.bytes = self.records.iter().map(size).sum();
-        self.since = self.since.filter(|_| !self.records.is_empty());
+        self.due = self.due.filter(|_| !self.records.is_empty());
     }
 
     fn left(&self) -> Option<Duration> {
-        self.since.map(|since| self.limits.age.saturating_sub(since.elapsed()))
+        self.due.map(|due| due.saturating_duration_since(Instant::now()))
     }
 
     /// Comes when the oldest record has waited long enough; never where none waits.
@@ -72,7 +78,7 @@ impl Pending {
 
     /// Everything that waits, in the order in which it came.
     pub fn take(&mut self) -> Vec<Record> {
-        (self.bytes, self.since) = (0, None);
+        (self.bytes, self.due) = (0, None);
         std::mem::take(&mut self.records)
     }
 }
@@ -115,6 +121,16 @@ mod tests {
         assert!(by_age.is_due());
         assert_eq!(by_age.take().len(), 1);
         assert!(!by_age.is_due());
+    }
+
+    #[test]
+    fn a_patient_record_goes_with_the_first_that_is_due() {
+        let mut pending = pending(100, 100, Duration::ZERO);
+        pending.push_patiently(record(0, b"x"), HOUR);
+        assert!(!pending.is_due());
+        pending.push(record(0, b"y"));
+        assert!(pending.is_due());
+        assert_eq!(pending.take().len(), 2);
     }
 
     #[tokio::test]

@@ -9,7 +9,6 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use rdkafka::types::RDKafkaErrorCode;
 use schemas::TopicPartition;
 
 /// One step of a rebalance that the group waits for us to take.
@@ -42,10 +41,7 @@ impl Group {
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is news, not a fault; the feed tells it as `Received::End`.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "kafka client reports an error, and tries again");
-        }
+        tracing::warn!(%error, reason, "kafka client reports an error, and tries again");
     }
 }
 
