@@ -18,8 +18,6 @@ use crate::tune::{Plan, Tuned, tune};
 
 /// Bootstrap resamples of every interval (L1 section 3).
 const RESAMPLES: usize = 1_000;
-/// One in so many notes of a split is asked of fresh weights.
-const ZERO_SHOT: usize = 4;
 
 /// A cycle did not end. What it had is kept: start it again.
 #[derive(Debug, thiserror::Error)]
@@ -192,14 +190,14 @@ impl Work {
         said(format!("{} labelled examples, {} notes to learn from", self.examples.len(), lessons.len()));
         let mut learner = self.learner(&lessons)?;
         let splits: &[&str] = if self.parent.is_some() { &["recent"] } else { &["test", "temporal_test"] };
-        // Fresh weights know nothing: a part of the notes shows it. A champion is held against the refresh on the same notes.
-        let before = self.measure_all(splits, if self.parent.is_some() { 1 } else { ZERO_SHOT }, |notes| learner.score(notes))?;
+        // The start and the outcome are held against each other on the same notes.
+        let before = self.measure_all(splits, |notes| learner.score(notes))?;
         let plan = match self.parent {
             Some(_) => Plan { notes: self.settings.refresh_notes, learning_rate: self.settings.refresh_learning_rate },
             None => Plan { notes: self.settings.first_notes, learning_rate: self.settings.first_learning_rate },
         };
         let tuned = tune(&mut learner, &lessons, &plan, &self.settings, &self.workdir.join("state"), said)?;
-        let after = self.measure_all(splits, 1, |notes| learner.score(notes))?;
+        let after = self.measure_all(splits, |notes| learner.score(notes))?;
         self.conclude(&learner, tuned, &before, &after)
     }
 
@@ -278,23 +276,21 @@ impl Work {
     fn measure_all(
         &self,
         splits: &[&str],
-        every: usize,
         score: impl Fn(&[Asked<'_>]) -> Result<Vec<Vec<model::Answer>>, ScoreError>,
     ) -> Result<Splits, CycleError> {
-        splits.iter().map(|split| Ok(((*split).to_owned(), self.measure(|example| self.is_in(split, example), every, &score)?))).collect()
+        splits.iter().map(|split| Ok(((*split).to_owned(), self.measure(|example| self.is_in(split, example), &score)?))).collect()
     }
 
-    /// Answers to every question about each `every`th of the chosen notes, task by task.
+    /// Answers to every question about the chosen notes, task by task; where there are too many, about evenly spaced ones.
     fn measure(
         &self,
         keep: impl Fn(&Example) -> bool,
-        every: usize,
         score: &impl Fn(&[Asked<'_>]) -> Result<Vec<Vec<model::Answer>>, ScoreError>,
     ) -> Result<Vec<Measured>, CycleError> {
         let mut notes = dataset::by_note(&self.examples, keep);
         let limit = self.settings.measured_examples * 2;
         let step = notes.len().div_ceil(limit.max(1)).max(1);
-        notes = notes.into_iter().step_by(step * every).collect();
+        notes = notes.into_iter().step_by(step).collect();
         let tasks: Vec<Vec<Task>> = notes.iter().map(|note| note.answers.iter().map(|(task, _)| *task).collect()).collect();
         let asked: Vec<Asked<'_>> = notes.iter().zip(&tasks).map(|(note, tasks)| Asked { text: note.text, tasks }).collect();
         let mut measured: BTreeMap<Task, Measured> = BTreeMap::new();
@@ -315,7 +311,7 @@ impl Work {
             Some(from) => example.fold == "validation" && example.prediction_at >= from,
             None => example.split.as_deref() == Some("validation"),
         };
-        let measured = self.measure(keep, 1, &|notes: &[Asked<'_>]| learner.score(notes))?;
+        let measured = self.measure(keep, &|notes: &[Asked<'_>]| learner.score(notes))?;
         Ok(measured
             .iter()
             .filter(|one| one.task.classes() == 2)

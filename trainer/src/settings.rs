@@ -30,6 +30,8 @@ pub struct Settings {
     pub checkpoint_steps: usize,
     /// Most examples of a task that one split is measured on.
     pub measured_examples: usize,
+    /// Labelled examples that a first cycle waits for; 0 starts none until somebody orders it.
+    pub min_first_examples: usize,
     /// Labelled examples since an alarm that a refresh waits for.
     pub min_recent_examples: usize,
     /// Days of the log between two scheduled refreshes; 0 is never.
@@ -43,18 +45,19 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            vocabulary: 1_200,
+            vocabulary: 3_000,
             tokenizer_notes: 1_500,
             batch_notes: 8,
-            first_notes: 14_400,
-            refresh_notes: 2_400,
-            first_learning_rate: 4e-3,
+            first_notes: 9_600,
+            refresh_notes: 3_600,
+            first_learning_rate: 2e-3,
             refresh_learning_rate: 2e-3,
             warm_up_steps: 50,
             next_token_weight: 0.3,
             threads: 2,
             checkpoint_steps: 200,
             measured_examples: 3_000,
+            min_first_examples: 5_000,
             min_recent_examples: 1_200,
             refresh_days: 0,
             auto_promote: true,

@@ -1,7 +1,7 @@
 //! Learns the tasks from a file of labelled notes, and says how well and how fast.
 //!
 //! `cargo run -p model --example learn -- NOTES.jsonl [key=value ..]` with lines `{"text", "answers": {"mortality": 1, ..}}`; keys:
-//! `notes` (read in training), `test` (held out, from the file's end), `batch`, `layers`, `hidden`, `feed`, `heads`, `vocab`, `tokens` (of a note), `rate`,
+//! `notes` (read in training), `test` (held out, from the file's end), `batch`, `layers`, `hidden`, `feed`, `heads`, `vocab`, `theta` (of the rotary positions), `tokens` (of a note), `rate`,
 //! `warmup`, `next`, `decay`, `threads`, `seed`. Prints a line every 100 steps and the AUROC of each task (one class against the rest,
 //! mean over classes) at the end.
 
@@ -50,7 +50,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn learner(train: &[Note], settings: &Settings) -> Result<Learner, Failure> {
-    let tokenizer = train_tokenizer(train.iter().take(2000).map(|note| note.text.as_str()), settings.size("vocab", 1200))?;
+    let tokenizer = train_tokenizer(train.iter().take(2000).map(|note| note.text.as_str()), settings.size("vocab", 3000))?;
     let heads = settings.size("heads", 4);
     let hidden = settings.size("hidden", 64);
     let config = Config {
@@ -60,6 +60,7 @@ fn learner(train: &[Note], settings: &Settings) -> Result<Learner, Failure> {
         num_attention_heads: heads,
         num_key_value_heads: Some(heads),
         head_dim: Some(hidden / heads),
+        rope_theta: settings.number("theta", 1e6),
         ..Config::demo(tokenizer.get_vocab_size(true))
     };
     let learner = Learner::new(config, tokenizer, settings.size("seed", 1) as u64)?;
@@ -91,7 +92,7 @@ fn learn(train: &[Note], settings: &Settings) -> Result<Learner, Failure> {
         }
         let chosen: Vec<&Lesson> = order.drain(..batch).filter_map(|index| lessons.get(index)).collect();
         let done = step as f64 / steps as f64;
-        let rate = settings.number("rate", 4e-3)
+        let rate = settings.number("rate", 2e-3)
             * (f64::from(step as u32 + 1) / warm).min(1.0)
             * (0.525 + 0.475 * (std::f64::consts::PI * done).cos());
         let recipe = Recipe {

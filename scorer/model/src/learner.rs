@@ -107,7 +107,8 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Fresh weights, normally distributed with deviation one over the root of the input's width, and norms of one. The same seed gives the same weights.
+    /// Fresh weights, normally distributed with deviation one over the root of the input's width (a third of that for queries and
+    /// keys), and norms of one. The same seed gives the same weights.
     ///
     /// # Errors
     /// If the configuration is none that we compute, or the tokenizer does not fit it.
@@ -290,7 +291,9 @@ fn fresh(layout: &Layout, seed: u64) -> Vec<f32> {
             // One over the root of the input's width: 0.022 at 2048, near Hugging Face's 0.02; a narrow model starts wider,
             // or it takes a thousand steps to leave its plateau.
             [.., width] if place.shape.len() > 1 => {
-                let spread = (*width as f32).sqrt().recip();
+                // Queries and keys start at a third, so that attention is nearly even at first and the whole note is heard.
+                let heard = if place.name.contains("q_proj") || place.name.contains("k_proj") { 0.3 } else { 1.0 };
+                let spread = heard * (*width as f32).sqrt().recip();
                 weights.extend(place.range.clone().map(|_| spread * normal()));
             }
             _ => weights.resize(place.range.end, 1.0),

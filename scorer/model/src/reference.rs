@@ -65,7 +65,9 @@ impl<'a> Elementary<'a> {
     fn turned(&self, x: &Tensor, page: &Page) -> Result<Tensor> {
         let (_, _, width) = self.network.config.heads();
         let angles: Vec<f64> = (page.positions.iter())
-            .flat_map(|&place| (0..width / 2).map(move |i| f64::from(place) / 10_000_f64.powf(2.0 * i as f64 / width as f64)))
+            .flat_map(|&place| {
+                (0..width / 2).map(move |i| f64::from(place) / self.network.config.rope_theta.powf(2.0 * i as f64 / width as f64))
+            })
             .collect();
         let angles = Tensor::from_vec(angles, (page.tokens.len(), width / 2), &Device::Cpu)?;
         let (cosine, sine) = (angles.cos()?, angles.sin()?);
@@ -216,6 +218,7 @@ fn a_branch_reads_what_the_whole_prompt_reads_in_the_stock_llama() -> Result<()>
         num_key_value_heads: 2,
         rms_norm_eps: 1e-5,
         max_position_embeddings: 1024,
+        rope_theta: network.config.rope_theta as f32,
         ..StockConfig::config_7b_v2(false)
     };
     let llama = Llama::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &stock)?;

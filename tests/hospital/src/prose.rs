@@ -1,4 +1,4 @@
-//! Notes in prose. What drives an outcome is said two or three times in varied words, among denials, family histories
+//! Notes in prose. What drives an outcome is said four or five times in varied words, among denials, family histories
 //! and everything else a clinician writes down.
 
 mod words;
@@ -26,11 +26,11 @@ pub enum Template {
 /// What drives readmission, before a planted shift or after it, and therefore stands in a discharge summary.
 const AT_DISCHARGE: [usize; 8] = [HEART_FAILURE, COPD, KIDNEY, ALONE, MISSED_MEDICATION, DIABETES, DEMENTIA, METASTASES];
 
-/// Writes a note. All that matters stands in the first 350 words; what follows is what nobody acts on.
+/// Writes a note. What matters stands in the first 350 words or so; what follows is what nobody acts on.
 pub fn write(kind: Kind, template: Template, factors: &Factors, age: i32, chance: &mut Chance) -> String {
     let mut told = signal(kind, factors, chance);
     let (fillers, more) = match kind {
-        Kind::Admission | Kind::Discharge => (11 + chance.below(7), 11 + chance.below(26)),
+        Kind::Admission | Kind::Discharge => (8 + chance.below(5), 10 + chance.below(25)),
         Kind::Progress | Kind::Report => (6 + chance.below(10), 0),
     };
     told.extend((0..fillers).map(|_| filler(chance)));
@@ -67,7 +67,7 @@ fn signal(kind: Kind, factors: &Factors, chance: &mut Chance) -> Vec<String> {
             Kind::Progress | Kind::Report => false,
         };
         if *present {
-            let times = if driving { 3 - usize::from(chance.hit(0.15)) } else { chance.below(2) };
+            let times = if driving { 5 - usize::from(chance.hit(0.3)) } else { chance.below(2) };
             let mut wordings: Vec<&str> = words.to_vec();
             chance.shuffle(&mut wordings);
             told.extend(wordings.into_iter().take(times).map(str::to_owned));

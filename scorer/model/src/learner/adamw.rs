@@ -25,7 +25,7 @@ pub struct Recipe {
 /// What a small model learns with from scratch.
 impl Default for Recipe {
     fn default() -> Self {
-        Self { learning_rate: 4e-3, next_token_weight: 0.3, betas: (0.9, 0.98), epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 }
+        Self { learning_rate: 2e-3, next_token_weight: 0.3, betas: (0.9, 0.98), epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 }
     }
 }
 
