@@ -11,15 +11,8 @@ use warehouse::{AsOf, Warehouse};
 use crate::metrics;
 use crate::settings::{Period, Settings};
 
-/// What one turn found.
-pub struct Judgement {
-    /// The log's watermark that was judged at.
-    pub at: jiff::Timestamp,
-    /// Alarms that were not there before.
-    pub alarms: Vec<DriftAlert>,
-}
-
-/// Judges drift once a period of the log until `stop`, publishes new alarms, and hands each judgement to `heed`.
+/// Judges drift once a period of the log until `stop`, publishes the alarms that are new, and then says at which watermark of the
+/// log it judged. An alarm's id says what it is about: one that has landed is not raised again, by this process or a later one.
 ///
 /// # Errors
 /// Where the producer cannot be made; everything later is tried again at the next turn.
@@ -27,7 +20,7 @@ pub async fn run(
     settings: &Settings,
     bus: &bus::Settings,
     warehouse: &Warehouse,
-    heed: impl Fn(Judgement),
+    judged_at: impl Fn(jiff::Timestamp),
     stop: &CancellationToken,
 ) -> Result<(), bus::BusError> {
     let publisher = Publisher::new(bus)?;
@@ -39,7 +32,7 @@ pub async fn run(
             () = stop.cancelled() => return Ok(()),
         }
         match turn(settings.judge_once_a, warehouse, &publisher, (&mut judged, &mut published)).await {
-            Ok(Some(judgement)) => heed(judgement),
+            Ok(Some(watermark)) => judged_at(watermark),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "could not judge drift; trying again at the next turn"),
         }
@@ -48,8 +41,8 @@ pub async fn run(
 
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
-    #[error("could not read the log's watermark")]
-    Watermark(#[from] warehouse::ReadError),
+    #[error("could not read the log's watermark or its alarms")]
+    Log(#[from] warehouse::ReadError),
     #[error("could not read drift")]
     Drift(#[from] warehouse::QueryError),
     #[error("could not publish an alarm")]
@@ -64,13 +57,14 @@ async fn turn(
     warehouse: &Warehouse,
     publisher: &Publisher,
     (judged, published): (&mut Option<jiff::Timestamp>, &mut BTreeSet<uuid::Uuid>),
-) -> Result<Option<Judgement>, TurnError> {
+) -> Result<Option<jiff::Timestamp>, TurnError> {
     let Some(watermark) = warehouse.watermark().await? else {
         return Ok(None);
     };
     if judged.is_some_and(|last| period.is_same(last, watermark)) {
         return Ok(None);
     }
+    published.extend(warehouse.alarms().await?.iter().map(|alarm| alarm.alert_id));
     let alarms: Vec<DriftAlert> =
         warehouse.drift(&AsOf::default()).await?.into_iter().filter(|alarm| !published.contains(&alarm.alert_id)).collect();
     let outgoing = alarms.iter().map(outgoing).collect::<Result<Vec<_>, _>>()?;
@@ -81,7 +75,7 @@ async fn turn(
         published.insert(alarm.alert_id);
     }
     *judged = Some(watermark);
-    Ok(Some(Judgement { at: watermark, alarms }))
+    Ok(Some(watermark))
 }
 
 fn outgoing(alarm: &DriftAlert) -> Result<Outgoing, serde_json::Error> {

@@ -13,5 +13,5 @@ mod tune;
 
 pub use cycle::{CycleError, Order, run};
 pub use report::{Figures, Interval, Reason, Report};
-pub use schedule::{ready, scheduled};
+pub use schedule::{called, ready};
 pub use settings::Settings;

@@ -5,7 +5,7 @@ use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 
 /// Why a cycle runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// There is no model yet.

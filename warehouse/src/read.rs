@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{QueryError, ReadError};
 use crate::metrics;
-use crate::store::{Positions, Warehouse};
+use crate::store::{OfMessages, Positions, Warehouse};
 
 /// As of when a question is asked. The default is everything known.
 #[derive(Clone, Debug, Default)]
@@ -151,17 +151,53 @@ impl Warehouse {
     /// # Errors
     /// Where the tables cannot be read.
     pub async fn watermark(&self) -> Result<Option<Timestamp>, ReadError> {
+        let sql = "SELECT max(known_at) AS watermark FROM message_rows WHERE facility <> 'wardstream'";
+        self.of_messages(&self.0.watermark, sql, |batches| {
+            let instants = batches.iter().map(|batch| instants(batch, "watermark")).collect::<Result<Vec<_>, _>>()?;
+            Ok(instants.into_iter().flatten().flatten().max())
+        })
+        .await
+    }
+
+    /// The alarms that have come back from `drift.alert.v1`, in the order in which they were raised; a repeat counts once.
+    /// What others put on that topic is no alarm.
+    ///
+    /// # Errors
+    /// Where the tables cannot be read.
+    pub async fn alarms(&self) -> Result<Vec<DriftAlert>, ReadError> {
+        let sql = format!(
+            "SELECT payload FROM message_rows WHERE topic = '{}' AND payload IS NOT NULL ORDER BY \"partition\", \"offset\"",
+            schemas::topic::DRIFT_ALERT
+        );
+        self.of_messages(&self.0.alarms, &sql, |batches| {
+            let mut alarms: Vec<DriftAlert> = Vec::new();
+            for batch in batches {
+                for payload in binaries(batch, "payload")?.into_iter().flatten() {
+                    let read: Option<DriftAlert> = serde_json::from_slice(&payload).ok();
+                    alarms.extend(read.filter(|read| alarms.iter().all(|alarm| alarm.alert_id != read.alert_id)));
+                }
+            }
+            Ok(alarms)
+        })
+        .await
+    }
+
+    /// What `sql` says of the newest version of `messages`, asked once a version.
+    async fn of_messages<T: Clone>(
+        &self,
+        kept: &OfMessages<T>,
+        sql: &str,
+        read: impl FnOnce(&[RecordBatch]) -> Result<T, QueryError>,
+    ) -> Result<T, ReadError> {
         let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
         let version = self.snapshot(Table::Messages, None).await.map_err(log)?.version();
-        let mut kept = self.0.watermark.lock().await;
-        if let Some((_, watermark)) = kept.filter(|(of, _)| Some(*of) == version) {
-            return Ok(watermark);
+        let mut kept = kept.lock().await;
+        if let Some((_, known)) = kept.as_ref().filter(|(of, _)| Some(*of) == version) {
+            return Ok(known.clone());
         }
-        let batches = self.base_query("SELECT max(known_at) AS watermark FROM message_rows WHERE facility <> 'wardstream'").await?;
-        let instants = batches.iter().map(|batch| instants(batch, "watermark")).collect::<Result<Vec<_>, _>>()?;
-        let watermark = instants.into_iter().flatten().flatten().max();
-        *kept = version.map(|version| (version, watermark));
-        Ok(watermark)
+        let known = read(&self.base_query(sql).await?).map_err(ReadError::Rows)?;
+        *kept = version.map(|version| (version, known.clone()));
+        Ok(known)
     }
 
     /// A question about `messages` alone, without the cost of the views.
@@ -336,6 +372,11 @@ fn column(batch: &RecordBatch, name: &'static str, kind: &DataType) -> Result<da
 fn texts(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<String>>, QueryError> {
     let array = column(batch, name, &DataType::Utf8)?;
     Ok(array.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect())
+}
+
+fn binaries(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
+    let array = column(batch, name, &DataType::Binary)?;
+    Ok(array.as_binary::<i32>().iter().map(|value| value.map(<[u8]>::to_vec)).collect())
 }
 
 fn ints(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<i64>>, QueryError> {

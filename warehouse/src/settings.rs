@@ -14,15 +14,23 @@ pub struct Settings {
     pub url: String,
     /// Memory that queries may use together.
     pub memory_limit_mb: usize,
-    /// A table is compacted when it holds this many files.
+    /// A table is compacted when it holds this many files,
     pub compact_files: usize,
+    /// of less than this size.
+    pub compact_target_mb: u64,
     /// Periods and folds of the datasets.
     pub splits: Splits,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { url: ".wardstream/warehouse".to_owned(), memory_limit_mb: 1_536, compact_files: 64, splits: Splits::default() }
+        Self {
+            url: ".wardstream/warehouse".to_owned(),
+            memory_limit_mb: 1_536,
+            compact_files: 64,
+            compact_target_mb: 16,
+            splits: Splits::default(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The four Delta tables: opening, versions, positions, compaction.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::RecordBatch;
@@ -20,6 +21,9 @@ use crate::settings::Settings;
 /// Last offset of each partition in each table.
 pub type Positions = BTreeMap<TopicPartition, BTreeMap<Table, i64>>;
 
+/// What a version of `messages` says, kept until there is another version.
+pub type OfMessages<T> = Mutex<Option<(u64, T)>>;
+
 /// The tables. Cheap to clone.
 #[derive(Clone)]
 pub struct Warehouse(pub(crate) Arc<Inner>);
@@ -29,8 +33,10 @@ pub(crate) struct Inner {
     writers: BTreeMap<Table, Mutex<Writer>>,
     pub runtime: Arc<RuntimeEnv>,
     pub registry: RwLock<Option<Relations>>,
-    /// The watermark as a version of `messages` shows it.
-    pub watermark: Mutex<Option<(u64, Option<jiff::Timestamp>)>>,
+    /// The log's watermark.
+    pub watermark: OfMessages<Option<jiff::Timestamp>>,
+    /// The alarms that have landed.
+    pub alarms: OfMessages<Vec<schemas::DriftAlert>>,
     /// The relations of the newest moment that was asked for.
     pub newest: Mutex<Option<crate::session::Relations>>,
 }
@@ -75,6 +81,7 @@ impl Warehouse {
             runtime,
             registry: RwLock::new(None),
             watermark: Mutex::new(None),
+            alarms: Mutex::new(None),
             newest: Mutex::new(None),
         })))
     }
@@ -111,18 +118,28 @@ impl Warehouse {
         Ok(delta)
     }
 
-    /// Merges the small files of tables that hold many, and writes checkpoints. Runs beside appends.
+    /// Merges the small files of tables that hold many, and leaves those alone that have grown to the target: a row is rewritten a
+    /// few times in its life, however large its table. Runs beside appends.
     ///
     /// # Errors
     /// Where an append came between; the next turn tries again.
     pub async fn compact(&self) -> Result<(), CompactError> {
+        let target = NonZeroU64::new(self.0.settings.compact_target_mb << 20).unwrap_or(NonZeroU64::MIN);
         for table in Table::ALL {
             let failed = |source| CompactError { table: table.as_str(), source };
             let delta = self.snapshot(table, None).await.map_err(failed)?;
-            if delta.get_file_uris().map_err(failed)?.count() < self.0.settings.compact_files {
+            let snapshot = delta.snapshot().map_err(failed)?.snapshot();
+            let small = snapshot.log_data().iter().filter(|file| file.size() < target.get().cast_signed()).count();
+            if small < self.0.settings.compact_files {
                 continue;
             }
-            delta.optimize().with_max_concurrent_tasks(1).with_commit_properties(CommitProperties::default()).await.map_err(failed)?;
+            delta
+                .optimize()
+                .with_target_size(target)
+                .with_max_concurrent_tasks(1)
+                .with_commit_properties(CommitProperties::default())
+                .await
+                .map_err(failed)?;
         }
         Ok(())
     }

@@ -60,6 +60,7 @@ fn settled(mut config: Config) -> anyhow::Result<Config> {
     config.bus.brokers.clear();
     config.registry.url = String::new().into();
     config.ingest.batch_age_ms = 250;
+    config.ingest.read_back_age_ms = 1_000;
     config.scorer.monitor_ms = 250;
     // Years of the log pass in minutes here.
     config.scorer.judge_once_a = scorer::Period::Month;

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return output::failure(&error.into(), output::WRONG_USAGE),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // A query or a merge of files holds a worker for tenths of a second; twice as many as cores, and timers and sockets find one free.
+    let workers = std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::failure(&error.into(), output::FAILED),
     };

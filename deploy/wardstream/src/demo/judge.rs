@@ -154,7 +154,7 @@ async fn predictions(report: &mut Report, warehouse: &Warehouse) -> anyhow::Resu
 
 async fn drift(report: &mut Report, services: &Services) -> anyhow::Result<()> {
     let planted = report.drift.planted_at.context("nothing was planted")?;
-    let alarms = services.training.with(|orders| orders.alarms.clone());
+    let alarms = services.warehouse.alarms().await.context("could not read the alarms")?;
     report.drift.false_alarms = alarms.iter().filter(|alarm| alarm.month < planted).count();
     report.drift.alarmed_at = alarms.iter().filter(|alarm| alarm.month >= planted).map(|alarm| alarm.alarmed_at).min();
     let months = report.drift.alarmed_at.map(|at| at.duration_since(planted).as_secs_f64() / 86_400.0 / 30.44);

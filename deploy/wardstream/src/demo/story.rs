@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use bus::Publisher;
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
-use schemas::{Task, TopicPartition};
+use schemas::{Task, TopicPartition, topic};
 use tokio_util::sync::CancellationToken;
+use trainer::Reason;
 
 use super::{feed::Feed, judge, latency, report::Report, truth};
 use crate::config::Config;
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Sizes that fit two cores and fifteen minutes.
 pub fn sizes(config: &mut Config) {
     config.trainer.auto_promote = true;
+    // The story orders its first model when the history has landed.
+    config.trainer.min_first_examples = 0;
     // The paper's claims are of 2021 and 2022; a model that starts in June 2021 learns from the decisions before.
     if let Some(four) = config.warehouse.splits.0.get(&Task::Mortality).cloned() {
         config.warehouse.splits.0.insert(Task::Denial, four);
@@ -90,8 +93,8 @@ impl Story {
         let first_at = self.first_model().await?;
         self.flow(&mut report).await?;
         self.drain(&mut report).await?;
-        judge::all(&mut report, &self.services, &truth::read(&self.feed.folder.join("truth.jsonl"))?, first_at).await?;
         report.messages.published = self.published;
+        judge::all(&mut report, &self.services, &truth::read(&self.feed.folder.join("truth.jsonl"))?, first_at).await?;
         report.seconds = self.began.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -109,7 +112,7 @@ impl Story {
                 self.say(format_args!("  {} messages published, to the end of {}", self.published, month.year()));
             }
         }
-        self.landed().await?;
+        self.landed(&self.raw()).await?;
         self.say(format_args!("{} messages have landed", self.published));
         Ok(())
     }
@@ -135,10 +138,12 @@ impl Story {
         let last = UNTIL.checked_sub(1.month())?;
         for month in months(LIVE, last) {
             self.published += self.feed.publish(&self.publisher, month).await? as u64;
-            self.landed().await?;
+            self.landed(&self.raw()).await?;
             self.answered().await?;
             self.judged().await?;
-            if self.services.training.with(|orders| orders.alarmed.is_some()) {
+            self.landed(&[topic::DRIFT_ALERT.to_owned()]).await?;
+            let called = trainer::called(&self.services.warehouse, &self.services.registry, &self.config.trainer).await?;
+            if matches!(called, Some(Reason::Alarm { .. })) {
                 self.refresh(month).await?;
             }
             if month.month() % 6 == 0 {
@@ -157,7 +162,7 @@ impl Story {
     /// Gives the trainer the time to answer an alarm, if there is enough to learn from.
     async fn refresh(&self, month: Date) -> anyhow::Result<()> {
         let now = self.services.warehouse.watermark().await?;
-        self.wait("the trainer", || self.services.training.with(|orders| orders.running || orders.looked == now)).await?;
+        self.wait("the trainer", || self.services.training.with(|orders| orders.running || orders.looked.map(|(at, _)| at) == now)).await?;
         if !self.services.training.with(|orders| orders.running) {
             return Ok(());
         }
@@ -174,23 +179,26 @@ impl Story {
 
     /// Everything published is in the tables, and every prediction has come back into them.
     async fn drain(&mut self, report: &mut Report) -> anyhow::Result<()> {
-        self.landed().await?;
+        self.landed(&self.raw()).await?;
         self.answered().await?;
-        self.landed().await?;
         self.judged().await?;
+        self.landed(&topic::READ_BACK.map(str::to_owned)).await?;
         self.say("everything has landed; judging");
         report.refresh.promoted = self.services.training.with(|orders| orders.reports.iter().skip(1).any(|report| report.promoted));
         Ok(())
     }
 
-    /// Waits until the tables hold every record of the topics that ingest reads.
-    async fn landed(&self) -> anyhow::Result<()> {
-        let mut topics: Vec<String> = self.config.ingest.routes.iter().map(|route| route.topic.clone()).collect();
-        topics.extend([schemas::topic::PREDICTION.to_owned(), schemas::topic::DRIFT_ALERT.to_owned()]);
+    /// The topics that the hospital speaks on.
+    fn raw(&self) -> Vec<String> {
+        self.config.ingest.routes.iter().map(|route| route.topic.clone()).collect()
+    }
+
+    /// Waits until the tables hold every record of these topics.
+    async fn landed(&self, topics: &[String]) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let ends = bus::end_offsets(&self.config.bus, &topics).await.context("could not ask for the topics' ends")?;
-            let held = self.services.warehouse.positions().await?;
+            let ends = bus::end_offsets(&self.config.bus, topics).await.context("could not ask for the topics' ends")?;
+            let held = self.services.warehouse.held(&ends.keys().cloned().collect()).await?;
             let behind = |(partition, end): (&TopicPartition, &i64)| {
                 let last = held.get(partition).and_then(|tables| tables.values().min().copied()).unwrap_or(-1);
                 last + 1 < *end
@@ -207,12 +215,12 @@ impl Story {
     async fn answered(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         let group = services::grouped(&self.config, "scorer");
-        let topics = [schemas::topic::CLINICAL_NOTE.to_owned()];
+        let topics = [topic::CLINICAL_NOTE.to_owned()];
         while bus::lag(&group, &topics).await.context("could not ask for the scorer's lag")? > 0 {
             ensure!(began.elapsed() < PATIENCE, "the scorer does not catch up");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        self.landed().await
+        Ok(())
     }
 
     /// Waits until drift has been judged in the log's present period.

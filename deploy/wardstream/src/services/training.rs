@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use schemas::{DriftAlert, DriftKind};
-use scorer::monitor::Judgement;
 use tokio_util::sync::CancellationToken;
 use trainer::{Order, Reason, Report};
 use warehouse::{Registry, Warehouse, Weights};
@@ -15,8 +13,10 @@ use warehouse::{Registry, Warehouse, Weights};
 use crate::config::Config;
 use crate::output;
 
-/// How often orders and the schedule are looked at.
+/// How often orders, alarms and the schedule are looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// Looking takes at most one part in so many of the time.
+const SPARE: u32 = 4;
 
 /// What the trainer is asked for and what it does; shared by who orders and who waits.
 #[derive(Clone, Default)]
@@ -27,14 +27,10 @@ pub struct Training(Arc<Mutex<Orders>>);
 pub struct Orders {
     /// A first model is wanted.
     pub first: bool,
-    /// Performance alarmed in this month, and no promotion has answered it yet.
-    pub alarmed: Option<Timestamp>,
-    /// Every alarm of this process, in order.
-    pub alarms: Vec<DriftAlert>,
     /// The log's time at which drift was last judged.
     pub judged: Option<Timestamp>,
-    /// The log's time at which the trainer last looked whether an alarm can be answered.
-    pub looked: Option<Timestamp>,
+    /// The log's time at which the trainer last saw that there is not enough to learn from yet, and for what.
+    pub looked: Option<(Timestamp, Reason)>,
     /// A cycle is running.
     pub running: bool,
     /// Cycles that ended, in order.
@@ -47,15 +43,9 @@ impl Training {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A performance alarm calls for a refresh; a plumbing alarm calls for a person.
-    pub fn heed(&self, judgement: Judgement) {
-        self.with(|orders| {
-            for alarm in judgement.alarms.iter().filter(|alarm| alarm.kind == DriftKind::Performance) {
-                orders.alarmed = Some(orders.alarmed.map_or(alarm.month, |month| month.min(alarm.month)));
-            }
-            orders.alarms.extend(judgement.alarms);
-            orders.judged = Some(judgement.at);
-        });
+    /// Drift was judged at this time of the log, and what alarms is published.
+    pub fn judged(&self, at: Timestamp) {
+        self.with(|orders| orders.judged = Some(at));
     }
 }
 
@@ -72,58 +62,60 @@ impl Cycles {
     /// Until `stop`. A cycle that fails is ordered again at the next turn.
     pub async fn run(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.turn().await {
+            let began = Instant::now();
+            let reason = self.reason().await;
+            let looked = began.elapsed();
+            let turned = match reason {
+                Ok(Some(reason)) => self.turn(reason).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = turned {
                 tracing::error!(error = format!("{error:#}"), "a training cycle failed; trying again");
             }
             self.training.with(|orders| orders.running = false);
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(EVERY.max(looked * (SPARE - 1))) => {}
                 () = stop.cancelled() => {}
             }
         }
     }
 
-    async fn turn(&self) -> anyhow::Result<()> {
-        let Some(reason) = self.reason().await? else {
-            return Ok(());
-        };
+    async fn turn(&self, reason: Reason) -> anyhow::Result<()> {
         self.training.with(|orders| orders.running = true);
         let report = self.cycle(reason).await?;
         tracing::info!(model = %report.model_version, promoted = report.promoted, refused = ?report.refused, "training cycle ended");
         self.training.with(|orders| {
             orders.first = false;
-            if report.promoted {
-                orders.alarmed = None;
-            }
             orders.reports.push(report);
         });
         Ok(())
     }
 
     async fn reason(&self) -> anyhow::Result<Option<Reason>> {
-        let (first, alarmed) = self.training.with(|orders| (orders.first, orders.alarmed));
-        if first {
+        if self.training.with(|orders| orders.first) {
             return Ok(Some(Reason::First));
         }
-        if let Some(since) = alarmed {
-            let now = self.warehouse.watermark().await?;
-            if self.training.with(|orders| orders.looked == now) {
-                return Ok(None);
-            }
-            let ready = trainer::ready(&self.warehouse, &self.config.trainer, since, self.attempts(since)).await?;
-            self.training.with(|orders| {
-                orders.running = ready;
-                orders.looked = now;
-            });
-            return Ok(ready.then_some(Reason::Alarm { since }));
+        let settings = &self.config.trainer;
+        let Some(reason) = trainer::called(&self.warehouse, &self.registry, settings).await? else {
+            return Ok(None);
+        };
+        let now = self.warehouse.watermark().await?;
+        let look = now.map(|now| (now, reason));
+        if self.training.with(|orders| orders.looked == look) {
+            return Ok(None);
         }
-        trainer::scheduled(&self.warehouse, &self.registry, &self.config.trainer).await.map_err(Into::into)
+        let ready = trainer::ready(&self.warehouse, &self.registry, settings, (reason, self.refused(reason))).await?;
+        self.training.with(|orders| {
+            orders.running = ready;
+            orders.looked = look.filter(|_| !ready);
+        });
+        Ok(ready.then_some(reason))
     }
 
-    /// Refused attempts since this alarm: each next one waits for more examples.
-    fn attempts(&self, since: Timestamp) -> usize {
-        self.training
-            .with(|orders| orders.reports.iter().filter(|report| !report.promoted && report.reason == Reason::Alarm { since }).count())
+    /// Refused attempts for the same reason.
+    fn refused(&self, reason: Reason) -> usize {
+        self.training.with(|orders| orders.reports.iter().filter(|report| !report.promoted && report.reason == reason).count())
     }
 
     async fn cycle(&self, reason: Reason) -> anyhow::Result<Report> {
