@@ -49,7 +49,7 @@ fn killing_ingest_and_stopping_kafka_loses_and_doubles_nothing() -> anyhow::Resu
     Ok(())
 }
 
-const TINY: &str = "[trainer]\nvocabulary = 400\ntokenizer_notes = 100\nfirst_notes = 640\nmeasured_examples = 100\nmin_recent_examples = 10\ncheckpoint_steps = 5";
+const TINY: &str = "[trainer]\nvocabulary = 400\ntokenizer_notes = 100\nfirst_notes = 640\nrefresh_notes = 320\nmeasured_examples = 100\nmin_recent_examples = 10\ncheckpoint_steps = 5";
 /// A trainer that dies goes on from its checkpoint and registers one model, while Kafka and PostgreSQL go and come. A model so
 /// small is refused by the gate, and nobody can promote it. No record number of a patient appears in any log.
 #[test]
@@ -75,6 +75,99 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
     let [version] = versions.as_slice() else { anyhow::bail!("one cycle registers one model, not {versions:?}") };
     let refused = stand.run(&["models", "promote", version])?;
     assert_eq!(refused.status.code(), Some(1));
+    stand.must(&["verify"])?;
+    no_patient_in(&stand)
+}
+
+/// Registers and promotes a model of fresh weights, as if from before the log began: what is tested is who answers, not how well.
+fn promote_fresh_weights(stand: &Stand) -> anyhow::Result<schemas::ModelVersion> {
+    let services: serde_json::Value = serde_json::from_slice(&std::fs::read(stand.path().join(".wardstream/services.json"))?)?;
+    let url = services.get("postgres").and_then(serde_json::Value::as_str).context("PostgreSQL has an address")?;
+    let tokenizer = model::train_tokenizer(std::iter::once("The patient was seen and examined."), 400)?;
+    let learner = model::Learner::new(model::Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 1)?;
+    let folder = stand.path().join("fresh");
+    let model_version = learner.export(&folder, model::Draft::default())?;
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let weights = warehouse::Weights::open(stand.path().join(".wardstream/models").to_str().context("a folder has a name")?)?;
+        let weights_uri = weights.put_folder(&folder, &model_version).await?;
+        let registry = warehouse::Registry::connect(&serde_json::from_value(serde_json::json!({"url": url}))?).await?;
+        let row = warehouse::NewModel {
+            model_version: model_version.clone(),
+            dataset_id: schemas::DatasetId("none".to_owned()),
+            parent: None,
+            weights_uri,
+            created_at: at,
+            details: serde_json::Value::Null,
+            evaluations: Vec::new(),
+        };
+        registry.register(&row, None).await?;
+        registry.promote(&model_version, at, "test", "somebody must answer").await?;
+        Ok(model_version)
+    })
+}
+
+/// An alarm is an order that outlives the process that raised it: a trainer that starts later answers it.
+#[test]
+fn an_alarm_about_the_champion_is_answered_by_a_trainer_that_starts_later() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    stand.configure(TINY)?;
+    let feed = stand.hospital(&["--seed", "13", "--patients", "120", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "fhir"])?;
+    let champion = promote_fresh_weights(&stand)?;
+    let _ingest = stand.service("ingest")?;
+    let published = publish(&stand, "fhir.raw", &feed.join("fhir"))?;
+    let month: jiff::Timestamp = "2019-03-01T00:00:00Z".parse()?;
+    let kind = schemas::DriftKind::Performance;
+    let alarm = schemas::DriftAlert {
+        alert_id: schemas::DriftAlert::derive_id("mortality", &champion.0, month, kind, "auroc"),
+        task: "mortality".to_owned(),
+        model_version: champion.0,
+        month,
+        kind,
+        measure: "auroc".to_owned(),
+        value: 0.5,
+        low: None,
+        high: None,
+        limit: 0.7,
+        alarmed_at: month,
+    };
+    let folder = stand.path().join("alarms");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("not-an-alarm.ndjson"), "{}\n")?;
+    std::fs::write(folder.join("the-alarm.ndjson"), serde_json::to_string(&alarm)?)?;
+    assert_eq!(publish(&stand, schemas::topic::DRIFT_ALERT, &folder)?, 2);
+    stand.until(RAW, published)?;
+    let models = "SELECT count(DISTINCT model_version) FROM models";
+    stand.until(models, 1)?;
+    let _trainer = stand.service("trainer")?;
+    stand.until(models, 2)
+}
+
+/// Every note that asks is answered, each answer once, though the scorer dies over and over, and Kafka and PostgreSQL go and come.
+#[test]
+fn a_killed_scorer_answers_every_note_and_none_twice() -> anyhow::Result<()> {
+    let mut stand = Stand::start()?;
+    let feed = stand.hospital(&["--seed", "5", "--patients", "300", "--from", "2019-01-01", "--to", "2020-06-01", "--speak", "both"])?;
+    promote_fresh_weights(&stand)?;
+    let ingest = stand.service("ingest")?;
+    let published = publish(&stand, "hl7.raw", &feed.join("hl7"))?;
+    for pause_ms in [700, 1_100, 1_600, 2_300] {
+        let scorer = stand.service("scorer")?;
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        drop(scorer);
+    }
+    let scorer = stand.service("scorer")?;
+    let published = published + publish(&stand, "fhir.raw", &feed.join("fhir"))?;
+    stand.stop_services()?;
+    std::thread::sleep(Duration::from_secs(1));
+    stand.start_services()?;
+    stand.until(RAW, published)?;
+    let asked = "FROM labels AS l LEFT JOIN predictions AS p ON p.note_id = l.note_id AND p.task = l.task WHERE l.note_id IS NOT NULL";
+    assert!(stand.count(&format!("SELECT count(*) {asked}"))? > 500);
+    stand.until(&format!("SELECT count(*) {asked} AND p.prediction_id IS NULL"), 0)?;
+    drop((scorer, ingest));
+    let standing = "FROM predictions AS p WHERE retracts IS NULL AND NOT retracted AND prediction_id NOT IN (SELECT supersedes FROM predictions WHERE supersedes IS NOT NULL)";
+    assert_eq!(stand.count(&format!("SELECT count(*) - count(DISTINCT (note_id || task)) {standing}"))?, 0);
     stand.must(&["verify"])?;
     no_patient_in(&stand)
 }
@@ -137,6 +230,43 @@ fn a_backfill_that_is_repeated_adds_nothing() -> anyhow::Result<()> {
     assert_eq!(again.get("added"), Some(&serde_json::Value::from(0)));
     assert_eq!(stand.count("SELECT count(*) FROM messages")?, landed);
     stand.must(&["verify"])?;
+    Ok(())
+}
+
+fn all_files(folder: &Path, found: &mut Vec<String>) -> anyhow::Result<()> {
+    for path in files(folder)? {
+        if path.is_dir() {
+            all_files(&path, found)?;
+        } else {
+            found.push(path.to_str().context("a file has a name")?.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Real messages of other people: every record is a row, a second run adds nothing.
+#[test]
+fn the_whole_corpus_lands_once() -> anyhow::Result<()> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(option_env!("WARDSTREAM_CORPUS").unwrap_or("../shared/corpus"));
+    if !corpus.exists() {
+        eprintln!("the corpus is absent, so nothing of it was landed: name its folder in WARDSTREAM_CORPUS when building");
+        return Ok(());
+    }
+    let stand = Stand::folder_only()?;
+    for again in [false, true] {
+        for (facility, folder) in [("north", "hl7v2"), ("south", "fhir")] {
+            let mut names = Vec::new();
+            all_files(&corpus.join(folder), &mut names)?;
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let told: serde_json::Value =
+                serde_json::from_str(&stand.must(&[&["backfill", "--facility", facility][..], &names].concat())?)?;
+            let number = |key: &str| told.get(key).and_then(serde_json::Value::as_u64);
+            assert_eq!(number("added"), if again { Some(0) } else { number("records") });
+        }
+        stand.must(&["verify"])?;
+    }
+    assert!(stand.count("SELECT count(*) FROM notes")? >= 1_215);
+    assert!(stand.count("SELECT count(DISTINCT encounter_id) FROM events WHERE code = 'encounter.class'")? >= 1_215);
     Ok(())
 }
 
