@@ -114,7 +114,7 @@ impl Settings {
         merged.set("group.id", &self.group);
         merged.set("enable.auto.commit", "false");
         merged.set("enable.auto.offset.store", "false");
-        // Nobody asks where a partition ends for now, and in a trickling feed every record is an end.
+        // In a trickling feed every record is the last of its partition: to tell so each time costs more than the record.
         merged.set("enable.partition.eof", "false");
         merged.set("auto.offset.reset", "earliest");
         merged.set("allow.auto.create.topics", "false");
