@@ -93,7 +93,7 @@ fn records(file: &Path, facility: &Facility) -> Result<Vec<(Raw, Vec<Mapped>)>, 
     let stamped = mapped.into_iter().zip(0..).map(|((payload, parts), offset)| {
         known_at = own_time(&parts).unwrap_or(known_at);
         let source = Source { topic: topic.clone(), partition: 0, offset };
-        (Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(payload.to_vec()) }, parts)
+        (Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(payload.to_vec()), skip: None }, parts)
     });
     Ok(stamped.collect())
 }

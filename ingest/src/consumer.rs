@@ -176,7 +176,7 @@ fn map(records: Vec<Record>, routes: &Routes) -> Batch {
         let facility = routes.facility(&record.topic).unwrap_or(&own);
         let headers = headers(&record.headers);
         let source = Source { topic: record.topic, partition: record.partition, offset: record.offset };
-        let raw = Raw { source, known_at: record.timestamp, key: record.key, headers, payload: record.payload };
+        let raw = Raw { source, known_at: record.timestamp, key: record.key, headers, payload: record.payload, skip: record.skip };
         reading::read(raw, facility, &mut batch);
     }
     batch

@@ -1,7 +1,7 @@
 //! What the maps make of a record, as `wardstream map` shows it: one JSON object a part (CONTRACT section 2).
 
 use maps::Mapped;
-use schemas::{Fact, MappedNote, Outcome, Reject};
+use schemas::{Fact, Flag, MappedNote, Outcome, Reject};
 use serde::Serialize;
 
 use crate::reading::outcome;
@@ -15,7 +15,9 @@ pub struct Line<'a> {
     trigger: Option<&'a str>,
     control_id: Option<&'a str>,
     outcome: Outcome,
+    charset: Option<&'static str>,
     rejects: Vec<&'a Reject>,
+    flags: Vec<&'a Flag>,
     events: Vec<EventLine<'a>>,
     notes: Vec<NoteLine<'a>>,
 }
@@ -54,7 +56,9 @@ pub fn line<'a>(file: &'a str, index: usize, parts: &'a [Mapped]) -> Line<'a> {
         trigger: first.and_then(|part| part.trigger.as_deref()),
         control_id: first.and_then(|part| part.control_id.as_deref()),
         outcome: outcome(parts),
+        charset: parts.iter().find_map(|part| part.charset),
         rejects: parts.iter().flat_map(|part| &part.rejects).collect(),
+        flags: parts.iter().flat_map(|part| &part.flags).collect(),
         events: parts.iter().flat_map(|part| &part.facts).map(event).collect(),
         notes: versions(parts.iter().flat_map(|part| &part.notes)),
     }

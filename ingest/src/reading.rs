@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maps::Mapped;
-use schemas::{Digest, Event, Facility, Format, Message, NoteRow, Outcome, Prediction, Reject, Source, Stage, topic};
+use schemas::{Digest, Event, Facility, Flag, Format, Message, NoteRow, Outcome, Prediction, Reject, Skip, Source, Stage, topic};
 use warehouse::{Batch, PredictionRow};
 
 /// A record as it stood on a topic or in a file.
@@ -17,6 +17,8 @@ pub struct Raw {
     pub headers: String,
     /// Its exact bytes; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
+    /// The offsets directly before it that hold no record.
+    pub skip: Option<Skip>,
 }
 
 /// The facility that Wardstream's own topics belong to in `messages`.
@@ -93,15 +95,29 @@ struct Summary {
     control_id: Option<String>,
     outcome: Outcome,
     rejects: Vec<Reject>,
+    flags: Vec<Flag>,
+    charset: Option<&'static str>,
+    events: i32,
+    notes: i32,
 }
 
 impl Summary {
     fn own(what: &str) -> Self {
-        Self { format: Format::Wardstream, trigger: Some(what.to_owned()), control_id: None, outcome: Outcome::Mapped, rejects: Vec::new() }
+        Self { format: Format::Wardstream, trigger: Some(what.to_owned()), outcome: Outcome::Mapped, ..Self::tombstone() }
     }
 
     fn tombstone() -> Self {
-        Self { format: Format::Tombstone, trigger: None, control_id: None, outcome: Outcome::Ignored, rejects: Vec::new() }
+        Self {
+            format: Format::Tombstone,
+            trigger: None,
+            control_id: None,
+            outcome: Outcome::Ignored,
+            rejects: Vec::new(),
+            flags: Vec::new(),
+            charset: None,
+            events: 0,
+            notes: 0,
+        }
     }
 
     /// The first part names the record.
@@ -113,8 +129,17 @@ impl Summary {
             control_id: first.and_then(|part| part.control_id.clone()),
             outcome: outcome(parts),
             rejects: parts.iter().flat_map(|part| part.rejects.iter().cloned()).collect(),
+            flags: parts.iter().flat_map(|part| part.flags.iter().cloned()).collect(),
+            charset: parts.iter().find_map(|part| part.charset),
+            events: count(parts.iter().map(|part| part.facts.len()).sum()),
+            notes: count(parts.iter().map(|part| part.notes.len()).sum()),
         }
     }
+}
+
+/// A record holds far fewer rows than that.
+fn count(rows: usize) -> i32 {
+    i32::try_from(rows).unwrap_or(i32::MAX)
 }
 
 fn land(raw: Raw, facility: &str, summary: Summary, batch: &mut Batch) {
@@ -134,7 +159,13 @@ fn land(raw: Raw, facility: &str, summary: Summary, batch: &mut Batch) {
         facility: facility.to_owned(),
         outcome: summary.outcome,
         rejects: summary.rejects,
+        flags: summary.flags,
+        charset: summary.charset,
+        events: summary.events,
+        notes: summary.notes,
+        skip: raw.skip,
         parser_version: maps::PARSER_VERSION,
+        reading: 0,
     });
 }
 
@@ -144,7 +175,7 @@ mod tests {
 
     fn raw(topic: &str, payload: Option<&[u8]>) -> Raw {
         let source = Source { topic: topic.to_owned(), partition: 0, offset: 7 };
-        Raw { source, known_at: Timestamp::UNIX_EPOCH, key: None, headers: "{}".to_owned(), payload: payload.map(<[u8]>::to_vec) }
+        Raw { source, known_at: Timestamp::UNIX_EPOCH, key: None, headers: "{}".to_owned(), payload: payload.map(<[u8]>::to_vec), skip: None }
     }
 
     /// Whatever arrives is a row with its exact bytes, and moves the offset that the commit will carry.

@@ -28,6 +28,7 @@ macro_rules! codes {
     };
 }
 
+// `text_value` NULL in a code whose meaning is a text: the sender deleted what stood there (`""` in HL7 v2).
 codes! {
     /// A patient was named with this identifier. `related`: another identifier of the same person, `system|value`.
     PatientIdentified = "patient.identified",
@@ -37,8 +38,16 @@ codes! {
     PatientSex = "patient.sex",
     /// `text_value`: race as coded by the sender.
     PatientRace = "patient.race",
-    /// `time`: death.
+    /// `time`: death, where the sender says when.
     PatientDied = "patient.died",
+    /// The patient did not die: the sender takes the death back.
+    PatientDeathRetracted = "patient.death_retracted",
+    /// `related`: an identifier of the same person, `system|value`; both identities stand (A24).
+    PatientLinked = "patient.linked",
+    /// The link to `related` is taken back (A37).
+    PatientUnlinked = "patient.unlinked",
+    /// The sender deleted the person's record (A29). Nothing that was known is forgotten.
+    PatientDeleted = "patient.deleted",
     /// `patient` survives; `related` is the identifier that was merged into it, `system|value`.
     PatientMerged = "patient.merged",
     /// `time`: admission. An inpatient or any stay whose class a later fact states.
@@ -57,6 +66,26 @@ codes! {
     EncounterDischargeCancelled = "encounter.discharge_cancelled",
     /// The transfer never happened (A12).
     EncounterTransferCancelled = "encounter.transfer_cancelled",
+    /// The planned admission is taken back (A27, A38).
+    EncounterPreadmissionCancelled = "encounter.preadmission_cancelled",
+    /// The visit's record was deleted (A23): it counts as cancelled.
+    EncounterDeleted = "encounter.deleted",
+    /// `time`: the patient goes on leave of absence (A21).
+    EncounterLeaveBegan = "encounter.leave_began",
+    /// `time`: and comes back (A22).
+    EncounterLeaveEnded = "encounter.leave_ended",
+    /// The leave never began (A52) or never ended (A53).
+    EncounterLeaveCancelled = "encounter.leave_cancelled",
+    /// `time`: a transfer that is expected (A15); `text_value`: the department.
+    EncounterTransferExpected = "encounter.transfer_expected",
+    /// `time`: a discharge that is expected (A16).
+    EncounterDischargeExpected = "encounter.discharge_expected",
+    /// What was expected, a discharge (A25) or a transfer (A26), no longer is. `text_value`: `discharge`, `transfer`.
+    EncounterExpectationCancelled = "encounter.expectation_cancelled",
+    /// This visit goes on under its number; `related`: the visit number that was merged into it or renumbered (A42, A50).
+    EncounterMerged = "encounter.merged",
+    /// The visit now belongs to `patient` (A43, A44, A45); `related`: the identifier it belonged to, `system|value`.
+    EncounterMoved = "encounter.moved",
     /// `text_value`: patient class as coded (PV1-2, FHIR `class.code`).
     EncounterClass = "encounter.class",
     /// `text_value`: department as coded.
@@ -65,6 +94,10 @@ codes! {
     EncounterDiagnosed = "encounter.diagnosed",
     /// The diagnosis in `text_value` was taken back.
     EncounterDiagnosisRetracted = "encounter.diagnosis_retracted",
+    /// `text_value`: `system/code` of a procedure; `time`: when it was done.
+    EncounterProcedure = "encounter.procedure",
+    /// `text_value`: the insurance plan or payer as coded; `numeric_value`: rank, 1 is primary.
+    EncounterInsured = "encounter.insured",
     /// `related`: claim number; `time`: submission.
     ClaimSubmitted = "claim.submitted",
     /// `related`: claim number; `time`: decision; `text_value`: `paid`, `denied`, `partial`, `pending`, `appeal_won`, `appeal_lost`, `cancelled`, `unknown`.
@@ -110,6 +143,8 @@ pub struct Event {
     pub known_at: Timestamp,
     /// Where the message stood.
     pub source: Source,
+    /// Which reading of the message gave the row: 0 as it came, else the number of the replay.
+    pub reading: i64,
 }
 
 impl Event {
@@ -124,6 +159,7 @@ impl Event {
             facility: facility.name.clone(),
             known_at,
             source,
+            reading: 0,
         }
     }
 }

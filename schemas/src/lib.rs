@@ -17,7 +17,7 @@ pub use drift::{DriftAlert, DriftKind};
 pub use event::{Event, EventCode, Fact};
 pub use facility::Facility;
 pub use id::{ClaimId, DatasetId, Digest, EncounterId, EventId, Identifier, ModelVersion, NoteId, NoteVersionId, PatientId, PredictionId};
-pub use message::{Format, Message, Outcome, Reject, Source, Stage};
+pub use message::{Flag, Format, Message, Outcome, Reject, Skip, Skipped, Source, Stage};
 pub use note::{CanonicalNote, MappedNote, NoteKind, NoteRow, NoteStatus};
 pub use prediction::{Mode, Prediction};
 pub use table::Table;

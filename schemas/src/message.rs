@@ -122,6 +122,45 @@ pub struct Reject {
     pub reason: std::borrow::Cow<'static, str>,
 }
 
+/// What was doubtful and how it was decided: the place and a fixed sentence, never the content. A flag costs nothing; a reject does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// `MSH-9`, `EVN-2`, `Bundle.entry[2].resource.period`.
+    pub position: String,
+    /// A fixed sentence; a `&'static str` cannot carry a patient's data.
+    pub decision: std::borrow::Cow<'static, str>,
+}
+
+/// Why the offsets before a record hold none that we could read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skipped {
+    /// They never held a record for a reader: markers of transactions, or keys that were compacted away.
+    Void,
+    /// Their records were deleted by the broker before we read them.
+    Deleted,
+}
+
+impl Skipped {
+    /// The name in `messages.skipped_because`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Void => "void",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// Offsets directly before a record that hold none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// How many.
+    pub offsets: i64,
+    /// Why.
+    pub because: Skipped,
+}
+
 /// One row of `messages`: one Kafka record, whatever it held.
 #[derive(Clone)]
 pub struct Message {
@@ -149,6 +188,18 @@ pub struct Message {
     pub outcome: Outcome,
     /// Everything that could not be used.
     pub rejects: Vec<Reject>,
+    /// What was doubtful and how it was decided.
+    pub flags: Vec<Flag>,
+    /// The charset that its text was read in, as its WHATWG name, where it is text whose charset had to be decided.
+    pub charset: Option<&'static str>,
+    /// Rows of `events` that it gave.
+    pub events: i32,
+    /// Rows of `notes` that it gave.
+    pub notes: i32,
+    /// The offsets directly before it that hold no record.
+    pub skip: Option<Skip>,
     /// Version of the maps that read it.
     pub parser_version: i32,
+    /// Which reading of the record this is: 0 as it came, else the number of the replay.
+    pub reading: i64,
 }

@@ -112,6 +112,8 @@ pub struct NoteRow {
     pub known_at: Timestamp,
     /// Where the message stood.
     pub source: Source,
+    /// Which reading of the message gave the row: 0 as it came, else the number of the replay.
+    pub reading: i64,
 }
 
 impl NoteRow {
@@ -129,6 +131,7 @@ impl NoteRow {
             facility: facility.name.clone(),
             known_at,
             source,
+            reading: 0,
         }
     }
 

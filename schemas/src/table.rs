@@ -39,7 +39,7 @@ impl Table {
         }
     }
 
-    /// Columns, in order. Every table ends in `known_at` and the source record. Tables are not partitioned: rows arrive in the
+    /// Columns, in order. Every table ends in `known_at`, the source record and the reading of it that gave the row. Tables are not partitioned: rows arrive in the
     /// order of `known_at`, so the files' own statistics prune by time, and a commit of history is one file, not one a day.
     #[must_use]
     pub fn schema(self) -> SchemaRef {
@@ -56,6 +56,7 @@ impl Table {
             Field::new(source[0], DataType::Utf8, false),
             Field::new(source[1], DataType::Int32, false),
             Field::new(source[2], DataType::Int64, false),
+            Field::new("reading", DataType::Int64, false),
         ]);
         Arc::new(Schema::new(fields))
     }
@@ -84,6 +85,12 @@ fn message_fields() -> Vec<Field> {
         text("reject_position"),
         text("reject_reason"),
         text("rejects"),
+        text("flags"),
+        text("charset"),
+        Field::new("event_count", DataType::Int32, true),
+        Field::new("note_count", DataType::Int32, true),
+        Field::new("skipped", DataType::Int64, true),
+        text("skipped_because"),
         Field::new("parser_version", DataType::Int32, true),
     ]
 }

@@ -22,13 +22,19 @@ fn instant<T>(rows: &[T], of: impl Fn(&T) -> Option<Timestamp>) -> ArrayRef {
     Arc::new(rows.iter().map(|row| of(row).map(Timestamp::as_microsecond)).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
-/// `known_at` and the source record, which end every row.
-fn origin<T>(rows: &[T], known_at: impl Fn(&T) -> Timestamp, source: impl Fn(&T) -> &Source) -> [ArrayRef; 4] {
+/// `known_at`, the source record and the reading of it, which end every row.
+fn origin<T>(
+    rows: &[T],
+    known_at: impl Fn(&T) -> Timestamp,
+    source: impl Fn(&T) -> &Source,
+    reading: impl Fn(&T) -> i64,
+) -> [ArrayRef; 5] {
     [
         instant(rows, |row| Some(known_at(row))),
         Arc::new(rows.iter().map(|row| Some(source(row).topic.as_str())).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| source(row).partition).collect::<Int32Array>()),
         Arc::new(rows.iter().map(|row| source(row).offset).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(reading).collect::<Int64Array>()),
     ]
 }
 
@@ -48,9 +54,15 @@ pub fn messages(rows: &[Message]) -> Result<RecordBatch, ArrowError> {
         text(rows, |row| row.rejects.first().map(|reject| reject.position.clone())),
         text(rows, |row| row.rejects.first().map(|reject| reject.reason.to_string())),
         text(rows, |row| if row.rejects.is_empty() { None } else { serde_json::to_string(&row.rejects).ok() }),
+        text(rows, |row| if row.flags.is_empty() { None } else { serde_json::to_string(&row.flags).ok() }),
+        text(rows, |row| row.charset.map(str::to_owned)),
+        Arc::new(rows.iter().map(|row| row.events).collect::<Int32Array>()),
+        Arc::new(rows.iter().map(|row| row.notes).collect::<Int32Array>()),
+        Arc::new(rows.iter().map(|row| row.skip.map(|skip| skip.offsets)).collect::<Int64Array>()),
+        text(rows, |row| row.skip.map(|skip| skip.because.as_str().to_owned())),
         Arc::new(rows.iter().map(|row| row.parser_version).collect::<Int32Array>()),
     ];
-    columns.extend(origin(rows, |row| row.known_at, |row| &row.source));
+    columns.extend(origin(rows, |row| row.known_at, |row| &row.source, |row| row.reading));
     RecordBatch::try_new(Table::Messages.schema(), columns)
 }
 
@@ -71,7 +83,7 @@ pub fn events(rows: &[Event]) -> Result<RecordBatch, ArrowError> {
         text(rows, |row| row.fact.text_value.clone()),
         text(rows, |row| row.fact.related.clone()),
     ];
-    columns.extend(origin(rows, |row| row.known_at, |row| &row.source));
+    columns.extend(origin(rows, |row| row.known_at, |row| &row.source, |row| row.reading));
     RecordBatch::try_new(Table::Events.schema(), columns)
 }
 
@@ -95,7 +107,7 @@ pub fn notes(rows: &[NoteRow]) -> Result<RecordBatch, ArrowError> {
         text(rows, |row| Some(template::of(&row.note.text))),
         text(rows, |row| row.replaces.map(|id| id.to_string())),
     ];
-    columns.extend(origin(rows, |row| row.known_at, |row| &row.source));
+    columns.extend(origin(rows, |row| row.known_at, |row| &row.source, |row| row.reading));
     RecordBatch::try_new(Table::Notes.schema(), columns)
 }
 
@@ -122,7 +134,7 @@ pub fn predictions(rows: &[PredictionRow]) -> Result<RecordBatch, ArrowError> {
         of(|row| row.supersedes.map(|id| id.to_string())),
         of(|row| row.retracts.map(|id| id.to_string())),
     ];
-    columns.extend(origin(rows, |row| row.known_at, |row| &row.source));
+    columns.extend(origin(rows, |row| row.known_at, |row| &row.source, |_| 0));
     RecordBatch::try_new(Table::Predictions.schema(), columns)
 }
 

@@ -66,6 +66,7 @@ mod tests {
             key: None,
             headers: event.headers(),
             payload: None,
+            skip: None,
         };
         assert_eq!(CloudEvent::of(&record), Some(event));
         record.headers.remove(0);

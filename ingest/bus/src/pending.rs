@@ -102,6 +102,7 @@ mod tests {
             key: None,
             headers: Vec::new(),
             payload: Some(payload.to_vec()),
+            skip: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::Timestamp;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers, Timestamp as Stamp};
-use schemas::TopicPartition;
+use schemas::{Skip, TopicPartition};
 
 /// One record. Key, headers and payload may identify a person, so `Debug` gives only the address and sizes.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Payload; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
+    /// The offsets directly before it that hold no record, as far as this feed could see.
+    pub skip: Option<Skip>,
 }
 
 impl Record {
@@ -42,6 +44,7 @@ impl Record {
             key: message.key().map(<[u8]>::to_vec),
             headers: message.headers().map(headers).unwrap_or_default(),
             payload: message.payload().map(<[u8]>::to_vec),
+            skip: None,
         }
     }
 }
@@ -93,6 +96,7 @@ mod tests {
             key: Some(b"MRN1".to_vec()),
             headers: vec![],
             payload: Some(b"DOE".to_vec()),
+            skip: None,
         };
         assert_eq!(format!("{record:?}"), "Record(t/0@7, payload_bytes: Some(3))");
     }

@@ -70,7 +70,7 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     if decoded.damaged {
         chart.reject(Stage::Decode, "MSH-18".to_owned(), "bytes that are not of the charset");
     }
-    chart.close(trigger(kind, event))
+    Mapped { charset: Some(decoded.encoding.name()), ..chart.close(trigger(kind, event)) }
 }
 
 /// MSH-9; where it leaves the event out, EVN-1.

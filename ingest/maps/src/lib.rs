@@ -11,10 +11,10 @@ pub mod split;
 pub use record::map_record;
 
 use jiff::Timestamp;
-use schemas::{Fact, Format, MappedNote, Outcome, Reject};
+use schemas::{Fact, Flag, Format, MappedNote, Outcome, Reject};
 
 /// Version of the maps; raised whenever the same bytes would give other rows, so that `replay` finds what is out of date.
-pub const PARSER_VERSION: i32 = 1;
+pub const PARSER_VERSION: i32 = 2;
 
 /// What one message or resource (a part of a record) says.
 #[derive(Clone)]
@@ -33,6 +33,10 @@ pub struct Mapped {
     pub outcome: Outcome,
     /// What could not be used.
     pub rejects: Vec<Reject>,
+    /// What was doubtful and how it was decided.
+    pub flags: Vec<Flag>,
+    /// The charset that its text was read in, as its WHATWG name, where that had to be decided.
+    pub charset: Option<&'static str>,
     /// What happened.
     pub facts: Vec<Fact>,
     /// What was written.
@@ -40,19 +44,27 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// A part that could not be read at all.
+    /// A part that says nothing.
     #[must_use]
-    pub fn rejected(format: Format, reject: Reject) -> Self {
+    pub fn ignored(format: Format) -> Self {
         Self {
             format,
             trigger: None,
             control_id: None,
             sent_at: None,
             stated_at: None,
-            outcome: Outcome::Rejected,
-            rejects: vec![reject],
+            outcome: Outcome::Ignored,
+            rejects: Vec::new(),
+            flags: Vec::new(),
+            charset: None,
             facts: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// A part that could not be read at all.
+    #[must_use]
+    pub fn rejected(format: Format, reject: Reject) -> Self {
+        Self { outcome: Outcome::Rejected, rejects: vec![reject], ..Self::ignored(format) }
     }
 }

@@ -1,6 +1,6 @@
 //! One record's bytes become its parts: unzips, sniffs and hands on to the reader of that format.
 
-use schemas::{Facility, Format, Outcome, Reject, Stage};
+use schemas::{Facility, Format, Reject, Stage};
 
 use crate::{Mapped, fhir, hl7, split};
 
@@ -25,12 +25,12 @@ fn map_plain(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
 
 fn map_text(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
     let parts = match split::sniff(bytes) {
-        Format::Empty => return vec![ignored(Format::Empty)],
+        Format::Empty => return vec![Mapped::ignored(Format::Empty)],
         Format::Hl7v2 => hl7::map(bytes, facility),
         Format::Fhir => fhir::map(split::trim_end(split::trim_start(bytes)), facility),
         Format::Wardstream | Format::Tombstone | Format::Unknown => return vec![refused("neither HL7 v2 nor JSON")],
     };
-    if parts.is_empty() { vec![ignored(split::sniff(bytes))] } else { parts }
+    if parts.is_empty() { vec![Mapped::ignored(split::sniff(bytes))] } else { parts }
 }
 
 /// UTF-16, told by its byte order mark or by how `MSH` stands in it.
@@ -47,22 +47,10 @@ fn refused(reason: &'static str) -> Mapped {
     Mapped::rejected(Format::Unknown, Reject { stage: Stage::Wire, position: "byte 0".to_owned(), reason: reason.into() })
 }
 
-fn ignored(format: Format) -> Mapped {
-    Mapped {
-        format,
-        trigger: None,
-        control_id: None,
-        sent_at: None,
-        stated_at: None,
-        outcome: Outcome::Ignored,
-        rejects: Vec::new(),
-        facts: Vec::new(),
-        notes: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use schemas::Outcome;
+
     use super::*;
 
     const SEEDS: [&[u8]; 4] = [

@@ -37,7 +37,13 @@ impl Log {
             facility: self.facility.name.clone(),
             outcome: Outcome::Mapped,
             rejects: Vec::new(),
+            flags: Vec::new(),
+            charset: None,
+            events: 0,
+            notes: 0,
+            skip: None,
             parser_version: 1,
+            reading: 0,
         });
         source
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use schemas::{Fact, Format, MappedNote, Outcome, Reject, Stage};
+use schemas::{Fact, Flag, Format, MappedNote, Outcome, Reject, Stage};
 
 use crate::Mapped;
 
@@ -16,6 +16,7 @@ pub(super) struct Draft {
     pub(super) facts: Vec<Fact>,
     pub(super) notes: Vec<MappedNote>,
     rejects: Vec<Reject>,
+    flags: Vec<Flag>,
     stated_at: Option<Timestamp>,
 }
 
@@ -29,6 +30,13 @@ impl Draft {
             _ => return,
         };
         self.rejects.push(Reject { stage, position, reason: Cow::Borrowed(reason) });
+    }
+
+    /// Notes what was doubtful and how it was decided.
+    pub(super) fn flag(&mut self, position: String, decision: &'static str) {
+        if self.flags.len() < MOST_REJECTS {
+            self.flags.push(Flag { position, decision: Cow::Borrowed(decision) });
+        }
     }
 
     /// Keeps the latest instant that was stated.
@@ -53,6 +61,8 @@ impl Draft {
             stated_at: self.stated_at,
             outcome,
             rejects: self.rejects,
+            flags: self.flags,
+            charset: None,
             facts: self.facts,
             notes: self.notes,
         }

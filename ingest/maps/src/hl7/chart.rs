@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use schemas::{EventCode, Facility, Fact, Format, Identifier, MappedNote, NoteKind, NoteStatus, Outcome, Reject, Stage};
+use schemas::{EventCode, Facility, Fact, Flag, Format, Identifier, MappedNote, NoteKind, NoteStatus, Outcome, Reject, Stage};
 
 use super::reader::{Field, Message, Segment};
 use super::time;
@@ -34,6 +34,7 @@ pub(crate) struct Chart<'a> {
     pub(crate) notes: Vec<MappedNote>,
     latest: Option<Timestamp>,
     rejects: Vec<Reject>,
+    flags: Vec<Flag>,
     /// How many of them are about the header.
     opening_rejects: usize,
 }
@@ -56,6 +57,7 @@ impl<'a> Chart<'a> {
             notes: Vec::new(),
             latest: None,
             rejects: Vec::new(),
+            flags: Vec::new(),
             opening_rejects: 0,
         };
         if zone.is_err() {
@@ -101,6 +103,14 @@ impl<'a> Chart<'a> {
         let reject = Reject { stage, position, reason: Cow::Borrowed(reason) };
         if self.rejects.len() < REJECTS && !self.rejects.contains(&reject) {
             self.rejects.push(reject);
+        }
+    }
+
+    /// Notes what was doubtful and how it was decided.
+    pub(crate) fn flag(&mut self, position: String, decision: &'static str) {
+        let flag = Flag { position, decision: Cow::Borrowed(decision) };
+        if self.flags.len() < REJECTS && !self.flags.contains(&flag) {
+            self.flags.push(flag);
         }
     }
 
@@ -167,6 +177,8 @@ impl<'a> Chart<'a> {
             stated_at: self.latest,
             outcome,
             rejects: self.rejects,
+            flags: self.flags,
+            charset: None,
             facts: self.facts,
             notes: self.notes,
         }
