@@ -1,17 +1,25 @@
 //! Files into the warehouse without Kafka. Each file is a partition of its own, named by what it is called and what it
 //! holds, so that repeating a backfill adds nothing, wherever the file lies by then.
+//!
+//! Files are read in runs; while one run is committed the next one is mapped on all cores.
 
+mod chunks;
+
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use maps::Mapped;
-use schemas::{Digest, Facility, Source};
-use warehouse::{AppendError, Batch, Positions, ReadError, Warehouse};
+use schemas::{Facility, Source, Table, TopicPartition};
+use tokio::task::JoinSet;
+use warehouse::{AppendError, Batch, ReadError, Warehouse};
 
+use self::chunks::Chunks;
 use crate::reading::{self, Raw};
 
 /// A batch is committed when it holds this many bytes.
-const BATCH_BYTES: usize = 32 << 20;
+const BATCH_BYTES: usize = 24 << 20;
 /// Or this many records.
 const BATCH_RECORDS: usize = 10_000;
 
@@ -32,6 +40,9 @@ pub enum BackfillError {
     /// The tables cannot be written.
     #[error("could not append to the tables")]
     Append(#[from] AppendError),
+    /// The maps died, which they promise not to.
+    #[error("could not map a file")]
+    Map(#[from] tokio::task::JoinError),
 }
 
 /// What a backfill did.
@@ -45,65 +56,155 @@ pub struct Backfilled {
     pub added: usize,
 }
 
-/// Reads `files` as records of `facility` and appends what the tables do not hold yet.
+/// Reads `files` as records of `facility` and appends what the tables do not hold yet. A folder stands for the files in it and below.
 ///
 /// # Errors
 /// Where a file cannot be read or the tables cannot be reached.
 pub async fn run(warehouse: &Warehouse, facility: &Facility, files: &[PathBuf]) -> Result<Backfilled, BackfillError> {
+    let facility = Arc::new(facility.clone());
     let mut done = Backfilled::default();
-    let mut batch = Batch::default();
-    let mut bytes = 0;
-    for file in files {
-        let found = records(file, facility)?;
-        let held = warehouse.held(&found.iter().map(|(raw, _)| raw.source.topic_partition()).collect()).await?;
+    let mut commits = Commits { warehouse: warehouse.clone(), pending: Batch::default(), bytes: 0, work: JoinSet::new() };
+    for file in all(files)? {
         done.files += 1;
-        done.records += found.len();
-        for (raw, parts) in found {
-            if is_held(&held, &raw.source) {
-                continue;
-            }
-            done.added += 1;
-            bytes += raw.payload.as_ref().map_or(0, Vec::len);
-            reading::stamp(raw, facility, Some(parts), &mut batch);
-            if bytes >= BATCH_BYTES || batch.messages.len() >= BATCH_RECORDS {
-                warehouse.append(std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-        }
+        backfill(&file, &facility, &mut commits, &mut done).await?;
     }
-    if !batch.messages.is_empty() {
-        warehouse.append(batch).await?;
-    }
+    commits.begin().await?;
+    commits.settle().await?;
     Ok(done)
 }
 
-fn is_held(held: &Positions, source: &Source) -> bool {
-    let tables = held.get(&source.topic_partition());
-    tables.is_some_and(|tables| schemas::Table::ALL.iter().all(|table| tables.get(table).is_some_and(|last| source.offset <= *last)))
-}
-
-/// The records of one file with what the maps make of them, each at the instant at which it was sent, by its own words.
-fn records(file: &Path, facility: &Facility) -> Result<Vec<(Raw, Vec<Mapped>)>, BackfillError> {
+async fn backfill(file: &Path, facility: &Arc<Facility>, commits: &mut Commits, done: &mut Backfilled) -> Result<(), BackfillError> {
     let cannot_read = |source| BackfillError::File { file: file.to_owned(), source };
-    let bytes = std::fs::read(file).map_err(cannot_read)?;
-    let topic = format!("backfill.{}.{}", facility.name, fingerprint(file, &bytes));
-    let bytes = maps::split::unzip(bytes).map_err(cannot_read)?;
-    let mapped: Vec<_> = maps::split::records(&bytes).into_iter().map(|payload| (payload, maps::map_record(payload, facility))).collect();
-    let mut known_at = mapped.iter().find_map(|(_, parts)| own_time(parts)).unwrap_or(Timestamp::UNIX_EPOCH);
-    let stamped = mapped.into_iter().zip(0..).map(|((payload, parts), offset)| {
-        known_at = own_time(&parts).unwrap_or(known_at);
-        let source = Source { topic: topic.clone(), partition: 0, offset };
-        (Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(payload.to_vec()), skip: None }, parts)
-    });
-    Ok(stamped.collect())
+    let topic = format!("backfill.{}.{}", facility.name, chunks::fingerprint(file).map_err(cannot_read)?);
+    let partition = TopicPartition { topic, partition: 0 };
+    let held = commits.warehouse.held(&[partition.clone()].into()).await?;
+    let held = held
+        .get(&partition)
+        .map_or(-1, |tables| Table::ALL.iter().map(|table| tables.get(table).copied().unwrap_or(-1)).min().unwrap_or(-1));
+    let mut chunks = Chunks::open(file).map_err(cannot_read)?;
+    let mut place = Place { topic: partition.topic.into(), offset: 0, known_at: None, held };
+    loop {
+        let (facility, now) = (Arc::clone(facility), place.clone());
+        let (read, after) = tokio::task::spawn_blocking(move || {
+            let run = chunks.next_run();
+            (run.map(|run| run.map(|run| read(&run, &facility, now))), chunks)
+        })
+        .await?;
+        chunks = after;
+        let Some(Run { batch, next, records }) = read.map_err(cannot_read)? else { return Ok(()) };
+        done.records += records;
+        done.added += batch.messages.len();
+        place = next;
+        commits.add(batch).await?;
+    }
 }
 
-/// Sixteen digits for a file by name and content. The name itself stays out of the tables: it may name a patient.
-fn fingerprint(file: &Path, bytes: &[u8]) -> String {
-    let mut whole = file.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
-    whole.push(0);
-    whole.extend_from_slice(bytes);
-    Digest::of(&whole).to_string().chars().take(16).collect()
+/// Batches on their way to the tables: one is being committed while the next one gathers.
+struct Commits {
+    warehouse: Warehouse,
+    pending: Batch,
+    bytes: usize,
+    work: JoinSet<Result<(), AppendError>>,
+}
+
+impl Commits {
+    async fn add(&mut self, batch: Batch) -> Result<(), BackfillError> {
+        self.bytes += batch.messages.iter().map(|message| message.payload.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        self.pending.append(batch);
+        if self.bytes >= BATCH_BYTES || self.pending.messages.len() >= BATCH_RECORDS {
+            self.begin().await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(), BackfillError> {
+        self.settle().await?;
+        let (warehouse, batch) = (self.warehouse.clone(), std::mem::take(&mut self.pending));
+        self.bytes = 0;
+        if !batch.messages.is_empty() {
+            self.work.spawn(async move { warehouse.append(&batch).await });
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), BackfillError> {
+        while let Some(committed) = self.work.join_next().await {
+            committed??;
+        }
+        Ok(())
+    }
+}
+
+/// Where a file has been read up to.
+#[derive(Clone)]
+struct Place {
+    topic: Arc<str>,
+    /// Of the next record.
+    offset: i64,
+    /// Of the record before it; `None` where none has stated an instant yet.
+    known_at: Option<Timestamp>,
+    /// The last offset that every table holds.
+    held: i64,
+}
+
+/// What a run gave.
+struct Run {
+    batch: Batch,
+    next: Place,
+    records: usize,
+}
+
+/// Maps the records of a run on all cores, each at the instant at which it was sent, by its own words.
+fn read(run: &[u8], facility: &Facility, mut place: Place) -> Run {
+    let records = maps::split::records(run);
+    let mapped: Vec<(Vec<Mapped>, Option<Timestamp>)> = in_parts(&records, |part| {
+        let map = |record: &&[u8]| {
+            let parts = maps::map_record(record, facility);
+            let own = own_time(&parts);
+            (parts, own)
+        };
+        part.iter().map(map).collect()
+    });
+    let first = mapped.iter().find_map(|(_, own)| *own).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut batch = Batch::default();
+    for (record, (parts, own)) in records.iter().zip(mapped) {
+        let known_at = own.or(place.known_at).unwrap_or(first);
+        let source = Source { topic: place.topic.to_string(), partition: 0, offset: place.offset };
+        place.offset += 1;
+        place.known_at = Some(known_at);
+        if source.offset > place.held {
+            let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(record.to_vec()), skip: None };
+            reading::stamp(raw, facility, Some(parts), &mut batch);
+        }
+    }
+    Run { batch, records: records.len(), next: place }
+}
+
+/// Does `work` on as many parts as there are cores, side by side; what they give in the order of the parts.
+fn in_parts<T: Sync, R: Send>(all: &[T], work: impl Fn(&[T]) -> Vec<R> + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let size = all.len().div_ceil(cores).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = all.chunks(size).map(|part| scope.spawn(|| work(part))).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// The files, those of folders in the order of their names.
+fn all(files: &[PathBuf]) -> Result<Vec<PathBuf>, BackfillError> {
+    let mut found = Vec::new();
+    for file in files {
+        if !file.is_dir() {
+            found.push(file.clone());
+            continue;
+        }
+        let cannot_read = |source| BackfillError::File { file: file.clone(), source };
+        let below = std::fs::read_dir(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(cannot_read)?;
+        let mut below: Vec<PathBuf> = below.into_iter().map(|entry| entry.path()).collect();
+        below.sort();
+        found.extend(all(&below)?);
+    }
+    Ok(found)
 }
 
 /// When a record says it was sent; else the latest instant it states.

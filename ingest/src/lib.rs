@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod describe;
 pub mod metrics;
 pub mod reading;
+pub mod replay;
 pub mod settings;
 
 pub use settings::{Route, Routes, Settings};

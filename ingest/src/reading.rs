@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use maps::Mapped;
-use schemas::{Digest, Event, Facility, Flag, Format, Message, NoteRow, Outcome, Prediction, Reject, Skip, Source, Stage, topic};
+use schemas::{
+    Digest, Event, EventStamp, Facility, Flag, Format, Message, NoteRow, Outcome, Prediction, Reject, Skip, Source, Stage, topic,
+};
 use warehouse::{Batch, PredictionRow};
 
 /// A record as it stood on a topic or in a file.
@@ -41,17 +43,47 @@ pub fn stamp(raw: Raw, facility: &Facility, parts: Option<Vec<Mapped>>, batch: &
     let Some(parts) = parts else {
         return land(raw, &facility.name, Summary::tombstone(), batch);
     };
-    let summary = Summary::of(&parts);
+    let mut summary = Summary::of(&parts);
     let digest = Digest::of(raw.payload.as_deref().unwrap_or_default());
-    let mut ordinal = 0;
+    let (first_event, first_note) = (batch.events.len(), batch.notes.len());
+    let mut stamp = EventStamp::new(facility, &digest, raw.known_at, &raw.source);
     for part in parts {
-        for fact in part.facts {
-            batch.events.push(Event::stamp(fact, ordinal, &digest, facility, raw.known_at, raw.source.clone()));
-            ordinal += 1;
-        }
+        batch.events.extend(part.facts.into_iter().map(|fact| stamp.event(fact)));
         batch.notes.extend(part.notes.into_iter().map(|note| NoteRow::stamp(note, facility, raw.known_at, raw.source.clone())));
     }
+    let (events, notes) = (batch.events.get(first_event..), batch.notes.get(first_note..));
+    summary.rows_digest = rows_digest(events.unwrap_or_default(), notes.unwrap_or_default());
     land(raw, &facility.name, summary, batch);
+}
+
+/// Digest of what the rows of one record say: two readings with the same digest say the same.
+fn rows_digest(events: &[Event], notes: &[NoteRow]) -> String {
+    let mut said: Vec<u8> = Vec::new();
+    let mut say = |part: Option<&[u8]>| {
+        // The length before each part, so that none can borrow from its neighbour; all ones for what is absent.
+        said.extend_from_slice(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+        said.extend_from_slice(part.unwrap_or_default());
+    };
+    let instant = |at: Option<Timestamp>| at.map(|at| at.as_microsecond().to_le_bytes());
+    for Event { fact, .. } in events {
+        say(Some(fact.code.as_str().as_bytes()));
+        say(instant(fact.time).as_ref().map(<[u8; 8]>::as_slice));
+        say(instant(fact.asserted_at).as_ref().map(<[u8; 8]>::as_slice));
+        say(fact.patient.as_ref().map(|patient| patient.system.as_bytes()));
+        say(fact.patient.as_ref().map(|patient| patient.value.as_bytes()));
+        say(fact.numeric_value.map(f64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        [&fact.encounter, &fact.text_value, &fact.related].into_iter().for_each(|text| say(text.as_deref().map(str::as_bytes)));
+    }
+    for NoteRow { note, .. } in notes {
+        say(Some(note.kind.as_str().as_bytes()));
+        say(Some(note.status.as_str().as_bytes()));
+        [note.authored_at, note.signed_at, note.asserted_at].into_iter().for_each(|at| say(instant(at).as_ref().map(<[u8; 8]>::as_slice)));
+        say(note.patient.as_ref().map(|patient| patient.system.as_bytes()));
+        say(note.patient.as_ref().map(|patient| patient.value.as_bytes()));
+        let texts = [Some(&note.document), note.encounter.as_ref(), note.type_code.as_ref(), note.replaces.as_ref(), Some(&note.text)];
+        texts.into_iter().for_each(|text| say(text.map(String::as_bytes)));
+    }
+    Digest::of(&said).to_string().chars().take(32).collect()
 }
 
 fn read_prediction(raw: Raw, batch: &mut Batch) {
@@ -99,6 +131,7 @@ struct Summary {
     charset: Option<&'static str>,
     events: i32,
     notes: i32,
+    rows_digest: String,
 }
 
 impl Summary {
@@ -117,6 +150,7 @@ impl Summary {
             charset: None,
             events: 0,
             notes: 0,
+            rows_digest: String::new(),
         }
     }
 
@@ -133,6 +167,7 @@ impl Summary {
             charset: parts.iter().find_map(|part| part.charset),
             events: count(parts.iter().map(|part| part.facts.len()).sum()),
             notes: count(parts.iter().map(|part| part.notes.len()).sum()),
+            rows_digest: String::new(),
         }
     }
 }
@@ -164,6 +199,8 @@ fn land(raw: Raw, facility: &str, summary: Summary, batch: &mut Batch) {
         events: summary.events,
         notes: summary.notes,
         skip: raw.skip,
+        rows_digest: summary.rows_digest,
+        rows_reading: 0,
         parser_version: maps::PARSER_VERSION,
         reading: 0,
     });
@@ -175,7 +212,14 @@ mod tests {
 
     fn raw(topic: &str, payload: Option<&[u8]>) -> Raw {
         let source = Source { topic: topic.to_owned(), partition: 0, offset: 7 };
-        Raw { source, known_at: Timestamp::UNIX_EPOCH, key: None, headers: "{}".to_owned(), payload: payload.map(<[u8]>::to_vec), skip: None }
+        Raw {
+            source,
+            known_at: Timestamp::UNIX_EPOCH,
+            key: None,
+            headers: "{}".to_owned(),
+            payload: payload.map(<[u8]>::to_vec),
+            skip: None,
+        }
     }
 
     /// Whatever arrives is a row with its exact bytes, and moves the offset that the commit will carry.

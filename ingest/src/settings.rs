@@ -17,6 +17,8 @@ pub struct Settings {
     pub batch_age_ms: u64,
     /// The same for predictions and alarms that come back.
     pub read_back_age_ms: u64,
+    /// Whether rejected records are copied to `<topic>.dlq`; the row in `messages` is the truth either way.
+    pub dead_letters: bool,
     /// Pause between two attempts at a commit or a publication that failed.
     pub retry_ms: u64,
 }
@@ -27,9 +29,10 @@ impl Default for Settings {
         Self {
             routes: vec![utc(topic::HL7_RAW, "north"), utc(topic::FHIR_RAW, "south")],
             batch_records: 8_000,
-            batch_bytes: 48 << 20,
+            batch_bytes: 32 << 20,
             batch_age_ms: 1_000,
             read_back_age_ms: 2_000,
+            dead_letters: false,
             retry_ms: 1_000,
         }
     }

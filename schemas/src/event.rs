@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::facility::Facility;
 use crate::id::{Digest, EncounterId, EventId, Identifier, PatientId};
@@ -147,19 +148,58 @@ pub struct Event {
     pub reading: i64,
 }
 
-impl Event {
-    /// Stamps the `ordinal`-th fact of the message with this digest.
+/// Stamps the facts of one message, one after another.
+pub struct EventStamp<'a> {
+    facility: &'a Facility,
+    namespace: Uuid,
+    digest: String,
+    known_at: Timestamp,
+    source: &'a Source,
+    ordinal: usize,
+    /// Most facts of a message are about one patient.
+    patient: Option<(Identifier, PatientId)>,
+    encounter: Option<(String, EncounterId)>,
+}
+
+impl<'a> EventStamp<'a> {
+    /// For the message with this digest.
     #[must_use]
-    pub fn stamp(fact: Fact, ordinal: usize, digest: &Digest, facility: &Facility, known_at: Timestamp, source: Source) -> Self {
-        Self {
-            event_id: EventId::derive(facility, digest, ordinal),
-            patient_id: fact.patient.as_ref().map(|patient| PatientId::derive(facility, patient)),
-            encounter_id: fact.encounter.as_deref().map(|visit| EncounterId::derive(facility, visit)),
-            fact,
-            facility: facility.name.clone(),
-            known_at,
-            source,
-            reading: 0,
+    pub fn new(facility: &'a Facility, digest: &Digest, known_at: Timestamp, source: &'a Source) -> Self {
+        let namespace = facility.namespace();
+        Self { facility, namespace, digest: digest.to_string(), known_at, source, ordinal: 0, patient: None, encounter: None }
+    }
+
+    /// Stamps the next fact.
+    #[must_use]
+    pub fn event(&mut self, fact: Fact) -> Event {
+        let event_id = EventId::of_message(&self.namespace, &self.digest, self.ordinal);
+        self.ordinal += 1;
+        let (patient_id, encounter_id) = (self.patient_of(&fact), self.encounter_of(&fact));
+        let facility = self.facility.name.clone();
+        Event { event_id, patient_id, encounter_id, fact, facility, known_at: self.known_at, source: self.source.clone(), reading: 0 }
+    }
+
+    fn patient_of(&mut self, fact: &Fact) -> Option<PatientId> {
+        let patient = fact.patient.as_ref()?;
+        match &self.patient {
+            Some((known, id)) if known == patient => Some(*id),
+            _ => {
+                let id = PatientId::derive(self.facility, patient);
+                self.patient = Some((patient.clone(), id));
+                Some(id)
+            }
+        }
+    }
+
+    fn encounter_of(&mut self, fact: &Fact) -> Option<EncounterId> {
+        let visit = fact.encounter.as_deref()?;
+        match &self.encounter {
+            Some((known, id)) if known == visit => Some(*id),
+            _ => {
+                let id = EncounterId::derive(self.facility, visit);
+                self.encounter = Some((visit.to_owned(), id));
+                Some(id)
+            }
         }
     }
 }

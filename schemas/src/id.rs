@@ -137,10 +137,10 @@ impl ClaimId {
 }
 
 impl EventId {
-    /// The `ordinal`-th fact of the message with this digest, read as a message of `facility`.
+    /// The `ordinal`-th fact of the message with this digest (hexadecimal), read as a message of the facility with this namespace.
     #[must_use]
-    pub fn derive(facility: &Facility, message: &Digest, ordinal: usize) -> Self {
-        Self(derive(&facility.namespace(), "event", &[&message.to_string(), &ordinal.to_string()]))
+    pub(crate) fn of_message(namespace: &Uuid, digest: &str, ordinal: usize) -> Self {
+        Self(derive(namespace, "event", &[digest, &ordinal.to_string()]))
     }
 }
 
@@ -172,7 +172,10 @@ impl Digest {
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let digit = |four: u8| DIGITS.get(usize::from(four)).copied().unwrap_or(b'0');
+        let text: Vec<u8> = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

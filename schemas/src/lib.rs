@@ -14,7 +14,7 @@ pub mod task;
 pub mod topic;
 
 pub use drift::{DriftAlert, DriftKind};
-pub use event::{Event, EventCode, Fact};
+pub use event::{Event, EventCode, EventStamp, Fact};
 pub use facility::Facility;
 pub use id::{ClaimId, DatasetId, Digest, EncounterId, EventId, Identifier, ModelVersion, NoteId, NoteVersionId, PatientId, PredictionId};
 pub use message::{Flag, Format, Message, Outcome, Reject, Skip, Skipped, Source, Stage};

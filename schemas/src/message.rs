@@ -198,6 +198,10 @@ pub struct Message {
     pub notes: i32,
     /// The offsets directly before it that hold no record.
     pub skip: Option<Skip>,
+    /// Digest of those rows: two readings with the same digest say the same.
+    pub rows_digest: String,
+    /// The reading whose `events` and `notes` stand: an earlier one where this one says the same.
+    pub rows_reading: i64,
     /// Version of the maps that read it.
     pub parser_version: i32,
     /// Which reading of the record this is: 0 as it came, else the number of the replay.

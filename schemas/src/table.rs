@@ -91,6 +91,8 @@ fn message_fields() -> Vec<Field> {
         Field::new("note_count", DataType::Int32, true),
         Field::new("skipped", DataType::Int64, true),
         text("skipped_because"),
+        text("rows_digest"),
+        Field::new("rows_reading", DataType::Int64, true),
         Field::new("parser_version", DataType::Int32, true),
     ]
 }

@@ -25,6 +25,16 @@ fn binaries() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// What lies in a folder, in order.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    files.sort();
+    Ok(files)
+}
+
 impl Stand {
     /// A fresh folder with Kafka and PostgreSQL running.
     ///
@@ -159,6 +169,46 @@ impl Stand {
         Ok(out)
     }
 
+    /// Puts the records of a folder's files on a topic, each at its own time; how many there were.
+    ///
+    /// # Errors
+    /// Where they cannot be published.
+    pub fn publish(&self, topic: &str, folder: &Path) -> anyhow::Result<u64> {
+        let files = files(folder)?;
+        let names = files.iter().map(|file| file.to_str().context("a file has a name")).collect::<Result<Vec<_>, _>>()?;
+        let told = self.must(&[&["publish", "--clock", "own", "--topic", topic][..], &names].concat())?;
+        let told: serde_json::Value = serde_json::from_str(&told)?;
+        told.get("published").and_then(serde_json::Value::as_u64).context("publish says how many")
+    }
+
+    /// The running services' addresses.
+    ///
+    /// # Errors
+    /// Where none run.
+    pub fn address(&self, service: &str) -> anyhow::Result<String> {
+        let services: serde_json::Value = serde_json::from_slice(&std::fs::read(self.path().join(".wardstream/services.json"))?)?;
+        let address = services.get(service).and_then(serde_json::Value::as_str);
+        address.map(str::to_owned).with_context(|| format!("{service} has no address"))
+    }
+
+    /// The bus, for a client of this test's own.
+    ///
+    /// # Errors
+    /// Where no Kafka runs.
+    pub fn bus(&self, group: &str) -> anyhow::Result<bus::Settings> {
+        Ok(bus::Settings::new(self.address("kafka")?, group))
+    }
+
+    /// Stops Kafka and PostgreSQL and starts them again after `pause`.
+    ///
+    /// # Errors
+    /// Where they do not end or answer.
+    pub fn outage(&mut self, pause: Duration) -> anyhow::Result<()> {
+        self.stop_services()?;
+        std::thread::sleep(pause);
+        self.start_services()
+    }
+
     /// One number of a query.
     ///
     /// # Errors
@@ -195,6 +245,16 @@ impl Drop for Stand {
 pub struct Service(Child);
 
 impl Service {
+    /// Sends it a signal, by name.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status()?;
+        ensure!(sent.success(), "could not send {name}");
+        Ok(())
+    }
+
     /// Waits until it ends by itself; its exit code.
     ///
     /// # Errors

@@ -1,45 +1,29 @@
 //! Faults on a running system: what the promises say must survive them does.
 #![cfg(feature = "live")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tests::stand::Stand;
+use tests::stand::{Stand, files};
 
 const SMALL: &[&str] = &["--seed", "7", "--patients", "60", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "both"];
 const RAW: &str = "SELECT count(*) FROM messages WHERE topic IN ('hl7.raw', 'fhir.raw')";
-
-fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-    files.sort();
-    Ok(files)
-}
-
-fn publish(stand: &Stand, topic: &str, folder: &Path) -> anyhow::Result<u64> {
-    let files = files(folder)?;
-    let names = files.iter().map(|file| file.to_str().context("a file has a name")).collect::<Result<Vec<_>, _>>()?;
-    let told = stand.must(&[&["publish", "--clock", "own", "--topic", topic][..], &names].concat())?;
-    let told: serde_json::Value = serde_json::from_str(&told)?;
-    told.get("published").and_then(serde_json::Value::as_u64).context("publish says how many")
-}
 
 /// A process that is killed at any moment repeats work and changes nothing.
 #[test]
 fn killing_ingest_and_stopping_kafka_loses_and_doubles_nothing() -> anyhow::Result<()> {
     let mut stand = Stand::start()?;
     let feed = stand.hospital(SMALL)?;
-    let hl7 = publish(&stand, "hl7.raw", &feed.join("hl7"))?;
+    let hl7 = stand.publish("hl7.raw", &feed.join("hl7"))?;
     for pause_ms in [350, 600, 900, 1_300] {
         let ingest = stand.service("ingest")?;
         std::thread::sleep(Duration::from_millis(pause_ms));
         drop(ingest);
     }
     let ingest = stand.service("ingest")?;
-    let fhir = publish(&stand, "fhir.raw", &feed.join("fhir"))?;
-    stand.stop_services()?;
-    std::thread::sleep(Duration::from_secs(1));
-    stand.start_services()?;
+    let fhir = stand.publish("fhir.raw", &feed.join("fhir"))?;
+    stand.outage(Duration::from_secs(1))?;
     stand.until(RAW, hl7 + fhir)?;
     drop(ingest);
     stand.must(&["verify"])?;
@@ -57,15 +41,14 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
     let mut stand = Stand::start()?;
     stand.configure(TINY)?;
     let feed = stand.hospital(&["--seed", "11", "--patients", "220", "--from", "2019-01-01", "--to", "2021-01-01", "--speak", "both"])?;
-    let published = publish(&stand, "hl7.raw", &feed.join("hl7"))? + publish(&stand, "fhir.raw", &feed.join("fhir"))?;
+    let published = stand.publish("hl7.raw", &feed.join("hl7"))? + stand.publish("fhir.raw", &feed.join("fhir"))?;
     let _ingest = stand.service("ingest")?;
     stand.until(RAW, published)?;
     for pause_ms in [2_500, 4_000] {
         let trainer = stand.started(&["trainer", "--once"])?;
         std::thread::sleep(Duration::from_millis(pause_ms));
         drop(trainer);
-        stand.stop_services()?;
-        stand.start_services()?;
+        stand.outage(Duration::ZERO)?;
     }
     let code = stand.started(&["trainer", "--once"])?.ended()?;
     assert!(stand.logs()?.contains("going on from step"), "the last cycle did not go on from a checkpoint");
@@ -81,8 +64,7 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
 
 /// Registers and promotes a model of fresh weights, as if from before the log began: what is tested is who answers, not how well.
 fn promote_fresh_weights(stand: &Stand) -> anyhow::Result<schemas::ModelVersion> {
-    let services: serde_json::Value = serde_json::from_slice(&std::fs::read(stand.path().join(".wardstream/services.json"))?)?;
-    let url = services.get("postgres").and_then(serde_json::Value::as_str).context("PostgreSQL has an address")?;
+    let url = stand.address("postgres")?;
     let tokenizer = model::train_tokenizer(std::iter::once("The patient was seen and examined."), 400)?;
     let learner = model::Learner::new(model::Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 1)?;
     let folder = stand.path().join("fresh");
@@ -115,7 +97,7 @@ fn an_alarm_about_the_champion_is_answered_by_a_trainer_that_starts_later() -> a
     let feed = stand.hospital(&["--seed", "13", "--patients", "120", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "fhir"])?;
     let champion = promote_fresh_weights(&stand)?;
     let _ingest = stand.service("ingest")?;
-    let published = publish(&stand, "fhir.raw", &feed.join("fhir"))?;
+    let published = stand.publish("fhir.raw", &feed.join("fhir"))?;
     let month: jiff::Timestamp = "2019-03-01T00:00:00Z".parse()?;
     let kind = schemas::DriftKind::Performance;
     let alarm = schemas::DriftAlert {
@@ -135,7 +117,7 @@ fn an_alarm_about_the_champion_is_answered_by_a_trainer_that_starts_later() -> a
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("not-an-alarm.ndjson"), "{}\n")?;
     std::fs::write(folder.join("the-alarm.ndjson"), serde_json::to_string(&alarm)?)?;
-    assert_eq!(publish(&stand, schemas::topic::DRIFT_ALERT, &folder)?, 2);
+    assert_eq!(stand.publish(schemas::topic::DRIFT_ALERT, &folder)?, 2);
     stand.until(RAW, published)?;
     let models = "SELECT count(DISTINCT model_version) FROM models";
     stand.until(models, 1)?;
@@ -150,17 +132,15 @@ fn a_killed_scorer_answers_every_note_and_none_twice() -> anyhow::Result<()> {
     let feed = stand.hospital(&["--seed", "5", "--patients", "300", "--from", "2019-01-01", "--to", "2020-06-01", "--speak", "both"])?;
     promote_fresh_weights(&stand)?;
     let ingest = stand.service("ingest")?;
-    let published = publish(&stand, "hl7.raw", &feed.join("hl7"))?;
+    let published = stand.publish("hl7.raw", &feed.join("hl7"))?;
     for pause_ms in [700, 1_100, 1_600, 2_300] {
         let scorer = stand.service("scorer")?;
         std::thread::sleep(Duration::from_millis(pause_ms));
         drop(scorer);
     }
     let scorer = stand.service("scorer")?;
-    let published = published + publish(&stand, "fhir.raw", &feed.join("fhir"))?;
-    stand.stop_services()?;
-    std::thread::sleep(Duration::from_secs(1));
-    stand.start_services()?;
+    let published = published + stand.publish("fhir.raw", &feed.join("fhir"))?;
+    stand.outage(Duration::from_secs(1))?;
     stand.until(RAW, published)?;
     let asked = "FROM labels AS l LEFT JOIN predictions AS p ON p.note_id = l.note_id AND p.task = l.task WHERE l.note_id IS NOT NULL";
     assert!(stand.count(&format!("SELECT count(*) {asked}"))? > 500);
@@ -207,7 +187,7 @@ fn no_bytes_stop_a_partition() -> anyhow::Result<()> {
     for (index, bytes) in bad.iter().enumerate() {
         std::fs::write(folder.join(format!("{index}.bin")), bytes)?;
     }
-    let published = publish(&stand, "hl7.raw", &folder)?;
+    let published = stand.publish("hl7.raw", &folder)?;
     assert_eq!(published, 5);
     stand.until(RAW, published)?;
     assert!(stand.count("SELECT count(*) FROM messages WHERE outcome = 'rejected' AND reject_reason IS NOT NULL")? >= 2);

@@ -16,6 +16,8 @@ use schemas::{Event, Message, NoteRow, Prediction, Source, Table, TopicPartition
 
 use crate::encode;
 use crate::error::AppendError;
+use crate::layout;
+use crate::maintenance::commit_alone;
 use crate::store::Warehouse;
 
 /// A record of `prediction.v1` as it was consumed.
@@ -45,6 +47,18 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Adds the rows of records that follow.
+    pub fn append(&mut self, mut other: Self) {
+        self.messages.append(&mut other.messages);
+        self.events.append(&mut other.events);
+        self.notes.append(&mut other.notes);
+        self.predictions.append(&mut other.predictions);
+        for (partition, last) in other.upto {
+            let upto = self.upto.entry(partition).or_insert(last);
+            *upto = last.max(*upto);
+        }
+    }
+
     fn partitions(&self) -> BTreeSet<TopicPartition> {
         self.upto.keys().cloned().collect()
     }
@@ -59,10 +73,26 @@ impl Batch {
             Table::Predictions => encode::predictions(&kept(&self.predictions, |row| new(&row.source))),
         }
     }
+
+    /// Every row counts as the reading of this number.
+    fn read_as(&mut self, reading: i64) {
+        for message in &mut self.messages {
+            message.reading = reading;
+            // A reading that says the same as an earlier one leaves that one's rows standing.
+            if message.rows_reading == NEWEST {
+                message.rows_reading = reading;
+            }
+        }
+        self.events.iter_mut().for_each(|event| event.reading = reading);
+        self.notes.iter_mut().for_each(|note| note.reading = reading);
+    }
 }
 
-fn kept<T: Clone>(rows: &[T], keep: impl Fn(&T) -> bool) -> Vec<T> {
-    rows.iter().filter(|row| keep(row)).cloned().collect()
+/// As `rows_reading` of a message in a replay: the reading that is being made, whose number the tables give.
+pub const NEWEST: i64 = -1;
+
+fn kept<T>(rows: &[T], keep: impl Fn(&T) -> bool) -> Vec<&T> {
+    rows.iter().filter(|row| keep(row)).collect()
 }
 
 /// The application id of a partition's offsets in every table.
@@ -70,17 +100,42 @@ pub fn app_id(partition: &TopicPartition) -> String {
     format!("wardstream/{partition}")
 }
 
+/// The application id under which every table counts its replays. No topic's name is empty, so it is no partition's.
+const REPLAYS: &str = "wardstream//replays";
+
 impl Warehouse {
     /// Makes `batch` durable. Rows that a table holds already are skipped, so a repeat changes nothing.
     ///
     /// # Errors
     /// [`AppendError::Fenced`] where another process has advanced one of the batch's partitions since this one last
     /// looked; anything else is to be tried again with the same batch.
-    pub async fn append(&self, batch: Batch) -> Result<(), AppendError> {
+    pub async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         for table in Table::ALL {
-            self.append_to(table, &batch).await?;
+            self.append_to(table, batch).await?;
         }
         Ok(())
+    }
+
+    /// Makes another reading of stored records durable: its number is one more than that of any before, in any table. Rows of a reading
+    /// that did not come as far as `messages` stand nowhere, so a replay that died is simply made again.
+    ///
+    /// # Errors
+    /// [`AppendError::Commit`] where the store is away, or another replay ran beside this one: begin it anew.
+    pub async fn append_reading(&self, mut batch: Batch) -> Result<i64, AppendError> {
+        let mut last = 0;
+        for table in [Table::Events, Table::Notes, Table::Messages] {
+            let mut writer = self.writer(table).await;
+            last = last.max(writer.replays().await.map_err(|source| AppendError::Commit { table, source })?);
+        }
+        let reading = last + 1;
+        batch.read_as(reading);
+        for table in [Table::Events, Table::Notes, Table::Messages] {
+            let rows =
+                batch.rows(table, &BTreeMap::new()).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
+            let mut writer = self.writer(table).await;
+            writer.commit(rows, vec![Transaction::new(REPLAYS, reading)]).await.map_err(|source| AppendError::Commit { table, source })?;
+        }
+        Ok(reading)
     }
 
     async fn append_to(&self, table: Table, batch: &Batch) -> Result<(), AppendError> {
@@ -91,10 +146,8 @@ impl Warehouse {
         }
         let rows = batch.rows(table, &known).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
         let transactions = batch.upto.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
-        let properties = CommitProperties::default().with_application_transactions(transactions);
-        match writer.delta.clone().write(vec![rows]).with_save_mode(SaveMode::Append).with_commit_properties(properties).await {
-            Ok(delta) => {
-                writer.delta = delta;
+        match writer.commit(rows, transactions).await {
+            Ok(()) => {
                 writer.positions_of = writer.delta.version();
                 writer.positions.extend(batch.upto.iter().map(|(partition, last)| (partition.clone(), *last)));
                 Ok(())
@@ -114,6 +167,21 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// One commit: the rows, and what they bring each application to.
+    async fn commit(&mut self, rows: RecordBatch, transactions: Vec<Transaction>) -> Result<(), DeltaTableError> {
+        let properties = commit_alone(CommitProperties::default().with_application_transactions(transactions));
+        let written = self.delta.clone().write(vec![rows]).with_save_mode(SaveMode::Append).with_writer_properties(layout::writing());
+        self.delta = written.with_commit_properties(properties).await?;
+        Ok(())
+    }
+
+    /// How many replays the table has seen.
+    async fn replays(&mut self) -> Result<i64, DeltaTableError> {
+        self.delta.update_state().await?;
+        let log = self.delta.log_store();
+        Ok(self.delta.snapshot()?.transaction_version(log.as_ref(), REPLAYS).await?.unwrap_or(0))
+    }
+
     /// The last offset that the table holds of each of these partitions, -1 for none; asked of its log once a version.
     pub async fn held(&mut self, partitions: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
         if partitions.iter().any(|partition| !self.positions.contains_key(partition)) {

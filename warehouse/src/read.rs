@@ -217,7 +217,7 @@ impl Warehouse {
     /// Where the views cannot be read.
     pub async fn examples(&self, pin: &Pin) -> Result<Vec<Example>, QueryError> {
         let sql = "SELECT e.task, e.split, e.fold, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, e.prediction_at, e.label, n.text \
-                   FROM examples AS e JOIN (SELECT note_version_id, min(text) AS text FROM note_rows GROUP BY note_version_id) AS n \
+                   FROM examples AS e JOIN (SELECT note_version_id, min(text) AS text FROM standing_notes GROUP BY note_version_id) AS n \
                    ON n.note_version_id = e.note_version_id ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id";
         let at = AsOf { pin: Some(pin.clone()), ..AsOf::default() };
         let mut examples = Vec::new();
@@ -369,17 +369,17 @@ fn column(batch: &RecordBatch, name: &'static str, kind: &DataType) -> Result<da
     cast(array, kind).map_err(|_| QueryError::Row { column: name })
 }
 
-fn texts(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<String>>, QueryError> {
+pub(crate) fn texts(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<String>>, QueryError> {
     let array = column(batch, name, &DataType::Utf8)?;
     Ok(array.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect())
 }
 
-fn binaries(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
+pub(crate) fn binaries(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<Vec<u8>>>, QueryError> {
     let array = column(batch, name, &DataType::Binary)?;
     Ok(array.as_binary::<i32>().iter().map(|value| value.map(<[u8]>::to_vec)).collect())
 }
 
-fn ints(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<i64>>, QueryError> {
+pub(crate) fn ints(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<i64>>, QueryError> {
     let array = column(batch, name, &DataType::Int64)?;
     Ok(array.as_primitive::<Int64Type>().iter().collect())
 }
@@ -389,7 +389,7 @@ fn floats(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<f64>>, Q
     Ok(array.as_primitive::<Float64Type>().iter().collect())
 }
 
-fn instants(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<Timestamp>>, QueryError> {
+pub(crate) fn instants(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<Timestamp>>, QueryError> {
     let array = column(batch, name, &schemas::table::instant())?;
     array
         .as_primitive::<TimestampMicrosecondType>()

@@ -18,6 +18,10 @@ pub struct Settings {
     pub compact_files: usize,
     /// of less than this size.
     pub compact_target_mb: u64,
+    /// A table's log is summed up in a checkpoint after this many commits.
+    pub checkpoint_commits: u64,
+    /// Days for which earlier versions of the tables can be read; what only they need is removed afterwards.
+    pub keep_days: u32,
     /// Periods and folds of the datasets.
     pub splits: Splits,
 }
@@ -29,6 +33,8 @@ impl Default for Settings {
             memory_limit_mb: 1_536,
             compact_files: 64,
             compact_target_mb: 16,
+            checkpoint_commits: 100,
+            keep_days: 30,
             splits: Splits::default(),
         }
     }

@@ -1,20 +1,19 @@
-//! The four Delta tables: opening, versions, positions, compaction.
+//! The four Delta tables: opening, versions, positions.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use schemas::{Table, TopicPartition};
 use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 
 use crate::append::Writer;
-use crate::error::{CompactError, OpenError};
+use crate::error::OpenError;
+use crate::layout;
 use crate::registry::Relations;
 use crate::settings::Settings;
 
@@ -70,7 +69,7 @@ impl Warehouse {
         }
         let mut writers = BTreeMap::new();
         for table in Table::ALL {
-            let delta = open_table(&base, table).await?;
+            let delta = open_table(&base, table, settings.keep_days).await?;
             writers.insert(table, Mutex::new(Writer { delta, positions: BTreeMap::new(), positions_of: None }));
         }
         let pool = Arc::new(GreedyMemoryPool::new(settings.memory_limit_mb << 20));
@@ -117,35 +116,9 @@ impl Warehouse {
         }
         Ok(delta)
     }
-
-    /// Merges the small files of tables that hold many, and leaves those alone that have grown to the target: a row is rewritten a
-    /// few times in its life, however large its table. Runs beside appends.
-    ///
-    /// # Errors
-    /// Where an append came between; the next turn tries again.
-    pub async fn compact(&self) -> Result<(), CompactError> {
-        let target = NonZeroU64::new(self.0.settings.compact_target_mb << 20).unwrap_or(NonZeroU64::MIN);
-        for table in Table::ALL {
-            let failed = |source| CompactError { table: table.as_str(), source };
-            let delta = self.snapshot(table, None).await.map_err(failed)?;
-            let snapshot = delta.snapshot().map_err(failed)?.snapshot();
-            let small = snapshot.log_data().iter().filter(|file| file.size() < target.get().cast_signed()).count();
-            if small < self.0.settings.compact_files {
-                continue;
-            }
-            delta
-                .optimize()
-                .with_target_size(target)
-                .with_max_concurrent_tasks(1)
-                .with_commit_properties(CommitProperties::default())
-                .await
-                .map_err(failed)?;
-        }
-        Ok(())
-    }
 }
 
-async fn open_table(base: &Url, table: Table) -> Result<DeltaTable, OpenError> {
+async fn open_table(base: &Url, table: Table, keep_days: u32) -> Result<DeltaTable, OpenError> {
     let failed = |source| OpenError::Table { table: table.as_str(), source };
     let mut delta = DeltaTableBuilder::from_url(folder(base, table)?).map_err(failed)?.build().map_err(failed)?;
     match delta.load().await {
@@ -158,7 +131,11 @@ async fn open_table(base: &Url, table: Table) -> Result<DeltaTable, OpenError> {
             }
             Ok(delta)
         }
-        Err(DeltaTableError::NotATable(_)) => delta.write(vec![RecordBatch::new_empty(table.schema())]).await.map_err(failed),
+        Err(DeltaTableError::NotATable(_)) => {
+            let made =
+                delta.write(vec![RecordBatch::new_empty(table.schema())]).with_configuration(layout::configuration(table, keep_days));
+            made.await.map_err(failed)
+        }
         Err(source) => Err(failed(source)),
     }
 }

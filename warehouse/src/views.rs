@@ -31,6 +31,10 @@ macro_rules! views {
 }
 
 views! {
+    "readings" Once,
+    "standing_messages" Planned,
+    "standing_events" Planned,
+    "standing_notes" Planned,
     "messages" Planned,
     "watermarks" Once,
     "survivors" Once,

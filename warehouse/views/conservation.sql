@@ -1,25 +1,37 @@
 -- conservation: one row per (table, topic, partition). `messages`: every offset from the first to the last that the table's log
--- says it holds is there, once. Tables that hold no row a record must have come as far as `messages`, and `predictions` holds one
--- for each that was understood. Of an earlier instant the logs say nothing, and the rows answer for themselves.
+-- says it holds is there, once, or never held a record (`void`: markers of transactions, compaction). What the broker deleted before we
+-- read it (`lost`) is missing for ever. `events` and `notes` hold as many rows as their records gave, and `predictions` one
+-- for each that was understood; all have come as far as `messages`. Of an earlier instant the logs say nothing, and the rows answer for themselves.
 WITH landed AS (
-    SELECT 'messages' AS "table", topic, "partition", min("offset") AS first_offset, max("offset") AS last_offset, count(*) AS landed, count(DISTINCT "offset") AS once
-    FROM message_rows GROUP BY topic, "partition"
+    SELECT 'messages' AS "table", topic, "partition", min("offset") AS first_offset, max("offset") AS last_offset, count(*) AS landed, count(DISTINCT "offset") AS once,
+           COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'void'), 0) AS void, COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'deleted'), 0) AS lost
+    FROM message_rows WHERE reading = 0 GROUP BY topic, "partition"
     UNION ALL
     SELECT 'events' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
-           count(*) AS landed, count(DISTINCT event_id || '@' || CAST(source_offset AS VARCHAR)) AS once
-    FROM event_rows GROUP BY source_topic, source_partition
+           count(*) AS landed, count(DISTINCT event_id || '@' || CAST(source_offset AS VARCHAR)) AS once, 0 AS void, 0 AS lost
+    FROM standing_events GROUP BY source_topic, source_partition
     UNION ALL
     SELECT 'notes' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
-           count(*) AS landed, count(*) AS once
-    FROM note_rows GROUP BY source_topic, source_partition
+           count(*) AS landed, count(*) AS once, 0 AS void, 0 AS lost
+    FROM standing_notes GROUP BY source_topic, source_partition
     UNION ALL
     SELECT 'predictions' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
-           count(*) AS landed, count(DISTINCT source_offset) AS once
+           count(*) AS landed, count(DISTINCT source_offset) AS once, 0 AS void, 0 AS lost
     FROM prediction_rows GROUP BY source_topic, source_partition
 ),
-understood AS (
-    SELECT 'predictions' AS "table", topic, "partition", count(DISTINCT "offset") AS wanted
-    FROM message_rows WHERE topic = 'prediction.v1' AND outcome = 'mapped' GROUP BY topic, "partition"
+read AS (
+    SELECT topic, "partition", sum(event_count) AS events, sum(note_count) AS notes,
+           count(*) FILTER (WHERE topic = 'prediction.v1' AND outcome = 'mapped') AS predictions
+    FROM (
+        SELECT topic, "partition", outcome, event_count, note_count, row_number() OVER (PARTITION BY topic, "partition", "offset" ORDER BY reading DESC) AS age
+        FROM message_rows
+    ) AS readings_of
+    WHERE age = 1 GROUP BY topic, "partition"
+),
+given AS (
+    SELECT 'events' AS "table", topic, "partition", events AS wanted FROM read
+    UNION ALL SELECT 'notes' AS "table", topic, "partition", notes AS wanted FROM read
+    UNION ALL SELECT 'predictions' AS "table", topic, "partition", predictions AS wanted FROM read
 ),
 stated AS (
     SELECT t.table_name AS "table", t.topic, t."partition", t.last_offset, m.last_offset AS messages_last
@@ -29,17 +41,19 @@ stated AS (
 joined AS (
     SELECT COALESCE(l."table", s."table") AS "table", COALESCE(l.topic, s.topic) AS topic, COALESCE(l."partition", s."partition") AS "partition",
            l.first_offset, greatest(l.last_offset, s.last_offset) AS last_offset, COALESCE(l.landed, 0) AS landed, COALESCE(l.once, 0) AS once,
-           greatest(0, s.messages_last - s.last_offset) AS behind
+           COALESCE(l.void, 0) AS void, COALESCE(l.lost, 0) AS lost, greatest(0, s.messages_last - s.last_offset) AS behind
     FROM landed AS l
     FULL JOIN stated AS s ON s."table" = l."table" AND s.topic = l.topic AND s."partition" = l."partition"
 ),
 counted AS (
-    SELECT j."table", j.topic, j."partition", j.first_offset, j.last_offset, j.landed,
-           CASE WHEN j."table" = 'messages' THEN j.last_offset - COALESCE(j.first_offset, 0) + 1 - j.once
-                ELSE COALESCE(j.behind, 0) + greatest(0, COALESCE(u.wanted - j.once, 0)) END AS missing,
-           j.landed - j.once AS doubled
+    SELECT COALESCE(j."table", g."table") AS "table", COALESCE(j.topic, g.topic) AS topic, COALESCE(j."partition", g."partition") AS "partition",
+           j.first_offset, j.last_offset, COALESCE(j.landed, 0) AS landed, COALESCE(j.lost, 0) AS lost, COALESCE(j.void, 0) AS void,
+           CASE WHEN j."table" = 'messages' THEN greatest(0, j.last_offset - COALESCE(j.first_offset, 0) + 1 - j.once - j.void)
+                ELSE greatest(COALESCE(j.behind, 0), COALESCE(g.wanted, 0) - COALESCE(j.once, 0), 0) END AS missing,
+           CASE WHEN j."table" IN ('events', 'notes') THEN greatest(j.landed - j.once, j.landed - COALESCE(g.wanted, 0), 0)
+                ELSE COALESCE(j.landed - j.once, 0) END AS doubled
     FROM joined AS j
-    LEFT JOIN understood AS u ON u."table" = j."table" AND u.topic = j.topic AND u."partition" = j."partition"
+    FULL JOIN given AS g ON g."table" = j."table" AND g.topic = j.topic AND g."partition" = j."partition"
 )
-SELECT "table", topic, "partition", first_offset, last_offset, landed, missing, doubled
+SELECT "table", topic, "partition", first_offset, last_offset, landed, missing, doubled, lost, void
 FROM counted WHERE "table" = 'messages' OR landed > 0 OR missing > 0

@@ -8,7 +8,7 @@ FROM (
     SELECT note_id, note_version_id, patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at, known_at, replaces,
            source_offset, length, template,
            row_number() OVER (PARTITION BY note_version_id ORDER BY known_at, source_topic, source_partition, source_offset) AS copy
-    FROM note_rows
+    FROM standing_notes
 ) AS n
 LEFT JOIN survivors AS s ON s.patient_id = n.patient_id
 WHERE n.copy = 1

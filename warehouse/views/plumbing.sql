@@ -15,10 +15,10 @@ known AS (
 ),
 begun AS (SELECT facility, kind, min(month) AS month FROM templates GROUP BY facility, kind)
 SELECT facility, date_trunc('month', known_at) AS month, 'rejected_share' AS measure, count(*) AS n, count(*) FILTER (WHERE outcome = 'rejected') AS hits
-FROM message_rows WHERE facility <> 'wardstream' GROUP BY 1, 2
+FROM standing_messages WHERE facility <> 'wardstream' GROUP BY 1, 2
 UNION ALL
 SELECT facility, date_trunc('month', known_at) AS month, 'partly_mapped_share' AS measure, count(*) AS n, count(*) FILTER (WHERE outcome = 'partly') AS hits
-FROM message_rows WHERE facility <> 'wardstream' GROUP BY 1, 2
+FROM standing_messages WHERE facility <> 'wardstream' GROUP BY 1, 2
 UNION ALL
 SELECT facility, month, 'missing_visit_number' AS measure, count(*) AS n, count(*) FILTER (WHERE encounter_id IS NULL) AS hits
 FROM written GROUP BY 1, 2

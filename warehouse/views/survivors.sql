@@ -2,7 +2,7 @@
 -- Of several merges of one identity the newest counts. Where merges run in a circle the newest of them counts, and its survivor stands.
 WITH edges AS (
     SELECT patient_identity(facility, related) AS prior, patient_id AS survivor, max(COALESCE(asserted_at, known_at)) AS merged_at
-    FROM event_rows
+    FROM standing_events
     WHERE code = 'patient.merged' AND related IS NOT NULL AND patient_id IS NOT NULL
     GROUP BY 1, 2
 ),

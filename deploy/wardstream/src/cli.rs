@@ -66,6 +66,20 @@ pub enum Command {
         format: Rows,
         query: String,
     },
+    /// Maps stored messages again: those that were refused or read by maps of another version, or those that meet a condition.
+    Replay {
+        /// A condition over the columns of `messages`, `control_id = '17'`.
+        #[arg(long = "where", value_name = "SQL")]
+        condition: Option<String>,
+        /// Also publishes the notes of what changed on `clinical.note.v1`.
+        #[arg(long)]
+        publish: bool,
+    },
+    /// Measures on this machine; one JSON object a figure.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Conservation and integrity of the tables; exit 1 where something is missing or doubled.
     Verify,
     /// The registry's models.
@@ -138,6 +152,36 @@ pub enum Models {
         #[arg(long, default_value = "by hand")]
         reason: String,
     },
+}
+
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Reading and mapping the records of files, on one thread.
+    Parse {
+        /// Facility in whose zone and number space the records are read.
+        #[arg(long, default_value = "north")]
+        facility: String,
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Kafka to committed rows, exactly once: a backlog as fast as it goes, then a steady rate.
+    Ingest(BenchIngest),
+}
+
+#[derive(clap::Args)]
+pub struct BenchIngest {
+    /// Messages of the backlog.
+    #[arg(long, default_value_t = 200_000)]
+    pub messages: usize,
+    /// Bytes a message.
+    #[arg(long, default_value_t = 3_000)]
+    pub bytes: usize,
+    /// Messages a second at the steady rate,
+    #[arg(long, default_value_t = 1_000)]
+    pub rate: u32,
+    /// for this many seconds.
+    #[arg(long, default_value_t = 30)]
+    pub seconds: u32,
 }
 
 #[derive(Subcommand)]

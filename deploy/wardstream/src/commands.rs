@@ -1,5 +1,6 @@
 //! One function a subcommand. `main` is the match; what takes more than a page lives in a file of its own.
 
+mod bench;
 mod files;
 mod models;
 mod rows;
@@ -38,6 +39,8 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             let at = AsOf { known_at: as_known_at, version, ..AsOf::default() };
             rows::sql(&config, &query, &at, format).await
         }
+        Command::Replay { condition, publish } => files::replay(&config, condition, publish).await,
+        Command::Bench { what } => bench::run(config, what).await,
         Command::Verify => rows::verify(&config).await,
         Command::Models { what } => models::run(&config, what).await,
         Command::Score { model, file } => score::run(&model, &file),

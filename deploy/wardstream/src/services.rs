@@ -25,6 +25,8 @@ pub use training::{Training, train_once};
 const RESTART: Duration = Duration::from_secs(1);
 /// Pause between two looks at whether tables hold too many small files.
 const COMPACT: Duration = Duration::from_secs(15);
+/// Pause between two removals of files that no kept version needs; the first comes with the start.
+const VACUUM: Duration = Duration::from_secs(6 * 3_600);
 /// Partitions of the topics that Wardstream makes itself.
 const PARTITIONS: i32 = 1;
 
@@ -177,14 +179,20 @@ impl Services {
     }
 }
 
-/// Merges small files beside the appends until `stop`.
-async fn compact(warehouse: &Warehouse, stop: &CancellationToken) {
+/// Merges small files and sums up logs beside the appends until `stop`, and now and then removes what no kept version needs.
+pub async fn compact(warehouse: &Warehouse, stop: &CancellationToken) {
+    let mut vacuum = tokio::time::interval(VACUUM);
     while !stop.is_cancelled() {
         if let Err(error) = warehouse.compact().await {
             tracing::debug!(error = %chain(&error), "could not compact; trying again at the next turn");
         }
         tokio::select! {
             () = tokio::time::sleep(COMPACT) => {}
+            _ = vacuum.tick() => {
+                if let Err(error) = warehouse.vacuum().await {
+                    tracing::warn!(error = %chain(&error), "could not vacuum; trying again at the next turn");
+                }
+            }
             () = stop.cancelled() => {}
         }
     }

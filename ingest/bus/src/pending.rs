@@ -69,11 +69,16 @@ impl Pending {
         }
     }
 
+    /// Whether as much waits as may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.records.len() >= self.limits.records || self.bytes >= self.limits.bytes
+    }
+
     /// Whether anything waits and one of the limits is reached.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        let full = self.records.len() >= self.limits.records || self.bytes >= self.limits.bytes;
-        self.left().is_some_and(|left| full || left.is_zero())
+        self.left().is_some_and(|left| self.is_full() || left.is_zero())
     }
 
     /// Everything that waits, in the order in which it came.

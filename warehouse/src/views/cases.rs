@@ -3,7 +3,7 @@
 //!
 //! The format is sqllogictest's (`statement ok`, `query TYPES [rowsort]`, `----`). A row's values are joined by one blank;
 //! NULL is `NULL`, an empty text `(empty)`, numbers with a fraction are rounded to three digits, instants end in `Z`.
-//! Columns that a statement does not name have a default: facility `north`, record 0 of `hl7.raw`, known on 1 January 2024.
+//! Columns that a statement does not name have a default: facility `north`, record 0 of `hl7.raw` as first read, known on 1 January 2024.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -62,6 +62,8 @@ fn table_of(ctx: &SessionContext, name: &str, schema: SchemaRef) -> Result<()> {
         ("source_partition", lit(0_i32)),
         ("offset", lit(0_i64)),
         ("source_offset", lit(0_i64)),
+        ("reading", lit(0_i64)),
+        ("rows_reading", lit(0_i64)),
     ]
     .into_iter()
     .filter(|(column, _)| schema.column_with_name(column).is_some())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use schemas::{
-    Digest, Event, EventCode, Facility, Fact, Format, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Outcome, Source,
+    Digest, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Outcome, Source,
 };
 
 use crate::{AsOf, Batch, Format as Rows, Settings, Warehouse, render};
@@ -20,7 +20,8 @@ fn at(text: &str) -> Timestamp {
 }
 
 impl Log {
-    fn record(&mut self, known_at: &str) -> Source {
+    /// A record that gave this many facts and notes.
+    fn record(&mut self, known_at: &str, events: i32, notes: i32) -> Source {
         let source =
             Source { topic: "hl7.raw".into(), partition: 0, offset: i64::try_from(self.batch.messages.len()).expect("a short log") };
         self.batch.upto.insert(source.topic_partition(), source.offset);
@@ -39,9 +40,11 @@ impl Log {
             rejects: Vec::new(),
             flags: Vec::new(),
             charset: None,
-            events: 0,
-            notes: 0,
+            events,
+            notes,
             skip: None,
+            rows_digest: String::new(),
+            rows_reading: 0,
             parser_version: 1,
             reading: 0,
         });
@@ -50,7 +53,7 @@ impl Log {
 
     /// A fact about `patient` and, where it is about one, `visit`; its own time is when it became known unless `time` says.
     fn fact(&mut self, known_at: &str, code: EventCode, subject: (&str, &str), said: (Option<&str>, Option<&str>)) {
-        let source = self.record(known_at);
+        let source = self.record(known_at, 1, 0);
         let fact = Fact {
             code,
             time: Some(at(known_at)),
@@ -62,11 +65,11 @@ impl Log {
             related: said.1.map(str::to_owned),
         };
         let digest = Digest::of(format!("{known_at}{code:?}").as_bytes());
-        self.batch.events.push(Event::stamp(fact, 0, &digest, &self.facility, at(known_at), source));
+        self.batch.events.push(EventStamp::new(&self.facility, &digest, at(known_at), &source).event(fact));
     }
 
     fn note(&mut self, known_at: &str, kind: NoteKind, subject: (&str, &str), document: &str) {
-        let source = self.record(known_at);
+        let source = self.record(known_at, 0, 1);
         let note = MappedNote {
             document: document.into(),
             patient: Some(Identifier { system: "H".into(), value: subject.0.into() }),
@@ -120,9 +123,9 @@ async fn every_view_gives_the_rows_that_stand_beside_it() {
     let folder = std::env::temp_dir().join(format!("wardstream-views-{}", std::process::id()));
     let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
     let warehouse = Warehouse::open(&settings).await.expect("opens");
-    warehouse.append(log()).await.expect("appends");
+    warehouse.append(&log()).await.expect("appends");
     // The same batch again changes nothing.
-    warehouse.append(log()).await.expect("appends");
+    warehouse.append(&log()).await.expect("appends");
     let views = Path::new(env!("CARGO_MANIFEST_DIR")).join("views");
     let mut failures = Vec::new();
     for (name, _, _) in super::VIEWS {
@@ -169,7 +172,7 @@ async fn what_becomes_known_later_changes_nothing_of_what_stood_before() {
     let whole = log();
     let mut then = Vec::new();
     for records in whole.messages.chunks(3) {
-        warehouse.append(part(&whole, records)).await.expect("appends");
+        warehouse.append(&part(&whole, records)).await.expect("appends");
         let known_at = records.last().expect("no chunk is empty").known_at;
         for sql in ASKED {
             then.push((known_at, sql, ask(sql, &AsOf::default()).await));

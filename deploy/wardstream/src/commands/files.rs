@@ -42,6 +42,18 @@ pub async fn backfill(config: &Config, name: &str, files: &[PathBuf]) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
+/// Without a condition, what was refused or read by maps of another version.
+pub async fn replay(config: &Config, condition: Option<String>, publish: bool) -> anyhow::Result<ExitCode> {
+    let warehouse = open(config).await?;
+    let publisher = if publish { Some(Publisher::new(&config.bus).context("could not reach Kafka")?) } else { None };
+    let condition = condition.unwrap_or_else(ingest::replay::outdated);
+    let done = ingest::replay::run(&warehouse, &condition, |name| facility(config, name), publisher.as_ref())
+        .await
+        .context("could not finish the replay; repeat the command, it goes on where it stopped")?;
+    output::line(serde_json::to_string(&done)?);
+    Ok(ExitCode::SUCCESS)
+}
+
 pub async fn publish(config: &Config, publish: &Publish) -> anyhow::Result<ExitCode> {
     let publisher = Publisher::new(&config.bus).context("could not reach Kafka")?;
     let facility = facility(config, &publish.facility);

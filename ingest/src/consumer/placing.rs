@@ -1,0 +1,131 @@
+//! Where each partition goes on, and under which name its records stand in the tables.
+//!
+//! A topic that was deleted and made anew counts its offsets from zero again. Its new records are no old ones, so they stand under a
+//! name of their own: `hl7.raw#2` is the second topic of the name `hl7.raw`. No Kafka topic can have such a name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bus::{Record, SeekTo, Start};
+use schemas::{Table, TopicPartition};
+use warehouse::{Positions, ReadError, Warehouse};
+
+const AGAIN: char = '#';
+
+/// The topic whose records stand under this name.
+pub fn topic_of(name: &str) -> &str {
+    name.split_once(AGAIN).map_or(name, |(topic, _)| topic)
+}
+
+/// How often a topic of this name has been made.
+fn making_of(name: &str) -> u32 {
+    name.split_once(AGAIN).and_then(|(_, number)| number.parse().ok()).unwrap_or(1)
+}
+
+fn named(topic: &str, making: u32) -> String {
+    if making <= 1 { topic.to_owned() } else { format!("{topic}{AGAIN}{making}") }
+}
+
+/// What the tables hold of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    making: u32,
+    next: i64,
+}
+
+/// The places of all partitions. Clones share them.
+#[derive(Clone, Default)]
+pub struct Places(Arc<RwLock<BTreeMap<TopicPartition, Place>>>);
+
+impl Places {
+    /// Reads what the tables hold: every partition goes on after the last offset that all of them hold.
+    pub async fn refresh(&self, warehouse: &Warehouse) -> Result<(), ReadError> {
+        let places = places(warehouse.positions().await?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
+        Ok(())
+    }
+
+    /// From now on the partition's records stand under the name of another topic.
+    pub fn began_anew(&self, partition: &TopicPartition) {
+        let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry(partition.clone()).or_insert(Place { making: 1, next: 0 });
+        *place = Place { making: place.making + 1, next: 0 };
+    }
+
+    /// Gives a record the name under which it stands in the tables.
+    pub fn name(&self, record: &mut Record) {
+        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(&record.topic_partition()).filter(|place| place.making > 1) {
+            record.topic = named(&record.topic, place.making);
+        }
+    }
+
+    /// These partitions under the names of their records.
+    pub fn names(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let making = |partition: &TopicPartition| places.get(partition).map_or(1, |place| place.making);
+        partitions.iter().map(|one| TopicPartition { topic: named(&one.topic, making(one)), partition: one.partition }).collect()
+    }
+
+    /// What the group is told: the next offset of each partition under its own name.
+    pub fn next_offsets(upto: &BTreeMap<TopicPartition, i64>) -> BTreeMap<TopicPartition, i64> {
+        let topic = |partition: &TopicPartition| TopicPartition { topic: topic_of(&partition.topic).to_owned(), ..partition.clone() };
+        // In order of name, so that of two topics of one name the later one counts.
+        upto.iter().map(|(partition, last)| (topic(partition), last + 1)).collect()
+    }
+}
+
+impl SeekTo for Places {
+    fn start(&self, partition: &TopicPartition) -> Start {
+        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        places.get(partition).map_or(Start::Beginning, |place| Start::At(place.next))
+    }
+}
+
+/// Of several topics of one name, the last one made.
+fn places(positions: Positions) -> BTreeMap<TopicPartition, Place> {
+    let mut places: BTreeMap<TopicPartition, Place> = BTreeMap::new();
+    for (partition, tables) in positions {
+        let held = Table::ALL.iter().map(|table| tables.get(table).copied().unwrap_or(-1)).min().unwrap_or(-1);
+        let place = Place { making: making_of(&partition.topic), next: held + 1 };
+        let own = TopicPartition { topic: topic_of(&partition.topic).to_owned(), partition: partition.partition };
+        let known = places.entry(own).or_insert(place);
+        if known.making < place.making {
+            *known = place;
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(topic: &str) -> TopicPartition {
+        TopicPartition { topic: topic.to_owned(), partition: 0 }
+    }
+
+    fn at(topic: &str, last: i64) -> (TopicPartition, BTreeMap<Table, i64>) {
+        (partition(topic), Table::ALL.into_iter().map(|table| (table, last)).collect())
+    }
+
+    /// The tables that hold least decide where a partition goes on.
+    #[test]
+    fn a_partition_goes_on_where_every_table_is() {
+        let mut positions: Positions = [at("hl7.raw", 9)].into();
+        positions.entry(partition("hl7.raw")).or_default().insert(Table::Notes, 4);
+        assert_eq!(places(positions).get(&partition("hl7.raw")), Some(&Place { making: 1, next: 5 }));
+    }
+
+    /// Records of a topic that was made anew never hide behind the offsets of the one before.
+    #[test]
+    fn a_topic_made_anew_stands_under_a_name_of_its_own() {
+        let held = Places(Arc::new(RwLock::new(places([at("hl7.raw", 99), at("hl7.raw#2", 5)].into()))));
+        assert!(matches!(held.start(&partition("hl7.raw")), Start::At(6)));
+        held.began_anew(&partition("hl7.raw"));
+        assert!(matches!(held.start(&partition("hl7.raw")), Start::At(0)));
+        let told = Places::next_offsets(&[(partition("hl7.raw"), 99), (partition("hl7.raw#2"), 5)].into());
+        assert_eq!(told, [(partition("hl7.raw"), 6)].into());
+        assert_eq!((topic_of("hl7.raw#3"), named("hl7.raw", 3).as_str()), ("hl7.raw", "hl7.raw#3"));
+    }
+}

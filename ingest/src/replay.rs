@@ -1,0 +1,128 @@
+//! Stored records through the maps again: after the maps were improved or a facility's zone or charset was set right.
+//!
+//! History is not rewritten: a reading that says something else stands beside the earlier one, under a number of its own, and the views
+//! take the newest. A reading that says the same adds no facts and no notes, and one that is the same in everything adds nothing at
+//! all, so that a second replay changes nothing. What became known when does not change by reading it again: `known_at` stays.
+
+use bus::{BusError, Publisher};
+use schemas::{Facility, Message, Source};
+use warehouse::{AppendError, Batch, NEWEST, QueryError, Stored, StoredReading, Warehouse};
+
+use crate::consumer::outgoing;
+use crate::reading::{self, Raw};
+
+/// Records that are read and committed together.
+const RUN_RECORDS: usize = 2_000;
+
+/// What is read again where nothing else is said: what was refused, in whole or in part, or read by maps of another version.
+#[must_use]
+pub fn outdated() -> String {
+    format!("outcome IN ('rejected', 'partly') OR parser_version <> {}", maps::PARSER_VERSION)
+}
+
+/// Why a replay stopped. What was committed stays, and repeating the command goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The condition is none, or the tables cannot be read.
+    #[error("could not read the stored records")]
+    Read(#[from] QueryError),
+    /// The notes cannot be published.
+    #[error("could not publish the notes that were found")]
+    Publish(#[from] BusError),
+    /// The tables cannot be written, or another replay is at work.
+    #[error("could not append the new readings; if another replay is running, let it end first")]
+    Append(#[from] AppendError),
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Replayed {
+    /// Records read again.
+    pub read: usize,
+    /// Records whose facts or notes are other than before.
+    pub changed: usize,
+    /// Records whose facts and notes are the same, and something else is not: the maps' version, a reject, a flag.
+    pub restated: usize,
+    /// Notes published.
+    pub published: usize,
+}
+
+/// Reads the records that meet `condition` again, each as a record of the facility that `facility` gives for its name. Where there is a
+/// publisher, the notes of changed records go out on `clinical.note.v1` before their rows are committed.
+///
+/// # Errors
+/// Where the condition is wrong or the tables cannot be reached.
+pub async fn run(
+    warehouse: &Warehouse,
+    condition: &str,
+    facility: impl Fn(&str) -> Facility,
+    publisher: Option<&Publisher>,
+) -> Result<Replayed, ReplayError> {
+    let found = warehouse.find(condition).await?;
+    let mut done = Replayed::default();
+    for run in found.chunk_by(same_partition).flat_map(|partition| partition.chunks(RUN_RECORDS)) {
+        let mut batch = Batch::default();
+        for stored in warehouse.stored(run).await? {
+            done.read += 1;
+            let facility = facility(&stored.facility);
+            add(stored, &facility, &mut batch, &mut done);
+        }
+        if batch.messages.is_empty() {
+            continue;
+        }
+        if let Some(publisher) = publisher {
+            let notes: Vec<_> = batch.notes.iter().filter_map(|note| outgoing(&note.canonical())).collect();
+            done.published += publisher.send_all(notes).await?.len();
+        }
+        let reading = warehouse.append_reading(batch).await?;
+        tracing::info!(reading, read = done.read, changed = done.changed, "read again");
+    }
+    Ok(done)
+}
+
+fn same_partition(one: &Source, other: &Source) -> bool {
+    (&one.topic, one.partition) == (&other.topic, other.partition)
+}
+
+/// Adds what a new reading says otherwise than the stored one.
+fn add(stored: Stored, facility: &Facility, batch: &mut Batch, done: &mut Replayed) {
+    let mut fresh = Batch::default();
+    let Stored { source, known_at, headers, payload, reading: before, .. } = stored;
+    reading::read(Raw { source, known_at, key: None, headers, payload, skip: None }, facility, &mut fresh);
+    let Some(mut message) = fresh.messages.pop() else { return };
+    // The bytes and the headers stand in the record's own row.
+    (message.payload, message.headers) = (None, "{}".to_owned());
+    let now = stated(&message, before.rows_reading);
+    if now == before {
+        return;
+    }
+    if now.rows_digest == before.rows_digest {
+        done.restated += 1;
+        message.rows_reading = before.rows_reading;
+    } else {
+        done.changed += 1;
+        message.rows_reading = NEWEST;
+        batch.events.append(&mut fresh.events);
+        batch.notes.append(&mut fresh.notes);
+    }
+    batch.messages.push(message);
+}
+
+/// A reading as `messages` would state it.
+fn stated(message: &Message, rows_reading: i64) -> StoredReading {
+    fn json<T: serde::Serialize>(list: &[T]) -> Option<String> {
+        if list.is_empty() { None } else { serde_json::to_string(list).ok() }
+    }
+    StoredReading {
+        format: Some(message.format.as_str().to_owned()),
+        trigger: message.trigger.clone(),
+        control_id: message.control_id.clone(),
+        outcome: Some(message.outcome.as_str().to_owned()),
+        rejects: json(&message.rejects),
+        flags: json(&message.flags),
+        charset: message.charset.map(str::to_owned),
+        rows_digest: Some(message.rows_digest.clone()),
+        parser_version: i64::from(message.parser_version),
+        rows_reading,
+    }
+}

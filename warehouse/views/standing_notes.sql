@@ -1,0 +1,5 @@
+-- standing_notes: one row per note version of the reading of its record that stands; what an earlier reading said is history.
+SELECT n.*
+FROM note_rows AS n
+LEFT JOIN readings AS r ON r.topic = n.source_topic AND r."partition" = n.source_partition AND r."offset" = n.source_offset
+WHERE n.reading = COALESCE(r.rows_reading, 0)
