@@ -28,8 +28,8 @@ impl Default for Settings {
         let utc = |topic: &str, name: &str| Route { topic: topic.to_owned(), facility: Facility::new(name) };
         Self {
             routes: vec![utc(topic::HL7_RAW, "north"), utc(topic::FHIR_RAW, "south")],
-            batch_records: 8_000,
-            batch_bytes: 32 << 20,
+            batch_records: 6_000,
+            batch_bytes: 16 << 20,
             batch_age_ms: 1_000,
             read_back_age_ms: 2_000,
             dead_letters: false,

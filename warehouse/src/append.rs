@@ -145,11 +145,19 @@ impl Warehouse {
             return Ok(());
         }
         let rows = batch.rows(table, &known).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
-        let transactions = batch.upto.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
+        // A batch that is late in one partition must not take that one's offset back.
+        let ahead = |(partition, last): &(&TopicPartition, &i64)| known.get(*partition).is_none_or(|held| held < *last);
+        let advanced: BTreeMap<TopicPartition, i64> = batch.upto.iter().filter(ahead).map(|(partition, last)| (partition.clone(), *last)).collect();
+        let transactions = advanced.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
+        let before = writer.delta.version();
         match writer.commit(rows, transactions).await {
             Ok(()) => {
+                // Another process's commit came between: what was known of its partitions no longer counts.
+                if writer.delta.version() != before.map(|version| version + 1) {
+                    writer.positions.clear();
+                }
                 writer.positions_of = writer.delta.version();
-                writer.positions.extend(batch.upto.iter().map(|(partition, last)| (partition.clone(), *last)));
+                writer.positions.extend(advanced);
                 Ok(())
             }
             Err(error) => Err(writer.refused(table, batch, error).await),
@@ -182,8 +190,14 @@ impl Writer {
         Ok(self.delta.snapshot()?.transaction_version(log.as_ref(), REPLAYS).await?.unwrap_or(0))
     }
 
-    /// The last offset that the table holds of each of these partitions, -1 for none; asked of its log once a version.
-    pub async fn held(&mut self, partitions: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
+    /// The last offset that the table holds by now of each of these partitions, -1 for none: whoever begins to read a partition starts there.
+    pub async fn held_now(&mut self, partitions: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
+        self.delta.update_state().await?;
+        self.held(partitions).await
+    }
+
+    /// The same as of the version that this process knows: enough for an append, which is refused where another process has come further.
+    async fn held(&mut self, partitions: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>, DeltaTableError> {
         if partitions.iter().any(|partition| !self.positions.contains_key(partition)) {
             self.delta.update_state().await?;
         }
@@ -217,3 +231,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

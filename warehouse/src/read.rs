@@ -123,7 +123,7 @@ impl Warehouse {
     pub async fn held(&self, partitions: &BTreeSet<TopicPartition>) -> Result<Positions, ReadError> {
         let mut positions = Positions::new();
         for table in Table::ALL {
-            let held = self.writer(table).await.held(partitions).await;
+            let held = self.writer(table).await.held_now(partitions).await;
             for (partition, last) in held.map_err(|source| ReadError::Log { table: table.as_str(), source })? {
                 if last >= 0 {
                     positions.entry(partition).or_default().insert(table, last);

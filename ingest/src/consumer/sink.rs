@@ -66,8 +66,7 @@ impl Sink {
     /// Publishes the batch's notes and waits until the broker has them all; `false` where `stop` came first.
     async fn publish(&self, batch: &Batch) -> Result<bool, RunError> {
         loop {
-            let notes = batch.notes.iter().filter_map(|note| outgoing(&note.canonical())).collect();
-            let Err(error) = self.publisher.send_all(notes).await else {
+            let Err(error) = self.send_notes(batch).await else {
                 return Ok(true);
             };
             tracing::warn!(%error, "could not publish canonical notes; trying again");
@@ -76,6 +75,20 @@ impl Sink {
                 return Ok(false);
             }
         }
+    }
+
+    /// Writes the notes down one by one, as the queue takes them.
+    async fn send_notes(&self, batch: &Batch) -> Result<(), bus::BusError> {
+        let mut deliveries = Vec::with_capacity(batch.notes.len());
+        for note in &batch.notes {
+            if let Some(outgoing) = outgoing(&note.canonical()) {
+                deliveries.push(self.publisher.send(outgoing).await?);
+            }
+        }
+        for delivery in deliveries {
+            delivery.done().await?;
+        }
+        Ok(())
     }
 
     /// Commits the batch, however long the store is away; `false` where `stop` came first.

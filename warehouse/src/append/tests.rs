@@ -1,0 +1,122 @@
+//! Several processes over one warehouse: whatever they believe to own and in whatever order they commit, every record lands once.
+
+use jiff::Timestamp;
+use schemas::{Format, Message, Outcome, Source};
+
+use super::*;
+use crate::read::AsOf;
+use crate::{Format as Rows, Settings, render};
+
+const PARTITIONS: i32 = 3;
+const RECORDS: i64 = 120;
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition { topic: "hl7.raw".to_owned(), partition: number }
+}
+
+fn message(partition: i32, offset: i64) -> Message {
+    Message {
+        source: Source { topic: "hl7.raw".to_owned(), partition, offset },
+        known_at: Timestamp::UNIX_EPOCH,
+        key: None,
+        headers: "{}".to_owned(),
+        payload: Some(vec![b'x']),
+        digest: "d".to_owned(),
+        format: Format::Unknown,
+        trigger: None,
+        control_id: None,
+        facility: "north".to_owned(),
+        outcome: Outcome::Rejected,
+        rejects: Vec::new(),
+        flags: Vec::new(),
+        charset: None,
+        events: 0,
+        notes: 0,
+        skip: None,
+        rows_digest: String::new(),
+        rows_reading: 0,
+        parser_version: 1,
+        reading: 0,
+    }
+}
+
+/// A small generator (xorshift): the same seed gives the same story.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: i64) -> i64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        i64::try_from(self.0 >> 16).unwrap_or(0) % limit
+    }
+}
+
+/// One process: its own view of the tables, and where it believes each partition to be.
+struct Process {
+    warehouse: Warehouse,
+    next: BTreeMap<i32, i64>,
+}
+
+impl Process {
+    /// As after a rebalance or a restart: goes on where the tables are.
+    async fn look(&mut self) {
+        let partitions = (0..PARTITIONS).map(partition).collect();
+        let held = self.warehouse.held(&partitions).await.expect("the logs can be read");
+        for number in 0..PARTITIONS {
+            let tables = held.get(&partition(number));
+            let behind = Table::ALL.iter().map(|table| tables.and_then(|tables| tables.get(table)).copied().unwrap_or(-1)).min();
+            self.next.insert(number, behind.unwrap_or(-1) + 1);
+        }
+    }
+
+    /// Commits the next records of some partitions, as it believes them to be.
+    async fn commit(&mut self, dice: &mut Dice) {
+        let mut batch = Batch::default();
+        for number in (0..PARTITIONS).filter(|_| dice.below(2) == 0).collect::<Vec<_>>() {
+            let from = self.next.get(&number).copied().unwrap_or(0);
+            let until = (from + 1 + dice.below(6)).min(RECORDS);
+            batch.messages.extend((from..until).map(|offset| message(number, offset)));
+            if until > from {
+                batch.upto.insert(partition(number), until - 1);
+            }
+        }
+        match self.warehouse.append(&batch).await {
+            Ok(()) => self.next.extend(batch.upto.iter().map(|(partition, last)| (partition.partition, last + 1))),
+            // The consumer's reaction: begin again where the tables are.
+            Err(_) => self.look().await,
+        }
+    }
+}
+
+async fn told(warehouse: &Warehouse, sql: &str) -> String {
+    render(&warehouse.query(sql, &AsOf::default()).await.expect("answers"), Rows::Csv).expect("csv")
+}
+
+#[tokio::test]
+async fn whatever_several_processes_believe_every_record_lands_once() {
+    for seed in 1..=4_u64 {
+        let folder = std::env::temp_dir().join(format!("wardstream-writers-{}-{seed}", std::process::id()));
+        let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut processes = Vec::new();
+        for _ in 0..3 {
+            processes.push(Process { warehouse: Warehouse::open(&settings).await.expect("opens"), next: BTreeMap::new() });
+        }
+        for _ in 0..60 {
+            let at = usize::try_from(dice.below(3)).expect("small");
+            let process = processes.get_mut(at).expect("one of three");
+            match dice.below(8) {
+                0 => process.look().await,
+                1 => process.warehouse.compact().await.expect("merges"),
+                _ => process.commit(&mut dice).await,
+            }
+        }
+        let warehouse = &processes.first().expect("one of three").warehouse;
+        let lost = "SELECT count(*) FROM conservation WHERE missing <> 0 OR doubled <> 0 OR first_offset <> 0";
+        assert_eq!(told(warehouse, lost).await, "count(*)\n0\n", "seed {seed}");
+        let landed = told(warehouse, "SELECT count(*) > 60 FROM messages").await;
+        assert!(landed.ends_with("true\n"), "seed {seed}: the story says nothing");
+        std::fs::remove_dir_all(&folder).expect("was made");
+    }
+}
