@@ -43,7 +43,8 @@ codes! {
     PatientDied = "patient.died",
     /// The patient did not die: the sender takes the death back.
     PatientDeathRetracted = "patient.death_retracted",
-    /// `related`: an identifier of the same person, `system|value`; both identities stand (A24).
+    /// `related`: the identifier of another record, `system|value`, of the same person or one tied to them; both identities stand
+    /// (A24). Where visits are tied: `encounter` and, in `text_value`, the other's visit number.
     PatientLinked = "patient.linked",
     /// The link to `related` is taken back (A37).
     PatientUnlinked = "patient.unlinked",
@@ -51,23 +52,30 @@ codes! {
     PatientDeleted = "patient.deleted",
     /// `patient` survives; `related` is the identifier that was merged into it, `system|value`.
     PatientMerged = "patient.merged",
-    /// `time`: admission. An inpatient or any stay whose class a later fact states.
+    /// `time`: admission, by the trigger that admits (A01, A06), whatever the class.
     EncounterAdmitted = "encounter.admitted",
+    /// `time`: admission of an inpatient, as a message about something else states it (A02, A03, A08 and kin). It begins a stay of which
+    /// nothing else was heard and corrects the time of one; it never revives a cancelled one.
+    EncounterAdmissionStated = "encounter.admission_stated",
+    /// `time`: from when on an inpatient's visit goes on as an outpatient's (A07). A later `encounter.admitted` makes it a stay again.
+    EncounterMadeOutpatient = "encounter.made_outpatient",
     /// `time`: start of an outpatient or emergency visit (A04).
     EncounterRegistered = "encounter.registered",
-    /// `time`: planned admission (A05, FHIR `planned`). No stay yet.
+    /// `time`: planned admission (A05, A14, FHIR `planned`). No stay yet. `text_value`, in HL7 v2: `planned` (A05), `pending` (A14).
     EncounterPreadmitted = "encounter.preadmitted",
-    /// `time`: transfer; `text_value`: the department moved to.
+    /// `time`: transfer; `text_value`: the department moved to, NULL where the sender does not say.
     EncounterTransferred = "encounter.transferred",
-    /// `time`: discharge; `text_value`: disposition as coded by the sender.
+    /// `time`: discharge; `text_value`: disposition as coded by the sender, NULL where this message says none (no news).
     EncounterDischarged = "encounter.discharged",
+    /// `text_value`: disposition as coded, stated without a discharge; NULL: deleted.
+    EncounterDisposition = "encounter.disposition",
     /// The admission never happened (A11, FHIR `cancelled` or `entered-in-error`). `time`: when it was cancelled.
     EncounterAdmissionCancelled = "encounter.admission_cancelled",
     /// The discharge never happened (A13). `time`: when it was cancelled.
     EncounterDischargeCancelled = "encounter.discharge_cancelled",
     /// The transfer never happened (A12).
     EncounterTransferCancelled = "encounter.transfer_cancelled",
-    /// The planned admission is taken back (A27, A38).
+    /// The planned admission is taken back. `text_value`, in HL7 v2: `planned` (A38), `pending` (A27).
     EncounterPreadmissionCancelled = "encounter.preadmission_cancelled",
     /// The visit's record was deleted (A23): it counts as cancelled.
     EncounterDeleted = "encounter.deleted",
@@ -75,7 +83,7 @@ codes! {
     EncounterLeaveBegan = "encounter.leave_began",
     /// `time`: and comes back (A22).
     EncounterLeaveEnded = "encounter.leave_ended",
-    /// The leave never began (A52) or never ended (A53).
+    /// The leave never began (A52) or never ended (A53). `text_value`: `began`, `ended`.
     EncounterLeaveCancelled = "encounter.leave_cancelled",
     /// `time`: a transfer that is expected (A15); `text_value`: the department.
     EncounterTransferExpected = "encounter.transfer_expected",
@@ -83,26 +91,36 @@ codes! {
     EncounterDischargeExpected = "encounter.discharge_expected",
     /// What was expected, a discharge (A25) or a transfer (A26), no longer is. `text_value`: `discharge`, `transfer`.
     EncounterExpectationCancelled = "encounter.expectation_cancelled",
-    /// This visit goes on under its number; `related`: the visit number that was merged into it or renumbered (A42, A50).
+    /// This visit goes on under its number; `related`: the number that was merged into it or renumbered. `text_value`: `visit` where both
+    /// are visit numbers (A42, A50, A51), `account` where they are account numbers (A35, A41, A49), which name visits that have no other.
     EncounterMerged = "encounter.merged",
-    /// The visit now belongs to `patient` (A43, A44, A45); `related`: the identifier it belonged to, `system|value`.
+    /// The visit now belongs to `patient`; `related`: the identifier it belonged to, `system|value`, where the sender says.
+    /// `text_value`: `visit` (A45), `account` (A44), as in `encounter.merged`.
     EncounterMoved = "encounter.moved",
     /// `text_value`: patient class as coded (PV1-2, FHIR `class.code`).
     EncounterClass = "encounter.class",
     /// `text_value`: department as coded.
     EncounterDepartment = "encounter.department",
     /// `text_value`: `ICD9CM/code`, `ICD10CM/code`, `SNOMED/code` or `system/code`; `numeric_value`: rank, 1 is principal.
+    /// `related`: `admitting`, `working`, `final`, where the sender says (DG1-6).
     EncounterDiagnosed = "encounter.diagnosed",
     /// The diagnosis in `text_value` was taken back.
     EncounterDiagnosisRetracted = "encounter.diagnosis_retracted",
-    /// `text_value`: `system/code` of a procedure; `time`: when it was done.
+    /// `text_value`: `system/code` of a procedure; `time`: when it was done; `numeric_value`: rank, 1 is principal.
     EncounterProcedure = "encounter.procedure",
-    /// `text_value`: the insurance plan or payer as coded; `numeric_value`: rank, 1 is primary.
+    /// The procedure in `text_value` was taken back.
+    EncounterProcedureRetracted = "encounter.procedure_retracted",
+    /// `text_value`: the insurance plan or payer as coded; `numeric_value`: rank, 1 is primary. NULL: none of that rank any more.
     EncounterInsured = "encounter.insured",
     /// `related`: claim number; `time`: submission.
     ClaimSubmitted = "claim.submitted",
     /// `related`: claim number; `time`: decision; `text_value`: `paid`, `denied`, `partial`, `pending`, `appeal_won`, `appeal_lost`, `cancelled`, `unknown`.
     ClaimDecided = "claim.decided",
+    /// `related`: document number; `text_value`: the status it now has, `preliminary`, `final` or `amended`, said without its text (MDM
+    /// T03, T07); `time`: signature.
+    NoteStatusStated = "note.status_stated",
+    /// `related`: document number of the note that the note in `text_value`, a document number too, adds to.
+    NoteAddedTo = "note.added_to",
 }
 
 /// One fact of a message, before it is stamped with where and when the message stood in the log. Holds a person's

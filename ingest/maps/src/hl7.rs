@@ -1,8 +1,10 @@
-//! HL7 v2: one record's messages become parts. Reads any version's pipe encoding; what a trigger means is in `visit`, `document`, `report`
-//! and `diagnosis`, how bytes are read in `reader`, `lines`, `escape`, `charset` and `time`.
+//! HL7 v2: one record's messages become parts. Reads any version's pipe encoding; which trigger a message has is decided in `trigger`, what it
+//! means in `visit`, `merge`, `document`, `report` and `billing`, how bytes are read in `reader`, `lines`, `escape`, `charset` and `time`.
 
+mod billing;
 mod charset;
 mod chart;
+mod coding;
 #[cfg(test)]
 mod corpus;
 mod diagnosis;
@@ -10,14 +12,19 @@ mod document;
 mod escape;
 #[cfg(test)]
 mod goldens;
+mod identity;
 mod lines;
 mod markup;
+mod merge;
 mod patient;
+mod prose;
 mod reader;
 mod report;
 mod separators;
+mod stay;
 mod text;
 mod time;
+mod trigger;
 mod visit;
 
 use schemas::{Facility, Format, Reject, Stage};
@@ -52,17 +59,10 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     let decoded = charset::decode(bytes, charset_name, &facility.charset);
     let message = Message::cut(&decoded.bytes, Reading { separators, encoding: decoded.encoding });
     let mut chart = Chart::open(&message, facility);
-    let (kind, event) = kind_and_event(&message);
-    match (kind.as_deref(), event.as_deref()) {
-        (Some("ADT"), Some(event)) => visit::map(&mut chart, event),
-        (Some("MDM"), Some(event)) => document::map(&mut chart, event),
-        (Some("ORU"), Some("R01") | None) => report::map(&mut chart),
-        (Some("DFT"), Some("P03" | "P11")) | (Some("BAR"), Some("P01" | "P05" | "P12")) => diagnosis::map_billing(&mut chart),
-        (None, _) | (Some("ADT" | "MDM"), None) => chart.reject(Stage::Parse, "MSH-9".to_owned(), "the message says no trigger"),
-        _ => return chart.ignore(trigger(kind, event)),
-    }
+    let trigger = trigger::decide(&mut chart);
+    trigger.map(&mut chart);
     if chart.is_silent() {
-        return chart.ignore(trigger(kind, event));
+        return chart.ignore(trigger.name());
     }
     if decoded.unknown {
         chart.reject(Stage::Decode, "MSH-18".to_owned(), "no charset of this name; read as what its bytes show");
@@ -70,26 +70,7 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     if decoded.damaged {
         chart.reject(Stage::Decode, "MSH-18".to_owned(), "bytes that are not of the charset");
     }
-    Mapped { charset: Some(decoded.encoding.name()), ..chart.close(trigger(kind, event)) }
-}
-
-/// MSH-9; where it leaves the event out, EVN-1.
-fn kind_and_event(message: &Message<'_>) -> (Option<String>, Option<String>) {
-    let stated = message.first(b"MSH").map(|header| header.field(9));
-    let kind = stated.and_then(|stated| stated.component(1).text());
-    let event = stated.and_then(|stated| stated.component(2).text());
-    let event = event.or_else(|| message.first(b"EVN")?.field(1).component(1).text());
-    let kind = kind.or_else(|| match event.as_deref()?.as_bytes().first()? {
-        b'A' => Some("ADT".to_owned()),
-        b'T' => Some("MDM".to_owned()),
-        _ => None,
-    });
-    (kind, event)
-}
-
-fn trigger(kind: Option<String>, event: Option<String>) -> Option<String> {
-    let parts: Vec<String> = kind.into_iter().chain(event).collect();
-    (!parts.is_empty()).then(|| parts.join("^"))
+    Mapped { charset: Some(decoded.encoding.name()), ..chart.close(trigger.name()) }
 }
 
 fn refused(stage: Stage, reason: &'static str) -> Mapped {

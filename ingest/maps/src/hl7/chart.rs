@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use schemas::{EventCode, Facility, Fact, Flag, Format, Identifier, MappedNote, NoteKind, NoteStatus, Outcome, Reject, Stage};
 
@@ -147,6 +148,17 @@ impl<'a> Chart<'a> {
             asserted_at: self.asserted_at,
             text: String::new(),
             replaces: None,
+        }
+    }
+
+    /// A name for a text that its sender does not number: the message it came in and when that was sent, since MSH-10 is used again.
+    pub(crate) fn unnumbered(&self) -> Option<String> {
+        let sent = self.sent_at.and_then(|sent_at| strtime::format("%Y%m%d%H%M%S", sent_at).ok());
+        match (&self.control_id, &self.patient, sent) {
+            (Some(message), _, Some(sent)) => Some(format!("{message}@{sent}")),
+            (Some(message), _, None) => Some(message.clone()),
+            (None, Some(patient), Some(sent)) => Some(format!("{}@{sent}", patient.value)),
+            (None, ..) => None,
         }
     }
 

@@ -1,103 +1,115 @@
-//! PID and MRG: who the patient is, under which numbers, and who was merged into whom.
+//! PID: who the patient is, under which numbers, and what is said of the person.
+
+use std::collections::HashSet;
 
 use schemas::{EventCode, Fact, Identifier, Stage};
 
 use super::chart::Chart;
-use super::reader::{Field, Segment};
+use super::identity::{self, joined};
+use super::reader::Segment;
 use super::time;
-
-/// The identifiers of a CX field: the medical record number first, else in the order sent.
-pub(crate) fn identifiers(field: &Field<'_>) -> Vec<Identifier> {
-    let mut found = Vec::new();
-    let mut primary = None;
-    for repetition in field.repetitions() {
-        let Some(value) = repetition.component(1).text() else { continue };
-        let authority = repetition.component(4);
-        let system = authority.subcomponent(1).text().or_else(|| authority.subcomponent(2).text()).unwrap_or_default();
-        if primary.is_none() && repetition.component(5).text().as_deref() == Some("MR") {
-            primary = Some(found.len());
-        }
-        found.push(Identifier { system, value });
-    }
-    if let Some(place) = primary {
-        let number = found.remove(place);
-        found.insert(0, number);
-    }
-    found
-}
-
-/// Identifier as another fact's `related`.
-pub(crate) fn joined(identifier: &Identifier) -> String {
-    format!("{}|{}", identifier.system, identifier.value)
-}
 
 /// Takes the patient of `pid` as the one at hand and says under which numbers the sender knows them.
 pub(crate) fn identify(chart: &mut Chart<'_>, pid: &Segment<'_>) {
-    let mut numbers = identifiers(&pid.field(3));
-    if numbers.is_empty() {
-        numbers = identifiers(&pid.field(2));
-    }
-    chart.patient = numbers.first().cloned();
+    identify_survivor(chart, pid, &HashSet::new());
+}
+
+/// As `identify`, where the numbers in `merged` are being merged away.
+pub(crate) fn identify_survivor(chart: &mut Chart<'_>, pid: &Segment<'_>, merged: &HashSet<Identifier>) {
+    let mut numbers = identity::of_pid(pid);
+    identity::put_survivor_first(&mut numbers, merged);
+    chart.patient = numbers.first().map(|number| number.identifier.clone());
     let Some(patient) = chart.patient.clone() else {
         chart.reject(Stage::Map, pid.position(3), "the patient has no number");
         return;
     };
+    if pid.field(3).repetitions().all(|number| number.component(1).text().is_none()) {
+        chart.flag(pid.position(3), "no number here; PID-2 or PID-4 names the patient");
+    }
     chart.facts.push(chart.of_patient(EventCode::PatientIdentified));
-    for other in numbers.iter().skip(1).filter(|other| **other != patient) {
+    for other in numbers.iter().skip(1).map(|number| &number.identifier).filter(|other| **other != patient) {
         let related = Some(joined(other));
         chart.facts.push(Fact { related, ..chart.of_patient(EventCode::PatientIdentified) });
     }
 }
 
-/// What PID says about the person at hand.
-pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>) {
+/// What PID says about the person at hand; `""` takes back what was said.
+pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>, corrects: Corrects) {
     if chart.patient.is_none() {
         return;
     }
     let born = pid.field(7).component(1);
-    if !born.is_empty() && !born.is_delete() {
+    if born.is_delete() {
+        say(chart, EventCode::PatientBirthDate, None);
+    } else if !born.is_empty() {
         match time::date(born.raw()) {
-            Some(date) => say(chart, EventCode::PatientBirthDate, date),
+            Some(date) => say(chart, EventCode::PatientBirthDate, Some(date)),
             None => chart.reject(Stage::Map, pid.position(7), "not a date"),
         }
     }
-    if let Some(sex) = pid.field(8).component(1).text() {
-        say(chart, EventCode::PatientSex, sex_of(&sex).to_owned());
-    }
-    let race = pid.field(10);
-    if let Some(race) = race.component(1).text().or_else(|| race.component(2).text()) {
-        say(chart, EventCode::PatientRace, race);
-    }
-    let died_at = chart.instant(pid, 29);
-    let indicator = pid.field(30).component(1).text().map(|indicator| indicator.to_ascii_uppercase());
-    let died = match indicator.as_deref() {
-        Some("Y" | "YES" | "1" | "TRUE") => true,
-        Some("N" | "NO" | "0" | "FALSE") => false,
-        _ => died_at.is_some(),
-    };
-    if died {
-        chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) });
-    }
-}
-
-/// Says that the patient of `mrg` is the one at hand.
-pub(crate) fn merge(chart: &mut Chart<'_>, mrg: &Segment<'_>) {
-    let Some(survivor) = chart.patient.clone() else { return };
-    let merged = identifiers(&mrg.field(1));
-    match merged.first() {
-        None => chart.reject(Stage::Map, mrg.position(1), "the merged patient has no number"),
-        Some(first) if *first == survivor => chart.reject(Stage::Map, mrg.position(1), "a patient cannot be merged into itself"),
-        Some(_) => {
-            for number in merged.iter().filter(|number| **number != survivor) {
-                let related = Some(joined(number));
-                chart.facts.push(Fact { time: chart.occurred_at, related, ..chart.of_patient(EventCode::PatientMerged) });
+    match pid.field(8).component(1) {
+        sex if sex.is_delete() => say(chart, EventCode::PatientSex, None),
+        sex => {
+            if let Some(sex) = sex.text() {
+                say(chart, EventCode::PatientSex, Some(sex_of(&sex).to_owned()));
             }
         }
     }
+    let race = pid.field(10);
+    if race.is_delete() {
+        say(chart, EventCode::PatientRace, None);
+    } else if let Some(race) = race.component(1).text().or_else(|| race.component(2).text()) {
+        say(chart, EventCode::PatientRace, Some(race));
+    }
+    let died_at = chart.instant(pid, 29);
+    match death(pid) {
+        Death::Stated => chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) }),
+        Death::Dated if died_at.is_some() => chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) }),
+        Death::Denied if died_at.is_some() => chart.flag(pid.position(30), "PID-29 states a death that PID-30 denies; PID-30 decides"),
+        _ => {}
+    }
+    match death(pid) {
+        Death::Retracted => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
+        Death::Denied if corrects == Corrects::Yes => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
+        _ => {}
+    }
 }
 
-fn say(chart: &mut Chart<'_>, code: EventCode, text: String) {
-    chart.facts.push(Fact { text_value: Some(text), ..chart.of_patient(code) });
+/// Whether a message corrects what was said before (A08, A13, A31), so that `N` in PID-30 is news: most senders put it into every message
+/// about anybody. `""` in PID-29 or PID-30 is news everywhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Corrects {
+    Yes,
+    No,
+}
+
+/// What PID-29 and PID-30 say together.
+enum Death {
+    /// `Y`.
+    Stated,
+    /// A time, and no indicator.
+    Dated,
+    /// `N`.
+    Denied,
+    /// `""`.
+    Retracted,
+    Unsaid,
+}
+
+fn death(pid: &Segment<'_>) -> Death {
+    let (time, indicator) = (pid.field(29).component(1), pid.field(30).component(1));
+    match indicator.text().map(|indicator| indicator.to_ascii_uppercase()).as_deref() {
+        Some("Y" | "YES" | "1" | "TRUE") => Death::Stated,
+        Some("N" | "NO" | "0" | "FALSE") if time.is_delete() => Death::Retracted,
+        Some("N" | "NO" | "0" | "FALSE") => Death::Denied,
+        _ if time.is_delete() || (time.is_empty() && indicator.is_delete()) => Death::Retracted,
+        _ if time.is_empty() => Death::Unsaid,
+        _ => Death::Dated,
+    }
+}
+
+fn say(chart: &mut Chart<'_>, code: EventCode, text_value: Option<String>) {
+    chart.facts.push(Fact { text_value, ..chart.of_patient(code) });
 }
 
 /// HL7 table 0001, and words for it.

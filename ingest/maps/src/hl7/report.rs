@@ -1,12 +1,15 @@
-//! ORU^R01: reports in prose. Numbers and codes of a laboratory are nothing for us.
+//! ORU: reports in prose. Numbers and codes of a laboratory are nothing for us.
+//!
+//! Each OBR is a report of its own with the OBX and NTE that follow it, up to the next OBR, ORC, PID, PV1 or a specimen (SPM) that comes after
+//! them. A TX or FT with an empty OBX-3 and a blank OBX are lines of the report that they stand in. A report is named by OBR-3, else OBR-2.
 
 use std::collections::HashMap;
 
-use schemas::{NoteKind, NoteStatus};
+use schemas::{NoteKind, NoteStatus, Stage};
 
 use super::chart::Chart;
 use super::reader::Segment;
-use super::{document, patient, text};
+use super::{document, patient, prose};
 
 /// From how many bytes on a TX or ST value is prose rather than a result.
 const NARRATIVE: usize = 80;
@@ -14,6 +17,9 @@ const NARRATIVE: usize = 80;
 /// Maps each OBR whose observations are prose into a report.
 pub(crate) fn map(chart: &mut Chart<'_>) {
     let message = chart.message;
+    if message.first(b"OBR").is_none() && is_report(&message.segments) {
+        return chart.reject(Stage::Map, "OBX[1]-5".to_owned(), "a text that belongs to no OBR");
+    }
     let mut documents: HashMap<String, usize> = HashMap::new();
     let mut person: Option<Segment<'_>> = None;
     let mut rest = message.segments.as_slice();
@@ -23,10 +29,9 @@ pub(crate) fn map(chart: &mut Chart<'_>) {
             b"PID" => (person, chart.patient, chart.visit) = (Some(*segment), None, None),
             b"PV1" => chart.visit = segment.field(19).component(1).text(),
             b"OBR" => {
-                let end = after.iter().position(|next| matches!(&next.name, b"OBR" | b"PID" | b"ORC" | b"PV1")).unwrap_or(after.len());
-                let (group, next) = after.split_at(end);
-                rest = next;
-                if is_report(group) {
+                let group = of_one(after);
+                rest = after.get(group.len()..).unwrap_or_default();
+                if is_report(group) || is_withdrawn(segment, group) {
                     if let Some(pid) = person.take() {
                         patient::identify(chart, &pid);
                     }
@@ -38,13 +43,48 @@ pub(crate) fn map(chart: &mut Chart<'_>) {
     }
 }
 
+/// The segments that belong to an OBR.
+fn of_one<'a, 'b>(after: &'b [Segment<'a>]) -> &'b [Segment<'a>] {
+    let mut observed = false;
+    let end = after.iter().position(|next| match &next.name {
+        b"OBX" => {
+            observed = true;
+            false
+        }
+        // What is observed of a specimen is not the report's; some senders name the specimen first.
+        b"SPM" => observed,
+        name => matches!(name, b"OBR" | b"PID" | b"ORC" | b"PV1"),
+    });
+    after.get(..end.unwrap_or(after.len())).unwrap_or_default()
+}
+
+/// A report that was taken back without its text: every line deleted, or the order of an imaging or pathology report cancelled.
+fn is_withdrawn(obr: &Segment<'_>, group: &[Segment<'_>]) -> bool {
+    let mut observations = group.iter().filter(|segment| segment.name == *b"OBX").peekable();
+    if observations.peek().is_some() {
+        return observations.all(|obx| {
+            matches!(obx.field(2).raw(), b"TX" | b"FT" | b"ED") && matches!(obx.field(11).component(1).raw(), b"D" | b"W") && {
+                let value = obx.field(5);
+                value.is_empty() || value.is_delete()
+            }
+        });
+    }
+    let cancelled = matches!(obr.field(25).component(1).raw(), b"X" | b"D");
+    cancelled
+        && matches!(
+            obr.field(24).component(1).raw(),
+            b"RAD" | b"CT" | b"MRI" | b"NMR" | b"NMS" | b"RUS" | b"VUS" | b"OUS" | b"CUS" | b"SP" | b"CP"
+        )
+}
+
 /// Prose, not a panel of results: formatted or embedded text, a long value, or lines of text that all say one thing and stand
 /// beside no numbers (or are several).
 fn is_report(group: &[Segment<'_>]) -> bool {
     let mut subject: Option<&[u8]> = None;
-    let (mut lines, mut numbers, mut one_subject) = (0, false, true);
+    let (mut lines, mut numbers, mut one_subject, mut observed) = (0, false, true, false);
     for obx in group.iter().filter(|segment| segment.name == *b"OBX") {
         let value = obx.field(5);
+        observed = true;
         match obx.field(2).raw() {
             b"FT" | b"ED" if !value.is_empty() => return true,
             b"TX" | b"ST" if is_narrative(value.raw()) => return true,
@@ -59,7 +99,9 @@ fn is_report(group: &[Segment<'_>]) -> bool {
             _ => numbers = true,
         }
     }
-    one_subject && (lines > 1 || (lines == 1 && !numbers))
+    // Some senders put the whole report into comments on the order.
+    let commented = || group.iter().filter(|segment| segment.name == *b"NTE").any(|nte| is_narrative(nte.field(3).raw()));
+    (one_subject && (lines > 1 || (lines == 1 && !numbers))) || (!observed && commented())
 }
 
 fn is_narrative(value: &[u8]) -> bool {
@@ -67,9 +109,10 @@ fn is_narrative(value: &[u8]) -> bool {
 }
 
 fn report(chart: &mut Chart<'_>, obr: &Segment<'_>, group: &[Segment<'_>], documents: &mut HashMap<String, usize>) {
-    let body = text::body(chart, group.iter().filter(|segment| segment.name == *b"OBX").copied());
+    let body = prose::body(chart, group);
     let status = match obr.field(25).component(1).text().as_deref() {
         Some("X" | "D") => NoteStatus::Retracted,
+        _ if body.withdrawn => NoteStatus::Retracted,
         Some("C") => NoteStatus::Amended,
         Some("P" | "R" | "I" | "S" | "O" | "A") => NoteStatus::Preliminary,
         _ if body.corrected => NoteStatus::Amended,
@@ -79,7 +122,12 @@ fn report(chart: &mut Chart<'_>, obr: &Segment<'_>, group: &[Segment<'_>], docum
         return;
     }
     let number = obr.field(3).component(1).text().or_else(|| obr.field(2).component(1).text());
-    let base = number.or_else(|| chart.control_id.clone()).unwrap_or_default();
+    let Some(base) = number.clone().or_else(|| chart.unnumbered()) else {
+        return chart.reject(Stage::Map, obr.position(3), "the report has no number");
+    };
+    if number.is_none() {
+        chart.flag(obr.position(3), "the report has no number; named by its message");
+    }
     // Several reports of one order share its number.
     let count = documents.entry(base.clone()).or_insert(0);
     *count += 1;

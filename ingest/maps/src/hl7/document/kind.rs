@@ -1,0 +1,34 @@
+//! What a document is for, by the code and the names that its sender gives its type.
+
+use schemas::NoteKind;
+
+use super::{Field, Segment};
+
+/// TXA-2.
+pub(crate) fn kind(txa: &Segment<'_>) -> NoteKind {
+    let field = txa.field(2);
+    let known = [1, 4, 2, 5].into_iter().filter_map(|component| kind_of(&field.component(component).text()?)).next();
+    known.unwrap_or(NoteKind::Other)
+}
+
+/// `DS`, or `LOINC/18842-5` where the sender says LN.
+pub(crate) fn type_code(field: &Field<'_>) -> Option<String> {
+    let code = field.component(1).text().or_else(|| field.component(2).text())?;
+    let loinc = field.component(3).text().is_some_and(|system| matches!(system.to_ascii_uppercase().as_str(), "LN" | "LOINC"));
+    Some(if loinc { format!("LOINC/{code}") } else { code })
+}
+
+/// HL7 table 0270, LOINC document types and their names.
+pub(crate) fn kind_of(code: &str) -> Option<NoteKind> {
+    let code = code.to_ascii_uppercase();
+    Some(match code.as_str() {
+        "HP" | "H&P" | "34117-2" | "47039-3" | "11492-6" => NoteKind::Admission,
+        "DS" | "18842-5" | "11490-0" | "28655-9" | "34105-7" | "34106-5" => NoteKind::Discharge,
+        "PN" | "PR" | "11506-3" => NoteKind::Progress,
+        "DI" | "CD" | "SP" | "AR" | "RAD" | "PATH" | "RADIOLOGY REPORT" | "PATHOLOGY REPORT" | "18748-4" | "11526-1" => NoteKind::Report,
+        name if name.contains("HISTORY AND PHYSICAL") || name.contains("HISTORY & PHYSICAL") => NoteKind::Admission,
+        name if name.contains("DISCHARGE SUMMARY") => NoteKind::Discharge,
+        name if name.contains("PROGRESS NOTE") => NoteKind::Progress,
+        _ => return None,
+    })
+}

@@ -1,0 +1,113 @@
+//! Who a patient is, under which numbers; what is said of the person.
+
+use super::{flags, of_bytes, one, pv1, refusals, segment, told, told_of};
+use schemas::Outcome;
+
+fn person(fields: &[(usize, &str)], trigger: &str) -> crate::Mapped {
+    let pid = segment("PID", fields);
+    of_bytes(["MSH|^~\\&|||||20200301||ADT^", trigger, "^ADT_A01|1|P|2.5\r", &pid, "\r", &pv1("I", "", "", "")].concat().as_bytes())
+}
+
+/// The number that names the person.
+fn named(numbers: &str) -> String {
+    let mapped = person(&[(3, numbers)], "A31");
+    let patient = mapped.facts.first().and_then(|fact| fact.patient.clone()).expect("a patient");
+    format!("{}:{}", patient.system, patient.value)
+}
+
+#[test]
+fn numbers_names_and_deaths_of_a_person() {
+    let numbers = "9^^^&1.2.3&ISO^PI~4711^^^N&1.2&ISO^MR~\"\"^^^X";
+    let pid = segment("PID", &[(3, numbers), (7, "196106"), (8, "X"), (18, "ACC"), (29, "202003010100"), (30, "Y")]);
+    let mapped = one(&["MSH|^~\\&|||||20200301||ADT^A31^ADT_A05|1|P|2.5\r", &pid].concat());
+    assert_eq!(
+        told(&mapped),
+        [
+            "patient.identified - N:4711 - - - -",
+            "patient.identified - N:4711 - - - 1.2.3|9",
+            "patient.birth_date - N:4711 - - 1961-06 -",
+            "patient.sex - N:4711 - - other -",
+            "patient.died 2020-03-01T06:00Z N:4711 - - - -",
+        ]
+    );
+}
+
+#[test]
+fn the_same_numbers_in_another_order_name_the_same_person() {
+    let sets: [&[&str]; 4] = [
+        &["4711^5^M11^N^MR", "123^^^SSA^SS", "9^^^X^PI"],
+        &["4711^^^N^MR", "1^^^A^MR"],
+        &["4711^^^N", "123^^^SSA^SS", "77^^^BC^MC"],
+        &["4711^^^N", "1^^^A"],
+    ];
+    for set in sets {
+        let forward = set.join("~");
+        let backward = set.iter().rev().copied().collect::<Vec<_>>().join("~");
+        assert_eq!(named(&forward), named(&backward), "{forward}");
+    }
+    assert_eq!(named("123^^^SSA^SS~9^^^X^PI~4711^5^M11^N^MR"), "N:4711");
+    assert_eq!(named("2^^^N^MR~1^^^N^MR"), "N:2", "of one authority the first is the one in use");
+}
+
+#[test]
+fn other_fields_stand_in_for_a_missing_number() {
+    let named = |fields: &[(usize, &str)]| told(&person(fields, "A31")).first().cloned().unwrap_or_default();
+    assert_eq!(named(&[(2, "8"), (3, "\"\""), (4, "9")]), "patient.identified - :8 - - - -");
+    assert_eq!(named(&[(4, "9^^^L")]), "patient.identified - L:9 - - - -");
+    assert_eq!(flags(&person(&[(2, "8")], "A31")), ["PID[1]-3: no number here; PID-2 or PID-4 names the patient"]);
+}
+
+#[test]
+fn a_visit_is_named_by_its_number_else_by_its_alternate_else_by_its_account() {
+    let visit = |fields: &[(usize, &str)]| {
+        let (pid, pv1) = (segment("PID", &[(3, "1^^^N^MR"), (18, "A1^^^N")]), segment("PV1", fields));
+        let mapped = one(&["MSH|^~\\&|||||20200301||ADT^A01^ADT_A01|1|P|2.5\r", &pid, "\r", &pv1].concat());
+        mapped.facts.last().and_then(|fact| fact.encounter.clone()).unwrap_or_default()
+    };
+    assert_eq!(visit(&[(2, "I"), (19, "V1^^^X"), (50, "W1")]), "V1");
+    assert_eq!(visit(&[(2, "I"), (19, "\"\""), (50, "W1")]), "W1");
+    assert_eq!(visit(&[(2, "I")]), "A1");
+}
+
+#[test]
+fn what_is_deleted_of_a_person_is_taken_back() {
+    let deleted = person(&[(3, "1^^^N^MR"), (7, "\"\""), (8, "\"\""), (10, "\"\""), (29, "\"\"")], "A08");
+    assert_eq!(
+        told_of(&deleted, "patient"),
+        [
+            "patient.identified - N:1 - - - -",
+            "patient.birth_date - N:1 - - - -",
+            "patient.sex - N:1 - - - -",
+            "patient.race - N:1 - - - -",
+            "patient.death_retracted - N:1 - - - -",
+        ]
+    );
+    let left_out = person(&[(3, "1^^^N^MR")], "A08");
+    assert_eq!(told_of(&left_out, "patient"), ["patient.identified - N:1 - - - -"]);
+}
+
+#[test]
+fn a_death_is_taken_back_by_what_corrects() {
+    let death = |trigger: &str, time: &str, indicator: &str| {
+        let mapped = person(&[(3, "1^^^N^MR"), (29, time), (30, indicator)], trigger);
+        (told_of(&mapped, "patient.de").len(), told_of(&mapped, "patient.died").len(), flags(&mapped).len())
+    };
+    for trigger in ["A08", "A13", "A31"] {
+        assert_eq!(death(trigger, "", "N"), (1, 0, 0), "{trigger}");
+    }
+    for trigger in ["A01", "A02", "A03", "A28"] {
+        assert_eq!(death(trigger, "", "N"), (0, 0, 0), "N is no news in {trigger}");
+        assert_eq!(death(trigger, "\"\"", "N"), (1, 0, 0), "{trigger}");
+        assert_eq!(death(trigger, "", "\"\""), (1, 0, 0), "{trigger}");
+        assert_eq!(death(trigger, "", "Y"), (0, 1, 0), "{trigger}");
+        assert_eq!(death(trigger, "20200301", ""), (0, 1, 0), "{trigger}");
+    }
+    assert_eq!(death("A31", "20200301", "N"), (1, 0, 1), "the indicator decides");
+}
+
+#[test]
+fn a_patient_without_a_number_costs_what_is_said_of_the_patient() {
+    let mapped = one(&["MSH|^~\\&|||||20200301||ADT^A01^ADT_A01|1|P|2.5\rPID|1||\r", &pv1("I", "", "", "")].concat());
+    assert_eq!(refusals(&mapped), ["PID[1]-3: the patient has no number"]);
+    assert_eq!((mapped.outcome, told_of(&mapped, "encounter.admitted").len()), (Outcome::Partly, 1));
+}
