@@ -20,10 +20,16 @@ enum Rank {
     Record,
     /// Another number by which a sender knows patients.
     Patient,
+    /// Of no type, or of one that says nothing: some senders write other things into that component.
     Untyped,
-    Other,
     /// A number that the state, an insurer or an account gave: shared, mistyped and lent more often than the others.
     Foreign,
+}
+
+impl Number {
+    fn order(&self) -> (Rank, bool, &str) {
+        (self.rank, self.identifier.system.is_empty(), &self.identifier.system)
+    }
 }
 
 impl Rank {
@@ -37,16 +43,16 @@ impl Rank {
                 | "AN" | "ANON" | "VN" | "AM" | "MS" | "PC",
             ) => Self::Foreign,
             Some(kind) if kind.starts_with("NN") => Self::Foreign,
-            Some(_) => Self::Other,
+            Some(_) => Self::Untyped,
         }
     }
 }
 
-/// The numbers of a CX field, the best one first. Among equals the assigning authorities stand in the order of their names, and the numbers
-/// of one authority in the order sent: so the same numbers in another order name the same person.
+/// The numbers of a CX field, the best one first. Among equals the assigning authorities stand in the order of their names, none last, and the
+/// numbers of one authority in the order sent: so the same numbers in another order name the same person.
 pub(crate) fn numbers(field: &Field<'_>) -> Vec<Number> {
     let mut found: Vec<Number> = field.repetitions().filter_map(|repetition| number(&repetition)).collect();
-    found.sort_by(|one, other| (one.rank, &one.identifier.system).cmp(&(other.rank, &other.identifier.system)));
+    found.sort_by(|one, other| one.order().cmp(&other.order()));
     found
 }
 
@@ -54,7 +60,13 @@ fn number(repetition: &Field<'_>) -> Option<Number> {
     let value = repetition.component(1).text()?;
     let authority = repetition.component(4);
     let system = authority.subcomponent(1).text().or_else(|| authority.subcomponent(2).text()).unwrap_or_default();
-    let rank = Rank::of(repetition.component(5).text().as_deref());
+    // Some senders write the type of number where its authority belongs.
+    let kind = repetition.component(5).text();
+    let rank = match (&kind, system.to_ascii_uppercase().as_str()) {
+        (None, "MR" | "MRN") => Rank::Record,
+        (None, "SS" | "SSN" | "SSA" | "USSSA") => Rank::Foreign,
+        _ => Rank::of(kind.as_deref()),
+    };
     Some(Number { identifier: Identifier { system, value }, rank })
 }
 

@@ -34,7 +34,9 @@ fn numbers_names_and_deaths_of_a_person() {
 
 #[test]
 fn the_same_numbers_in_another_order_name_the_same_person() {
-    let sets: [&[&str]; 4] = [
+    let sets: [&[&str]; 6] = [
+        &["PATID1234^5^M11^ADT1^GOOD HEALTH HOSPITAL", "123456789^^^^^USSSA"],
+        &["0001^^^MRN", "55^^^EHR", "123^^^SSN"],
         &["4711^5^M11^N^MR", "123^^^SSA^SS", "9^^^X^PI"],
         &["4711^^^N^MR", "1^^^A^MR"],
         &["4711^^^N", "123^^^SSA^SS", "77^^^BC^MC"],
@@ -46,6 +48,8 @@ fn the_same_numbers_in_another_order_name_the_same_person() {
         assert_eq!(named(&forward), named(&backward), "{forward}");
     }
     assert_eq!(named("123^^^SSA^SS~9^^^X^PI~4711^5^M11^N^MR"), "N:4711");
+    assert_eq!(named("123456789^^^^^USSSA~PATID1234^5^M11^ADT1^GOOD HEALTH HOSPITAL"), "ADT1:PATID1234");
+    assert_eq!(named("123^^^SSN~55^^^EHR~0001^^^MRN"), "MRN:0001");
     assert_eq!(named("2^^^N^MR~1^^^N^MR"), "N:2", "of one authority the first is the one in use");
 }
 
