@@ -23,7 +23,7 @@ use super::chart::Chart;
 use super::reader::{Field, Segment};
 use super::{patient, prose};
 
-pub(crate) use kind::{kind_of, type_code};
+pub(crate) use kind::{kind_of_report, type_code};
 
 /// Maps an MDM message with this trigger (`T02`).
 pub(crate) fn map(chart: &mut Chart<'_>, trigger: &str) {
@@ -75,7 +75,7 @@ fn document(chart: &mut Chart<'_>, trigger: &str, txa: &Segment<'_>, group: &[Se
         return;
     };
     let parent = entity(&txa.field(13));
-    let mut note = chart.note(document, kind::kind(txa), completion(txa));
+    let mut note = chart.note(document, kind::kind(txa, group), completion(txa));
     note.type_code = type_code(&txa.field(2));
     note.authored_at = chart.instant(txa, 6).or_else(|| chart.instant(txa, 4));
     note.signed_at = signed_at(chart, txa);

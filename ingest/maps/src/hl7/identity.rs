@@ -75,14 +75,29 @@ pub(crate) fn of_pid(pid: &Segment<'_>) -> Vec<Number> {
     [3, 2, 4].into_iter().map(|field| numbers(&pid.field(field))).find(|numbers| !numbers.is_empty()).unwrap_or_default()
 }
 
-/// Puts the number first that names the survivor where some of the numbers are being merged away: sender may list both. Only one of the same
-/// kind can take the first one's place; an insurance number never does.
-pub(crate) fn put_survivor_first(numbers: &mut [Number], merged: &HashSet<Identifier>) {
-    let Some(first) = numbers.first().filter(|first| merged.contains(&first.identifier)).cloned() else { return };
+/// Numbers that are being merged away. One without an authority is that number of any authority.
+#[derive(Default)]
+pub(crate) struct Merged(HashSet<Identifier>);
+
+impl Merged {
+    pub(crate) fn of(numbers: impl Iterator<Item = Identifier>) -> Self {
+        Self(numbers.collect())
+    }
+
+    fn holds(&self, number: &Identifier) -> bool {
+        let bare = || Identifier { system: String::new(), value: number.value.clone() };
+        !self.0.is_empty() && (self.0.contains(number) || self.0.contains(&bare()))
+    }
+}
+
+/// Puts the number first that names the survivor where some of the numbers are being merged away: a sender may list both. Only one of the
+/// same kind can take the first one's place; an insurance number never does.
+pub(crate) fn put_survivor_first(numbers: &mut [Number], merged: &Merged) {
+    let Some(first) = numbers.first().filter(|first| merged.holds(&first.identifier)).cloned() else { return };
     let stands = |number: &Number| {
         number.rank == first.rank
             && (number.rank == Rank::Record || number.identifier.system == first.identifier.system)
-            && !merged.contains(&number.identifier)
+            && !merged.holds(&number.identifier)
     };
     if let Some(place) = numbers.iter().position(stands) {
         numbers.swap(0, place);

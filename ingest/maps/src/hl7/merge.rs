@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use schemas::{EventCode, Fact, Identifier, Stage};
 
 use super::chart::Chart;
-use super::identity::{self, joined};
+use super::identity::{self, Merged, joined};
 use super::patient::{self, Corrects};
 use super::reader::{Message, Segment};
 use super::stay;
@@ -108,9 +108,9 @@ pub(crate) fn map(chart: &mut Chart<'_>, tie: Tie) {
         chart.reject(Stage::Parse, "MRG".to_owned(), "the merge has no MRG");
     }
     for group in &groups {
-        let merged: HashSet<Identifier> = match tie {
-            Tie::Account | Tie::Visit | Tie::AlternateVisit | Tie::MovePerson => HashSet::new(),
-            _ => group.priors.iter().flat_map(|(mrg, _)| prior_numbers(mrg, 1)).collect(),
+        let merged = match tie {
+            Tie::Account | Tie::Visit | Tie::AlternateVisit | Tie::MovePerson => Merged::default(),
+            _ => Merged::of(group.priors.iter().flat_map(|(mrg, _)| prior_numbers(mrg, 1))),
         };
         patient::identify_survivor(chart, &group.pid, &merged);
         patient::describe(chart, &group.pid, Corrects::No);
@@ -162,25 +162,41 @@ fn prior_numbers(mrg: &Segment<'_>, field: usize) -> Vec<Identifier> {
     identity::numbers(&mrg.field(field)).into_iter().map(|number| number.identifier).collect()
 }
 
+/// The numbers in a field of MRG, as of the survivor's authority where they name none: so is how the patient was named before.
+fn prior_patients(chart: &mut Chart<'_>, mrg: &Segment<'_>, field: usize) -> Vec<Identifier> {
+    let mut numbers = prior_numbers(mrg, field);
+    let Some(system) = chart.patient.as_ref().map(|survivor| survivor.system.clone()).filter(|system| !system.is_empty()) else {
+        return numbers;
+    };
+    for number in numbers.iter_mut().filter(|number| number.system.is_empty()) {
+        number.system.clone_from(&system);
+        chart.flag(mrg.position(field), "no assigning authority; taken as of the survivor's");
+    }
+    numbers
+}
+
 /// The patient at hand stands for the numbers in the first of these fields of MRG that tells of another one.
 fn persons(chart: &mut Chart<'_>, prior: &Prior<'_>, fields: &[usize]) {
     let Some(survivor) = chart.patient.clone() else { return };
-    let stated: Vec<(usize, Vec<Identifier>)> = fields.iter().map(|field| (*field, prior_numbers(prior.mrg, *field))).collect();
-    let told = stated.iter().find(|(_, numbers)| numbers.first().is_some_and(|first| *first != survivor));
-    let Some((field, merged)) = told else {
-        let reason = match stated.iter().all(|(_, numbers)| numbers.is_empty()) {
-            true => "the merged patient has no number",
-            false => "a patient cannot be merged into itself",
-        };
-        return chart.reject(Stage::Map, prior.mrg.position(1), reason);
-    };
-    if *field != 1 {
-        chart.flag(prior.mrg.position(*field), "MRG-1 tells no two numbers apart; MRG-4 names the merged patient");
+    let mut itself = false;
+    for field in fields {
+        let merged = prior_patients(chart, prior.mrg, *field);
+        let Some(first) = merged.first() else { continue };
+        if *first == survivor {
+            itself = true;
+            continue;
+        }
+        if *field != 1 {
+            chart.flag(prior.mrg.position(*field), "MRG-1 tells no two numbers apart; MRG-4 names the merged patient");
+        }
+        for number in merged.iter().filter(|number| **number != survivor) {
+            let related = Some(joined(number));
+            chart.facts.push(Fact { time: chart.occurred_at, related, ..chart.of_patient(EventCode::PatientMerged) });
+        }
+        return;
     }
-    for number in merged.iter().filter(|number| **number != survivor) {
-        let related = Some(joined(number));
-        chart.facts.push(Fact { time: chart.occurred_at, related, ..chart.of_patient(EventCode::PatientMerged) });
-    }
+    let reason = if itself { "a patient cannot be merged into itself" } else { "the merged patient has no number" };
+    chart.reject(Stage::Map, prior.mrg.position(1), reason);
 }
 
 /// PID-18 goes on for MRG-3.
@@ -239,7 +255,7 @@ pub(crate) fn renumber(chart: &mut Chart<'_>, pid: &Segment<'_>, pv1: Option<&Se
 /// What lay under the number of MRG-1 lies under that of PID-3; the numbers that the person had beside it are another's.
 fn move_person(chart: &mut Chart<'_>, prior: &Prior<'_>) {
     let Some(patient) = chart.patient.clone() else { return };
-    let numbers = prior_numbers(prior.mrg, 1);
+    let numbers = prior_patients(chart, prior.mrg, 1);
     if numbers.first().is_some_and(|first| *first != patient) {
         chart.flag(prior.mrg.position(1), "the moved number is not the patient's own; read as a merge of the number");
         return persons(chart, prior, &[1]);
@@ -287,7 +303,7 @@ fn moved(chart: &mut Chart<'_>, prior: &Prior<'_>, number: String, what: &str) {
     if chart.patient.is_none() {
         return;
     }
-    let before = prior_numbers(prior.mrg, 1).into_iter().next();
+    let before = prior_patients(chart, prior.mrg, 1).into_iter().next();
     if before.is_some() && before == chart.patient {
         return chart.reject(Stage::Map, prior.mrg.position(1), "a visit cannot be moved to the patient it belongs to");
     }

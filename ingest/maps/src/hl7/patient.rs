@@ -1,21 +1,19 @@
 //! PID: who the patient is, under which numbers, and what is said of the person.
 
-use std::collections::HashSet;
-
-use schemas::{EventCode, Fact, Identifier, Stage};
+use schemas::{EventCode, Fact, Stage};
 
 use super::chart::Chart;
-use super::identity::{self, joined};
+use super::identity::{self, Merged, joined};
 use super::reader::Segment;
 use super::time;
 
 /// Takes the patient of `pid` as the one at hand and says under which numbers the sender knows them.
 pub(crate) fn identify(chart: &mut Chart<'_>, pid: &Segment<'_>) {
-    identify_survivor(chart, pid, &HashSet::new());
+    identify_survivor(chart, pid, &Merged::default());
 }
 
 /// As `identify`, where the numbers in `merged` are being merged away.
-pub(crate) fn identify_survivor(chart: &mut Chart<'_>, pid: &Segment<'_>, merged: &HashSet<Identifier>) {
+pub(crate) fn identify_survivor(chart: &mut Chart<'_>, pid: &Segment<'_>, merged: &Merged) {
     let mut numbers = identity::of_pid(pid);
     identity::put_survivor_first(&mut numbers, merged);
     chart.patient = numbers.first().map(|number| number.identifier.clone());

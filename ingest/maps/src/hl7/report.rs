@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use schemas::{NoteKind, NoteStatus, Stage};
+use schemas::{NoteStatus, Stage};
 
 use super::chart::Chart;
 use super::reader::Segment;
@@ -133,8 +133,7 @@ fn report(chart: &mut Chart<'_>, obr: &Segment<'_>, group: &[Segment<'_>], docum
     *count += 1;
     let document = if *count > 1 { format!("{base}#{count}") } else { base };
     let code = obr.field(4);
-    let kind = code.component(1).text().and_then(|code| document::kind_of(&code)).unwrap_or(NoteKind::Report);
-    let mut note = chart.note(document, kind, status);
+    let mut note = chart.note(document, document::kind_of_report(obr, group), status);
     note.type_code = document::type_code(&code);
     note.authored_at = chart.instant(obr, 22).or_else(|| chart.instant(obr, 7));
     note.signed_at = note.authored_at.filter(|_| status != NoteStatus::Preliminary);

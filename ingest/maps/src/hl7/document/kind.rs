@@ -4,11 +4,27 @@ use schemas::NoteKind;
 
 use super::{Field, Segment};
 
-/// TXA-2.
-pub(crate) fn kind(txa: &Segment<'_>) -> NoteKind {
+/// TXA-2, else what the observations call themselves.
+pub(crate) fn kind(txa: &Segment<'_>, group: &[Segment<'_>]) -> NoteKind {
     let field = txa.field(2);
     let known = [1, 4, 2, 5].into_iter().filter_map(|component| kind_of(&field.component(component).text()?)).next();
-    known.unwrap_or(NoteKind::Other)
+    known.or_else(|| observed(group)).unwrap_or(NoteKind::Other)
+}
+
+/// What the first observation that is known by its LOINC code or its name is.
+fn observed(group: &[Segment<'_>]) -> Option<NoteKind> {
+    group.iter().filter(|segment| segment.name == *b"OBX").find_map(|obx| named(&obx.field(3)))
+}
+
+/// OBR-4, else what the observations call themselves.
+pub(crate) fn kind_of_report(obr: &Segment<'_>, group: &[Segment<'_>]) -> NoteKind {
+    named(&obr.field(4)).or_else(|| observed(group)).unwrap_or(NoteKind::Report)
+}
+
+/// What a code of observations means. The short codes of documents are other things there: `HP` may be a bacterium.
+fn named(field: &Field<'_>) -> Option<NoteKind> {
+    let words = [1, 4, 2].into_iter().filter_map(|component| field.component(component).text()).filter(|code| code.len() > 3);
+    words.filter_map(|code| kind_of(&code)).next()
 }
 
 /// `DS`, or `LOINC/18842-5` where the sender says LN.
@@ -19,7 +35,7 @@ pub(crate) fn type_code(field: &Field<'_>) -> Option<String> {
 }
 
 /// HL7 table 0270, LOINC document types and their names.
-pub(crate) fn kind_of(code: &str) -> Option<NoteKind> {
+fn kind_of(code: &str) -> Option<NoteKind> {
     let code = code.to_ascii_uppercase();
     Some(match code.as_str() {
         "HP" | "H&P" | "34117-2" | "47039-3" | "11492-6" => NoteKind::Admission,

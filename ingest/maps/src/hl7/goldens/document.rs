@@ -141,3 +141,17 @@ fn a_document_of_nobody_or_without_txa_is_said() {
     let unknown = one(&format!("MSH|^~\\&|||||20200301||MDM^T44^MDM_T44|C9|P|2.5\r{PERSON}"));
     assert_eq!((unknown.outcome, flags(&unknown).len()), (Outcome::Ignored, 1));
 }
+
+#[test]
+fn the_kind_is_told_by_type_or_by_what_the_observations_call_themselves() {
+    let kind = |txa_2: &str, obx_3: &str| {
+        let txa = segment("TXA", &[(2, txa_2), (12, "D1"), (17, "AU")]);
+        let mapped = one(&format!("MSH|^~\\&|||||20200301||MDM^T02^MDM_T02|C9|P|2.5\r{PERSON}\r{txa}\rOBX|1|TX|{obx_3}||x"));
+        mapped.notes.first().map(|note| note.kind)
+    };
+    assert_eq!(kind("DS", ""), Some(NoteKind::Discharge));
+    assert_eq!(kind("34117-2^x^LN", ""), Some(NoteKind::Admission));
+    assert_eq!(kind("D7^Hospital Discharge Summary", ""), Some(NoteKind::Discharge));
+    assert_eq!(kind("CN", "18842-5^x^LN"), Some(NoteKind::Discharge));
+    assert_eq!(kind("CN", "HP"), Some(NoteKind::Other), "a code of observations is no code of documents");
+}

@@ -53,6 +53,18 @@ fn the_survivor_is_the_number_that_is_not_merged_away() {
 }
 
 #[test]
+fn a_merged_number_without_an_authority_is_of_the_survivors() {
+    let merged = |pid: &str, mrg: &str| tied("A40", &format!("PID|1||{pid}\rMRG|{mrg}"), "patient.merged");
+    assert_eq!(merged("1^^^N^MR", "2"), ["N:1 - - - N|2"]);
+    assert_eq!(merged("2^^^N^MR~1^^^N^MR", "2"), ["N:1 - - - N|2"]);
+    assert_eq!(merged("1", "2"), [":1 - - - |2"]);
+    assert_eq!(flags(&adt_of("A40", "PID|1||1^^^N^MR\rMRG|2")), ["MRG[1]-1: no assigning authority; taken as of the survivor's"]);
+    assert_eq!(refused("A40", "PID|1||1^^^N^MR\rMRG|1"), ["MRG[1]-1: a patient cannot be merged into itself"]);
+    let moved = tied("A45", "PID|1||1^^^N^MR\rMRG|2||||V1", "encounter.moved");
+    assert_eq!(moved, ["N:1 V1 - visit N|2"]);
+}
+
+#[test]
 fn an_external_number_is_merged_where_the_internal_one_stays() {
     let external = |trigger: &str| adt_of(trigger, "PID|1|E2^^^X|1^^^N^MR\rMRG|1^^^N^MR|||E1^^^X");
     for trigger in ["A30", "A39", "A46"] {

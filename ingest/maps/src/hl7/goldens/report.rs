@@ -110,3 +110,11 @@ fn a_pointer_is_said_to_be_elsewhere() {
     let mapped = oru("OBR|1||F1|X\rOBX|1|FT|||one\rOBX|2|RP|||http://x^^TEXT");
     assert_eq!((mapped.outcome, mapped.notes.len(), mapped.rejects.len()), (Outcome::Partly, 1, 1));
 }
+
+#[test]
+fn a_report_that_calls_itself_a_document_is_one() {
+    let kind = |code: &str| oru(&format!("OBR|1||F1|{code}\rOBX|1|FT|||one")).notes.first().map(|note| note.kind);
+    assert_eq!(kind("18842-5^Discharge summary^LN"), Some(NoteKind::Discharge));
+    assert_eq!(kind("X1^History and physical"), Some(NoteKind::Admission));
+    assert_eq!(kind("HP^Helicobacter pylori"), Some(NoteKind::Report));
+}
