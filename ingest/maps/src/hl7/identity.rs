@@ -33,20 +33,30 @@ impl Number {
 }
 
 impl Rank {
-    fn of(kind: Option<&str>) -> Self {
-        match kind.map(str::to_ascii_uppercase).as_deref() {
-            None => Self::Untyped,
-            Some("MR" | "MRN") => Self::Record,
-            Some("PI" | "PT" | "PN" | "MRT" | "PE" | "EPI" | "EMPI" | "MPI") => Self::Patient,
-            Some(
-                "SS" | "SSN" | "NI" | "NH" | "DL" | "PPN" | "TAX" | "MC" | "MA" | "MB" | "MI" | "SN" | "BC" | "BR" | "CZ" | "PRC" | "EI"
-                | "AN" | "ANON" | "VN" | "AM" | "MS" | "PC",
-            ) => Self::Foreign,
-            Some(kind) if kind.starts_with("NN") => Self::Foreign,
-            Some(_) => Self::Untyped,
+    /// Some senders write the type where the authority belongs.
+    fn of(kind: &Field<'_>, system: &str) -> Self {
+        let kind = kind.raw().trim_ascii();
+        let is = |kinds: &[&str]| kinds.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(kind));
+        match kind {
+            b"MR" => Self::Record,
+            b"" | b"\"\"" if system.eq_ignore_ascii_case("MR") || system.eq_ignore_ascii_case("MRN") => Self::Record,
+            b"" | b"\"\"" if ["SS", "SSN", "SSA", "USSSA"].iter().any(|one| system.eq_ignore_ascii_case(one)) => Self::Foreign,
+            b"" | b"\"\"" => Self::Untyped,
+            _ if is(&["MR", "MRN"]) => Self::Record,
+            _ if is(PATIENT) => Self::Patient,
+            _ if is(FOREIGN) || kind.get(..2).is_some_and(|first| first.eq_ignore_ascii_case(b"NN")) => Self::Foreign,
+            _ => Self::Untyped,
         }
     }
 }
+
+/// Types of numbers by which a sender knows patients.
+const PATIENT: &[&str] = &["PI", "PT", "PN", "MRT", "PE", "EPI", "EMPI", "MPI"];
+/// Types of numbers that somebody else gave.
+const FOREIGN: &[&str] = &[
+    "SS", "SSN", "NI", "NH", "DL", "PPN", "TAX", "MC", "MA", "MB", "MI", "SN", "BC", "BR", "CZ", "PRC", "EI", "AN", "ANON", "VN", "AM",
+    "MS", "PC",
+];
 
 /// The numbers of a CX field, the best one first. Among equals the assigning authorities stand in the order of their names, none last, and the
 /// numbers of one authority in the order sent: so the same numbers in another order name the same person.
@@ -60,13 +70,7 @@ fn number(repetition: &Field<'_>) -> Option<Number> {
     let value = repetition.component(1).text()?;
     let authority = repetition.component(4);
     let system = authority.subcomponent(1).text().or_else(|| authority.subcomponent(2).text()).unwrap_or_default();
-    // Some senders write the type of number where its authority belongs.
-    let kind = repetition.component(5).text();
-    let rank = match (&kind, system.to_ascii_uppercase().as_str()) {
-        (None, "MR" | "MRN") => Rank::Record,
-        (None, "SS" | "SSN" | "SSA" | "USSSA") => Rank::Foreign,
-        _ => Rank::of(kind.as_deref()),
-    };
+    let rank = Rank::of(&repetition.component(5), &system);
     Some(Number { identifier: Identifier { system, value }, rank })
 }
 

@@ -60,16 +60,16 @@ pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>, corrects: Corre
         say(chart, EventCode::PatientRace, Some(race));
     }
     let died_at = chart.instant(pid, 29);
-    match death(pid) {
+    let death = death(pid);
+    if matches!(death, Death::Denied) && died_at.is_some() {
+        chart.flag(pid.position(30), "PID-29 states a death that PID-30 denies; PID-30 decides");
+    }
+    match death {
         Death::Stated => chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) }),
         Death::Dated if died_at.is_some() => chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) }),
-        Death::Denied if died_at.is_some() => chart.flag(pid.position(30), "PID-29 states a death that PID-30 denies; PID-30 decides"),
-        _ => {}
-    }
-    match death(pid) {
         Death::Retracted => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
         Death::Denied if corrects == Corrects::Yes => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
-        _ => {}
+        Death::Dated | Death::Denied | Death::Unsaid => {}
     }
 }
 
@@ -96,13 +96,17 @@ enum Death {
 
 fn death(pid: &Segment<'_>) -> Death {
     let (time, indicator) = (pid.field(29).component(1), pid.field(30).component(1));
-    match indicator.text().map(|indicator| indicator.to_ascii_uppercase()).as_deref() {
-        Some("Y" | "YES" | "1" | "TRUE") => Death::Stated,
-        Some("N" | "NO" | "0" | "FALSE") if time.is_delete() => Death::Retracted,
-        Some("N" | "NO" | "0" | "FALSE") => Death::Denied,
-        _ if time.is_delete() || (time.is_empty() && indicator.is_delete()) => Death::Retracted,
-        _ if time.is_empty() => Death::Unsaid,
-        _ => Death::Dated,
+    let is = |words: [&str; 4]| words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(indicator.raw().trim_ascii()));
+    if is(["Y", "YES", "1", "TRUE"]) {
+        Death::Stated
+    } else if is(["N", "NO", "0", "FALSE"]) {
+        if time.is_delete() { Death::Retracted } else { Death::Denied }
+    } else if time.is_delete() || (time.is_empty() && indicator.is_delete()) {
+        Death::Retracted
+    } else if time.is_empty() {
+        Death::Unsaid
+    } else {
+        Death::Dated
     }
 }
 

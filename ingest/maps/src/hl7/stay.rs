@@ -63,7 +63,8 @@ const INPATIENT: &[&str] = &["I", "IP", "INP", "INPATIENT", "IMP"];
 const NOT_INPATIENT: &[&str] = &["O", "OP", "OUTPATIENT", "E", "ER", "EMERGENCY", "R", "P"];
 
 fn has_class(pv1: &Segment<'_>, classes: &[&str]) -> bool {
-    pv1.field(2).component(1).text().is_some_and(|class| classes.iter().any(|one| class.eq_ignore_ascii_case(one)))
+    let class = pv1.field(2).component(1).raw().trim_ascii();
+    classes.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(class))
 }
 
 /// Whether PV1-44 of this message is about an admission that has happened. That of an admitting trigger is told already.
@@ -103,9 +104,10 @@ fn restate_discharge(chart: &mut Chart<'_>, pv1: &Segment<'_>) {
 
 /// What PV1 says of the stay itself: class, department, and what of them or of the disposition is deleted.
 pub(crate) fn state(chart: &mut Chart<'_>, pv1: &Segment<'_>, change: Change) {
-    let class = pv1.field(2);
-    if class.is_delete() || class.component(1).text().is_some() {
-        push(chart, EventCode::EncounterClass, None, class.component(1).text());
+    let deleted = pv1.field(2).is_delete();
+    let class = pv1.field(2).component(1).text();
+    if class.is_some() || deleted {
+        push(chart, EventCode::EncounterClass, None, class);
     }
     let (service, location) = (pv1.field(10), pv1.field(3));
     // Whoever leaves gives up the bed, not the department that they were in.

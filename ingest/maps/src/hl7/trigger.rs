@@ -77,8 +77,11 @@ fn is_event(letters: &str) -> bool {
 pub(crate) fn decide(chart: &mut Chart<'_>) -> Trigger {
     let Some(header) = chart.message.first(b"MSH") else { return Trigger { kind: None, event: None } };
     let field = header.field(9);
-    let [first, second, third] = [1, 2, 3].map(|component| Named::of(&field.component(component)));
     let said = chart.message.first(b"EVN").map(|event| event.field(1));
+    if let Some(trigger) = as_written(&header, &field, said.as_ref()) {
+        return trigger;
+    }
+    let [first, second, third] = [1, 2, 3].map(|component| Named::of(&field.component(component)));
     let event_said = said.map(|said| [1, 2].map(|component| Named::of(&said.component(component)))).and_then(|said| {
         let [one, two] = said;
         one.event.or(two.event)
@@ -128,6 +131,18 @@ pub(crate) fn decide(chart: &mut Chart<'_>) -> Trigger {
     Trigger { kind, event }
 }
 
+/// The trigger of a message that leaves nothing to decide: most of them.
+fn as_written(header: &Segment<'_>, field: &Field<'_>, said: Option<&Field<'_>>) -> Option<Trigger> {
+    let [kind, event, structure] = [1, 2, 3].map(|component| field.component(component).raw());
+    let agreed = said.is_none_or(|said| said.is_empty() || said.raw() == event);
+    let written = kind.len() == 3 && kind.iter().all(u8::is_ascii_uppercase) && std::str::from_utf8(event).is_ok_and(is_event);
+    if !(agreed && written) || (structure.is_empty() && minor_version(header) >= STRUCTURED) {
+        return None;
+    }
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    Some(Trigger { kind: text(kind), event: text(event) })
+}
+
 /// The type of message that a trigger belongs to, where it is left out.
 fn kind_of(event: &str) -> Option<&'static str> {
     Some(match event {
@@ -144,7 +159,7 @@ fn kind_of(event: &str) -> Option<&'static str> {
 
 /// The 5 of MSH-12 `2.5.1`; 0 where it is not stated so.
 fn minor_version(header: &Segment<'_>) -> u32 {
-    let version = header.field(12).component(1).text().unwrap_or_default();
+    let version = std::str::from_utf8(header.field(12).component(1).raw()).unwrap_or_default().trim();
     version.strip_prefix("2.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0)
 }
 
