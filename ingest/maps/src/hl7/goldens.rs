@@ -1,6 +1,7 @@
 //! One small message for each trigger, and what it must say.
 
 mod billing;
+mod bulk;
 mod bytes;
 mod document;
 mod engines;

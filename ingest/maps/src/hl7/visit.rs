@@ -11,7 +11,7 @@
 //! | A05, A14 | `encounter.preadmitted`: planned, pending; for PV2-8, else PV1-44, else EVN-3 |
 //! | A06 | `encounter.admitted`: an outpatient becomes an inpatient; MRG-3 or MRG-5: the number the visit had |
 //! | A07 | `encounter.made_outpatient`: an inpatient becomes an outpatient; MRG as in A06 |
-//! | A08 | the corrected times of the stay; `""` in PV1-45 is `encounter.discharge_cancelled`; PV1-36 alone `encounter.disposition` |
+//! | A08 | the corrected times of the stay; `""` in PV1-45 is `encounter.discharge_cancelled`; PV1-36 alone `encounter.disposition`. Without PV1 as A31 |
 //! | A11 | `encounter.admission_cancelled`: takes A01 and A04 back |
 //! | A12, A13 | `encounter.transfer_cancelled` (A02), `encounter.discharge_cancelled` (A03) |
 //! | A15, A16 | `encounter.transfer_expected` to PV1-42, `encounter.discharge_expected` for PV2-9; else for EVN-3 |
@@ -144,7 +144,9 @@ pub(crate) fn map(chart: &mut Chart<'_>, trigger: &str) {
         }
         return;
     }
-    if chart.visit.is_none() && !change.is_about_a_person() {
+    if chart.visit.is_none() && change == Change::Update && pv1.is_none() {
+        chart.flag("PV1".to_owned(), "no PV1; read as an update of the person");
+    } else if chart.visit.is_none() && !change.is_about_a_person() {
         chart.reject(Stage::Map, "PV1[1]-19".to_owned(), "the stay has no number");
     }
     if chart.visit.is_some() || chart.patient.is_some() {

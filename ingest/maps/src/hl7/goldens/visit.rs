@@ -144,6 +144,13 @@ fn an_outpatient_is_not_admitted_by_an_update_nor_anybody_in_advance() {
 }
 
 #[test]
+fn an_update_without_a_visit_is_one_of_the_person() {
+    let mapped = one(&format!("MSH|^~\\&|||||20200301||ADT^A08^ADT_A01|1|P|2.5\r{}", super::PERSON));
+    assert_eq!((mapped.outcome, of_stay(&mapped).len()), (Outcome::Mapped, 0));
+    assert_eq!(flags(&mapped), ["PV1: no PV1; read as an update of the person"]);
+}
+
+#[test]
 fn a_stay_without_number_is_named_by_patient_and_minute() {
     assert_eq!(
         of_stay(&adt("A01", "PV1|1|I")),

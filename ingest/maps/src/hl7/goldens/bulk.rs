@@ -1,0 +1,27 @@
+//! Messages of megabytes in every segment that is read: a map that is quadratic in any of them would not come to an end.
+
+use super::of_bytes;
+
+#[test]
+fn megabytes_of_any_segment_are_read_to_the_end() {
+    let heads = ["ADT^A40^X", "ADT^A43^X", "ADT^A45^X", "ADT^A24^X", "ADT^A17^X", "ADT^A08^X", "DFT^P03^X", "MDM^T02^X", "ORU^R01^X"];
+    let units = [
+        "MRG|2",
+        "MRG|1~2^^^N",
+        "PID|1||2\rMRG|1\rPV1||||||||||||||||||V",
+        "TXA|1\rOBX|1|TX|||x",
+        "OBR|1\rOBX|1|TX|||x",
+        "OBX|1|FT|||x\rNTE|1||y",
+    ];
+    let billing = ["FT1|1|||||||||||||||||||I10", "PR1|1||99213", "IN1|1|A", "DG1|1||I10", "SPM|1"];
+    for head in heads {
+        for unit in units.iter().chain(&billing) {
+            let mut message = format!("MSH|^~\\&|||||2020||{head}|1|P|2.5\rPID|1||1~2\rPV1|1|I|||||||||||||||||V1\r");
+            message.extend([*unit, "\r"].iter().copied().cycle().take(2 * 60_000));
+            assert!(of_bytes(message.as_bytes()).rejects.len() <= 1_000, "{head} {unit}");
+        }
+        let numbers =
+            format!("MSH|^~\\&|||||2020||{head}|1|P|2.5\rPID|1||{}\rMRG|{}", "1^^^A^MR~".repeat(100_000), "1^^^A^MR~".repeat(100_000));
+        assert!(of_bytes(numbers.as_bytes()).rejects.len() <= 1_000, "{head}");
+    }
+}
