@@ -23,7 +23,7 @@ use super::chart::Chart;
 use super::reader::{Field, Segment};
 use super::{patient, prose};
 
-pub(crate) use kind::{kind_of_report, type_code};
+pub(crate) use kind::{is_document, kind_of_report, type_code};
 
 /// Maps an MDM message with this trigger (`T02`).
 pub(crate) fn map(chart: &mut Chart<'_>, trigger: &str) {

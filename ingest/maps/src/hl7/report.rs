@@ -17,7 +17,7 @@ const NARRATIVE: usize = 80;
 /// Maps each OBR whose observations are prose into a report.
 pub(crate) fn map(chart: &mut Chart<'_>) {
     let message = chart.message;
-    if message.first(b"OBR").is_none() && is_report(&message.segments) {
+    if message.first(b"OBR").is_none() && is_report(None, &message.segments) {
         return chart.reject(Stage::Map, "OBX[1]-5".to_owned(), "a text that belongs to no OBR");
     }
     let mut documents: HashMap<String, usize> = HashMap::new();
@@ -31,7 +31,7 @@ pub(crate) fn map(chart: &mut Chart<'_>) {
             b"OBR" => {
                 let group = of_one(after);
                 rest = after.get(group.len()..).unwrap_or_default();
-                if is_report(group) || is_withdrawn(segment, group) {
+                if is_report(Some(segment), group) || is_withdrawn(segment, group) {
                     if let Some(pid) = person.take() {
                         patient::identify(chart, &pid);
                     }
@@ -70,16 +70,21 @@ fn is_withdrawn(obr: &Segment<'_>, group: &[Segment<'_>]) -> bool {
         });
     }
     let cancelled = matches!(obr.field(25).component(1).raw(), b"X" | b"D");
-    cancelled
-        && matches!(
-            obr.field(24).component(1).raw(),
-            b"RAD" | b"CT" | b"MRI" | b"NMR" | b"NMS" | b"RUS" | b"VUS" | b"OUS" | b"CUS" | b"SP" | b"CP"
-        )
+    cancelled && is_of_prose(obr)
+}
+
+/// Sections that write prose, imaging and pathology (OBR-24, HL7 table 0074).
+const SECTIONS: &[&str] = &["RAD", "RX", "CT", "CTH", "MRI", "NMR", "NMS", "RUS", "VUS", "OUS", "CUS", "XRC", "SP", "CP", "PAT"];
+
+/// Whether an order asks for prose by itself: its section does, or its code is that of a document.
+fn is_of_prose(obr: &Segment<'_>) -> bool {
+    let section = obr.field(24).component(1).raw();
+    SECTIONS.iter().any(|one| one.as_bytes() == section) || document::is_document(&obr.field(4))
 }
 
 /// Prose, not a panel of results: formatted or embedded text, a long value, or lines of text that all say one thing and stand
-/// beside no numbers (or are several).
-fn is_report(group: &[Segment<'_>]) -> bool {
+/// beside no numbers (or are several, or the order asks for prose).
+fn is_report(obr: Option<&Segment<'_>>, group: &[Segment<'_>]) -> bool {
     let mut subject: Option<&[u8]> = None;
     let (mut lines, mut numbers, mut one_subject, mut observed) = (0, false, true, false);
     for obx in group.iter().filter(|segment| segment.name == *b"OBX") {
@@ -101,7 +106,8 @@ fn is_report(group: &[Segment<'_>]) -> bool {
     }
     // Some senders put the whole report into comments on the order.
     let commented = || group.iter().filter(|segment| segment.name == *b"NTE").any(|nte| is_narrative(nte.field(3).raw()));
-    (one_subject && (lines > 1 || (lines == 1 && !numbers))) || (!observed && commented())
+    let asked = || obr.is_some_and(is_of_prose);
+    (one_subject && (lines > 1 || (lines == 1 && !numbers))) || (lines > 0 && asked()) || (!observed && commented())
 }
 
 fn is_narrative(value: &[u8]) -> bool {

@@ -21,6 +21,11 @@ pub(crate) fn kind_of_report(obr: &Segment<'_>, group: &[Segment<'_>]) -> NoteKi
     named(&obr.field(4)).or_else(|| observed(group)).unwrap_or(NoteKind::Report)
 }
 
+/// Whether a code of observations is that of a document.
+pub(crate) fn is_document(field: &Field<'_>) -> bool {
+    named(field).is_some()
+}
+
 /// What a code of observations means. The short codes of documents are other things there: `HP` may be a bacterium.
 fn named(field: &Field<'_>) -> Option<NoteKind> {
     let words = [1, 4, 2].into_iter().filter_map(|component| field.component(component).text()).filter(|code| code.len() > 3);

@@ -18,6 +18,8 @@ fn a_into_b_and_b_into_a() {
     let merged = |into: &str, from: &str| told_of(&adt_of("A40", &format!("PID|1||{into}^^^N^MR\rMRG|{from}^^^N^MR")), "patient.merged");
     assert_eq!(merged("B", "A"), ["patient.merged 2020-03-01T14:30Z N:B - - - N|A"]);
     assert_eq!(merged("A", "B"), ["patient.merged 2020-03-01T14:30Z N:A - - - N|B"]);
+    let chain = [merged("B", "A"), merged("C", "B")].concat();
+    assert_eq!(chain.last().map(String::as_str), Some("patient.merged 2020-03-01T14:30Z N:C - - - N|B"), "no message knows of another");
     let both = adt_of("A40", "PID|1||B^^^N^MR\rMRG|A^^^N^MR\rPID|1||A^^^N^MR\rMRG|B^^^N^MR");
     assert_eq!((both.outcome, told_of(&both, "patient.merged").len()), (Outcome::Mapped, 2));
 }

@@ -118,3 +118,15 @@ fn a_report_that_calls_itself_a_document_is_one() {
     assert_eq!(kind("X1^History and physical"), Some(NoteKind::Admission));
     assert_eq!(kind("HP^Helicobacter pylori"), Some(NoteKind::Report));
 }
+
+#[test]
+fn short_lines_of_several_headings_are_a_report_where_prose_was_asked_for() {
+    let lines = "\rOBX|1|TX|FIND||Lungs clear.||||||F\rOBX|2|TX|IMPR||Normal.||||||F";
+    let told = |fields: &[(usize, &str)]| {
+        oru(&[super::segment("OBR", fields), lines.to_owned()].concat()).notes.first().map(|note| note.text.clone())
+    };
+    let text = Some("Lungs clear.\nNormal.".to_owned());
+    assert_eq!(told(&[(3, "F1"), (4, "71020^Chest"), (24, "RAD")]), text);
+    assert_eq!(told(&[(3, "F1"), (4, "18842-5^Discharge summary^LN")]), text);
+    assert_eq!(told(&[(3, "F1"), (4, "UA^Urinalysis"), (24, "CH")]), None);
+}
