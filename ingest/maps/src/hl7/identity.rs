@@ -27,6 +27,11 @@ enum Rank {
 }
 
 impl Number {
+    /// Whether somebody else gave the number: relatives may share it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.rank == Rank::Foreign
+    }
+
     fn order(&self) -> (Rank, bool, &str) {
         (self.rank, self.identifier.system.is_empty(), &self.identifier.system)
     }

@@ -24,7 +24,7 @@ mod pairs;
 use schemas::{EventCode, Fact, Identifier, Stage};
 
 use super::chart::Chart;
-use super::identity::{self, Merged, joined};
+use super::identity::{self, Merged, Number, joined};
 use super::patient::{self, Corrects};
 use super::reader::{Message, Segment};
 
@@ -160,8 +160,11 @@ impl Prior<'_> {
     }
 }
 
+/// The numbers of the patient who is merged away; one that an insurer or a state gave only where there is no other.
 fn prior_numbers(mrg: &Segment<'_>, field: usize) -> Vec<Identifier> {
-    identity::numbers(&mrg.field(field)).into_iter().map(|number| number.identifier).collect()
+    let numbers = identity::numbers(&mrg.field(field));
+    let foreign = numbers.first().is_some_and(Number::is_foreign);
+    numbers.into_iter().filter(|number| foreign || !number.is_foreign()).map(|number| number.identifier).collect()
 }
 
 /// The numbers in a field of MRG, as of the survivor's authority where they name none: so is how the patient was named before.

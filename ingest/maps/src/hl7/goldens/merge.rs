@@ -53,6 +53,13 @@ fn the_survivor_is_the_number_that_is_not_merged_away() {
 }
 
 #[test]
+fn a_number_that_relatives_may_share_is_not_merged_beside_another() {
+    let merged = |mrg: &str| tied("A40", &format!("{PID}MRG|{mrg}"), "patient.merged");
+    assert_eq!(merged("FAM9^^^BLUE^MC~2^^^N^MR~7^^^X^PI"), ["N:1 - - - N|2", "N:1 - - - X|7"]);
+    assert_eq!(merged("FAM9^^^BLUE^MC"), ["N:1 - - - BLUE|FAM9"]);
+}
+
+#[test]
 fn a_merged_number_without_an_authority_is_of_the_survivors() {
     let merged = |pid: &str, mrg: &str| tied("A40", &format!("PID|1||{pid}\rMRG|{mrg}"), "patient.merged");
     assert_eq!(merged("1^^^N^MR", "2"), ["N:1 - - - N|2"]);
