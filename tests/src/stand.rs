@@ -136,7 +136,12 @@ impl Stand {
     /// Where it fails, with what it said.
     pub fn must(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.run(arguments)?;
-        ensure!(output.status.success(), "wardstream {arguments:?} failed: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "wardstream {arguments:?} failed: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(String::from_utf8(output.stdout)?)
     }
 

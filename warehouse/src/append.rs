@@ -147,7 +147,8 @@ impl Warehouse {
         let rows = batch.rows(table, &known).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
         // A batch that is late in one partition must not take that one's offset back.
         let ahead = |(partition, last): &(&TopicPartition, &i64)| known.get(*partition).is_none_or(|held| held < *last);
-        let advanced: BTreeMap<TopicPartition, i64> = batch.upto.iter().filter(ahead).map(|(partition, last)| (partition.clone(), *last)).collect();
+        let advanced: BTreeMap<TopicPartition, i64> =
+            batch.upto.iter().filter(ahead).map(|(partition, last)| (partition.clone(), *last)).collect();
         let transactions = advanced.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
         let before = writer.delta.version();
         match writer.commit(rows, transactions).await {
@@ -181,6 +182,13 @@ impl Writer {
         let written = self.delta.clone().write(vec![rows]).with_save_mode(SaveMode::Append).with_writer_properties(layout::writing());
         self.delta = written.with_commit_properties(properties).await?;
         Ok(())
+    }
+
+    /// Takes a table that was loaded anew for what was known of it, unless that has come further meanwhile.
+    pub fn renew(&mut self, fresh: DeltaTable) {
+        if fresh.version() >= self.delta.version() {
+            self.delta = fresh;
+        }
     }
 
     /// How many replays the table has seen.

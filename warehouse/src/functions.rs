@@ -1,5 +1,5 @@
 //! The SQL functions that the views need and analysts use: AUROC and kin over (label, probabilities), Charlson's index,
-//! two derivations of ids, and who stands for whom after merges.
+//! derivations of ids, and who stands for whom after merges.
 
 mod aggregate;
 mod charlson;
@@ -21,5 +21,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udaf(charlson::aggregate());
     ctx.register_udf(scalar::permille());
     ctx.register_udf(scalar::patient_identity());
+    ctx.register_udf(scalar::encounter_identity());
+    ctx.register_udf(scalar::note_identity());
     ctx.register_udf(merges::merge_roots());
 }

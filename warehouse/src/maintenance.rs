@@ -88,6 +88,10 @@ impl Warehouse {
         let version = delta.version().unwrap_or(0);
         if version.saturating_sub(last_checkpoint(&delta).await) >= self.0.settings.checkpoint_commits.max(1) {
             checkpoints::create_checkpoint(&delta, None).await?;
+            // What a table knows grows with each commit since it was loaded: begin anew at the checkpoint.
+            let mut fresh = DeltaTable::new(delta.log_store());
+            fresh.load().await?;
+            self.writer(table).await.renew(fresh);
         }
         Ok(())
     }

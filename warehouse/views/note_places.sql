@@ -1,5 +1,6 @@
 -- note_places: one row per note, with the stay it belongs to and how that was decided.
--- Its newest visit number decides. A note without one belongs to its patient's last stay that had begun a day after it was written at the latest.
+-- Its newest visit number decides, unless the stay of that number is somebody else's while a stay of the note's own patient fits by time: then the
+-- number was used twice. A note without one belongs to its patient's last stay that had begun a day after it was written at the latest.
 WITH stated AS (
     SELECT note_id,
            last_value(patient_id ORDER BY version) FILTER (WHERE patient_id IS NOT NULL) AS patient_id,
@@ -7,15 +8,19 @@ WITH stated AS (
            min(COALESCE(authored_at, known_at)) AS written_at
     FROM note_versions GROUP BY note_id
 ),
+numbered AS (
+    SELECT n.*, e.patient_id <> n.patient_id AS is_others
+    FROM stated AS n LEFT JOIN encounters AS e ON e.encounter_id = n.encounter_id
+),
 by_time AS (
     SELECT n.note_id, e.encounter_id, row_number() OVER (PARTITION BY n.note_id ORDER BY e.admitted_at DESC, e.encounter_id) AS nearest
-    FROM stated AS n
+    FROM numbered AS n
     JOIN encounters AS e ON e.patient_id = n.patient_id
-    WHERE n.encounter_id IS NULL
+    WHERE (n.encounter_id IS NULL OR n.is_others)
       AND n.written_at >= e.admitted_at - INTERVAL '1 day'
       AND n.written_at <= COALESCE(e.discharged_at, e.admitted_at + INTERVAL '60 days') + INTERVAL '3 days'
 )
-SELECT n.note_id, COALESCE(n.encounter_id, t.encounter_id) AS encounter_id,
-       CASE WHEN n.encounter_id IS NOT NULL THEN 'visit_number' WHEN t.encounter_id IS NOT NULL THEN 'patient_and_time' END AS placed_by
-FROM stated AS n
+SELECT n.note_id, COALESCE(t.encounter_id, n.encounter_id) AS encounter_id,
+       CASE WHEN t.encounter_id IS NOT NULL THEN 'patient_and_time' WHEN n.encounter_id IS NOT NULL THEN 'visit_number' END AS placed_by
+FROM numbered AS n
 LEFT JOIN by_time AS t ON t.note_id = n.note_id AND t.nearest = 1

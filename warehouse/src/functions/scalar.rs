@@ -7,7 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
-use schemas::{Facility, Identifier, PatientId};
+use schemas::{EncounterId, Facility, Identifier, NoteId, PatientId};
 use sha2::Digest as _;
 
 fn texts(values: &[ColumnarValue]) -> Result<Vec<ArrayRef>> {
@@ -33,16 +33,30 @@ pub fn permille() -> ScalarUDF {
 
 /// `patient_identity(facility, 'system|value')`: the patient's id.
 pub fn patient_identity() -> ScalarUDF {
-    let of = |facility: &str, stated: &str| {
+    identity("patient_identity", |facility, stated| {
         let (system, value) = stated.split_once('|').unwrap_or(("", stated));
-        PatientId::derive(&Facility::new(facility), &Identifier { system: system.to_owned(), value: value.to_owned() }).to_string()
-    };
+        PatientId::derive(facility, &Identifier { system: system.to_owned(), value: value.to_owned() }).to_string()
+    })
+}
+
+/// `encounter_identity(facility, visit_number)`: the visit's id.
+pub fn encounter_identity() -> ScalarUDF {
+    identity("encounter_identity", |facility, visit| EncounterId::derive(facility, visit).to_string())
+}
+
+/// `note_identity(facility, document_number)`: the note's id.
+pub fn note_identity() -> ScalarUDF {
+    identity("note_identity", |facility, document| NoteId::derive(facility, document).to_string())
+}
+
+/// A function of a facility's name and of what names a thing there.
+fn identity(name: &'static str, of: fn(&Facility, &str) -> String) -> ScalarUDF {
     let body = move |values: &[ColumnarValue]| {
         let arrays = texts(values)?;
-        let [facilities, stated] = arrays.as_slice() else { return datafusion::common::exec_err!("patient_identity(facility, stated)") };
+        let [facilities, stated] = arrays.as_slice() else { return datafusion::common::exec_err!("{name}(facility, stated)") };
         let pairs = facilities.as_string::<i32>().iter().zip(stated.as_string::<i32>().iter());
-        let ids: StringArray = pairs.map(|(facility, stated)| Some(of(facility?, stated?))).collect();
+        let ids: StringArray = pairs.map(|(facility, stated)| Some(of(&Facility::new(facility?), stated?))).collect();
         Ok(ColumnarValue::Array(Arc::new(ids)))
     };
-    create_udf("patient_identity", vec![DataType::Utf8, DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(body))
+    create_udf(name, vec![DataType::Utf8, DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(body))
 }

@@ -116,6 +116,7 @@ async fn backlog(config: &Config, wanted: &BenchIngest) -> anyhow::Result<()> {
         publisher.send_all(flight).await.context("could not publish")?;
     }
     drop(publisher);
+    process::forget_peak_rss();
     let (began, before) = (Instant::now(), process::cpu_time());
     line.start();
     line.landed(i64::try_from(wanted.messages)?).await?;
