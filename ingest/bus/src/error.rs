@@ -50,6 +50,16 @@ pub enum BusError {
 }
 
 impl BusError {
+    /// Whether the record is larger than the client or the broker carries: to send it again is of no use.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let code = match self {
+            Self::Undelivered { source, .. } => source.rdkafka_error_code(),
+            _ => None,
+        };
+        matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize))
+    }
+
     /// A client that could not be built. A refused property is named, its value is not.
     pub(crate) fn building(action: &'static str, source: KafkaError) -> Self {
         match source {

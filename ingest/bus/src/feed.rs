@@ -4,7 +4,12 @@
 //! to go on (`Assigned`). The next `recv` carries it out, and asks `SeekTo` for positions before anything is fetched, so there is no
 //! moment in which a record from a wrong offset could be seen. Whoever stays away from `recv` longer than `max.poll.interval.ms`
 //! (5 minutes) loses the partitions.
+//!
+//! A record after offsets that hold none says so in `Record::skip`, with the reason; records that were lost are told as `Gap` besides.
+//! A partition that begins later than it should is told at once, even where no record follows. While a feed reads, that is seen with
+//! the next record alone, since what the client holds ahead of us may be older than what the broker still has.
 
+mod bounds;
 mod group;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,13 +17,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures::Stream;
+use futures::{FutureExt, Stream, StreamExt};
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use schemas::TopicPartition;
-use tokio::task::JoinHandle;
 
+use self::bounds::{Before, Glance, HELD_BYTES, HELD_RECORDS, Held, Inquiry, before};
 use self::group::{Group, Turn, give, take};
 use crate::admin::ANSWER_WITHIN;
 use crate::{BusError, Record, Settings};
@@ -55,22 +60,33 @@ pub enum Received {
     Assigned(Vec<TopicPartition>),
     /// These partitions cease to be ours with the next `recv`: append what was received of them first.
     Revoked(Vec<TopicPartition>),
-    /// The wanted offset does not exist any more: records were deleted (`found` is larger), or the topic was made anew (`found` is smaller).
+    /// The wanted offset does not exist any more. Where `found` is larger, the records between were deleted before we read them; the
+    /// record that follows, if one does, says the same in its `skip`. Where `found` is smaller, the topic was deleted and made anew:
+    /// its offsets begin again below those that the reader knows, and a reader that skips what it holds would skip new records.
     Gap {
         /// Where.
         partition: TopicPartition,
         /// The offset we asked for.
         wanted: i64,
-        /// The offset of the record that follows.
+        /// The offset of the record that follows, or of the oldest that exists.
         found: i64,
     },
 }
 
-/// What is being asked of the brokers beside the stream: the first offset that exists, for a first record that is not the wanted one.
-struct Inquiry {
-    first: Record,
-    wanted: i64,
-    low: JoinHandle<Option<i64>>,
+/// How far a partition is read.
+#[derive(Clone, Copy)]
+struct Place {
+    next: i64,
+    /// The record at `next` must be the next one. Where we only began at the oldest record, any is.
+    firm: bool,
+    /// The reader has heard that the record at `next` does not exist.
+    told: bool,
+}
+
+impl Place {
+    fn at(next: i64, firm: bool) -> Self {
+        Self { next, firm, told: false }
+    }
 }
 
 /// A member of a consumer group.
@@ -79,13 +95,14 @@ pub struct Feed {
     seek: Box<dyn SeekTo>,
     /// Announced to the reader, carried out by the next `recv`.
     announced: Option<Turn>,
-    /// The next offset we expect, for each partition of ours where it is known.
-    next: BTreeMap<TopicPartition, i64>,
+    /// Where each partition of ours stands, where that is known.
+    places: BTreeMap<TopicPartition, Place>,
     ours: BTreeSet<TopicPartition>,
-    /// Asked for by `Start::At`, and no record seen yet.
-    wanted: BTreeMap<TopicPartition, i64>,
     ready: VecDeque<Received>,
     inquiry: Option<Inquiry>,
+    glance: Glance,
+    /// Seen while records were gathered, and not yet told.
+    aside: Option<Step>,
 }
 
 impl Feed {
@@ -100,11 +117,12 @@ impl Feed {
             consumer: Arc::new(consumer),
             seek: Box::new(seek),
             announced: None,
-            next: BTreeMap::new(),
+            places: BTreeMap::new(),
             ours: BTreeSet::new(),
-            wanted: BTreeMap::new(),
             ready: VecDeque::new(),
             inquiry: None,
+            glance: Glance::default(),
+            aside: None,
         })
     }
 
@@ -127,6 +145,7 @@ impl Feed {
                     });
                 }
                 Step::Record(record) => self.hand_over(record),
+                Step::Seen(seen) => seen.into_iter().for_each(|(partition, wanted, bounds)| self.judge(partition, wanted, bounds)),
                 Step::Trouble(source @ KafkaError::MessageConsumptionFatal(_)) => {
                     return Err(BusError::Fatal { action: "consume", source });
                 }
@@ -149,12 +168,12 @@ impl Feed {
 
     /// How many records each of our partitions is behind. Asks the brokers.
     pub async fn lag(&self) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
-        let (consumer, next) = (Arc::clone(&self.consumer), self.next.clone());
+        let (consumer, places) = (Arc::clone(&self.consumer), self.places.clone());
         let ours = self.ours.clone();
         let asking = tokio::task::spawn_blocking(move || {
             ours.into_iter()
                 .map(|partition| {
-                    let remaining = remaining(&consumer, &partition, next.get(&partition).copied());
+                    let remaining = remaining(&consumer, &partition, places.get(&partition).map(|place| place.next));
                     let remaining =
                         remaining.map_err(|source| BusError::unanswered("ask for the end of", partition.to_string(), source))?;
                     Ok((partition, remaining))
@@ -170,21 +189,15 @@ impl Feed {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 
-    /// One look at the stream. Turns come before the records that follow them.
-    async fn step(&self) -> Step {
-        let mut stream = std::pin::pin!(self.consumer.stream());
-        poll_fn(|cx| {
-            if let Some(turn) = self.consumer.context().next() {
-                return Poll::Ready(Step::Turn(turn));
-            }
-            match stream.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => Poll::Ready(Step::Record(Record::copy(&message))),
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Step::Trouble(error)),
-                Poll::Ready(None) => Poll::Ready(Step::Trouble(KafkaError::NoMessageReceived)),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
+    async fn step(&mut self) -> Step {
+        if let Some(step) = self.aside.take() {
+            return step;
+        }
+        tokio::select! {
+            biased;
+            seen = self.glance.seen(&self.consumer) => Step::Seen(seen),
+            step = step(&self.consumer) => step,
+        }
     }
 
     fn carry_out(&mut self, turn: &Turn) -> Result<(), BusError> {
@@ -217,12 +230,12 @@ impl Feed {
         self.ours.insert(partition.clone());
         match self.seek.start(partition) {
             Start::At(offset) => {
-                self.wanted.insert(partition.clone(), offset);
-                self.next.insert(partition.clone(), offset);
+                self.places.insert(partition.clone(), Place::at(offset, true));
+                self.glance.at([(partition.clone(), offset)]);
                 Offset::Offset(offset)
             }
             Start::Beginning => {
-                self.next.insert(partition.clone(), 0);
+                self.places.insert(partition.clone(), Place::at(0, false));
                 Offset::Beginning
             }
             Start::Committed => Offset::Stored,
@@ -231,40 +244,56 @@ impl Feed {
 
     fn forget(&mut self, partition: &TopicPartition) {
         self.ours.remove(partition);
-        self.wanted.remove(partition);
-        self.next.remove(partition);
+        self.places.remove(partition);
+        self.glance.forget(partition);
     }
 
+    /// Notes how far we are, and looks at what stands before the record.
+    fn advance(&mut self, record: Record) -> Held {
+        let place = self.places.insert(record.topic_partition(), Place::at(record.offset + 1, true)).filter(|place| place.firm);
+        Held { before: before(place.map(|place| place.next), record.offset), told: place.is_some_and(|place| place.told), record }
+    }
+
+    /// Hands a record over, unless it follows a hole: then the brokers are asked about it, and about those of all records at hand.
     fn hand_over(&mut self, record: Record) {
-        let partition = record.topic_partition();
-        self.next.insert(partition.clone(), record.offset + 1);
-        match self.wanted.remove(&partition) {
-            Some(wanted) if record.offset < wanted => {
-                self.ready.push_back(Received::Gap { partition, wanted, found: record.offset });
-                self.ready.push_back(Received::Record(record));
+        let first = self.advance(record);
+        if !matches!(first.before, Before::Hole { .. }) {
+            return self.ready.extend(first.settle(None));
+        }
+        let mut bytes = first.record.size();
+        let mut held = VecDeque::from([first]);
+        while held.len() < HELD_RECORDS && bytes < HELD_BYTES {
+            match at_hand(&self.consumer) {
+                Some(Step::Record(record)) => {
+                    bytes += record.size();
+                    held.push_back(self.advance(record));
+                }
+                other => {
+                    self.aside = other;
+                    break;
+                }
             }
-            // Offsets are skipped by transactions and compaction too: only a first offset beyond the wanted one means a loss.
-            Some(wanted) if record.offset > wanted => {
-                let consumer = Arc::clone(&self.consumer);
-                let low = tokio::task::spawn_blocking(move || {
-                    consumer.fetch_watermarks(&partition.topic, partition.partition, ANSWER_WITHIN).ok().map(|(low, _)| low)
-                });
-                self.inquiry = Some(Inquiry { first: record, wanted, low });
-            }
-            _ => self.ready.push_back(Received::Record(record)),
+        }
+        self.inquiry = Some(Inquiry::ask(&self.consumer, held));
+    }
+
+    /// What a look at a partition showed that we began at `wanted`, if no record of it told the same meanwhile.
+    fn judge(&mut self, partition: TopicPartition, wanted: i64, bounds: (i64, i64)) {
+        let Some(place) = self.places.get_mut(&partition).filter(|place| place.firm && place.next == wanted) else { return };
+        if let Some(found) = bounds::found(wanted, bounds) {
+            tracing::debug!(%partition, wanted, found, "the offset to begin at does not exist");
+            place.told = true;
+            self.ready.push_back(Received::Gap { partition, wanted, found });
         }
     }
 
     async fn finish_inquiry(&mut self) {
         // The inquiry stays until it has ended, so that a `recv` that is dropped meanwhile loses no record.
-        let Some(Inquiry { low, .. }) = &mut self.inquiry else { return };
-        let low = low.await.ok().flatten();
-        let Some(Inquiry { first, wanted, .. }) = self.inquiry.take() else { return };
-        // Without an answer the loss is presumed: a false alarm is looked into, a missed one is not.
-        if low.is_none_or(|low| low > wanted) {
-            self.ready.push_back(Received::Gap { partition: first.topic_partition(), wanted, found: first.offset });
+        let Some(inquiry) = &mut self.inquiry else { return };
+        let lows = inquiry.answers().await;
+        if let Some(inquiry) = self.inquiry.take() {
+            self.ready.extend(inquiry.settle(&lows));
         }
-        self.ready.push_back(Received::Record(first));
     }
 }
 
@@ -284,7 +313,31 @@ impl Drop for Feed {
 enum Step {
     Turn(Turn),
     Record(Record),
+    Seen(Vec<(TopicPartition, i64, (i64, i64))>),
     Trouble(KafkaError),
+}
+
+/// One look at the stream. Turns come before the records that follow them.
+async fn step(consumer: &StreamConsumer<Group>) -> Step {
+    let mut stream = std::pin::pin!(consumer.stream());
+    poll_fn(|cx| {
+        if let Some(turn) = consumer.context().next() {
+            return Poll::Ready(Step::Turn(turn));
+        }
+        match stream.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Step::Record(Record::copy(&message))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Step::Trouble(error)),
+            Poll::Ready(None) => Poll::Ready(Step::Trouble(KafkaError::NoMessageReceived)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// What the client holds already, if anything.
+fn at_hand(consumer: &StreamConsumer<Group>) -> Option<Step> {
+    let message = consumer.stream().next().now_or_never().flatten()?;
+    Some(message.map_or_else(Step::Trouble, |message| Step::Record(Record::copy(&message))))
 }
 
 /// How many records a partition holds from `next` on; where that is unknown, from where the group committed. Blocks.

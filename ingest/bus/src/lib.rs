@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cloudevents;
+mod dead_letter;
 mod error;
 mod feed;
 mod pending;
@@ -13,9 +14,10 @@ mod record;
 mod settings;
 
 pub use admin::{TopicSpec, create_topics, end_offsets, lag};
+pub use dead_letter::dead_letter;
 pub use error::BusError;
 pub use feed::{Feed, Received, SeekTo, Start};
 pub use pending::{Limits, Pending};
 pub use publisher::{Delivery, Outgoing, Publisher};
 pub use record::Record;
-pub use settings::{RECORD_LIMIT_BYTES, Settings};
+pub use settings::{Property, RECORD_LIMIT_BYTES, Settings};

@@ -26,10 +26,6 @@ pub struct Pending {
     due: Option<Instant>,
 }
 
-fn size(record: &Record) -> usize {
-    record.payload.as_ref().map_or(0, Vec::len)
-}
-
 impl Pending {
     /// Nothing waits yet.
     #[must_use]
@@ -44,7 +40,7 @@ impl Pending {
 
     /// Adds a record that may wait for `age` instead, unless another one is due before.
     pub fn push_patiently(&mut self, record: Record, age: Duration) {
-        self.bytes += size(&record);
+        self.bytes += record.size();
         let due = Instant::now() + age;
         self.due = Some(self.due.map_or(due, |first| first.min(due)));
         self.records.push(record);
@@ -53,7 +49,7 @@ impl Pending {
     /// Leaves out what stood on partitions that moved elsewhere: it is theirs to handle.
     pub fn forget(&mut self, partitions: &[TopicPartition]) {
         self.records.retain(|record| !partitions.iter().any(|moved| moved.topic == record.topic && moved.partition == record.partition));
-        self.bytes = self.records.iter().map(size).sum();
+        self.bytes = self.records.iter().map(Record::size).sum();
         self.due = self.due.filter(|_| !self.records.is_empty());
     }
 

@@ -35,6 +35,11 @@ impl Record {
         TopicPartition { topic: self.topic.clone(), partition: self.partition }
     }
 
+    /// Bytes of its payload.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.as_ref().map_or(0, Vec::len)
+    }
+
     pub(crate) fn copy(message: &BorrowedMessage<'_>) -> Self {
         Self {
             topic: message.topic().to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use schemas::TopicPartition;
+use schemas::{Skip, Skipped, TopicPartition};
 
 use super::{Feed, Received, Start};
 use crate::{BusError, Outgoing, Publisher, Record, Settings};
@@ -253,4 +253,74 @@ async fn two_members_share_the_partitions_and_miss_nothing() -> Result<(), BusEr
     .expect("records are missed")?;
     assert_eq!(seen.len(), 40);
     Ok(())
+}
+
+/// Enough to push everything before it off a partition of the mock, which keeps 5 MB of each.
+fn flood(topic: &str) -> Vec<Outgoing> {
+    let mut dice = 0x9e37_79b9_u32;
+    let mut noise = || {
+        let step = |_| {
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            dice.to_be_bytes()[0]
+        };
+        (0..900_000).map(step).collect::<Vec<u8>>()
+    };
+    (0..8)
+        .map(|_| Outgoing { topic: topic.to_owned(), key: Some(b"ward".to_vec()), payload: Some(noise()), ..Outgoing::default() })
+        .collect()
+}
+
+/// A loss is told at once, where no record may follow for days; the row of the first record then says the same, without a second alarm.
+#[tokio::test]
+async fn records_deleted_before_we_came_are_told_at_the_assignment_and_on_the_record_that_follows() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    publisher.send_all(numbered("raw", 0..4)).await?;
+    publisher.send_all(flood("raw")).await?;
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::At(2)).await?;
+    let (mut gaps, mut first) = (Vec::new(), None);
+    while first.is_none() {
+        match next(&mut feed).await? {
+            // The other partition is empty: there, offset 2 is one of a topic that was made anew.
+            Received::Gap { wanted, found, .. } if found > wanted => gaps.push((wanted, found)),
+            Received::Record(record) => first = Some(record),
+            _ => {}
+        }
+    }
+    let first = first.expect("a record");
+    assert!(first.offset > 4, "the mock keeps everything");
+    assert_eq!(gaps, [(2, first.offset)], "one alarm");
+    assert_eq!(first.skip, Some(Skip { offsets: first.offset - 2, because: Skipped::Deleted }));
+    assert_eq!(record(&mut feed).await?.skip, None);
+    Ok(())
+}
+
+/// Retention that overtakes a slow reader is seen in the middle of the stream.
+#[tokio::test]
+async fn records_deleted_while_we_read_are_told_where_they_are_missing() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    publisher.send_all(numbered("raw", 0..4)).await?;
+    publisher.send_all(flood("raw")[..2].to_vec()).await?;
+    let mut slow = settings(&mock, "g");
+    for (key, value) in [("queued.max.messages.kbytes", "1"), ("fetch.message.max.bytes", "1000"), ("fetch.queue.backoff.ms", "10")] {
+        slow.properties.insert(key.to_owned(), value.into());
+    }
+    let mut feed = Feed::subscribe(&slow, &["raw".to_owned()], |_: &TopicPartition| Start::Beginning).await?;
+    assert_eq!(record(&mut feed).await?.offset, 0);
+    publisher.send_all(flood("raw")).await?;
+
+    let (mut expected, mut gap) = (1, None);
+    loop {
+        match next(&mut feed).await? {
+            Received::Gap { wanted, found, .. } => gap = Some((wanted, found)),
+            Received::Record(record) if record.offset == expected => expected += 1,
+            Received::Record(record) => {
+                assert_eq!(gap, Some((expected, record.offset)), "the alarm comes before the record");
+                assert_eq!(record.skip, Some(Skip { offsets: record.offset - expected, because: Skipped::Deleted }));
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
 }

@@ -1,0 +1,1 @@
+//! Takes off what a record is wrapped in before it is mapped.

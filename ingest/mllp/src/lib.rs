@@ -1,0 +1,1 @@
+//! A listener for MLLP: frames become records of a raw topic.
