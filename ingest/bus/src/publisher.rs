@@ -29,7 +29,8 @@ pub struct Outgoing {
     pub timestamp: Option<Timestamp>,
 }
 
-/// A connection for publishing. Cheap to clone; clones share the queue.
+/// A connection for publishing. Cheap to clone; clones share the queue. The last one that is dropped takes along what was not delivered:
+/// those deliveries fail.
 #[derive(Clone)]
 pub struct Publisher {
     producer: FutureProducer,

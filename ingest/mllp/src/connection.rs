@@ -19,6 +19,9 @@ use crate::listener::{Hall, ROOM_BYTES};
 use crate::metrics::{self, Cause};
 use crate::settings::Order;
 
+/// A message of so many bytes is sent to the broker by itself: no batch of the client is larger.
+const ALONE_BYTES: usize = 1_000_000;
+
 /// Who speaks, and where it came in.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
@@ -149,7 +152,7 @@ impl Reading<'_> {
         let outgoing = self.record(frame, header.as_ref());
         let fate = match timeout(self.hall.settings.patience(), self.hall.publisher.send(outgoing)).await {
             Ok(Ok(delivery)) => Fate::Sent(delivery),
-            Ok(Err(error)) => Fate::Decided(undelivered(error, self.peer)?),
+            Ok(Err(error)) => Fate::Decided(undelivered(error, self.peer, ALONE_BYTES)?),
             // The queue to Kafka was full all the while; nothing was put on it.
             Err(_) => Fate::Decided(Verdict::Unconfirmed),
         };
@@ -236,7 +239,7 @@ async fn answer_all(
             Fate::Sent(delivery) => match timeout_at(since + hall.settings.patience(), delivery.done()).await {
                 Ok(Ok(_)) if header.is_some() => Verdict::Accepted,
                 Ok(Ok(_)) => Verdict::NoHeader,
-                Ok(Err(error)) => undelivered(error, peer)?,
+                Ok(Err(error)) => undelivered(error, peer, bytes)?,
                 Err(_) => Verdict::Unconfirmed,
             },
         };
@@ -273,10 +276,11 @@ async fn answer_all(
 }
 
 /// What a record's failure means for its sender; an error where it means the end of the client.
-fn undelivered(error: BusError, peer: &Peer) -> Result<Verdict, BusError> {
+fn undelivered(error: BusError, peer: &Peer, bytes: usize) -> Result<Verdict, BusError> {
     if error.is_too_large() {
-        tracing::warn!(topic = peer.port.topic, "the broker takes no message of this size; raise max.message.bytes of the topic");
-        return Ok(Verdict::TooLarge);
+        tracing::warn!(topic = peer.port.topic, bytes, "the broker takes no message of this size; raise max.message.bytes of the topic");
+        // The broker measures what it is sent together: a small message may have fared with a large one, and is worth repeating.
+        return Ok(if bytes >= ALONE_BYTES { Verdict::TooLarge } else { Verdict::Unconfirmed });
     }
     match error {
         BusError::Fatal { .. } => Err(error),

@@ -11,6 +11,7 @@ use mllp::{Answers, Listener, MllpError, Order, Port, Settings, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -220,6 +221,21 @@ async fn a_message_that_is_too_large_is_refused_and_its_connection_closed() -> D
     assert_eq!(answer(&mut stream).await, said("CR", "1"));
     assert_eq!(answer(&mut stream).await, None);
     assert_eq!(ask(&mut stand.connect().await?, &message("2", "|")).await, said("AA", "2"));
+    stand.close().await
+}
+
+/// AR says that to repeat is of no use: it is not said of a message that may only have stood beside one that is too large.
+#[tokio::test]
+async fn what_the_broker_finds_too_large_is_refused_only_if_it_was_sent_alone() -> Done {
+    let stand = Stand::open(settings()).await?;
+    let mut stream = stand.connect().await?;
+    let refuse = || stand.mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let large = [message("1", "|").as_slice(), b"NTE|", &[b'a'; 2_000_000], b"\r"].concat();
+    refuse();
+    assert_eq!(ask(&mut stream, &large).await, said("AR", "1"));
+    refuse();
+    assert_eq!(ask(&mut stream, &message("2", "|")).await, said("AE", "2"));
+    assert_eq!(ask(&mut stream, &message("2", "|")).await, said("AA", "2"));
     stand.close().await
 }
 
