@@ -257,6 +257,47 @@ mod tests {
         assert!(read("{", b"").is_err_and(|reason| reason.contains("cannot be read")));
     }
 
+    /// The library is not ours, and no bytes may stop a partition.
+    #[test]
+    fn any_bytes_are_a_message_or_a_reason() {
+        let schema = r#"{"type": "record", "name": "E", "fields": [
+            {"name": "tags", "type": {"type": "map", "values": ["null", "string", {"type": "array", "items": "double"}]}},
+            {"name": "kind", "type": {"type": "enum", "name": "K", "symbols": ["A", "B"]}},
+            {"name": "sum", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+            {"name": "big", "type": {"type": "bytes", "logicalType": "big-decimal"}},
+            {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+            {"name": "hash", "type": {"type": "fixed", "name": "H", "size": 3}},
+            {"name": "body", "type": ["null", "string"]}]}"#;
+        let schema = Avro::parse(schema, &[]).expect("a schema");
+        let mut seed = vec![2, 2, b'k', 2, 2, b'v', 0, 2, 4, 1, 2, 6, 2, 3, 0, 32];
+        seed.extend_from_slice(&[7; 16]);
+        seed.extend_from_slice(&[1, 2, 3, 2, u8::try_from(MESSAGE.len() * 2).expect("short")]);
+        seed.extend_from_slice(MESSAGE.as_bytes());
+        assert!(schema.payload(&seed).is_ok_and(|layer| layer.payload == MESSAGE.as_bytes()));
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 16).unwrap_or(0) % limit.max(1)
+        };
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut datum = seed.clone();
+            for _ in 0..=below(3) {
+                let at = below(40.min(datum.len()));
+                match below(8) {
+                    0 => datum.truncate(at),
+                    1 => datum.insert(at, u8::try_from(below(256)).unwrap_or(0)),
+                    _ if at < datum.len() => datum[at] = u8::try_from(below(256)).unwrap_or(0),
+                    _ => {}
+                }
+            }
+            read += usize::from(schema.payload(&datum).is_ok());
+        }
+        assert!(read > 100, "{read} were read");
+    }
+
     #[test]
     fn a_schema_may_refer_to_others() {
         let inner = r#"{"type": "record", "name": "D", "namespace": "x", "fields": [{"name": "hl7", "type": "string"}]}"#.to_owned();

@@ -15,7 +15,8 @@
 //! **Answers.** Original mode (MSH-15 and MSH-16 empty): `AA`, `AE`, `AR`. Enhanced mode: MSH-15 `AL`, `NE`, `ER`, `SU` says whether a
 //! `CA`, `CE` or `CR` is sent; where MSH-15 asks for none and MSH-16 asks for one, that is `AA`, `AE` or `AR`. Never more than one
 //! answer for a message, in the order of the messages of a connection. `AE` means that Kafka did not confirm within the patience of the
-//! configuration; the message may still arrive there, so that a repeated one stands twice: at least once. `AR` means that to repeat is
+//! configuration; the message may still arrive there, so that a repeated one stands twice: at least once. Whoever asks for no answer
+//! gives up that promise: what Kafka did not take before this process ended is lost with it. `AR` means that to repeat is
 //! of no use: the message is too large, or it has no header. What has no header is kept on the topic all the same; what is too large
 //! is not, and its connection is closed.
 

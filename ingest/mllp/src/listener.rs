@@ -106,10 +106,13 @@ impl Listener {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
         stop: &CancellationToken,
     ) -> Result<(), MllpError> {
+        // Most senders wait for each answer before they send on: to linger for a fuller batch would only make them wait.
+        let mut bus = bus.clone();
+        bus.properties.entry("linger.ms".to_owned()).or_insert_with(|| "0".into());
         let hall = Arc::new(Hall {
             room: Arc::new(Semaphore::new(self.settings.max_buffered_bytes.div_ceil(ROOM_BYTES))),
             settings: self.settings,
-            publisher: Publisher::new(bus)?,
+            publisher: Publisher::new(&bus)?,
             stop: stop.child_token(),
             clock: Box::new(clock),
             answers: AtomicU64::new(0),
