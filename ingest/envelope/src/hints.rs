@@ -5,7 +5,7 @@
 pub struct Hints {
     /// The value is a whole CloudEvent in JSON.
     pub structured_event: bool,
-    /// The listener says that the frame was cut: what follows is missing.
+    /// The listener saw no end of the frame, or no frame: what follows may be missing, and half a message says other things than a whole.
     pub cut: bool,
 }
 
@@ -29,7 +29,10 @@ impl Hints {
     fn and(self, name: &str, value: &[u8]) -> Self {
         let structured = name.eq_ignore_ascii_case("content-type")
             && value.trim_ascii_start().get(..STRUCTURED.len()).is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED));
-        Self { structured_event: self.structured_event || structured, cut: self.cut || (name == "mllp_frame" && value == b"cut") }
+        Self {
+            structured_event: self.structured_event || structured,
+            cut: self.cut || (name == "mllp_frame" && matches!(value, b"cut" | b"stray")),
+        }
     }
 }
 

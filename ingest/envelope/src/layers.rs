@@ -87,7 +87,7 @@ impl Schemas {
     /// A wrapping is there and cannot be taken off: position and reason, never content.
     pub fn unwrap<'a>(&self, value: &'a [u8], hints: Hints) -> Result<Unwrapped<'a>, Reject> {
         if hints.cut {
-            return Err(reject("the frame was cut before its end"));
+            return Err(reject("its MLLP frame was cut; what follows may be missing"));
         }
         let mut all = Unwrapped { payload: Cow::Borrowed(value), taken: Vec::new(), flags: Vec::new() };
         while all.taken.len() < LAYERS {

@@ -10,7 +10,7 @@ use crate::BusError;
 
 /// The value of one property.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a property is a text, { file = \"..\" } or { env = \"..\" }")]
 pub enum Property {
     /// The value itself.
     Value(String),
@@ -137,6 +137,8 @@ mod tests {
         property.resolve(&|name| (name == "KAFKA_PASSWORD").then(|| "hunter2".to_owned()));
         assert_eq!(property.read("sasl.password").expect("set"), "hunter2");
         assert_eq!(format!("{property:?}"), "(a value)");
+        let error = serde_json::from_str::<Property>("5").expect_err("a number").to_string();
+        assert!(error.contains("a property is a text"), "{error}");
     }
 
     /// A line that is wrong is told by its number: it may be a password that lost its name.
