@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use envelope::{Hints, Schemas};
 use jiff::Timestamp;
 use maps::Mapped;
 use schemas::{Facility, Source, Table, TopicPartition};
@@ -159,7 +160,7 @@ fn read(run: &[u8], facility: &Facility, mut place: Place) -> Run {
     let records = maps::split::records(run);
     let mapped: Vec<(Vec<Mapped>, Option<Timestamp>)> = in_parts(&records, |part| {
         let map = |record: &&[u8]| {
-            let parts = maps::map_record(record, facility);
+            let parts = reading::mapped(record, Hints::default(), facility, &Schemas::default());
             let own = own_time(&parts);
             (parts, own)
         };
@@ -173,7 +174,7 @@ fn read(run: &[u8], facility: &Facility, mut place: Place) -> Run {
         place.offset += 1;
         place.known_at = Some(known_at);
         if source.offset > place.held {
-            let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(record.to_vec()), skip: None };
+            let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(record.to_vec()), skip: None, hints: Hints::default() };
             reading::stamp(raw, facility, Some(parts), &mut batch);
         }
     }

@@ -12,6 +12,7 @@ pub(crate) use self::sink::outgoing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use envelope::Envelopes;
 use bus::{Feed, Limits, Pending, Publisher, Received};
 use schemas::topic;
 use tokio::task::JoinSet;
@@ -29,6 +30,9 @@ pub enum RunError {
     /// The routes are wrong.
     #[error("could not use the routes of the configuration")]
     Routes(#[from] RouteError),
+    /// The schema registry of the configuration cannot be one.
+    #[error("could not use the schema registry of the configuration")]
+    Envelope(#[from] envelope::EnvelopeError),
     /// The broker refused what no waiting mends.
     #[error("could not use the message bus")]
     Bus(#[from] bus::BusError),
@@ -56,6 +60,7 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
         routes: Arc::new(Routes::new(&settings.routes)?),
         publisher: Publisher::new(bus)?,
         warehouse: warehouse.clone(),
+        envelopes: Arc::new(Envelopes::open(&settings.envelope)?),
         retry: Duration::from_millis(settings.retry_ms),
         dead_letters: settings.dead_letters,
         stop: stop.clone(),

@@ -1,5 +1,6 @@
 //! One record of the log becomes rows. Pure: the same record, the same facility, the same rows.
 
+use envelope::{Hints, Schemas};
 use jiff::Timestamp;
 use maps::Mapped;
 use schemas::{
@@ -21,18 +22,35 @@ pub struct Raw {
     pub payload: Option<Vec<u8>>,
     /// The offsets directly before it that hold no record.
     pub skip: Option<Skip>,
+    /// What its headers say of its value.
+    pub hints: Hints,
 }
 
 /// The facility that Wardstream's own topics belong to in `messages`.
 pub const OWN: &str = "wardstream";
 
+/// What the maps make of a value, whatever it is wrapped in.
+#[must_use]
+pub fn mapped(value: &[u8], hints: Hints, facility: &Facility, schemas: &Schemas) -> Vec<Mapped> {
+    match schemas.unwrap(value, hints) {
+        Ok(unwrapped) => {
+            let mut parts = maps::map_record(&unwrapped.payload, facility);
+            if let Some(first) = parts.first_mut() {
+                first.flags.extend(unwrapped.flags);
+            }
+            parts
+        }
+        Err(reject) => vec![Mapped::rejected(Format::Unknown, reject)],
+    }
+}
+
 /// Reads one record and adds its rows to `batch`.
-pub fn read(raw: Raw, facility: &Facility, batch: &mut Batch) {
+pub fn read(raw: Raw, facility: &Facility, schemas: &Schemas, batch: &mut Batch) {
     match raw.source.topic.as_str() {
         topic::PREDICTION => read_prediction(raw, batch),
         topic::DRIFT_ALERT => land(raw, OWN, Summary::own("drift alert"), batch),
         _ => {
-            let parts = raw.payload.as_deref().map(|bytes| maps::map_record(bytes, facility));
+            let parts = raw.payload.as_deref().map(|value| mapped(value, raw.hints, facility, schemas));
             stamp(raw, facility, parts, batch);
         }
     }
@@ -219,6 +237,7 @@ mod tests {
             headers: "{}".to_owned(),
             payload: payload.map(<[u8]>::to_vec),
             skip: None,
+            hints: Hints::default(),
         }
     }
 
@@ -230,7 +249,7 @@ mod tests {
             [("hl7.raw", None), ("hl7.raw", Some(&b""[..])), ("hl7.raw", Some(&b"\x00\xff"[..])), (topic::PREDICTION, Some(&b"{"[..]))]
         {
             let mut batch = Batch::default();
-            read(raw(topic, payload), &ward, &mut batch);
+            read(raw(topic, payload), &ward, &Schemas::default(), &mut batch);
             assert_eq!(batch.messages.len(), 1);
             assert_eq!(batch.messages.first().and_then(|message| message.payload.as_deref()), payload);
             assert_eq!(batch.upto.values().copied().collect::<Vec<_>>(), [7]);

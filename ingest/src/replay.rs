@@ -5,6 +5,7 @@
 //! all, so that a second replay changes nothing. What became known when does not change by reading it again: `known_at` stays.
 
 use bus::{BusError, Publisher};
+use envelope::{Envelopes, Hints, Schemas};
 use schemas::{Facility, Message, Source};
 use warehouse::{AppendError, Batch, NEWEST, QueryError, Stored, StoredReading, Warehouse};
 
@@ -56,16 +57,23 @@ pub async fn run(
     warehouse: &Warehouse,
     condition: &str,
     facility: impl Fn(&str) -> Facility,
+    envelopes: &Envelopes,
     publisher: Option<&Publisher>,
 ) -> Result<Replayed, ReplayError> {
     let found = warehouse.find(condition).await?;
     let mut done = Replayed::default();
     for run in found.chunk_by(same_partition).flat_map(|partition| partition.chunks(RUN_RECORDS)) {
         let mut batch = Batch::default();
-        for stored in warehouse.stored(run).await? {
+        let stored = warehouse.stored(run).await?;
+        let schemas = envelopes.prepare(stored.iter().filter_map(|one| one.payload.as_deref())).await;
+        for one in stored {
             done.read += 1;
-            let facility = facility(&stored.facility);
-            add(stored, &facility, &mut batch, &mut done);
+            let facility = facility(&one.facility);
+            match add(one, &facility, &schemas, &mut batch) {
+                Said::TheSame => {}
+                Said::TheSameRows => done.restated += 1,
+                Said::OtherRows => done.changed += 1,
+            }
         }
         if batch.messages.is_empty() {
             continue;
@@ -85,27 +93,36 @@ fn same_partition(one: &Source, other: &Source) -> bool {
 }
 
 /// Adds what a new reading says otherwise than the stored one.
-fn add(stored: Stored, facility: &Facility, batch: &mut Batch, done: &mut Replayed) {
+fn add(stored: Stored, facility: &Facility, schemas: &Schemas, batch: &mut Batch) -> Said {
     let mut fresh = Batch::default();
     let Stored { source, known_at, headers, payload, reading: before, .. } = stored;
-    reading::read(Raw { source, known_at, key: None, headers, payload, skip: None }, facility, &mut fresh);
-    let Some(mut message) = fresh.messages.pop() else { return };
+    let hints = Hints::of_stored(&headers);
+    reading::read(Raw { source, known_at, key: None, headers, payload, skip: None, hints }, facility, schemas, &mut fresh);
+    let Some(mut message) = fresh.messages.pop() else { return Said::TheSame };
     // The bytes and the headers stand in the record's own row.
     (message.payload, message.headers) = (None, "{}".to_owned());
     let now = stated(&message, before.rows_reading);
     if now == before {
-        return;
+        return Said::TheSame;
     }
-    if now.rows_digest == before.rows_digest {
-        done.restated += 1;
+    let said = if now.rows_digest == before.rows_digest {
         message.rows_reading = before.rows_reading;
+        Said::TheSameRows
     } else {
-        done.changed += 1;
         message.rows_reading = NEWEST;
         batch.events.append(&mut fresh.events);
         batch.notes.append(&mut fresh.notes);
-    }
+        Said::OtherRows
+    };
     batch.messages.push(message);
+    said
+}
+
+/// What a new reading says, beside the stored one.
+enum Said {
+    TheSame,
+    TheSameRows,
+    OtherRows,
 }
 
 /// A reading as `messages` would state it.

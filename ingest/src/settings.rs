@@ -17,6 +17,8 @@ pub struct Settings {
     pub batch_age_ms: u64,
     /// The same for predictions and alarms that come back.
     pub read_back_age_ms: u64,
+    /// What records are wrapped in, and where its schemas are.
+    pub envelope: envelope::Settings,
     /// Whether rejected records are copied to `<topic>.dlq`; the row in `messages` is the truth either way.
     pub dead_letters: bool,
     /// Pause between two attempts at a commit or a publication that failed.
@@ -32,6 +34,7 @@ impl Default for Settings {
             batch_bytes: 16 << 20,
             batch_age_ms: 1_000,
             read_back_age_ms: 2_000,
+            envelope: envelope::Settings::default(),
             dead_letters: false,
             retry_ms: 1_000,
         }

@@ -1,6 +1,7 @@
 //! A stay is what its messages say, in whatever order they arrive: every story is told in many orders, each to a facility of its own, and all
 //! facilities must hold the same stays, patients and notes.
 
+use envelope::{Hints, Schemas};
 use ingest::reading::{self, Raw};
 use jiff::{Timestamp, ToSpan as _};
 use schemas::{Facility, Source};
@@ -164,8 +165,8 @@ async fn a_stay_is_the_same_in_whatever_order_its_messages_arrive() -> anyhow::R
                 known_at = known_at.checked_add(1.minute())?;
                 let source = Source { topic: facility.name.clone(), partition: 0, offset: i64::try_from(offset)? };
                 let payload = Some(messages[place].clone().into_bytes());
-                let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload, skip: None };
-                reading::read(raw, &facility, &mut batch);
+                let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload, skip: None, hints: Hints::default() };
+                reading::read(raw, &facility, &Schemas::default(), &mut batch);
             }
         }
     }

@@ -4,9 +4,11 @@
 //! offset. A table skips what it already holds, so a batch that comes again changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::error::ArrowError;
+use datafusion::execution::SessionState;
 use deltalake_core::kernel::Transaction;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::protocol::SaveMode;
@@ -133,7 +135,7 @@ impl Warehouse {
             let rows =
                 batch.rows(table, &BTreeMap::new()).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
             let mut writer = self.writer(table).await;
-            writer.commit(rows, vec![Transaction::new(REPLAYS, reading)]).await.map_err(|source| AppendError::Commit { table, source })?;
+            writer.commit(rows, vec![Transaction::new(REPLAYS, reading)], &self.0.plumbing).await.map_err(|source| AppendError::Commit { table, source })?;
         }
         Ok(reading)
     }
@@ -151,7 +153,7 @@ impl Warehouse {
             batch.upto.iter().filter(ahead).map(|(partition, last)| (partition.clone(), *last)).collect();
         let transactions = advanced.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
         let before = writer.delta.version();
-        match writer.commit(rows, transactions).await {
+        match writer.commit(rows, transactions, &self.0.plumbing).await {
             Ok(()) => {
                 // Another process's commit came between: what was known of its partitions no longer counts.
                 if writer.delta.version() != before.map(|version| version + 1) {
@@ -177,9 +179,10 @@ pub struct Writer {
 
 impl Writer {
     /// One commit: the rows, and what they bring each application to.
-    async fn commit(&mut self, rows: RecordBatch, transactions: Vec<Transaction>) -> Result<(), DeltaTableError> {
+    async fn commit(&mut self, rows: RecordBatch, transactions: Vec<Transaction>, session: &Arc<SessionState>) -> Result<(), DeltaTableError> {
         let properties = commit_alone(CommitProperties::default().with_application_transactions(transactions));
         let written = self.delta.clone().write(vec![rows]).with_save_mode(SaveMode::Append).with_writer_properties(layout::writing());
+        let written = written.with_session_state(Arc::<SessionState>::clone(session));
         self.delta = written.with_commit_properties(properties).await?;
         Ok(())
     }

@@ -6,8 +6,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::SessionConfig;
+use datafusion::execution::SessionState;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
@@ -73,11 +72,9 @@ impl Warehouse {
         if small < self.0.settings.compact_files {
             return Ok(());
         }
-        // One file at a time, in small batches, on memory that is counted with that of the queries.
-        let config = SessionConfig::new().with_target_partitions(1).with_batch_size(1_024);
-        let session =
-            SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(&self.0.runtime)).with_default_features().build();
-        let merge = delta.optimize().with_target_size(target).with_max_concurrent_tasks(1).with_session_state(Arc::new(session));
+        // One file at a time.
+        let session = Arc::<SessionState>::clone(&self.0.plumbing);
+        let merge = delta.optimize().with_target_size(target).with_max_concurrent_tasks(1).with_session_state(session);
         merge.with_writer_properties(layout::writing()).with_commit_properties(commit_alone(CommitProperties::default())).await?;
         Ok(())
     }

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use deltalake_core::delta_datafusion::DeltaSessionContext;
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use schemas::{Table, TopicPartition};
 use tokio::sync::{Mutex, MutexGuard};
@@ -31,6 +34,8 @@ pub(crate) struct Inner {
     pub settings: Settings,
     writers: BTreeMap<Table, Mutex<Writer>>,
     pub runtime: Arc<RuntimeEnv>,
+    /// In which rows are written and files merged.
+    pub plumbing: Arc<SessionState>,
     pub registry: RwLock<Option<Relations>>,
     /// The log's watermark.
     pub watermark: OfMessages<Option<jiff::Timestamp>>,
@@ -38,6 +43,23 @@ pub(crate) struct Inner {
     pub alarms: OfMessages<Vec<schemas::DriftAlert>>,
     /// The relations of the newest moment that was asked for.
     pub newest: Mutex<Option<crate::session::Relations>>,
+}
+
+/// Memory that merging files may use.
+const PLUMBING_BYTES: usize = 256 << 20;
+
+/// One session for all appends and merges, on memory of its own. It keeps nothing of the files it sees: each is read once at most.
+fn plumbing() -> Result<Arc<SessionState>, DataFusionError> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(PLUMBING_BYTES)))
+        .with_metadata_cache_limit(0)
+        .with_object_list_cache_limit(0)
+        .with_file_statistics_cache_limit(0)
+        .build_arc()?;
+    let mut state = DeltaSessionContext::with_runtime_env(runtime).state();
+    state.config_mut().options_mut().execution.target_partitions = 1;
+    state.config_mut().options_mut().execution.batch_size = 2_048;
+    Ok(Arc::new(state))
 }
 
 fn base(url: &str) -> Result<Url, OpenError> {
@@ -72,12 +94,14 @@ impl Warehouse {
             let delta = open_table(&base, table, settings.keep_days).await?;
             writers.insert(table, Mutex::new(Writer { delta, positions: BTreeMap::new(), positions_of: None }));
         }
+        let plumbing = plumbing().map_err(OpenError::Engine)?;
         let pool = Arc::new(GreedyMemoryPool::new(settings.memory_limit_mb << 20));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(OpenError::Engine)?;
         Ok(Self(Arc::new(Inner {
             settings: settings.clone(),
             writers,
             runtime,
+            plumbing,
             registry: RwLock::new(None),
             watermark: Mutex::new(None),
             alarms: Mutex::new(None),

@@ -36,6 +36,8 @@ pub enum Command {
     },
     /// SQL over the PostgreSQL protocol.
     Serve,
+    /// HL7 v2 over TCP (MLLP) onto raw topics, by the ports of the configuration.
+    Mllp,
     /// Puts the records of files on a topic, in order.
     Publish(Publish),
     /// What the maps make of each record of the files, one JSON line a record.

@@ -32,6 +32,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Trainer { once: false } => services::alone(config, Services::start_trainer).await,
         Command::Trainer { once: true } => services::train_once(config).await,
         Command::Serve => services::alone(config, |services| services.start_sql()).await,
+        Command::Mllp => services::mllp_alone(config).await,
         Command::Publish(publish) => files::publish(&config, &publish).await,
         Command::Map { facility, files } => files::map(&config, &facility, &files),
         Command::Backfill { facility, files } => files::backfill(&config, &facility, &files).await,

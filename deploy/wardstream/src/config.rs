@@ -21,6 +21,7 @@ pub struct Config {
     pub registry: warehouse::RegistrySettings,
     pub weights: Weights,
     pub ingest: ingest::Settings,
+    pub mllp: mllp::Settings,
     pub scorer: scorer::Settings,
     pub trainer: trainer::Settings,
     pub sql: Sql,
@@ -114,7 +115,9 @@ impl Config {
     /// One clear sentence with file, key and what is allowed.
     pub fn load(file: Option<&Path>, warehouse: Option<&str>) -> Result<Self, ConfigError> {
         let overrides: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
-        Self::resolve(file, &overrides, warehouse)
+        let mut config = Self::resolve(file, &overrides, warehouse)?;
+        config.bus.resolve(|name| std::env::var(name).ok());
+        Ok(config)
     }
 
     fn resolve(file: Option<&Path>, overrides: &[(String, String)], warehouse: Option<&str>) -> Result<Self, ConfigError> {

@@ -99,6 +99,15 @@ impl Services {
         self.tracker.spawn(async move { compact(&warehouse, &stop).await });
     }
 
+    /// HL7 v2 over TCP onto raw topics.
+    pub fn start_mllp(&self) {
+        let (config, stop) = (Arc::clone(&self.config), self.stop.clone());
+        self.keep("mllp", move || {
+            let (config, stop) = (Arc::clone(&config), stop.clone());
+            async move { mllp::serve(&config.mllp, &config.bus, now, &stop).await }
+        });
+    }
+
     /// Canonical notes into predictions, the champion that answers, and the watch over drift.
     pub fn start_scorer(&self) {
         let takeovers = self.start_champion();
@@ -254,9 +263,12 @@ pub fn fill(config: &mut Config, services: &crate::embedded::Services) {
 /// # Errors
 /// Where Kafka cannot be reached.
 pub async fn create_topics(config: &Config) -> anyhow::Result<()> {
-    let raw = config.ingest.routes.iter().map(|route| route.topic.as_str()).filter(|topic| !topic.starts_with('^'));
+    let routed = config.ingest.routes.iter().map(|route| route.topic.as_str()).filter(|topic| !topic.starts_with('^'));
+    let raw: std::collections::BTreeSet<&str> = routed.chain(config.mllp.ports.iter().map(|port| port.topic.as_str())).collect();
+    let letters = raw.iter().filter(|_| config.ingest.dead_letters).map(|topic| format!("{topic}{}", bus::DEAD_LETTERS));
     let own = [schemas::topic::CLINICAL_NOTE, schemas::topic::PREDICTION, schemas::topic::DRIFT_ALERT];
-    let specs: Vec<bus::TopicSpec> = raw.chain(own).map(|name| bus::TopicSpec::new(name, PARTITIONS)).collect();
+    let names = raw.iter().map(|topic| (*topic).to_owned()).chain(own.map(str::to_owned)).chain(letters);
+    let specs: Vec<bus::TopicSpec> = names.map(|name| bus::TopicSpec::new(&name, PARTITIONS)).collect();
     bus::create_topics(&config.bus, &specs).await.context("could not create the topics")
 }
 
@@ -269,6 +281,39 @@ pub async fn tie_registry(config: &Config, warehouse: &Warehouse) {
         Ok(registry) => warehouse.tie(Arc::new(registry).relations()),
         Err(error) => output::progress(format_args!("the registry cannot be reached, so models and model_history are absent: {error}")),
     }
+}
+
+/// The clock of the answers' MSH-7.
+#[expect(clippy::disallowed_methods, reason = "only the binary reads the clock")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// The listener alone: it needs Kafka, and neither the tables nor the registry.
+///
+/// # Errors
+/// Where a port, a certificate or Kafka cannot be used.
+pub async fn mllp_alone(config: Config) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!config.mllp.ports.is_empty(), "mllp.ports is empty: add [[mllp.ports]] with listen = \"0.0.0.0:2575\" and topic = \"hl7.raw\"");
+    let stop = CancellationToken::new();
+    let handle = telemetry::start_metrics()?;
+    let listener = mllp::Listener::bind(&config.mllp).await.context("could not listen for MLLP")?;
+    let (ready, listen) = (Ready::default(), config.telemetry.listen);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(telemetry::serve(listen, handle, ready.clone(), stop.clone()));
+    let (bus, ended) = (config.bus.clone(), stop.clone());
+    tasks.spawn(async move { listener.serve(&bus, now, &ended).await.context("could not go on listening for MLLP") });
+    ready.set();
+    output::progress(format_args!("wardstream mllp is up; metrics and health on http://{listen}"));
+    let ended = tokio::select! {
+        told = signal() => told,
+        Some(ended) = tasks.join_next() => ended.context("a task died").and_then(|ended| ended),
+    };
+    stop.cancel();
+    while let Some(more) = tasks.join_next().await {
+        more.context("a task died")??;
+    }
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// All services in one process.
@@ -287,6 +332,9 @@ pub async fn up(mut config: Config) -> anyhow::Result<ExitCode> {
         services.start_scorer();
         services.start_trainer();
         services.start_sql();
+        if !services.config.mllp.ports.is_empty() {
+            services.start_mllp();
+        }
     })
     .await;
     embedded.stop().await;

@@ -22,6 +22,7 @@ pub fn start_logs(filter: &str) {
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new().install_recorder().context("could not install the metrics recorder")?;
     ingest::metrics::describe();
+    mllp::metrics::describe();
     scorer::metrics::describe();
     Ok(handle)
 }

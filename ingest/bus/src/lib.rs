@@ -14,7 +14,7 @@ mod record;
 mod settings;
 
 pub use admin::{TopicSpec, create_topics, end_offsets, lag};
-pub use dead_letter::dead_letter;
+pub use dead_letter::{SUFFIX as DEAD_LETTERS, dead_letter};
 pub use error::BusError;
 pub use feed::{Feed, Received, SeekTo, Start};
 pub use pending::{Limits, Pending};

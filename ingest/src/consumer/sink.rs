@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{Outgoing, Publisher, Record, cloudevents::CloudEvent};
+use envelope::{Envelopes, Hints, Schemas};
 use schemas::{CanonicalNote, Facility, Outcome, Source, TopicPartition, topic};
 use tokio_util::sync::CancellationToken;
 use warehouse::{AppendError, Batch, Warehouse};
@@ -21,6 +22,7 @@ pub struct Sink {
     pub routes: Arc<Routes>,
     pub publisher: Publisher,
     pub warehouse: Warehouse,
+    pub envelopes: Arc<Envelopes>,
     pub retry: Duration,
     pub dead_letters: bool,
     pub stop: CancellationToken,
@@ -47,8 +49,12 @@ impl Sink {
     /// Maps, publishes and commits; `None` where the process was told to stop before it was done.
     pub async fn append(self, records: Vec<Record>) -> Result<Option<Landed>, RunError> {
         let began = Instant::now();
-        let (routes, dead_letters) = (Arc::clone(&self.routes), self.dead_letters);
-        let (batch, letters) = tokio::task::spawn_blocking(move || map(records, &routes, dead_letters)).await?;
+        let schemas = tokio::select! {
+            schemas = self.envelopes.prepare(records.iter().filter_map(|record| record.payload.as_deref())) => schemas,
+            () = self.stop.cancelled() => return Ok(None),
+        };
+        let reader = Reader { routes: Arc::clone(&self.routes), schemas, dead_letters: self.dead_letters };
+        let (batch, letters) = tokio::task::spawn_blocking(move || reader.read(records)).await?;
         if !self.publish(&batch).await? {
             return Ok(None);
         }
@@ -125,19 +131,41 @@ impl Sink {
     }
 }
 
-fn map(records: Vec<Record>, routes: &Routes, dead_letters: bool) -> (Batch, Vec<Outgoing>) {
-    let mut batch = Batch::default();
-    let own = Facility::new(reading::OWN);
-    let letters = Vec::new();
-    for record in records {
-        let facility = routes.facility(topic_of(&record.topic)).unwrap_or(&own);
-        let headers = headers(&record.headers);
-        let source = Source { topic: record.topic, partition: record.partition, offset: record.offset };
-        let raw = Raw { source, known_at: record.timestamp, key: record.key, headers, payload: record.payload, skip: record.skip };
-        reading::read(raw, facility, &mut batch);
+/// What is needed to read a batch.
+struct Reader {
+    routes: Arc<Routes>,
+    schemas: Schemas,
+    dead_letters: bool,
+}
+
+impl Reader {
+    /// The rows of records, and the dead letters of those that were rejected.
+    fn read(&self, records: Vec<Record>) -> (Batch, Vec<Outgoing>) {
+        let mut batch = Batch::default();
+        let mut letters = Vec::new();
+        let own = Facility::new(reading::OWN);
+        for record in records {
+            let copy = self.dead_letters.then(|| Record { topic: topic_of(&record.topic).to_owned(), ..record.clone() });
+            let facility = self.routes.facility(topic_of(&record.topic)).unwrap_or(&own);
+            reading::read(raw(record), facility, &self.schemas, &mut batch);
+            let rejected = batch.messages.last().filter(|message| message.outcome == Outcome::Rejected);
+            let reject = rejected.and_then(|message| message.rejects.first());
+            letters.extend(copy.zip(reject).and_then(|(record, reject)| bus::dead_letter(&record, reject)));
+        }
+        (batch, letters)
     }
-    let _ = dead_letters;
-    (batch, letters)
+}
+
+fn raw(record: Record) -> Raw {
+    Raw {
+        hints: Hints::of(&record.headers),
+        headers: headers(&record.headers),
+        source: Source { topic: record.topic, partition: record.partition, offset: record.offset },
+        known_at: record.timestamp,
+        key: record.key,
+        payload: record.payload,
+        skip: record.skip,
+    }
 }
 
 /// Headers as a JSON object of arrays, since a name may repeat; bytes that are not UTF-8 as `base64:...`.

@@ -25,7 +25,7 @@ pub fn map(config: &Config, name: &str, files: &[PathBuf]) -> anyhow::Result<Exi
     for file in files {
         let bytes = read(file)?;
         for (index, record) in maps::split::records(&bytes).into_iter().enumerate() {
-            let parts = maps::map_record(record, &facility);
+            let parts = ingest::reading::mapped(record, envelope::Hints::default(), &facility, &envelope::Schemas::default());
             let line = ingest::describe::line(&file.display().to_string(), index, &parts).to_json().context("could not show a record")?;
             output::line(line);
         }
@@ -47,7 +47,8 @@ pub async fn replay(config: &Config, condition: Option<String>, publish: bool) -
     let warehouse = open(config).await?;
     let publisher = if publish { Some(Publisher::new(&config.bus).context("could not reach Kafka")?) } else { None };
     let condition = condition.unwrap_or_else(ingest::replay::outdated);
-    let done = ingest::replay::run(&warehouse, &condition, |name| facility(config, name), publisher.as_ref())
+    let envelopes = envelope::Envelopes::open(&config.ingest.envelope).context("could not use the schema registry of the configuration")?;
+    let done = ingest::replay::run(&warehouse, &condition, |name| facility(config, name), &envelopes, publisher.as_ref())
         .await
         .context("could not finish the replay; repeat the command, it goes on where it stopped")?;
     output::line(serde_json::to_string(&done)?);
@@ -83,7 +84,10 @@ pub async fn publish(config: &Config, publish: &Publish) -> anyhow::Result<ExitC
 /// A record of a file as it goes onto a topic; without a time of its own it takes the broker's.
 pub fn outgoing(topic: &str, record: &[u8], clock: Clock, facility: &schemas::Facility) -> Outgoing {
     let timestamp = match clock {
-        Clock::Own => ingest::backfill::own_time(&maps::map_record(record, facility)),
+        Clock::Own => {
+            let parts = ingest::reading::mapped(record, envelope::Hints::default(), facility, &envelope::Schemas::default());
+            ingest::backfill::own_time(&parts)
+        }
         Clock::Now => None,
     };
     Outgoing { topic: topic.to_owned(), key: None, payload: Some(record.to_vec()), headers: Vec::new(), timestamp }
