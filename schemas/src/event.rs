@@ -102,13 +102,14 @@ codes! {
     /// `text_value`: department as coded.
     EncounterDepartment = "encounter.department",
     /// `text_value`: `ICD9CM/code`, `ICD10CM/code`, `SNOMED/code` or `system/code`; `numeric_value`: rank, 1 is principal.
-    /// `related`: `admitting`, `working`, `final`, where the sender says (DG1-6).
+    /// `related`: in HL7 v2 `admitting`, `working`, `final`, where the sender says (DG1-6); in FHIR the record that says so
+    /// (`Condition/id`), where it is one of its own.
     EncounterDiagnosed = "encounter.diagnosed",
-    /// The diagnosis in `text_value` was taken back.
+    /// The diagnosis in `text_value` was taken back; where there is none, whatever the record in `related` said.
     EncounterDiagnosisRetracted = "encounter.diagnosis_retracted",
     /// `text_value`: `system/code` of a procedure; `time`: when it was done; `numeric_value`: rank, 1 is principal.
     EncounterProcedure = "encounter.procedure",
-    /// The procedure in `text_value` was taken back.
+    /// The procedure in `text_value` was taken back: not done, or not on this patient.
     EncounterProcedureRetracted = "encounter.procedure_retracted",
     /// `text_value`: the insurance plan or payer as coded; `numeric_value`: rank, 1 is primary. NULL: none of that rank any more.
     EncounterInsured = "encounter.insured",

@@ -18,13 +18,21 @@ pub struct Facility {
     /// Charset of text whose message names none and which is not UTF-8 (WHATWG label).
     #[serde(default = "latin1")]
     pub charset: String,
+    /// What makes a FHIR Encounter a hospital stay whatever else it says: codes of `class` or `type`, or the last steps of its
+    /// identifier's system.
+    #[serde(default)]
+    pub stays: Vec<String>,
+    /// What makes a FHIR Encounter none, in the same words; weighs more than `stays`. By default an identifier from a system whose name
+    /// ends in `encounter-ed` or `encounter-icu`.
+    #[serde(default = "visits")]
+    pub visits: Vec<String>,
 }
 
 impl Facility {
     /// A facility in UTC that falls back to windows-1252.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), zone: utc(), charset: latin1() }
+        Self { name: name.to_owned(), zone: utc(), charset: latin1(), stays: Vec::new(), visits: visits() }
     }
 
     /// The namespace of this facility's ids.
@@ -40,4 +48,8 @@ fn utc() -> String {
 
 fn latin1() -> String {
     "windows-1252".to_owned()
+}
+
+fn visits() -> Vec<String> {
+    vec!["encounter-ed".to_owned(), "encounter-icu".to_owned()]
 }
