@@ -1,9 +1,10 @@
 //! Maps of FHIR R4 JSON: one resource, a Bundle, an array of resources, or NDJSON become facts, notes and rejects.
 //!
 //! A Bundle is one part, because its entries speak of one another; the elements of an array and the lines of NDJSON are one
-//! part each. R4 is what is read; shapes of STU3 and R5 that say the same under another name are read under that name (each is
-//! named where it is read). FHIR in XML is refused. Of a JSON key that stands twice, the last one counts.
+//! part each. R4 is what is read; shapes of STU3 and R5 that say the same under another name are read under that name (see
+//! `shape`). FHIR in XML is refused. Of a JSON key that stands twice, the last one counts, and that is flagged.
 
+mod adjudication;
 mod attachment;
 mod bundle;
 mod claim;
@@ -11,18 +12,25 @@ mod coding;
 mod composition;
 mod condition;
 mod decision;
+mod deletion;
 mod document;
 mod draft;
 mod encounter;
 mod instant;
+mod insurance;
 mod json;
 mod markup;
+mod node;
 mod parse;
 mod patient;
+mod procedure;
 mod reference;
 mod report;
 mod resource;
 mod rtf;
+mod setting;
+mod shape;
+mod version;
 
 #[cfg(test)]
 mod corpus;
@@ -35,10 +43,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemas::{Facility, Format, Outcome, Reject, Stage};
-use serde_json::Value;
 
 use crate::Mapped;
 use draft::{Draft, MOST_REJECTS};
+use node::Node;
 use reference::Index;
 use resource::{Reader, Resource};
 
@@ -80,15 +88,15 @@ fn record(text: &str, place: &str, skipped: usize, reader: &Reader) -> Vec<Mappe
         Err(refusal) => return vec![refused(Stage::Parse, refusal.position(place), refusal.reason)],
     };
     match &parsed.value {
-        Value::Array(items) if items.is_empty() => vec![refused(Stage::Map, joined(place, "[0]"), "there is nothing in it")],
-        Value::Array(items) => bounded(items.iter().enumerate().map(|(i, item)| {
+        Node::List(items) if items.is_empty() => vec![refused(Stage::Map, joined(place, "[0]"), "there is nothing in it")],
+        Node::List(items) => bounded(items.iter().enumerate().map(|(i, item)| {
             let here = joined(place, &format!("[{i}]"));
             match parsed.broken.get(&i) {
                 Some(refusal) => refused(Stage::Parse, refusal.position(&here), refusal.reason),
-                None => part(item, &here, &BTreeMap::new(), reader),
+                None => part(item, &here, (&BTreeMap::new(), parsed.repeats_a_name), reader),
             }
         })),
-        value => vec![part(value, place, &parsed.broken, reader)],
+        value => vec![part(value, place, (&parsed.broken, parsed.repeats_a_name), reader)],
     }
 }
 
@@ -109,12 +117,13 @@ fn bounded(parts: impl Iterator<Item = Mapped>) -> Vec<Mapped> {
 }
 
 /// A resource, or a Bundle with all its entries.
-fn part(value: &Value, place: &str, broken: &BTreeMap<usize, parse::Refusal>, reader: &Reader) -> Mapped {
+fn part(value: &Node<'_>, place: &str, (broken, repeats_a_name): (&BTreeMap<usize, parse::Refusal>, bool), reader: &Reader) -> Mapped {
     let Some(kind) = json::kind(value) else {
         let position = if place.is_empty() { "resourceType".to_owned() } else { joined(place, "resourceType") };
         return refused(Stage::Map, position, "this is no FHIR resource");
     };
     let mut draft = Draft::default();
+    draft.repeats_a_name = repeats_a_name;
     let here = joined(place, kind);
     for (entry, refusal) in broken {
         draft.reject(Stage::Parse, refusal.position(&format!("{here}.entry[{entry}]")), refusal.reason);
@@ -126,7 +135,7 @@ fn part(value: &Value, place: &str, broken: &BTreeMap<usize, parse::Refusal>, re
     let index = Index::default();
     let resource = Resource::alone(value, kind, here, reader, &index);
     resource.map(&mut draft);
-    let sent_at = resource.asserted_at;
+    let sent_at = resource.updated_at;
     draft.finish(kind.to_owned(), resource.id, sent_at)
 }
 

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use encoding_rs::Encoding;
-use serde_json::Value;
 
+use super::node::Node;
 use super::resource::Resource;
 use super::{json, markup, rtf};
 
@@ -27,7 +27,7 @@ enum Flavour {
 
 /// Text of the best readable one among attachments that say the same in several forms, else the field and reason of the first that failed.
 /// `None` where there is no attachment at all.
-pub(super) fn best(resource: &Resource<'_>, attachments: &[(String, &Value)]) -> Option<Result<String, (String, &'static str)>> {
+pub(super) fn best(resource: &Resource<'_>, attachments: &[(String, &Node<'_>)]) -> Option<Result<String, (String, &'static str)>> {
     let mut readable: Vec<_> = Vec::new();
     let mut failed = None;
     for (field, attachment) in attachments {
@@ -46,9 +46,9 @@ pub(super) fn best(resource: &Resource<'_>, attachments: &[(String, &Value)]) ->
     failed.map(Err)
 }
 
-fn text(resource: &Resource<'_>, attachment: &Value, flavour: Flavour) -> Result<String, (&'static str, &'static str)> {
+fn text(resource: &Resource<'_>, attachment: &Node<'_>, flavour: Flavour) -> Result<String, (&'static str, &'static str)> {
     let (part, data, binary_type) = match attachment["data"].as_str() {
-        Some(data) => ("data", data, &Value::Null),
+        Some(data) => ("data", data, &Node::Null),
         None => {
             let Some(url) = json::word(&attachment["url"]) else { return Err(("data", "attachment has neither data nor address")) };
             let Some(binary) = binary(resource, url) else { return Err(("url", "attachment lies outside this record")) };
@@ -92,7 +92,7 @@ fn sniffed(decoded: &str) -> Option<String> {
 }
 
 /// The Binary at an address: in the same Bundle, or contained.
-fn binary<'a>(resource: &Resource<'a>, url: &str) -> Option<&'a Value> {
+fn binary<'a>(resource: &Resource<'a>, url: &str) -> Option<&'a Node<'a>> {
     let found = match url.strip_prefix('#') {
         Some(local) => json::each(&resource.body["contained"]).find(|inner| json::word(&inner["id"]) == Some(local)),
         None => resource.index.resource(url),
@@ -100,7 +100,7 @@ fn binary<'a>(resource: &Resource<'a>, url: &str) -> Option<&'a Value> {
     found.filter(|binary| binary["resourceType"] == "Binary")
 }
 
-fn flavour(content_type: &Value) -> Option<Flavour> {
+fn flavour(content_type: &Node<'_>) -> Option<Flavour> {
     let Some(content_type) = json::word(content_type) else { return Some(Flavour::Unknown) };
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {

@@ -1,13 +1,15 @@
 //! A Bundle of any type: its entries, each read with knowledge of the others, and the deletions among them.
 
 use jiff::Timestamp;
-use schemas::{EventCode, MappedNote, NoteKind, NoteStatus, Stage};
-use serde_json::Value;
+use schemas::Stage;
 
+use super::deletion::Deleted;
 use super::draft::Draft;
+use super::node::Node;
 use super::reference::{Index, Key, by_path};
 use super::resource::{Reader, Resource};
-use super::{composition, json, report};
+use super::version::{Newest, Version};
+use super::{deletion, json};
 
 const TYPES: [&str; 10] = [
     "document",
@@ -30,13 +32,17 @@ pub(super) struct Header {
 }
 
 /// Adds what all entries of the Bundle say. One bad entry costs that entry.
-pub(super) fn map(bundle: &Value, place: &str, reader: &Reader, draft: &mut Draft) -> Header {
+pub(super) fn map(bundle: &Node<'_>, place: &str, reader: &Reader, draft: &mut Draft) -> Header {
     let own_time = [&bundle["timestamp"], json::at(bundle, "meta.lastUpdated")].into_iter().find_map(|time| reader.instant(time));
-    let entries: Vec<Entry<'_>> = json::each(&bundle["entry"]).enumerate().map(|(i, entry)| Entry::new(entry, i)).collect();
-    let mut index = Index::default();
+    let entries: Vec<Entry<'_>> =
+        json::each(&bundle["entry"]).enumerate().map(|(i, entry)| Entry::new(entry, i, own_time, reader)).collect();
+    let (mut index, mut newest) = (Index::default(), Newest::default());
     for entry in &entries {
         if let Some(key) = &entry.key {
-            index.add(entry.full_url, key, entry.resource);
+            newest.add(key, entry.version, entry.number, bundle["type"] == "history");
+            if !entry.is_deletion() {
+                index.add(entry.full_url, key, entry.resource);
+            }
         }
     }
     for entry in &entries {
@@ -47,7 +53,11 @@ pub(super) fn map(bundle: &Value, place: &str, reader: &Reader, draft: &mut Draf
     draft.stated(own_time);
     let mut latest = None;
     for entry in &entries {
-        latest = latest.max(entry.map(place, own_time, &index, reader, draft));
+        if entry.key.as_ref().is_some_and(|key| newest.has_newer(key, entry.version, entry.number)) {
+            draft.flag(format!("{place}.entry[{}]", entry.number), "a newer version of the resource stands beside it: it is passed over");
+            continue;
+        }
+        latest = latest.max(entry.map(place, &index, reader, draft));
     }
     let control_id = json::word(&bundle["id"]).or_else(|| json::word(json::at(bundle, "identifier.value")));
     let trigger = json::word(&bundle["type"]).filter(|kind| TYPES.contains(kind));
@@ -57,30 +67,42 @@ pub(super) fn map(bundle: &Value, place: &str, reader: &Reader, draft: &mut Draf
 
 struct Entry<'a> {
     number: usize,
-    body: &'a Value,
-    resource: &'a Value,
+    body: &'a Node<'a>,
+    resource: &'a Node<'a>,
     full_url: Option<&'a str>,
-    /// Type and id of the resource; `None` where it has none.
+    /// Type and id of the resource, or of what is deleted; `None` where it has none.
     key: Option<Key>,
+    /// Its own time, else the Bundle's.
+    version: Version,
+    /// When the entry itself says that it was last updated.
+    own_time: Option<Timestamp>,
 }
 
 impl<'a> Entry<'a> {
-    fn new(body: &'a Value, number: usize) -> Self {
+    fn new(body: &'a Node<'a>, number: usize, sent_at: Option<Timestamp>, reader: &Reader) -> Self {
         let (resource, full_url) = (&body["resource"], json::word(&body["fullUrl"]));
-        let kind = json::kind(resource);
-        let key = kind.and_then(|kind| Some(Key { kind: kind.to_owned(), id: id_of(resource, body, full_url)? }));
-        Self { number, body, resource, full_url, key }
+        let key = if is_deletion(body) {
+            json::word(json::at(body, "request.url")).filter(|url| !url.contains('?')).or(full_url).and_then(by_path)
+        } else {
+            json::kind(resource).and_then(|kind| Some(Key { kind: kind.to_owned(), id: id_of(resource, body, full_url)? }))
+        };
+        let version = Version::of(resource, body, reader);
+        Self { number, body, resource, full_url, key, version: version.or(sent_at), own_time: version.updated_at }
+    }
+
+    fn is_deletion(&self) -> bool {
+        is_deletion(self.body)
     }
 
     /// Adds what the entry says, and tells when it was sent.
-    fn map(&self, bundle: &str, sent_at: Option<Timestamp>, index: &Index<'_>, reader: &Reader, draft: &mut Draft) -> Option<Timestamp> {
+    fn map(&self, bundle: &str, index: &Index<'_>, reader: &Reader, draft: &mut Draft) -> Option<Timestamp> {
         let place = format!("{bundle}.entry[{}]", self.number);
         let method = json::word(json::at(self.body, "request.method")).unwrap_or_default();
-        if method == "DELETE" {
-            let deleted_at = reader.instant(json::at(self.body, "response.lastModified")).or(sent_at);
-            draft.stated(deleted_at);
-            delete(self.body, &place, deleted_at, draft);
-            return deleted_at;
+        if self.is_deletion() {
+            let deleted = Deleted { at: self.version.updated_at, asserted_at: self.version.asserted_at() };
+            draft.stated(deleted.at);
+            self.delete(&format!("{place}.request.url"), deleted, index, draft);
+            return deleted.at;
         }
         let Some(kind) = json::kind(self.resource) else {
             // A null entry is one that `parse` has spoken about already; requests and responses may have no resource.
@@ -95,16 +117,31 @@ impl<'a> Entry<'a> {
         if kind == "Bundle" {
             return map(self.resource, &place, reader, draft).sent_at;
         }
-        let own_times = [json::at(self.resource, "meta.lastUpdated"), json::at(self.body, "response.lastModified")];
-        let asserted_at = own_times.into_iter().find_map(|time| reader.instant(time));
         let id = self.key.as_ref().map(|key| key.id.clone());
-        Resource { body: self.resource, kind, id, place, asserted_at: asserted_at.or(sent_at), reader, index }.map(draft);
-        asserted_at
+        Resource::new((self.resource, kind, id, place), self.version, reader, index).map(draft);
+        self.own_time
+    }
+
+    /// What is deleted is named by its address, or by an identifier that only this record has.
+    fn delete(&self, position: &str, deleted: Deleted, index: &Index<'_>, draft: &mut Draft) {
+        let conditional = || {
+            let url = json::word(json::at(self.body, "request.url"))?;
+            let (kind, _) = url.split_once('?')?;
+            index.by_query(url, kind.rsplit('/').next().unwrap_or_default())
+        };
+        match self.key.clone().or_else(conditional) {
+            Some(key) => deletion::map(&key.kind, &key.id, position, deleted, draft),
+            None => draft.reject(Stage::Map, position.to_owned(), "it does not say which resource was deleted"),
+        }
     }
 }
 
+fn is_deletion(entry: &Node<'_>) -> bool {
+    *json::at(entry, "request.method") == "DELETE"
+}
+
 /// The resource's id, else what a PUT's address, a `urn:uuid` or a server's `fullUrl` says it is.
-fn id_of(resource: &Value, entry: &Value, full_url: Option<&str>) -> Option<String> {
+fn id_of(resource: &Node<'_>, entry: &Node<'_>, full_url: Option<&str>) -> Option<String> {
     if let Some(id) = json::word(&resource["id"]) {
         return Some(id.to_owned());
     }
@@ -115,52 +152,4 @@ fn id_of(resource: &Value, entry: &Value, full_url: Option<&str>) -> Option<Stri
     }
     let url = full_url?;
     url.strip_prefix("urn:uuid:").map(str::to_owned).or_else(|| by_path(url).map(|key| key.id))
-}
-
-/// A deleted stay was never admitted, a deleted document never meant, a deleted claim never made.
-fn delete(entry: &Value, place: &str, deleted_at: Option<Timestamp>, draft: &mut Draft) {
-    let position = || format!("{place}.request.url");
-    let url = json::word(json::at(entry, "request.url")).filter(|url| !url.contains('?'));
-    let Some(key) = url.and_then(by_path) else {
-        draft.reject(Stage::Map, position(), "it does not say which resource was deleted");
-        return;
-    };
-    let fact = |code, visit, claim, text: Option<&str>| schemas::Fact {
-        code,
-        time: deleted_at,
-        asserted_at: deleted_at,
-        patient: None,
-        encounter: visit,
-        numeric_value: None,
-        text_value: text.map(str::to_owned),
-        related: claim,
-    };
-    match key.kind.as_str() {
-        "Encounter" => draft.facts.push(fact(EventCode::EncounterAdmissionCancelled, Some(key.id), None, None)),
-        "Claim" => draft.facts.push(fact(EventCode::ClaimDecided, None, Some(key.id), Some("cancelled"))),
-        "DocumentReference" => draft.notes.push(retraction(key.id, deleted_at)),
-        "Composition" => draft.notes.push(retraction(composition::document(&key.id), deleted_at)),
-        "DiagnosticReport" => draft.notes.push(retraction(report::document(&key.id), deleted_at)),
-        "Condition" => draft.reject(Stage::Map, position(), "a deleted condition does not say which diagnosis it takes back"),
-        "Patient" | "ClaimResponse" | "ExplanationOfBenefit" => {
-            draft.reject(Stage::Map, position(), "what a deletion of this type takes back is not known");
-        }
-        _ => {}
-    }
-}
-
-fn retraction(document: String, deleted_at: Option<Timestamp>) -> MappedNote {
-    MappedNote {
-        document,
-        patient: None,
-        encounter: None,
-        kind: NoteKind::Other,
-        type_code: None,
-        status: NoteStatus::Retracted,
-        authored_at: None,
-        signed_at: None,
-        asserted_at: deleted_at,
-        text: String::new(),
-        replaces: None,
-    }
 }

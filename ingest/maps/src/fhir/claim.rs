@@ -1,7 +1,9 @@
 //! Claim: a bill for a stay, and how the status of a claim is told.
 //!
-//! The claim number is `Claim.id`; the stay is that of its first item that names one (R5: `Claim.encounter`). Only `use = claim` counts
-//! (STU3: `complete`); preauthorizations and estimates are no claims.
+//! The claim number is `Claim.id`; the stay is that of its first item that names one (R5: `Claim.encounter`). What is billed is a claim
+//! (`use` `claim`, STU3 `complete`). A preauthorization is none: it submits nothing and is tied to no stay, and what is decided of it is told
+//! under a number of its own, `preauthorization/ID`. Predeterminations are questions, and say nothing. A resubmission or an appeal that comes
+//! under a new number is a claim of its own: `related` is not followed.
 //!
 //! | `Claim.status` | fact |
 //! |---|---|
@@ -9,42 +11,46 @@
 //! | `cancelled`, `entered-in-error` | `claim.decided` `cancelled` |
 //! | `draft` | none |
 //!
-//! A decision (ClaimResponse, ExplanationOfBenefit) is told by the first line that holds; `outcome` alone is never a label:
+//! A decision (ClaimResponse, ExplanationOfBenefit) is told by the first line that holds; `outcome` alone is never a denial:
 //!
 //! | | what the response says | `claim.decided` |
 //! |---|---|---|
 //! | 1 | `status` `cancelled` or `entered-in-error` | `unknown`: the decision is void |
-//! | 2 | `outcome` `queued` | `pending` |
-//! | 3 | review actions of header and items (X12 306, Da Vinci PAS; R5: `decision`): any A4 `pending` | `pending` |
-//! | 4 | all A3 `denied` | `denied` |
-//! | 5 | all A1 `approved` | `paid` |
-//! | 6 | a mixture, or A2, A6 `partial` | `partial` |
-//! | 7 | benefit or payment above 0, and some, not all, items refused | `partial` |
-//! | 8 | benefit or payment above 0 | `paid` |
-//! | 9 | none above 0, and a refusal: adjudication category `denied`, a denial reason, the payer's denial code, a `disposition` that says so | `denied` |
-//! | 10 | `outcome` `error` | `unknown`: it was never adjudicated |
-//! | 11 | `disposition` speaks of pending or review | `pending` |
-//! | 12 | benefit 0 without a refusal (a deductible), or a `disposition` that says paid, settled or approved | `paid` |
-//! | 13 | `outcome` `partial` | `partial` |
-//! | 14 | nothing of this | `unknown` |
+//! | 2 | review actions of header and items (X12 306, Da Vinci PAS; R5: `decision`): any A4 or CT, `pending` | `pending` |
+//! | 3 | all C | `cancelled` |
+//! | 4 | all A3, `denied` | `denied` |
+//! | 5 | all A1, `approved` | `paid` |
+//! | 6 | a mixture, or A2, A6, `partial` | `partial` |
+//! | 7 | `outcome` `queued` | `pending` |
+//! | 8 | the payer's payment status (`payment.type`, adjudication `benefitpaymentstatus`): `paid`, `denied`, `partiallypaid` or `partial` | `paid`, `denied`, `partial` |
+//! | 9 | payment or benefit above 0, and some, not all, items refused | `partial` |
+//! | 10 | payment or benefit above 0 | `paid` |
+//! | 11 | none above 0, and a refusal: category `denied`, `noncovered` above 0, `eligible` 0 of something submitted, a reason that refuses, Medicare's denial codes | `denied` |
+//! | 12 | `outcome` `error` | `unknown`: it was never adjudicated |
+//! | 13 | nothing of this, and a `disposition` whose words are plain (flagged) | `denied`, `pending` or `paid` |
+//! | 14 | payment or benefit 0 without a refusal (a deductible) | `paid` |
+//! | 15 | `outcome` `partial` | `partial` |
+//! | 16 | nothing of this | `unknown` |
 //!
-//! Where the disposition says that it answers an appeal, `denied` is `appeal_lost`, and `paid` and `partial` are `appeal_won`. Otherwise the
-//! order of the decisions tells, which is the reader's to see.
+//! A reason refuses unless it is one that only lowers what is paid (deductible, coinsurance, copayment, contract, prior payer) or tells of
+//! networks. Where the disposition says that it answers an appeal, `denied` is `appeal_lost`, and `paid` and `partial` are `appeal_won`.
+//! Otherwise the order of the decisions tells, which is the reader's to see.
 
 use schemas::{EventCode, Fact};
-use serde_json::Value;
 
 use super::coding::{codes, has_code};
 use super::draft::Draft;
-use super::json;
+use super::node::Node;
 use super::resource::Resource;
+use super::{insurance, json, shape};
 
 /// Adds what a Claim says, with the diagnoses it bills where it names its stay.
 pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let body = resource.body;
-    if !is_claim(body) {
+    if Use::of(body) != Use::Bill {
         return;
     }
+    shape::claim(resource, draft);
     let Some(id) = resource.required_id(draft) else { return };
     let status = json::word(&body["status"]);
     if status == Some("draft") {
@@ -61,18 +67,39 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
             }
             draft.facts.push(Fact { time, ..fact(EventCode::ClaimSubmitted) });
             diagnoses(resource, &resource.fact(EventCode::EncounterDiagnosed, patient.as_ref(), visit.as_deref()), draft);
+            insurance::of_claim(resource, patient.as_ref(), visit.as_deref(), draft);
         }
         Some("cancelled" | "entered-in-error") => {
             let text_value = Some("cancelled".to_owned());
-            draft.facts.push(Fact { time: resource.asserted_at, text_value, ..fact(EventCode::ClaimDecided) });
+            draft.facts.push(Fact { time: resource.updated_at, text_value, ..fact(EventCode::ClaimDecided) });
         }
         _ => resource.reject(draft, "status", "the status is missing or unknown"),
     }
 }
 
-/// Whether it is a bill, and no question about one. A sender that leaves `use` out means a bill.
-pub(super) fn is_claim(body: &Value) -> bool {
-    body["use"].is_null() || has_code(&body["use"], &["claim", "complete"])
+/// What a Claim or its response is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Bill,
+    Preauthorization,
+    /// What a payer would pay.
+    Question,
+}
+
+impl Use {
+    /// A sender that leaves `use` out means a bill.
+    pub(super) fn of(body: &Node<'_>) -> Self {
+        match &body["use"] {
+            given if given.is_null() || has_code(given, &["claim", "complete"]) => Self::Bill,
+            given if has_code(given, &["preauthorization"]) => Self::Preauthorization,
+            _ => Self::Question,
+        }
+    }
+
+    /// The number that what is decided of it goes under.
+    pub(super) fn number(self, id: String) -> String {
+        if self == Self::Preauthorization { format!("preauthorization/{id}") } else { id }
+    }
 }
 
 /// The stay of the first item that names one.
@@ -91,12 +118,7 @@ pub(super) fn diagnoses(resource: &Resource<'_>, fact: &Fact, draft: &mut Draft)
         let sequence = json::number(&diagnosis["sequence"]).filter(|sequence| *sequence >= 1.0);
         let rank = if is_principal { Some(1.0) } else { sequence };
         for coding in codes(&diagnosis["diagnosisCodeableConcept"]) {
-            draft.facts.push(Fact {
-                time: resource.asserted_at,
-                numeric_value: rank,
-                text_value: Some(coding.qualified()),
-                ..fact.clone()
-            });
+            draft.facts.push(Fact { time: resource.updated_at, numeric_value: rank, text_value: Some(coding.qualified()), ..fact.clone() });
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Codes, and what the code systems are called here.
 
 use schemas::NoteKind;
-use serde_json::Value;
 
 use super::json;
+use super::node::Node;
 
 /// A code and the system it is from (empty where the sender gave none).
 #[derive(Clone, Copy)]
@@ -14,7 +14,7 @@ pub(super) struct Coding<'a> {
 
 /// Every code of a value: a `code`, a `Coding`, a `CodeableConcept`, or a list of these, since FHIR's releases differ in which of them
 /// stands where (`Encounter.class`, `Condition.verificationStatus`, `relatesTo.code`).
-pub(super) fn codes(value: &Value) -> Vec<Coding<'_>> {
+pub(super) fn codes<'a>(value: &'a Node<'a>) -> Vec<Coding<'a>> {
     let mut found = Vec::new();
     for value in json::each(value) {
         if let Some(code) = json::word(value) {
@@ -30,12 +30,12 @@ pub(super) fn codes(value: &Value) -> Vec<Coding<'_>> {
 }
 
 /// The first code of a value.
-pub(super) fn code(value: &Value) -> Option<&str> {
+pub(super) fn code<'a>(value: &'a Node<'a>) -> Option<&'a str> {
     codes(value).first().map(|coding| coding.code)
 }
 
 /// Whether a value carries one of these codes, in any system.
-pub(super) fn has_code(value: &Value, wanted: &[&str]) -> bool {
+pub(super) fn has_code(value: &Node<'_>, wanted: &[&str]) -> bool {
     codes(value).iter().any(|coding| wanted.iter().any(|code| coding.code.eq_ignore_ascii_case(code)))
 }
 
@@ -83,7 +83,7 @@ fn ends_with_any(system: &str, ends: &[&str]) -> bool {
 }
 
 /// Kind and type code of a document: of the first coding that tells the kind, else the first LOINC, else the first.
-pub(super) fn document_type(value: &Value, otherwise: NoteKind) -> (NoteKind, Option<String>) {
+pub(super) fn document_type(value: &Node<'_>, otherwise: NoteKind) -> (NoteKind, Option<String>) {
     let codings = codes(value);
     if let Some((coding, kind)) = codings.iter().find_map(|coding| Some((coding, coding.note_kind()?))) {
         return (kind, Some(coding.qualified()));

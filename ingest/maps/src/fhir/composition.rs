@@ -1,11 +1,11 @@
 //! Composition: a note in sections.
 
 use schemas::{MappedNote, NoteKind, NoteStatus};
-use serde_json::Value;
 
 use super::coding::{document_type, has_code};
 use super::document::{named, signed_at, status_of};
 use super::draft::Draft;
+use super::node::Node;
 use super::resource::Resource;
 use super::{json, markup};
 
@@ -46,7 +46,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
 }
 
 /// Titles and texts, depth first. The depth is bounded by that of the JSON parser.
-fn sections(section: &Value, lines: &mut Vec<String>) {
+fn sections(section: &Node<'_>, lines: &mut Vec<String>) {
     for section in json::each(section) {
         let before = lines.len();
         narrative(&section["text"], lines);
@@ -60,7 +60,7 @@ fn sections(section: &Value, lines: &mut Vec<String>) {
 }
 
 /// The plain text of a `Narrative`.
-pub(super) fn narrative(text: &Value, lines: &mut Vec<String>) {
+pub(super) fn narrative(text: &Node<'_>, lines: &mut Vec<String>) {
     let plain = text["div"].as_str().map(markup::strip).unwrap_or_default();
     if !plain.is_empty() && !has_code(&text["status"], &["empty"]) {
         lines.push(plain);

@@ -4,8 +4,8 @@ use schemas::{EventCode, Fact};
 
 use super::coding::{codes, has_code};
 use super::draft::Draft;
-use super::json;
 use super::resource::Resource;
+use super::{json, shape};
 
 const TAKEN_BACK: [&str; 2] = ["entered-in-error", "refuted"];
 
@@ -13,6 +13,7 @@ const TAKEN_BACK: [&str; 2] = ["entered-in-error", "refuted"];
 /// gives it. The time is when it was recorded (STU3: asserted), else when it began.
 pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let body = resource.body;
+    shape::condition(resource, draft);
     let patient = resource.patient(draft);
     let linked = resource.id.as_deref().and_then(|id| resource.index.diagnosis(id));
     let named = json::first_of(body, &["encounter", "context"]).and_then(|(field, reference)| {
@@ -33,6 +34,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
             time,
             numeric_value: rank,
             text_value: Some(coding.qualified()),
+            related: resource.id.as_ref().map(|id| format!("Condition/{id}")),
             ..resource.fact(code, patient.as_ref(), visit.as_deref())
         });
     }
@@ -57,9 +59,9 @@ mod tests {
         assert_eq!(
             condition(",'encounter':{'reference':'Encounter/E'},'verificationStatus':{'coding':[{'code':'confirmed'}]}"),
             "mapped Condition c
-encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =ICD9CM/428.0
-encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =SNOMED/84114007
-encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =urn:l/z"
+encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =ICD9CM/428.0 r=Condition/c
+encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =SNOMED/84114007 r=Condition/c
+encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =urn:l/z r=Condition/c"
         );
     }
 
@@ -81,7 +83,7 @@ encounter.diagnosed 2020-05-01T00:00:00Z p=|1 e=E =urn:l/z"
         let bundle = "{'resourceType':'Bundle','type':'collection','entry':[
             {'resource':{'resourceType':'Condition','id':'c','subject':{'reference':'Patient/1'},'code':{'coding':[{'system':'http://hl7.org/fhir/sid/icd-10-cm','code':'I50.9'}]}}},
             {'resource':{'resourceType':'Encounter','id':'E','status':'planned','class':{'code':'IMP'},'subject':{'reference':'Patient/1'},'diagnosis':[{'condition':{'reference':'Condition/c'},'rank':1}]}}]}";
-        assert!(told(bundle).contains("encounter.diagnosed - p=|1 e=E =ICD10CM/I50.9 n=1"));
+        assert!(told(bundle).contains("encounter.diagnosed - p=|1 e=E =ICD10CM/I50.9 n=1 r=Condition/c"));
     }
 
     #[test]

@@ -1,120 +1,120 @@
-//! ClaimResponse and ExplanationOfBenefit: what became of a claim. The rule stands in `claim`.
+//! ClaimResponse and ExplanationOfBenefit: what became of a claim. The rule stands in `claim`, the reading of amounts and reasons in
+//! `adjudication`.
 
-use jiff::Timestamp;
 use schemas::{EventCode, Fact, Identifier};
-use serde_json::Value;
 
-use super::coding::{Coding, code, codes, has_code};
+use super::adjudication::{Refusals, paid, payment_status};
+use super::claim::{self, Use};
+use super::coding::{code, codes, has_code};
 use super::draft::Draft;
+use super::node::Node;
 use super::reference::Target;
 use super::resource::Resource;
-use super::{claim, json};
-
-/// Reason codes that adjust a payment without refusing it: none, deductible, coinsurance, copayment, fee schedule.
-const NO_REFUSAL: [&str; 12] = ["0", "00", "1", "2", "3", "45", "PR-1", "PR-2", "PR-3", "CO-45", "covered", "approved"];
-/// Categories whose reasons explain who else pays, not why nobody does.
-const ADJUSTMENTS: [&str; 12] = [
-    "deductible",
-    "copay",
-    "coinsurance",
-    "submitted",
-    "tax",
-    "discount",
-    "priorpayerpaid",
-    "paidbypatient",
-    "paidtopatient",
-    "drugcost",
-    "memberliability",
-    "contracted",
-];
-/// The carrier's payment denial code among Medicare's extensions: `0` is denied.
-const CARRIER_DENIAL: &str = "carr_clm_pmt_dnl_cd";
-/// Medicare's reason for not paying an institutional claim; its presence is the refusal.
-const NON_PAYMENT_REASON: &str = "clm_mdcr_non_pmt_rsn_cd";
+use super::{insurance, json, shape};
 
 /// Adds the decision of a ClaimResponse. It does not name the stay: the claim number ties it to the Claim that does.
 pub(super) fn map_response(resource: &Resource<'_>, draft: &mut Draft) {
     let body = resource.body;
-    if !claim::is_claim(body) || body["status"] == "draft" {
+    let use_ = Use::of(body);
+    if use_ == Use::Question || body["status"] == "draft" {
         return;
     }
+    shape::claim(resource, draft);
     let Some(number) = claim_number(resource, &body["request"]) else {
         return resource.reject(draft, "request", "the response names no claim");
     };
     let patient = resource.patient(draft);
     let time = resource.first_instant(draft, &["created", "payment.date"]);
-    draft.facts.push(decided(resource, number, patient.as_ref(), time));
+    let fact = decided(resource, use_.number(number), patient.as_ref(), draft);
+    draft.facts.push(Fact { time, ..fact });
 }
 
-/// Adds the decision of an ExplanationOfBenefit, with the diagnoses it names where it names its stay. Where it refers to no Claim, it is
-/// the claim: its own id is the number.
+/// Adds the decision of an ExplanationOfBenefit, with the diagnoses and the insurance it names where it names its stay. Where it refers to
+/// no Claim, it is the claim: its own id is the number.
 pub(super) fn map_benefit(resource: &Resource<'_>, draft: &mut Draft) {
     let body = resource.body;
-    if !claim::is_claim(body) || body["status"] == "draft" {
+    let use_ = Use::of(body);
+    if use_ == Use::Question || body["status"] == "draft" {
         return;
     }
+    shape::claim(resource, draft);
     let number = claim_number(resource, &body["claim"]).or_else(|| resource.id.clone());
     let Some(number) = number else { return resource.reject(draft, "claim", "it names no claim and has no id") };
     let patient = resource.patient(draft);
     let time = resource.first_instant(draft, &["created", "payment.date", "billablePeriod.end"]);
-    let visit = claim::visit(resource);
-    draft.facts.push(Fact { encounter: visit.clone(), ..decided(resource, number, patient.as_ref(), time) });
+    let visit = if use_ == Use::Bill { claim::visit(resource) } else { None };
+    let fact = decided(resource, use_.number(number), patient.as_ref(), draft);
+    draft.facts.push(Fact { time, encounter: visit.clone(), ..fact });
     if body["status"] == "active" {
         claim::diagnoses(resource, &resource.fact(EventCode::EncounterDiagnosed, patient.as_ref(), visit.as_deref()), draft);
+        insurance::of_claim(resource, patient.as_ref(), visit.as_deref(), draft);
     }
 }
 
-fn decided(resource: &Resource<'_>, number: String, patient: Option<&Identifier>, time: Option<Timestamp>) -> Fact {
-    let text_value = Some(decision(resource.body).to_owned());
-    Fact { time, text_value, related: Some(number), ..resource.fact(EventCode::ClaimDecided, patient, None) }
+fn decided(resource: &Resource<'_>, number: String, patient: Option<&Identifier>, draft: &mut Draft) -> Fact {
+    let decision = appealed(resource.body, decision(resource, draft)).to_owned();
+    Fact { text_value: Some(decision), related: Some(number), ..resource.fact(EventCode::ClaimDecided, patient, None) }
 }
 
-fn claim_number(resource: &Resource<'_>, reference: &Value) -> Option<String> {
+fn claim_number(resource: &Resource<'_>, reference: &Node<'_>) -> Option<String> {
     match resource.index.resolve(reference, resource.body, "Claim")? {
         Target::Named(key) => (key.kind == "Claim").then_some(key.id),
         Target::Identified { value, .. } => Some(value),
-        Target::Contained(_) => None,
+        Target::Contained(claim) => {
+            json::each(&claim["identifier"]).find_map(|identifier| json::word(&identifier["value"])).map(str::to_owned)
+        }
     }
 }
 
-/// The decision, with appeals told apart.
-fn decision(body: &Value) -> &'static str {
+/// Appeals told apart: the disposition says that there was one, never how it ended.
+fn appealed(body: &Node<'_>, decision: &'static str) -> &'static str {
     let is_appeal = body["disposition"].as_str().is_some_and(|text| text.to_ascii_lowercase().contains("appeal"));
-    match (is_appeal, plain_decision(body)) {
+    match (is_appeal, decision) {
         (true, "denied") => "appeal_lost",
         (true, "paid" | "partial") => "appeal_won",
         (_, plain) => plain,
     }
 }
 
-fn plain_decision(body: &Value) -> &'static str {
+/// The rule of `claim`, line by line.
+fn decision(resource: &Resource<'_>, draft: &mut Draft) -> &'static str {
+    let body = resource.body;
     if has_code(&body["status"], &["cancelled", "entered-in-error"]) {
         return "unknown";
     }
-    if body["outcome"] == "queued" {
-        return "pending";
-    }
+    let is = |outcome: &str| has_code(&body["outcome"], &[outcome]);
     if let Some(reviewed) = reviewed(body) {
         return reviewed;
     }
-    let refusals = Refusals::of(body);
-    match paid_amount(body) {
+    if is("queued") {
+        return "pending";
+    }
+    if let Some(status) = payment_status(body) {
+        return status;
+    }
+    let (amount, refusals) = (paid(body), Refusals::of(body));
+    match amount {
         Some(amount) if amount > 0.0 => return if refusals.are_some { "partial" } else { "paid" },
         _ if refusals.any() => return "denied",
-        _ if body["outcome"] == "error" => return "unknown",
+        _ if is("error") => return "unknown",
         _ => {}
     }
     let disposition = Disposition::of(body);
+    if disposition != Disposition::Silent {
+        resource.flag(draft, "disposition", "no adjudication decides: its words do");
+    }
     match disposition {
+        Disposition::Denied => "denied",
         Disposition::Pending => "pending",
-        _ if disposition == Disposition::Paid || paid_amount(body).is_some() => "paid",
-        _ if body["outcome"] == "partial" => "partial",
-        _ => "unknown",
+        Disposition::Paid => "paid",
+        Disposition::Silent if amount.is_some() => "paid",
+        Disposition::Silent if is("partial") => "partial",
+        Disposition::Silent => "unknown",
     }
 }
 
-/// Lines 3 to 6: the review actions of header and items.
-fn reviewed(body: &Value) -> Option<&'static str> {
+/// The review actions of header and items. `NA`, no action required, weighs nothing.
+fn reviewed(body: &Node<'_>) -> Option<&'static str> {
     let mut actions = Vec::new();
     review_actions(body, &mut actions);
     for item in json::each(&body["item"]).chain(json::each(&body["addItem"])) {
@@ -123,100 +123,28 @@ fn reviewed(body: &Value) -> Option<&'static str> {
     let all = |wanted: &[&str]| actions.iter().all(|action| wanted.contains(action));
     match () {
         () if actions.is_empty() => None,
-        () if actions.iter().any(|action| matches!(*action, "A4" | "pending")) => Some("pending"),
+        () if actions.iter().any(|action| matches!(*action, "A4" | "CT" | "pending")) => Some("pending"),
+        () if all(&["C"]) => Some("cancelled"),
         () if all(&["A3", "denied"]) => Some("denied"),
         () if all(&["A1", "approved"]) => Some("paid"),
         () => Some("partial"),
     }
 }
 
-fn review_actions<'a>(part: &'a Value, actions: &mut Vec<&'a str>) {
-    const KNOWN: [&str; 9] = ["A1", "A2", "A3", "A4", "A6", "approved", "denied", "partial", "pending"];
+fn review_actions<'a>(part: &'a Node<'a>, actions: &mut Vec<&'a str>) {
+    const KNOWN: [&str; 11] = ["A1", "A2", "A3", "A4", "A6", "C", "CT", "approved", "denied", "partial", "pending"];
+    let ends_with = |extension: &Node<'_>, name: &str| json::word(&extension["url"]).is_some_and(|url| url.ends_with(name));
     let mut found: Vec<&str> =
         codes(&part["decision"]).iter().chain(&codes(&part["reviewOutcome"]["decision"])).map(|coding| coding.code).collect();
     let holders = std::iter::once(part).chain(json::each(&part["adjudication"]));
     for review in holders.flat_map(|holder| json::each(&holder["extension"])).filter(|extension| ends_with(extension, "reviewAction")) {
-        let coded = json::each(&review["extension"]).filter(|inner| ends_with(inner, "reviewActionCode"));
-        found.extend(coded.filter_map(|inner| code(&inner["valueCodeableConcept"])));
+        let coded = json::each(&review["extension"]).filter(|inner| ends_with(inner, "reviewActionCode") || ends_with(inner, "code"));
+        found.extend(coded.filter_map(|inner| code(&inner["valueCodeableConcept"]).or_else(|| code(&inner["valueCoding"]))));
     }
     actions.extend(found.into_iter().filter(|action| KNOWN.contains(action)));
 }
 
-fn ends_with(extension: &Value, name: &str) -> bool {
-    json::word(&extension["url"]).is_some_and(|url| url.ends_with(name))
-}
-
-/// What the payer pays, in the claim's currency: the payment, else the benefit of the totals, else that of header and items summed.
-fn paid_amount(body: &Value) -> Option<f64> {
-    let payment = json::number(json::at(body, "payment.amount.value"));
-    let items = || {
-        let benefits = json::each(&body["item"]).filter_map(|item| benefit(&item["adjudication"]));
-        benefits.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
-    };
-    payment.or_else(|| benefit(&body["total"])).or_else(|| benefit(&body["adjudication"])).or_else(items)
-}
-
-/// The benefit among adjudications.
-fn benefit(adjudications: &Value) -> Option<f64> {
-    let of = |categories: &[&str]| json::each(adjudications).find(|part| has_code(&part["category"], categories));
-    json::number(json::at(of(&["benefit"]).or_else(|| of(&["paidtoprovider"]))?, "amount.value"))
-}
-
-/// An item that is refused and for which nothing is paid.
-fn is_refused(item: &Value) -> bool {
-    let adjudication = &item["adjudication"];
-    benefit(adjudication).is_none_or(|amount| amount == 0.0) && json::each(adjudication).any(is_refusal)
-}
-
-/// Where the payer refused.
-struct Refusals {
-    /// The response as a whole is refused.
-    is_whole: bool,
-    /// Some items are, others are not.
-    are_some: bool,
-    /// All items are.
-    are_all: bool,
-}
-
-impl Refusals {
-    fn of(body: &Value) -> Self {
-        let header = json::each(&body["adjudication"]).chain(json::each(&body["total"])).any(is_refusal);
-        let extension = json::each(&body["extension"]).any(|extension| {
-            (ends_with(extension, CARRIER_DENIAL) && code(&extension["valueCoding"]) == Some("0"))
-                || (ends_with(extension, NON_PAYMENT_REASON) && code(&extension["valueCoding"]).is_some())
-        });
-        let items: Vec<bool> = json::each(&body["item"]).map(is_refused).collect();
-        let refused = items.iter().filter(|refused| **refused).count();
-        Self {
-            is_whole: header || extension || Disposition::of(body) == Disposition::Denied,
-            are_some: refused > 0 && refused < items.len(),
-            are_all: refused > 0 && refused == items.len(),
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.is_whole || self.are_some || self.are_all
-    }
-}
-
-/// An adjudication that refuses: by its category, or by a reason that is no mere adjustment. Medicare's other
-/// variables (coverage status, processing indicators) stand in the place of reasons without being any.
-fn is_refusal(adjudication: &Value) -> bool {
-    let category = &adjudication["category"];
-    if has_code(category, &["denied", "denial", "rejected"]) {
-        return json::number(json::at(adjudication, "amount.value")).is_none_or(|amount| amount != 0.0);
-    }
-    if has_code(category, &ADJUSTMENTS) {
-        return false;
-    }
-    let is_denial = has_code(category, &["denialreason"]);
-    let refuses = |reason: &Coding<'_>| {
-        let is_variable = !is_denial && reason.system.contains("bluebutton.cms.gov/resources/variables");
-        !is_variable && !NO_REFUSAL.iter().any(|code| reason.code.eq_ignore_ascii_case(code))
-    };
-    codes(&adjudication["reason"]).iter().any(refuses)
-}
-
+/// What the payer's free words say, where nothing that is coded decides.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Disposition {
     Denied,
@@ -226,12 +154,12 @@ enum Disposition {
 }
 
 impl Disposition {
-    fn of(body: &Value) -> Self {
+    fn of(body: &Node<'_>) -> Self {
         let text = body["disposition"].as_str().unwrap_or_default().to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if says(&["not denied", "denial overturned", "overturned"]) {
+        if says(&["not denied", "overturned"]) {
             Self::Paid
-        } else if says(&["denied", "denial", "rejected", "refused", "not covered", "not approved", "upheld", "not certified"]) {
+        } else if says(&["denied", "denial", "rejected", "refused", "not covered", "not approved", "upheld", "not certified", "not paid"]) {
             Self::Denied
         } else if says(&["pending", "pended", "in review", "under review"]) {
             Self::Pending

@@ -4,18 +4,19 @@
 //! `context.encounter`, in R5 `context` itself, in STU3 a single reference.
 
 use schemas::{MappedNote, NoteKind, NoteStatus};
-use serde_json::Value;
 
 use super::coding::{document_type, has_code};
 use super::draft::Draft;
+use super::node::Node;
 use super::reference::Target;
 use super::resource::Resource;
-use super::{attachment, json};
+use super::{attachment, json, shape};
 
 /// Adds the note of a DocumentReference. Its `content` holds the same note in several forms; the plainest readable one is taken.
 pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let Some(id) = resource.required_id(draft) else { return };
     let body = resource.body;
+    shape::document(resource, draft);
     let status = status(body);
     let attachments: Vec<_> =
         json::each(&body["content"]).enumerate().map(|(i, content)| (format!("content[{i}].attachment"), &content["attachment"])).collect();
@@ -59,24 +60,24 @@ pub(super) fn status_of(code: Option<&str>) -> NoteStatus {
     }
 }
 
-fn status(body: &Value) -> NoteStatus {
+fn status(body: &Node<'_>) -> NoteStatus {
     if has_code(&body["status"], &["entered-in-error"]) {
         return NoteStatus::Retracted;
     }
     status_of(super::coding::code(&body["docStatus"]))
 }
 
-/// The document that this one replaces, else the one it adds to; never itself.
+/// The document that this one replaces or is another form of, else the one it adds to; never itself.
 fn replaces(resource: &Resource<'_>, id: &str) -> Option<String> {
     let target = |wanted: &str| {
         let related = json::each(&resource.body["relatesTo"]).filter(|related| has_code(&related["code"], &[wanted]));
         related.filter_map(|related| named(resource, &related["target"])).find(|document| document != id)
     };
-    target("replaces").or_else(|| target("appends"))
+    target("replaces").or_else(|| target("transforms")).or_else(|| target("appends"))
 }
 
 /// The id at the other end of a reference to another document of the same type.
-pub(super) fn named(resource: &Resource<'_>, reference: &Value) -> Option<String> {
+pub(super) fn named(resource: &Resource<'_>, reference: &Node<'_>) -> Option<String> {
     match resource.index.resolve(reference, resource.body, resource.kind)? {
         Target::Named(key) => (key.kind == resource.kind).then_some(key.id),
         Target::Identified { value, .. } => Some(value),

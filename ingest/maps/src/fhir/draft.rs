@@ -18,6 +18,8 @@ pub(super) struct Draft {
     rejects: Vec<Reject>,
     flags: Vec<Flag>,
     stated_at: Option<Timestamp>,
+    /// Somewhere in the record a name stands twice in an object.
+    pub(super) repeats_a_name: bool,
 }
 
 impl Draft {

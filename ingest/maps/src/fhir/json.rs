@@ -1,15 +1,15 @@
 //! Careful looks into JSON values: whatever is missing or of another shape reads as absent, and nothing panics.
 
-use serde_json::Value;
+use super::node::Node;
 
 /// A text that may name something: trimmed, not empty, free of control characters (which separate the parts of an id).
-pub(super) fn word(value: &Value) -> Option<&str> {
+pub(super) fn word<'a>(value: &'a Node<'_>) -> Option<&'a str> {
     let text = value.as_str()?.trim();
     (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
 }
 
 /// The type of a resource: letters only, so that it can stand in a position or a trigger without telling anything of a person.
-pub(super) fn kind(resource: &Value) -> Option<&str> {
+pub(super) fn kind<'a>(resource: &'a Node<'_>) -> Option<&'a str> {
     const LONGEST: usize = 48;
     let kind = resource["resourceType"].as_str()?;
     let is_type = kind.starts_with(|c: char| c.is_ascii_uppercase()) && kind.bytes().all(|byte| byte.is_ascii_alphabetic());
@@ -17,26 +17,31 @@ pub(super) fn kind(resource: &Value) -> Option<&str> {
 }
 
 /// The elements of a list; one value where the sender left the list's brackets out.
-pub(super) fn each(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn each<'a>(value: &'a Node<'a>) -> impl Iterator<Item = &'a Node<'a>> {
     let items = match value {
-        Value::Array(items) => items.as_slice(),
-        Value::Null => &[],
+        Node::List(items) => items.as_slice(),
+        Node::Null => &[],
         single => std::slice::from_ref(single),
     };
     items.iter()
 }
 
 /// Walks `period.start` and the like; `Null` where a step is missing.
-pub(super) fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
+pub(super) fn at<'a>(value: &'a Node<'a>, path: &str) -> &'a Node<'a> {
     path.split('.').fold(value, |value, step| &value[step])
 }
 
 /// The first of several paths that holds anything.
-pub(super) fn first_of<'a>(value: &'a Value, paths: &[&'static str]) -> Option<(&'static str, &'a Value)> {
+pub(super) fn first_of<'a>(value: &'a Node<'a>, paths: &[&'static str]) -> Option<(&'static str, &'a Node<'a>)> {
     paths.iter().map(|path| (*path, at(value, path))).find(|(_, found)| !found.is_null())
 }
 
 /// A number, also where it was sent as text.
-pub(super) fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
+pub(super) fn number(value: &Node<'_>) -> Option<f64> {
+    let number = match value {
+        Node::Number(number) => Some(*number),
+        Node::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|number| number.is_finite())
 }

@@ -1,10 +1,12 @@
 //! Text to JSON values. One entry that is not JSON costs that entry; everything else in its Bundle or array is kept.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+
+use super::node::{self, Node};
 
 /// What could not be parsed: never its content.
 pub(super) struct Refusal {
@@ -21,10 +23,12 @@ impl Refusal {
 }
 
 /// A JSON text. Where an entry or an element is broken, `null` stands in its place.
-pub(super) struct Parsed {
-    pub(super) value: Value,
+pub(super) struct Parsed<'a> {
+    pub(super) value: Node<'a>,
     /// What was broken, by its number among the entries or elements.
     pub(super) broken: BTreeMap<usize, Refusal>,
+    /// A name stands twice in one of its objects.
+    pub(super) repeats_a_name: bool,
 }
 
 /// The lines of NDJSON with their numbers from 1, blank ones left out; `None` where the text is one JSON value over one or more lines.
@@ -42,45 +46,47 @@ pub(super) fn lines(text: &str) -> Option<impl Iterator<Item = (usize, &str)>> {
 ///
 /// # Errors
 /// The place and kind of the first fault, where not even the frame around the entries can be read.
-pub(super) fn parse(text: &str, skipped: usize) -> Result<Parsed, Refusal> {
-    match serde_json::from_str(text) {
-        Ok(value) => Ok(Parsed { value, broken: BTreeMap::new() }),
+pub(super) fn parse(text: &str, skipped: usize) -> Result<Parsed<'_>, Refusal> {
+    match node::parse(text) {
+        Ok((value, repeats_a_name)) => Ok(Parsed { value, broken: BTreeMap::new(), repeats_a_name }),
         Err(error) => by_entry(text, skipped).ok_or_else(|| refusal(&error, text, skipped)),
     }
 }
 
 /// Parses each entry of a Bundle, or each element of an array, on its own. This is the slow way, taken only where the quick one failed:
 /// what is skipped over raw is not looked into, so a broken escape or a number out of range stays within its entry.
-fn by_entry(text: &str, skipped: usize) -> Option<Parsed> {
+fn by_entry(text: &str, skipped: usize) -> Option<Parsed<'_>> {
     let mut broken = BTreeMap::new();
     let record = (text.as_ptr() as usize).saturating_sub(skipped);
     if text.starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-        let value = Value::Array(each(&items, record, &mut broken));
-        return Some(Parsed { value, broken });
+        let value = Node::List(each(&items, record, &mut broken));
+        return Some(Parsed { repeats_a_name: value.repeats_a_name(), value, broken });
     }
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-    let mut bundle = serde_json::Map::new();
+    let mut bundle = Vec::new();
     for (name, raw) in fields {
         let value = if name == "entry" {
             let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-            Value::Array(each(&items, record, &mut broken))
+            Node::List(each(&items, record, &mut broken))
         } else {
-            serde_json::from_str(raw.get()).ok()?
+            node::parse(raw.get()).ok()?.0
         };
-        bundle.insert(name, value);
+        bundle.push((Cow::Owned(name), value));
     }
-    (bundle.get("resourceType")?.as_str()? == "Bundle").then_some(Parsed { value: Value::Object(bundle), broken })
+    let value = Node::Object(bundle);
+    (value["resourceType"] == "Bundle").then(|| Parsed { repeats_a_name: value.repeats_a_name(), value, broken })
 }
 
 /// `record` is the address at which the record began: an element knows its own, and so its place.
-fn each(items: &[&RawValue], record: usize, broken: &mut BTreeMap<usize, Refusal>) -> Vec<Value> {
-    let value = |(i, raw): (usize, &&RawValue)| {
-        serde_json::from_str(raw.get()).unwrap_or_else(|error| {
+fn each<'a>(items: &[&'a RawValue], record: usize, broken: &mut BTreeMap<usize, Refusal>) -> Vec<Node<'a>> {
+    let value = |(i, raw): (usize, &&'a RawValue)| match node::parse(raw.get()) {
+        Ok((value, _)) => value,
+        Err(error) => {
             let start = (raw.get().as_ptr() as usize).saturating_sub(record);
             broken.insert(i, refusal(&error, raw.get(), start));
-            Value::Null
-        })
+            Node::Null
+        }
     };
     items.iter().enumerate().map(value).collect()
 }

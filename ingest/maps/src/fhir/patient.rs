@@ -1,10 +1,13 @@
-//! Patient: identifiers, birth date, sex, race, death, merges.
+//! Patient: identifiers, birth date, sex, race, death, merges and links.
+//!
+//! `deceasedBoolean` false takes a death back that this record stated; a death that a stay's disposition tells names its stay, and is not
+//! the record's to take back.
 
 use schemas::{EventCode, Fact, Identifier};
-use serde_json::Value;
 
 use super::coding::has_code;
 use super::draft::Draft;
+use super::node::Node;
 use super::reference::identifier_of;
 use super::resource::Resource;
 use super::{instant, json};
@@ -33,14 +36,21 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     if !body["deceasedDateTime"].is_null() || body["deceasedBoolean"] == true {
         let time = resource.instant(draft, "deceasedDateTime");
         draft.facts.push(Fact { time, ..fact(EventCode::PatientDied) });
+    } else if body["deceasedBoolean"] == false {
+        draft.facts.push(Fact { time: resource.updated_at, ..fact(EventCode::PatientDeathRetracted) });
+    }
+    if body["active"] == false {
+        resource.flag(draft, "active", "the record is out of use: what it says still stands");
     }
     links(resource, &patient, draft);
 }
 
-/// One fact for each identifier; one bare fact where there is none, so that the patient is known to exist.
+/// One fact for each identifier, record numbers (`MR`) first; one bare fact where there is none, so that the patient is known to exist.
 fn identifiers(resource: &Resource<'_>, fact: &Fact, draft: &mut Draft) {
     let before = draft.facts.len();
-    for (i, identifier) in json::each(&resource.body["identifier"]).enumerate() {
+    let mut stated: Vec<_> = json::each(&resource.body["identifier"]).enumerate().collect();
+    stated.sort_by_key(|(_, identifier)| !has_code(&identifier["type"], &["MR"]));
+    for (i, identifier) in stated {
         match identifier_of(identifier) {
             Some((system, value)) => draft.facts.push(Fact { related: Some(format!("{system}|{value}")), ..fact.clone() }),
             None if identifier["value"].is_null() => {}
@@ -53,8 +63,8 @@ fn identifiers(resource: &Resource<'_>, fact: &Fact, draft: &mut Draft) {
 }
 
 /// US Core's race: the OMB categories, joined by `;` where there are several, else its text.
-fn race(body: &Value) -> Option<String> {
-    let is_race = |extension: &&Value| json::word(&extension["url"]).is_some_and(|url| url.ends_with("us-core-race"));
+fn race(body: &Node<'_>) -> Option<String> {
+    let is_race = |extension: &&Node<'_>| json::word(&extension["url"]).is_some_and(|url| url.ends_with("us-core-race"));
     let extension = json::each(&body["extension"]).find(is_race)?;
     let parts = |url: &'static str| json::each(&extension["extension"]).filter(move |part| part["url"] == url);
     let categories: Vec<&str> = parts("ombCategory").filter_map(|part| json::word(json::at(part, "valueCoding.code"))).collect();
@@ -65,11 +75,12 @@ fn race(body: &Value) -> Option<String> {
     text.or_else(|| super::coding::code(&extension["valueCodeableConcept"])).map(str::to_owned)
 }
 
-/// `replaced-by`: the other one survives. `replaces`: this one does.
+/// `replaced-by`: the other one survives. `replaces`: this one does. `seealso` and `refer`: both stand.
 fn links(resource: &Resource<'_>, patient: &Identifier, draft: &mut Draft) {
     for (i, link) in json::each(&resource.body["link"]).enumerate() {
         let is_replaced = has_code(&link["type"], &["replaced-by", "replace"]);
-        if !is_replaced && !has_code(&link["type"], &["replaces"]) {
+        let is_linked = has_code(&link["type"], &["seealso", "refer"]);
+        if !is_replaced && !is_linked && !has_code(&link["type"], &["replaces"]) {
             continue;
         }
         let field = format!("link[{i}].other");
@@ -81,9 +92,15 @@ fn links(resource: &Resource<'_>, patient: &Identifier, draft: &mut Draft) {
             resource.reject(draft, &field, "a patient cannot be merged into itself");
             continue;
         }
+        if is_linked {
+            let related = Some(format!("{}|{}", other.system, other.value));
+            let fact = resource.fact(EventCode::PatientLinked, Some(patient), None);
+            draft.facts.push(Fact { time: resource.updated_at, related, ..fact });
+            continue;
+        }
         let (survivor, gone) = if is_replaced { (&other, patient) } else { (patient, &other) };
         let fact = resource.fact(EventCode::PatientMerged, Some(survivor), None);
-        draft.facts.push(Fact { time: resource.asserted_at, related: Some(format!("{}|{}", gone.system, gone.value)), ..fact });
+        draft.facts.push(Fact { time: resource.updated_at, related: Some(format!("{}|{}", gone.system, gone.value)), ..fact });
     }
 }
 
@@ -111,7 +128,8 @@ patient.sex - p=|p1 =female
 patient.race - p=|p1 =2106-3;1002-5
 patient.died 2021-03-01T05:00:00Z p=|p1
 patient.merged 2021-03-04T05:06:07Z p=|p1 r=|p0
-patient.merged 2021-03-04T05:06:07Z p=|p2 r=|p1"
+patient.merged 2021-03-04T05:06:07Z p=|p2 r=|p1
+patient.linked 2021-03-04T05:06:07Z p=|p1 r=|p3"
         );
     }
 
@@ -119,8 +137,29 @@ patient.merged 2021-03-04T05:06:07Z p=|p2 r=|p1"
     fn a_death_without_a_date_has_no_time_and_a_living_patient_no_death() {
         let told_of = |deceased: &str| told(&format!("{{'resourceType':'Patient','id':'p',{deceased}}}"));
         assert_eq!(told_of("'deceasedBoolean':true"), "mapped Patient p\npatient.identified - p=|p\npatient.died - p=|p");
-        assert_eq!(told_of("'deceasedBoolean':false"), "mapped Patient p\npatient.identified - p=|p");
+        assert_eq!(told_of("'deceasedBoolean':false"), "mapped Patient p\npatient.identified - p=|p\npatient.death_retracted - p=|p");
         assert!(told_of("'deceasedDateTime':'?'").contains("! map Patient.deceasedDateTime: this is no date or time"));
+    }
+
+    /// The MIMIC-IV demo on FHIR.
+    #[test]
+    fn death_only_in_deceased_date_time_as_a_date() {
+        let told = told("{'resourceType':'Patient','id':'p','deceasedDateTime':'2180-07-03'}");
+        assert!(told.ends_with("patient.died 2180-07-03T04:00:00Z p=|p"), "{told}");
+    }
+
+    /// HL7 v2 names the same person by PID-3 `123^^^HOSP^MR`: both stand among `identifiers` with the value 123.
+    #[test]
+    fn record_numbers_come_first_and_all_are_stated() {
+        let told = told(
+            "{'resourceType':'Patient','id':'abc','active':false,'identifier':[{'system':'urn:ssn','value':'9'},
+               {'type':{'coding':[{'code':'MR'}]},'system':'urn:hosp','value':'123'}]}",
+        );
+        assert_eq!(
+            told,
+            "mapped Patient abc\n? Patient.active: the record is out of use: what it says still stands
+patient.identified - p=|abc r=urn:hosp|123\npatient.identified - p=|abc r=urn:ssn|9"
+        );
     }
 
     #[test]

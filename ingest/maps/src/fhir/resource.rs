@@ -6,16 +6,21 @@ use encoding_rs::Encoding;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemas::{EventCode, Facility, Fact, Identifier, Stage};
-use serde_json::Value;
 
+use super::deletion::{self, Deleted};
 use super::draft::Draft;
+use super::node::Node;
 use super::reference::{Index, Target, identifier_of};
-use super::{claim, composition, condition, decision, document, encounter, instant, json, patient, report};
+use super::version::Version;
+use super::{claim, composition, condition, decision, document, encounter, instant, insurance, json, patient, procedure, report};
 
 /// Where the facility's records leave out a zone or a charset.
 pub(super) struct Reader {
     pub(super) zone: TimeZone,
     pub(super) charset: &'static Encoding,
+    /// What makes an Encounter a stay, and what makes it none.
+    pub(super) stays: Vec<String>,
+    pub(super) visits: Vec<String>,
 }
 
 impl Reader {
@@ -23,6 +28,8 @@ impl Reader {
         Self {
             zone: TimeZone::get(&facility.zone).unwrap_or(TimeZone::UTC),
             charset: Encoding::for_label(facility.charset.as_bytes()).unwrap_or(encoding_rs::WINDOWS_1252),
+            stays: facility.stays.clone(),
+            visits: facility.visits.clone(),
         }
     }
 
@@ -39,19 +46,21 @@ impl Reader {
     }
 
     /// The instant that a JSON text names.
-    pub(super) fn instant(&self, value: &Value) -> Option<Timestamp> {
+    pub(super) fn instant(&self, value: &Node<'_>) -> Option<Timestamp> {
         instant::parse(value.as_str()?, &self.zone)
     }
 }
 
 /// One resource of a record.
 pub(super) struct Resource<'a> {
-    pub(super) body: &'a Value,
+    pub(super) body: &'a Node<'a>,
     pub(super) kind: &'a str,
     pub(super) id: Option<String>,
     /// `Encounter`, `Bundle.entry[2].resource`.
     pub(super) place: String,
     /// `meta.lastUpdated`, else the time of its Bundle.
+    pub(super) updated_at: Option<Timestamp>,
+    /// The same, with its version behind it: what its facts are asserted at.
     pub(super) asserted_at: Option<Timestamp>,
     pub(super) reader: &'a Reader,
     pub(super) index: &'a Index<'a>,
@@ -59,9 +68,19 @@ pub(super) struct Resource<'a> {
 
 impl<'a> Resource<'a> {
     /// A resource that is not in a Bundle.
-    pub(super) fn alone(body: &'a Value, kind: &'a str, place: String, reader: &'a Reader, index: &'a Index<'a>) -> Self {
+    pub(super) fn alone(body: &'a Node<'a>, kind: &'a str, place: String, reader: &'a Reader, index: &'a Index<'a>) -> Self {
         let id = json::word(&body["id"]).map(str::to_owned);
-        Self { body, kind, id, place, asserted_at: reader.instant(json::at(body, "meta.lastUpdated")), reader, index }
+        Self::new((body, kind, id, place), Version::of(body, &Node::Null, reader), reader, index)
+    }
+
+    /// A resource with its type, id and place.
+    pub(super) fn new(
+        (body, kind, id, place): (&'a Node<'a>, &'a str, Option<String>, String),
+        version: Version,
+        reader: &'a Reader,
+        index: &'a Index<'a>,
+    ) -> Self {
+        Self { body, kind, id, place, updated_at: version.updated_at, asserted_at: version.asserted_at(), reader, index }
     }
 
     /// Adds what the resource says; resources of other types say nothing to us.
@@ -71,6 +90,9 @@ impl<'a> Resource<'a> {
             "Patient" => patient::map,
             "Encounter" => encounter::map,
             "Condition" => condition::map,
+            "Procedure" => procedure::map,
+            "Coverage" => insurance::map_coverage,
+            "Account" => insurance::map_account,
             "DocumentReference" => document::map,
             "Composition" => composition::map,
             "DiagnosticReport" => report::map,
@@ -80,7 +102,16 @@ impl<'a> Resource<'a> {
             _ => return,
         };
         self.instant(draft, "meta.lastUpdated");
-        map(self, draft);
+        if draft.repeats_a_name && self.body.repeats_a_name() {
+            draft.flag(self.place.clone(), "a name stands twice in an object: the last one counts");
+        }
+        match &self.id {
+            Some(id) if deletion::is_tombstone(self.body) => {
+                let deleted = Deleted { at: self.updated_at, asserted_at: self.asserted_at };
+                deletion::map(self.kind, id, &self.place, deleted, draft);
+            }
+            _ => map(self, draft),
+        }
     }
 
     /// The latest instant that the resource states about the past. Ends of plans, coverages and billing years lie in the future and would
@@ -127,6 +158,11 @@ impl<'a> Resource<'a> {
         draft.reject(Stage::Map, format!("{}.{field}", self.place), reason);
     }
 
+    /// Notes what was doubtful about a field and how it was decided.
+    pub(super) fn flag(&self, draft: &mut Draft, field: &str, decision: &'static str) {
+        draft.flag(format!("{}.{field}", self.place), decision);
+    }
+
     /// The logical id; its absence is noted, since nothing can be named without it.
     pub(super) fn required_id(&self, draft: &mut Draft) -> Option<&str> {
         if self.id.is_none() {
@@ -165,7 +201,7 @@ impl<'a> Resource<'a> {
     }
 
     /// The patient at the other end of a reference.
-    pub(super) fn patient_at(&self, reference: &Value) -> Option<Identifier> {
+    pub(super) fn patient_at(&self, reference: &Node<'_>) -> Option<Identifier> {
         match self.index.resolve(reference, self.body, "Patient")? {
             Target::Named(key) => (key.kind == "Patient").then(|| Identifier { system: String::new(), value: key.id }),
             Target::Contained(patient) => {
@@ -177,7 +213,7 @@ impl<'a> Resource<'a> {
     }
 
     /// The visit number at the other end of the first of these references that names one.
-    pub(super) fn visit(&self, references: &Value) -> Option<String> {
+    pub(super) fn visit(&self, references: &Node<'_>) -> Option<String> {
         json::each(references).find_map(|reference| match self.index.resolve(reference, self.body, "Encounter")? {
             Target::Named(key) => (key.kind == "Encounter").then_some(key.id),
             Target::Contained(encounter) => json::each(&encounter["identifier"]).find_map(identifier_of).map(|identifier| identifier.1),

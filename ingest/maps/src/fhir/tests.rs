@@ -9,7 +9,7 @@ pub(super) fn south() -> Facility {
     Facility { zone: "America/New_York".to_owned(), ..Facility::new("south") }
 }
 
-/// Outcome, rejects, facts and notes, a line each. Single quotes stand for double ones in `json`.
+/// Outcome, rejects, flags, facts and notes, a line each. Single quotes stand for double ones in `json`.
 pub(super) fn told(json: &str) -> String {
     super::map(json.replace('\'', "\"").as_bytes(), &south()).iter().map(part).collect::<Vec<_>>().join("\n")
 }
@@ -19,6 +19,7 @@ fn part(part: &Mapped) -> String {
     let name = part.trigger.as_deref().unwrap_or("-");
     let mut lines = vec![format!("{} {name} {}{sent}", part.outcome.as_str(), part.control_id.as_deref().unwrap_or("-"))];
     lines.extend(part.rejects.iter().map(|reject| format!("! {} {}: {}", reject.stage.as_str(), reject.position, reject.reason)));
+    lines.extend(part.flags.iter().map(|flag| format!("? {}: {}", flag.position, flag.decision)));
     lines.extend(part.facts.iter().map(fact));
     for note in &part.notes {
         let replaces = note.replaces.as_deref().map_or_else(String::new, |document| format!(" replaces {document}"));
@@ -185,10 +186,10 @@ fn deletions_take_back() {
     assert_eq!(
         told(&format!("{{'resourceType':'Bundle','type':'history','entry':[{}]}}", entries.join(","))),
         "partly Bundle/history - @2020-02-02T00:00:00Z
-! map Bundle.entry[4].request.url: a deleted condition does not say which diagnosis it takes back
 ! map Bundle.entry[5].request.url: it does not say which resource was deleted
-encounter.admission_cancelled 2020-02-02T00:00:00Z p=- e=E
+encounter.deleted 2020-02-02T00:00:00Z p=- e=E
 claim.decided 2020-02-02T00:00:00Z p=- =cancelled r=C
+encounter.diagnosis_retracted 2020-02-02T00:00:00Z p=- r=Condition/X
 note D other - retracted p=- e=- at=- signed=- \"\"
 note DiagnosticReport/R other - retracted p=- e=- at=- signed=- \"\""
     );
@@ -196,7 +197,10 @@ note DiagnosticReport/R other - retracted p=- e=- at=- signed=- \"\""
 
 #[test]
 fn the_last_of_two_equal_keys_counts() {
-    assert_eq!(told("{'resourceType':'Patient','id':'1','id':'2'}"), "mapped Patient 2\npatient.identified - p=|2");
+    assert_eq!(
+        told("{'resourceType':'Patient','id':'1','id':'2'}"),
+        "mapped Patient 2\n? Patient: a name stands twice in an object: the last one counts\npatient.identified - p=|2"
+    );
 }
 
 #[test]
