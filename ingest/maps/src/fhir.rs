@@ -23,6 +23,7 @@ mod markup;
 mod node;
 mod parse;
 mod patient;
+mod place;
 mod procedure;
 mod reference;
 mod report;
@@ -47,6 +48,7 @@ use schemas::{Facility, Format, Outcome, Reject, Stage};
 use crate::Mapped;
 use draft::{Draft, MOST_REJECTS};
 use node::Node;
+use place::Place;
 use reference::Index;
 use resource::{Reader, Resource};
 
@@ -68,8 +70,8 @@ pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
         return vec![refused(Stage::Parse, format!("byte {skipped}"), "FHIR in XML is not read, only JSON")];
     }
     match parse::lines(text) {
-        Some(lines) => bounded(lines.flat_map(|(number, line)| record(line, &format!("line[{number}]"), 0, &reader))),
-        None => record(text, "", skipped, &reader),
+        Some(lines) => bounded(lines.flat_map(|(number, line)| record(line, Place::Line(number), 0, &reader))),
+        None => record(text, Place::Record, skipped, &reader),
     }
 }
 
@@ -82,18 +84,18 @@ fn decode<'a>(bytes: &'a [u8], reader: &Reader) -> Cow<'a, str> {
 }
 
 /// One JSON text: a part for each element where it is an array.
-fn record(text: &str, place: &str, skipped: usize, reader: &Reader) -> Vec<Mapped> {
+fn record(text: &str, place: Place<'_>, skipped: usize, reader: &Reader) -> Vec<Mapped> {
     let parsed = match parse::parse(text, skipped) {
         Ok(parsed) => parsed,
-        Err(refusal) => return vec![refused(Stage::Parse, refusal.position(place), refusal.reason)],
+        Err(refusal) => return vec![refused(Stage::Parse, refusal.position(&place), refusal.reason)],
     };
     match &parsed.value {
-        Node::List(items) if items.is_empty() => vec![refused(Stage::Map, joined(place, "[0]"), "there is nothing in it")],
+        Node::List(items) if items.is_empty() => vec![refused(Stage::Map, Place::Element(&place, 0).to_string(), "there is nothing in it")],
         Node::List(items) => bounded(items.iter().enumerate().map(|(i, item)| {
-            let here = joined(place, &format!("[{i}]"));
+            let here = Place::Element(&place, i);
             match parsed.broken.get(&i) {
                 Some(refusal) => refused(Stage::Parse, refusal.position(&here), refusal.reason),
-                None => part(item, &here, (&BTreeMap::new(), parsed.repeats_a_name), reader),
+                None => part(item, here, (&BTreeMap::new(), parsed.repeats_a_name), reader),
             }
         })),
         value => vec![part(value, place, (&parsed.broken, parsed.repeats_a_name), reader)],
@@ -117,16 +119,15 @@ fn bounded(parts: impl Iterator<Item = Mapped>) -> Vec<Mapped> {
 }
 
 /// A resource, or a Bundle with all its entries.
-fn part(value: &Node<'_>, place: &str, (broken, repeats_a_name): (&BTreeMap<usize, parse::Refusal>, bool), reader: &Reader) -> Mapped {
+fn part(value: &Node<'_>, place: Place<'_>, (broken, repeats_a_name): (&BTreeMap<usize, parse::Refusal>, bool), reader: &Reader) -> Mapped {
     let Some(kind) = json::kind(value) else {
-        let position = if place.is_empty() { "resourceType".to_owned() } else { joined(place, "resourceType") };
-        return refused(Stage::Map, position, "this is no FHIR resource");
+        return refused(Stage::Map, place.field("resourceType"), "this is no FHIR resource");
     };
     let mut draft = Draft::default();
     draft.repeats_a_name = repeats_a_name;
-    let here = joined(place, kind);
+    let here = Place::Kind(&place, kind);
     for (entry, refusal) in broken {
-        draft.reject(Stage::Parse, refusal.position(&format!("{here}.entry[{entry}]")), refusal.reason);
+        draft.reject(Stage::Parse, refusal.position(&Place::Entry(&here, *entry)), refusal.reason);
     }
     if kind == "Bundle" {
         let header = bundle::map(value, &here, reader, &mut draft);
@@ -136,11 +137,7 @@ fn part(value: &Node<'_>, place: &str, (broken, repeats_a_name): (&BTreeMap<usiz
     let resource = Resource::alone(value, kind, here, reader, &index);
     resource.map(&mut draft);
     let sent_at = resource.updated_at;
-    draft.finish(kind.to_owned(), resource.id, sent_at)
-}
-
-fn joined(place: &str, position: &str) -> String {
-    if place.is_empty() { position.to_owned() } else { format!("{place}.{position}") }
+    draft.finish(kind.to_owned(), resource.id.map(str::to_owned), sent_at)
 }
 
 fn refused(stage: Stage, position: String, reason: &'static str) -> Mapped {

@@ -134,7 +134,7 @@ fn is_refusal(adjudication: &Node<'_>) -> bool {
         let is_no_refusal = NO_REFUSAL.iter().any(|code| reason.code.eq_ignore_ascii_case(code));
         !is_variable && !is_no_refusal && !LOWERS.contains(&adjustment(reason.code))
     };
-    codes(&adjudication["reason"]).iter().any(refuses)
+    codes(&adjudication["reason"]).any(|reason| refuses(&reason))
 }
 
 /// `45` of `CO-45`, `CO45`, `PR 45`: the reason without its group.
@@ -154,7 +154,7 @@ fn medicare_refuses(body: &Node<'_>) -> bool {
     let extension = json::each(&body["extension"])
         .any(|extension| json::word(&extension["url"]).is_some_and(|url| refuses(url, code(&extension["valueCoding"]))));
     let information = || json::each(&body["supportingInfo"]).chain(json::each(&body["information"]));
-    extension || information().any(|information| codes(&information["code"]).iter().any(|coding| refuses(coding.system, Some(coding.code))))
+    extension || information().any(|information| codes(&information["code"]).any(|coding| refuses(coding.system, Some(coding.code))))
 }
 
 /// What the payer's own payment status says (CARIN: `payment.type`, an adjudication `benefitpaymentstatus`); networks are no status.

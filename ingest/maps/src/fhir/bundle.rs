@@ -6,6 +6,7 @@ use schemas::Stage;
 use super::deletion::Deleted;
 use super::draft::Draft;
 use super::node::Node;
+use super::place::Place;
 use super::reference::{Index, Key, by_path};
 use super::resource::{Reader, Resource};
 use super::version::{Newest, Version};
@@ -32,13 +33,13 @@ pub(super) struct Header {
 }
 
 /// Adds what all entries of the Bundle say. One bad entry costs that entry.
-pub(super) fn map(bundle: &Node<'_>, place: &str, reader: &Reader, draft: &mut Draft) -> Header {
+pub(super) fn map<'a>(bundle: &'a Node<'a>, place: &Place<'_>, reader: &Reader, draft: &mut Draft) -> Header {
     let own_time = [&bundle["timestamp"], json::at(bundle, "meta.lastUpdated")].into_iter().find_map(|time| reader.instant(time));
     let entries: Vec<Entry<'_>> =
         json::each(&bundle["entry"]).enumerate().map(|(i, entry)| Entry::new(entry, i, own_time, reader)).collect();
     let (mut index, mut newest) = (Index::default(), Newest::default());
     for entry in &entries {
-        if let Some(key) = &entry.key {
+        if let Some(key) = entry.key {
             newest.add(key, entry.version, entry.number, bundle["type"] == "history");
             if !entry.is_deletion() {
                 index.add(entry.full_url, key, entry.resource);
@@ -46,15 +47,16 @@ pub(super) fn map(bundle: &Node<'_>, place: &str, reader: &Reader, draft: &mut D
         }
     }
     for entry in &entries {
-        if let Some(key) = entry.key.as_ref().filter(|key| key.kind == "Encounter") {
-            index.link(&key.id, entry.resource);
+        if let Some(key) = entry.key.filter(|key| key.kind == "Encounter") {
+            index.link(key.id, entry.resource);
         }
     }
     draft.stated(own_time);
     let mut latest = None;
     for entry in &entries {
-        if entry.key.as_ref().is_some_and(|key| newest.has_newer(key, entry.version, entry.number)) {
-            draft.flag(format!("{place}.entry[{}]", entry.number), "a newer version of the resource stands beside it: it is passed over");
+        if entry.key.is_some_and(|key| newest.has_newer(key, entry.version, entry.number)) {
+            draft
+                .flag(Place::Entry(place, entry.number).to_string(), "a newer version of the resource stands beside it: it is passed over");
             continue;
         }
         latest = latest.max(entry.map(place, &index, reader, draft));
@@ -71,7 +73,7 @@ struct Entry<'a> {
     resource: &'a Node<'a>,
     full_url: Option<&'a str>,
     /// Type and id of the resource, or of what is deleted; `None` where it has none.
-    key: Option<Key>,
+    key: Option<Key<'a>>,
     /// Its own time, else the Bundle's.
     version: Version,
     /// When the entry itself says that it was last updated.
@@ -84,7 +86,7 @@ impl<'a> Entry<'a> {
         let key = if is_deletion(body) {
             json::word(json::at(body, "request.url")).filter(|url| !url.contains('?')).or(full_url).and_then(by_path)
         } else {
-            json::kind(resource).and_then(|kind| Some(Key { kind: kind.to_owned(), id: id_of(resource, body, full_url)? }))
+            json::kind(resource).and_then(|kind| Some(Key { kind, id: id_of(resource, body, full_url)? }))
         };
         let version = Version::of(resource, body, reader);
         Self { number, body, resource, full_url, key, version: version.or(sent_at), own_time: version.updated_at }
@@ -95,43 +97,43 @@ impl<'a> Entry<'a> {
     }
 
     /// Adds what the entry says, and tells when it was sent.
-    fn map(&self, bundle: &str, index: &Index<'_>, reader: &Reader, draft: &mut Draft) -> Option<Timestamp> {
-        let place = format!("{bundle}.entry[{}]", self.number);
+    fn map(&self, bundle: &Place<'_>, index: &'a Index<'a>, reader: &'a Reader, draft: &mut Draft) -> Option<Timestamp> {
+        let entry = Place::Entry(bundle, self.number);
         let method = json::word(json::at(self.body, "request.method")).unwrap_or_default();
         if self.is_deletion() {
             let deleted = Deleted { at: self.version.updated_at, asserted_at: self.version.asserted_at() };
             draft.stated(deleted.at);
-            self.delete(&format!("{place}.request.url"), deleted, index, draft);
+            self.delete(&entry, deleted, index, draft);
             return deleted.at;
         }
+        let place = Place::Resource(&entry);
         let Some(kind) = json::kind(self.resource) else {
             // A null entry is one that `parse` has spoken about already; requests and responses may have no resource.
             if !self.resource.is_null() {
-                draft.reject(Stage::Map, format!("{place}.resource"), "this is no FHIR resource");
+                draft.reject(Stage::Map, place.to_string(), "this is no FHIR resource");
             } else if matches!(method, "PUT" | "POST") {
-                draft.reject(Stage::Map, format!("{place}.resource"), "the resource is missing");
+                draft.reject(Stage::Map, place.to_string(), "the resource is missing");
             }
             return None;
         };
-        let place = format!("{place}.resource");
         if kind == "Bundle" {
             return map(self.resource, &place, reader, draft).sent_at;
         }
-        let id = self.key.as_ref().map(|key| key.id.clone());
+        let id = self.key.map(|key| key.id);
         Resource::new((self.resource, kind, id, place), self.version, reader, index).map(draft);
         self.own_time
     }
 
     /// What is deleted is named by its address, or by an identifier that only this record has.
-    fn delete(&self, position: &str, deleted: Deleted, index: &Index<'_>, draft: &mut Draft) {
+    fn delete(&self, place: &Place<'_>, deleted: Deleted, index: &Index<'_>, draft: &mut Draft) {
         let conditional = || {
             let url = json::word(json::at(self.body, "request.url"))?;
             let (kind, _) = url.split_once('?')?;
             index.by_query(url, kind.rsplit('/').next().unwrap_or_default())
         };
-        match self.key.clone().or_else(conditional) {
-            Some(key) => deletion::map(&key.kind, &key.id, position, deleted, draft),
-            None => draft.reject(Stage::Map, position.to_owned(), "it does not say which resource was deleted"),
+        match self.key.or_else(conditional) {
+            Some(key) => deletion::map(key.kind, key.id, &place.field("request.url"), deleted, draft),
+            None => draft.reject(Stage::Map, place.field("request.url"), "it does not say which resource was deleted"),
         }
     }
 }
@@ -141,9 +143,9 @@ fn is_deletion(entry: &Node<'_>) -> bool {
 }
 
 /// The resource's id, else what a PUT's address, a `urn:uuid` or a server's `fullUrl` says it is.
-fn id_of(resource: &Node<'_>, entry: &Node<'_>, full_url: Option<&str>) -> Option<String> {
+fn id_of<'a>(resource: &'a Node<'a>, entry: &'a Node<'a>, full_url: Option<&'a str>) -> Option<&'a str> {
     if let Some(id) = json::word(&resource["id"]) {
-        return Some(id.to_owned());
+        return Some(id);
     }
     if entry["request"]["method"] == "PUT"
         && let Some(key) = json::word(json::at(entry, "request.url")).and_then(by_path)
@@ -151,5 +153,5 @@ fn id_of(resource: &Node<'_>, entry: &Node<'_>, full_url: Option<&str>) -> Optio
         return Some(key.id);
     }
     let url = full_url?;
-    url.strip_prefix("urn:uuid:").map(str::to_owned).or_else(|| by_path(url).map(|key| key.id))
+    url.strip_prefix("urn:uuid:").or_else(|| by_path(url).map(|key| key.id))
 }

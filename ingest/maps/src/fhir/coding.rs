@@ -14,29 +14,25 @@ pub(super) struct Coding<'a> {
 
 /// Every code of a value: a `code`, a `Coding`, a `CodeableConcept`, or a list of these, since FHIR's releases differ in which of them
 /// stands where (`Encounter.class`, `Condition.verificationStatus`, `relatesTo.code`).
-pub(super) fn codes<'a>(value: &'a Node<'a>) -> Vec<Coding<'a>> {
-    let mut found = Vec::new();
-    for value in json::each(value) {
-        if let Some(code) = json::word(value) {
-            found.push(Coding { system: "", code });
-        }
-        for coding in std::iter::once(value).chain(json::each(&value["coding"])) {
-            if let Some(code) = json::word(&coding["code"]) {
-                found.push(Coding { system: json::word(&coding["system"]).unwrap_or_default(), code });
-            }
-        }
-    }
-    found
+pub(super) fn codes<'a>(value: &'a Node<'a>) -> impl Iterator<Item = Coding<'a>> {
+    json::each(value).flat_map(|value| {
+        let bare = json::word(value).map(|code| Coding { system: "", code });
+        let coded = std::iter::once(value).chain(json::each(&value["coding"])).filter_map(|coding| {
+            let code = json::word(&coding["code"])?;
+            Some(Coding { system: json::word(&coding["system"]).unwrap_or_default(), code })
+        });
+        bare.into_iter().chain(coded)
+    })
 }
 
 /// The first code of a value.
 pub(super) fn code<'a>(value: &'a Node<'a>) -> Option<&'a str> {
-    codes(value).first().map(|coding| coding.code)
+    codes(value).next().map(|coding| coding.code)
 }
 
 /// Whether a value carries one of these codes, in any system.
 pub(super) fn has_code(value: &Node<'_>, wanted: &[&str]) -> bool {
-    codes(value).iter().any(|coding| wanted.iter().any(|code| coding.code.eq_ignore_ascii_case(code)))
+    codes(value).any(|coding| wanted.iter().any(|code| coding.code.eq_ignore_ascii_case(code)))
 }
 
 impl Coding<'_> {
@@ -84,7 +80,7 @@ fn ends_with_any(system: &str, ends: &[&str]) -> bool {
 
 /// Kind and type code of a document: of the first coding that tells the kind, else the first LOINC, else the first.
 pub(super) fn document_type(value: &Node<'_>, otherwise: NoteKind) -> (NoteKind, Option<String>) {
-    let codings = codes(value);
+    let codings: Vec<_> = codes(value).collect();
     if let Some((coding, kind)) = codings.iter().find_map(|coding| Some((coding, coding.note_kind()?))) {
         return (kind, Some(coding.qualified()));
     }

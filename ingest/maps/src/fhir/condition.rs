@@ -23,11 +23,11 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
         }
         visit
     });
-    let visit = named.or_else(|| linked.map(|diagnosis| diagnosis.visit.clone()));
+    let visit = named.or_else(|| linked.map(|diagnosis| diagnosis.visit.to_owned()));
     let is_retracted = [&body["verificationStatus"], &body["clinicalStatus"]].iter().any(|status| has_code(status, &TAKEN_BACK));
     let code = if is_retracted { EventCode::EncounterDiagnosisRetracted } else { EventCode::EncounterDiagnosed };
     let time = resource.first_instant(draft, &["recordedDate", "assertedDate", "onsetDateTime", "onsetPeriod.start"]);
-    let rank = linked.filter(|diagnosis| visit.as_ref() == Some(&diagnosis.visit)).and_then(|diagnosis| diagnosis.rank);
+    let rank = linked.filter(|diagnosis| visit.as_deref() == Some(diagnosis.visit)).and_then(|diagnosis| diagnosis.rank);
     let before = draft.facts.len();
     for coding in codes(&body["code"]) {
         draft.facts.push(Fact {

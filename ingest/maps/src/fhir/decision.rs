@@ -38,7 +38,7 @@ pub(super) fn map_benefit(resource: &Resource<'_>, draft: &mut Draft) {
         return;
     }
     shape::claim(resource, draft);
-    let number = claim_number(resource, &body["claim"]).or_else(|| resource.id.clone());
+    let number = claim_number(resource, &body["claim"]).or_else(|| resource.id.map(str::to_owned));
     let Some(number) = number else { return resource.reject(draft, "claim", "it names no claim and has no id") };
     let patient = resource.patient(draft);
     let time = resource.first_instant(draft, &["created", "payment.date", "billablePeriod.end"]);
@@ -58,8 +58,8 @@ fn decided(resource: &Resource<'_>, number: String, patient: Option<&Identifier>
 
 fn claim_number(resource: &Resource<'_>, reference: &Node<'_>) -> Option<String> {
     match resource.index.resolve(reference, resource.body, "Claim")? {
-        Target::Named(key) => (key.kind == "Claim").then_some(key.id),
-        Target::Identified { value, .. } => Some(value),
+        Target::Named(key) => (key.kind == "Claim").then(|| key.id.to_owned()),
+        Target::Identified { value, .. } => Some(value.into_owned()),
         Target::Contained(claim) => {
             json::each(&claim["identifier"]).find_map(|identifier| json::word(&identifier["value"])).map(str::to_owned)
         }
@@ -135,7 +135,7 @@ fn review_actions<'a>(part: &'a Node<'a>, actions: &mut Vec<&'a str>) {
     const KNOWN: [&str; 11] = ["A1", "A2", "A3", "A4", "A6", "C", "CT", "approved", "denied", "partial", "pending"];
     let ends_with = |extension: &Node<'_>, name: &str| json::word(&extension["url"]).is_some_and(|url| url.ends_with(name));
     let mut found: Vec<&str> =
-        codes(&part["decision"]).iter().chain(&codes(&part["reviewOutcome"]["decision"])).map(|coding| coding.code).collect();
+        codes(&part["decision"]).chain(codes(&part["reviewOutcome"]["decision"])).map(|coding| coding.code).collect();
     let holders = std::iter::once(part).chain(json::each(&part["adjudication"]));
     for review in holders.flat_map(|holder| json::each(&holder["extension"])).filter(|extension| ends_with(extension, "reviewAction")) {
         let coded = json::each(&review["extension"]).filter(|inner| ends_with(inner, "reviewActionCode") || ends_with(inner, "code"));

@@ -31,7 +31,7 @@ pub(super) fn is_tombstone(body: &Node<'_>) -> bool {
         json::each(&meta["extension"])
             .any(|extension| json::word(&extension["url"]).is_some_and(|url| url.to_ascii_lowercase().contains("deleted")))
     };
-    coding::codes(&meta["tag"]).iter().any(is_deleted) || extension()
+    coding::codes(&meta["tag"]).any(|tag| is_deleted(&tag)) || extension()
 }
 
 /// Adds what the deletion of a resource takes back. `place` is where it is said.

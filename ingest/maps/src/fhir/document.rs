@@ -79,8 +79,8 @@ fn replaces(resource: &Resource<'_>, id: &str) -> Option<String> {
 /// The id at the other end of a reference to another document of the same type.
 pub(super) fn named(resource: &Resource<'_>, reference: &Node<'_>) -> Option<String> {
     match resource.index.resolve(reference, resource.body, resource.kind)? {
-        Target::Named(key) => (key.kind == resource.kind).then_some(key.id),
-        Target::Identified { value, .. } => Some(value),
+        Target::Named(key) => (key.kind == resource.kind).then(|| key.id.to_owned()),
+        Target::Identified { value, .. } => Some(value.into_owned()),
         Target::Contained(_) => None,
     }
 }

@@ -157,11 +157,10 @@ impl Visit<'_> {
         let resource = self.resource;
         let disposition = &hospitalization(resource.body)["dischargeDisposition"];
         let is_present = PRESENT.contains(&status) && disposition.is_null();
+        let states_end = json::first_of(resource.body, &["period.end", "actualPeriod.end"]).is_some();
         match end {
-            None if matches!(status, "finished" | "completed" | "discharged") => {
-                if json::first_of(resource.body, &["period.end", "actualPeriod.end"]).is_none() {
-                    resource.reject(draft, "period.end", "it is finished and does not say when it ended");
-                }
+            None if matches!(status, "finished" | "completed" | "discharged") && !states_end => {
+                resource.reject(draft, "period.end", "it is finished and does not say when it ended");
             }
             Some(end) if start.is_some_and(|start| end < start) => resource.reject(draft, "period.end", "it ends before it begins"),
             Some(end) if is_present => draft.facts.push(Fact { time: Some(end), ..self.fact(EventCode::EncounterDischargeExpected) }),
@@ -202,9 +201,9 @@ impl Visit<'_> {
             return Some(display.to_owned());
         }
         match self.resource.index.resolve(location, self.resource.body, "Location")? {
-            Target::Named(key) => Some(key.id),
+            Target::Named(key) => Some(key.id.to_owned()),
             Target::Contained(inner) => json::word(&inner["name"]).map(str::to_owned),
-            Target::Identified { value, .. } => Some(value),
+            Target::Identified { value, .. } => Some(value.into_owned()),
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) fn parse(text: &str, zone: &TimeZone) -> Option<Timestamp> {
         4 | 7 | 10 => date(text)?.to_datetime(jiff::civil::Time::midnight()),
         0..16 => return None,
         _ => {
-            date(text.get(..10)?)?;
+            is_dashed(text).then_some(())?;
             if let Ok(instant) = text.parse::<Timestamp>() {
                 return Some(instant);
             }
@@ -21,6 +21,15 @@ pub(super) fn parse(text: &str, zone: &TimeZone) -> Option<Timestamp> {
         }
     };
     civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
+}
+
+/// Whether the date before a time is written as FHIR writes it; the parser takes other forms too.
+fn is_dashed(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.get(4) == Some(&b'-')
+        && bytes.get(7) == Some(&b'-')
+        && !bytes.starts_with(b"0000")
+        && bytes.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, the missing parts being the first.

@@ -68,10 +68,10 @@ fn named(resource: &Resource<'_>, reference: &Node<'_>) -> Option<(String, Optio
         Some(Target::Named(key)) if key.kind == "Coverage" => {
             let id = format!("Coverage/{}", key.id);
             let known = resource.index.resource(&id).and_then(payer);
-            Some((known.or_else(display).unwrap_or(key.id), Some(id)))
+            Some((known.or_else(display).unwrap_or_else(|| key.id.to_owned()), Some(id)))
         }
         Some(Target::Contained(coverage)) => Some((payer(coverage).or_else(display)?, None)),
-        Some(Target::Identified { value, .. }) => Some((display().unwrap_or(value), None)),
+        Some(Target::Identified { value, .. }) => Some((display().unwrap_or_else(|| value.into_owned()), None)),
         _ => Some((display()?, None)),
     }
 }
@@ -86,7 +86,8 @@ fn payer(coverage: &Node<'_>) -> Option<String> {
         let parties = json::first_of(coverage, &["payor", "insurer", "issuer"]).map(|(_, parties)| parties)?;
         json::each(parties).find_map(|party| {
             let identifier = identifier_of(&party["identifier"]).map(|(_, value)| value);
-            identifier.or_else(|| json::word(&party["display"]).or_else(|| json::word(&party["reference"])).map(str::to_owned))
+            let named = identifier.or_else(|| json::word(&party["display"])).or_else(|| json::word(&party["reference"]));
+            named.map(str::to_owned)
         })
     };
     let kind = || super::coding::code(&coverage["type"]).or_else(|| json::word(json::at(coverage, "type.text"))).map(str::to_owned);

@@ -4,8 +4,20 @@ use super::node::Node;
 
 /// A text that may name something: trimmed, not empty, free of control characters (which separate the parts of an id).
 pub(super) fn word<'a>(value: &'a Node<'_>) -> Option<&'a str> {
-    let text = value.as_str()?.trim();
-    (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
+    let text = trimmed(value.as_str()?);
+    (!text.is_empty() && !has_control(text)).then_some(text)
+}
+
+/// Without blanks around it, which few texts have.
+fn trimmed(text: &str) -> &str {
+    let may_be_blank = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ' || !byte.is_ascii());
+    let bytes = text.as_bytes();
+    if may_be_blank(bytes.first()) || may_be_blank(bytes.last()) { text.trim() } else { text }
+}
+
+/// Most texts are ASCII, and need no look at their characters.
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.contains(char::is_control) }
 }
 
 /// The type of a resource: letters only, so that it can stand in a position or a trigger without telling anything of a person.
@@ -28,7 +40,10 @@ pub(super) fn each<'a>(value: &'a Node<'a>) -> impl Iterator<Item = &'a Node<'a>
 
 /// Walks `period.start` and the like; `Null` where a step is missing.
 pub(super) fn at<'a>(value: &'a Node<'a>, path: &str) -> &'a Node<'a> {
-    path.split('.').fold(value, |value, step| &value[step])
+    match path.bytes().position(|byte| byte == b'.').and_then(|dot| path.split_at_checked(dot)) {
+        Some((step, rest)) => at(value.get(step), rest.trim_start_matches('.')),
+        None => value.get(path),
+    }
 }
 
 /// The first of several paths that holds anything.

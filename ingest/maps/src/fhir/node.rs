@@ -49,6 +49,15 @@ impl<'a> Node<'a> {
         found.map_or(&NULL, |(_, value)| value)
     }
 
+    /// Names and values of an object.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &Node<'a>)> {
+        let fields = match self {
+            Self::Object(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        fields.iter().map(|(name, value)| (name.as_ref(), value))
+    }
+
     /// Whether a name stands twice in an object anywhere in it.
     pub(super) fn repeats_a_name(&self) -> bool {
         match self {
@@ -92,7 +101,7 @@ fn repeats(fields: &[(Cow<'_, str>, Node<'_>)]) -> bool {
 }
 
 /// Types that a map reads. Of every other resource only `TIMES` are kept.
-const READ: [&str; 14] = [
+const READ: [&str; 15] = [
     "ExplanationOfBenefit",
     "Claim",
     "Encounter",
@@ -107,6 +116,8 @@ const READ: [&str; 14] = [
     "Account",
     "Binary",
     "Bundle",
+    // Only where it is contained: its name.
+    "Location",
 ];
 /// Fields that tell what a resource is and when: of them is made what a record states of the clock.
 const TIMES: [&str; 20] = [
@@ -136,30 +147,81 @@ const TIMES: [&str; 20] = [
 #[derive(Clone, Copy)]
 struct Build<'s> {
     repeated: &'s Cell<bool>,
+    keep: Keep,
 }
 
 /// Which fields of an object are built.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
     All,
-    AllButText,
+    /// Of a resource that a map reads.
+    Read,
+    /// The same, and its narrative.
+    ReadText,
+    /// Of a Claim or an answer to one.
+    Bill,
+    /// Of its items.
+    Item,
+    /// Of `meta`.
+    Meta,
+    /// Of any other resource.
     Times,
 }
 
 impl Keep {
     fn of(kind: &str) -> Self {
         match kind {
-            "Composition" | "DiagnosticReport" => Self::All,
-            kind if READ.contains(&kind) => Self::AllButText,
+            "Composition" | "DiagnosticReport" => Self::ReadText,
+            "Claim" | "ClaimResponse" | "ExplanationOfBenefit" => Self::Bill,
+            kind if READ.contains(&kind) => Self::Read,
             _ => Self::Times,
         }
     }
 
     fn keeps(self, name: &str) -> bool {
+        let is_unread = || {
+            matches!(
+                name,
+                "category"
+                    | "maritalStatus"
+                    | "generalPractitioner"
+                    | "managingOrganization"
+                    | "participant"
+                    | "serviceProvider"
+                    | "reasonCode"
+                    | "provider"
+                    | "insurer"
+                    | "telecom"
+                    | "address"
+                    | "contact"
+                    | "photo"
+                    | "communication"
+                    | "author"
+                    | "custodian"
+                    | "authenticator"
+                    | "performer"
+                    | "careTeam"
+                    | "facility"
+                    | "benefitBalance"
+            )
+        };
         match self {
             Self::All => true,
-            Self::AllButText => name != "text",
+            Self::Read => name != "text" && !is_unread(),
+            Self::ReadText => !is_unread(),
+            Self::Bill => !matches!(name, "text" | "procedure" | "priority" | "prescription" | "payee" | "related") && !is_unread(),
+            Self::Item => matches!(name, "encounter" | "adjudication" | "extension" | "decision" | "reviewOutcome"),
+            Self::Meta => matches!(name, "lastUpdated" | "versionId" | "tag" | "extension"),
             Self::Times => TIMES.contains(&name),
+        }
+    }
+
+    /// What is built of the value of a field.
+    fn within(self, name: &str) -> Self {
+        match name {
+            "item" | "addItem" if self == Self::Bill => Self::Item,
+            "meta" if self != Self::All => Self::Meta,
+            _ => Self::All,
         }
     }
 }
@@ -171,7 +233,7 @@ impl Keep {
 pub(super) fn parse(text: &str) -> Result<(Node<'_>, bool), serde_json::Error> {
     let repeated = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let node = Build { repeated: &repeated }.deserialize(&mut deserializer)?;
+    let node = Build { repeated: &repeated, keep: Keep::All }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((node, repeated.get()))
 }
@@ -231,13 +293,13 @@ impl<'de> Visitor<'de> for Build<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node<'de>, A::Error> {
         let mut fields = Vec::new();
-        let mut keep = Keep::All;
+        let mut keep = self.keep;
         while let Some(name) = entries.next_key_seed(Name)? {
             if !keep.keeps(&name) {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let value = entries.next_value_seed(self)?;
+            let value = entries.next_value_seed(Self { keep: keep.within(&name), ..self })?;
             if name == "resourceType"
                 && let Node::Text(kind) = &value
             {

@@ -7,6 +7,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::node::{self, Node};
+use super::place::Place;
 
 /// What could not be parsed: never its content.
 pub(super) struct Refusal {
@@ -17,8 +18,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// `byte 120`, `Bundle.entry[2] byte 120`.
-    pub(super) fn position(&self, place: &str) -> String {
-        if place.is_empty() { format!("byte {}", self.byte) } else { format!("{place} byte {}", self.byte) }
+    pub(super) fn position(&self, place: &Place<'_>) -> String {
+        match place {
+            Place::Record => format!("byte {}", self.byte),
+            place => format!("{place} byte {}", self.byte),
+        }
     }
 }
 
@@ -33,13 +37,25 @@ pub(super) struct Parsed<'a> {
 
 /// The lines of NDJSON with their numbers from 1, blank ones left out; `None` where the text is one JSON value over one or more lines.
 pub(super) fn lines(text: &str) -> Option<impl Iterator<Item = (usize, &str)>> {
-    let numbered = || text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, line)| !line.is_empty());
+    let numbered = || split(text).enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, line)| !line.is_empty());
     let mut first_two = numbered().map(|(_, line)| line);
     let (first, second) = (first_two.next()?, first_two.next()?);
     let is_whole = |line: &str| line.starts_with('{') && line.ends_with('}');
     let goes_on = first.ends_with([',', ':', '[', '{']) || second.starts_with([',', ':', '}', ']']);
     let has_record = is_whole(first) || (first.starts_with('{') && is_whole(second));
     (has_record && !goes_on).then(numbered)
+}
+
+/// What stands between line feeds.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text.as_bytes());
+        let (line, after) = end.and_then(|end| text.split_at_checked(end)).map_or((text, None), |(line, after)| (line, after.get(1..)));
+        rest = after;
+        Some(line)
+    })
 }
 
 /// Parses one JSON text that began `skipped` bytes into the record.

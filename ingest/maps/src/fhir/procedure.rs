@@ -21,7 +21,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let times = ["performedDateTime", "performedPeriod.start", "occurrenceDateTime", "occurrencePeriod.start"];
     let time = resource.first_instant(draft, &times);
     let related = resource.id.as_ref().map(|id| format!("Procedure/{id}"));
-    let codings = codes(&body["code"]);
+    let codings: Vec<_> = codes(&body["code"]).collect();
     if codings.is_empty() {
         resource.reject(draft, "code", "the procedure has no code");
     }

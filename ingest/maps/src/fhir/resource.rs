@@ -10,6 +10,7 @@ use schemas::{EventCode, Facility, Fact, Identifier, Stage};
 use super::deletion::{self, Deleted};
 use super::draft::Draft;
 use super::node::Node;
+use super::place::Place;
 use super::reference::{Index, Target, identifier_of};
 use super::version::Version;
 use super::{claim, composition, condition, decision, document, encounter, instant, insurance, json, patient, procedure, report};
@@ -55,9 +56,9 @@ impl Reader {
 pub(super) struct Resource<'a> {
     pub(super) body: &'a Node<'a>,
     pub(super) kind: &'a str,
-    pub(super) id: Option<String>,
+    pub(super) id: Option<&'a str>,
     /// `Encounter`, `Bundle.entry[2].resource`.
-    pub(super) place: String,
+    pub(super) place: Place<'a>,
     /// `meta.lastUpdated`, else the time of its Bundle.
     pub(super) updated_at: Option<Timestamp>,
     /// The same, with its version behind it: what its facts are asserted at.
@@ -68,14 +69,14 @@ pub(super) struct Resource<'a> {
 
 impl<'a> Resource<'a> {
     /// A resource that is not in a Bundle.
-    pub(super) fn alone(body: &'a Node<'a>, kind: &'a str, place: String, reader: &'a Reader, index: &'a Index<'a>) -> Self {
-        let id = json::word(&body["id"]).map(str::to_owned);
+    pub(super) fn alone(body: &'a Node<'a>, kind: &'a str, place: Place<'a>, reader: &'a Reader, index: &'a Index<'a>) -> Self {
+        let id = json::word(&body["id"]);
         Self::new((body, kind, id, place), Version::of(body, &Node::Null, reader), reader, index)
     }
 
     /// A resource with its type, id and place.
     pub(super) fn new(
-        (body, kind, id, place): (&'a Node<'a>, &'a str, Option<String>, String),
+        (body, kind, id, place): (&'a Node<'a>, &'a str, Option<&'a str>, Place<'a>),
         version: Version,
         reader: &'a Reader,
         index: &'a Index<'a>,
@@ -103,12 +104,12 @@ impl<'a> Resource<'a> {
         };
         self.instant(draft, "meta.lastUpdated");
         if draft.repeats_a_name && self.body.repeats_a_name() {
-            draft.flag(self.place.clone(), "a name stands twice in an object: the last one counts");
+            draft.flag(self.place.to_string(), "a name stands twice in an object: the last one counts");
         }
-        match &self.id {
+        match self.id {
             Some(id) if deletion::is_tombstone(self.body) => {
                 let deleted = Deleted { at: self.updated_at, asserted_at: self.asserted_at };
-                deletion::map(self.kind, id, &self.place, deleted, draft);
+                deletion::map(self.kind, id, &self.place.to_string(), deleted, draft);
             }
             _ => map(self, draft),
         }
@@ -117,58 +118,48 @@ impl<'a> Resource<'a> {
     /// The latest instant that the resource states about the past. Ends of plans, coverages and billing years lie in the future and would
     /// carry a backfill's clock with them, so only named fields count.
     fn stated_at(&self) -> Option<Timestamp> {
-        const FIELDS: [&str; 22] = [
-            "meta.lastUpdated",
-            "date",
-            "created",
-            "issued",
-            "indexed",
-            "recordedDate",
-            "assertedDate",
-            "recorded",
-            "authoredOn",
-            "sent",
-            "received",
-            "timestamp",
-            "effectiveDateTime",
-            "effectiveInstant",
-            "performedDateTime",
-            "occurrenceDateTime",
-            "onsetDateTime",
-            "deceasedDateTime",
-            "effectivePeriod.start",
-            "performedPeriod.start",
-            "payment.date",
-            "billablePeriod.start",
-        ];
-        let mut latest = FIELDS.iter().filter_map(|field| self.reader.instant(json::at(self.body, field))).max();
-        if self.kind == "Encounter" {
-            let fields: &[&str] = match self.body["status"].as_str() {
-                Some("planned") => &[],
-                Some("finished" | "completed" | "discharged") => &["period.start", "period.end", "actualPeriod.start", "actualPeriod.end"],
-                _ => &["period.start", "actualPeriod.start"],
+        let stated = self.body.fields().filter_map(|(name, value)| {
+            let stated = match name {
+                "date" | "created" | "issued" | "indexed" | "recordedDate" | "assertedDate" | "recorded" | "authoredOn" | "sent"
+                | "received" | "timestamp" | "effectiveDateTime" | "effectiveInstant" | "performedDateTime" | "occurrenceDateTime"
+                | "onsetDateTime" | "deceasedDateTime" => value,
+                "meta" => &value["lastUpdated"],
+                "effectivePeriod" | "performedPeriod" | "billablePeriod" => &value["start"],
+                "payment" => &value["date"],
+                "period" | "actualPeriod" if self.kind == "Encounter" => return self.stayed(value),
+                _ => return None,
             };
-            latest = latest.max(fields.iter().filter_map(|field| self.reader.instant(json::at(self.body, field))).max());
+            self.reader.instant(stated)
+        });
+        stated.max()
+    }
+
+    /// The latest of beginning and end of an Encounter, as far as they are past.
+    fn stayed(&self, period: &Node<'_>) -> Option<Timestamp> {
+        let start = self.reader.instant(&period["start"]);
+        match self.body["status"].as_str() {
+            Some("planned") => None,
+            Some("finished" | "completed" | "discharged") => start.max(self.reader.instant(&period["end"])),
+            _ => start,
         }
-        latest
     }
 
     /// Notes that a field could not be used.
     pub(super) fn reject(&self, draft: &mut Draft, field: &str, reason: &'static str) {
-        draft.reject(Stage::Map, format!("{}.{field}", self.place), reason);
+        draft.reject(Stage::Map, self.place.field(field), reason);
     }
 
     /// Notes what was doubtful about a field and how it was decided.
     pub(super) fn flag(&self, draft: &mut Draft, field: &str, decision: &'static str) {
-        draft.flag(format!("{}.{field}", self.place), decision);
+        draft.flag(self.place.field(field), decision);
     }
 
     /// The logical id; its absence is noted, since nothing can be named without it.
-    pub(super) fn required_id(&self, draft: &mut Draft) -> Option<&str> {
+    pub(super) fn required_id(&self, draft: &mut Draft) -> Option<&'a str> {
         if self.id.is_none() {
             self.reject(draft, "id", "the id is missing");
         }
-        self.id.as_deref()
+        self.id
     }
 
     /// The instant at a path, absent or not; one that cannot be read is noted.
@@ -201,23 +192,25 @@ impl<'a> Resource<'a> {
     }
 
     /// The patient at the other end of a reference.
-    pub(super) fn patient_at(&self, reference: &Node<'_>) -> Option<Identifier> {
+    pub(super) fn patient_at(&self, reference: &'a Node<'a>) -> Option<Identifier> {
         match self.index.resolve(reference, self.body, "Patient")? {
-            Target::Named(key) => (key.kind == "Patient").then(|| Identifier { system: String::new(), value: key.id }),
+            Target::Named(key) => (key.kind == "Patient").then(|| Identifier { system: String::new(), value: key.id.to_owned() }),
             Target::Contained(patient) => {
                 let identifier = json::each(&patient["identifier"]).find_map(identifier_of)?;
-                Some(Identifier { system: identifier.0, value: identifier.1 })
+                Some(Identifier { system: identifier.0.to_owned(), value: identifier.1.to_owned() })
             }
-            Target::Identified { system, value } => Some(Identifier { system, value }),
+            Target::Identified { system, value } => Some(Identifier { system: system.into_owned(), value: value.into_owned() }),
         }
     }
 
     /// The visit number at the other end of the first of these references that names one.
-    pub(super) fn visit(&self, references: &Node<'_>) -> Option<String> {
+    pub(super) fn visit(&self, references: &'a Node<'a>) -> Option<String> {
         json::each(references).find_map(|reference| match self.index.resolve(reference, self.body, "Encounter")? {
-            Target::Named(key) => (key.kind == "Encounter").then_some(key.id),
-            Target::Contained(encounter) => json::each(&encounter["identifier"]).find_map(identifier_of).map(|identifier| identifier.1),
-            Target::Identified { value, .. } => Some(value),
+            Target::Named(key) => (key.kind == "Encounter").then(|| key.id.to_owned()),
+            Target::Contained(encounter) => {
+                json::each(&encounter["identifier"]).find_map(identifier_of).map(|identifier| identifier.1.to_owned())
+            }
+            Target::Identified { value, .. } => Some(value.into_owned()),
         })
     }
 

@@ -45,7 +45,7 @@ pub(super) fn of(resource: &Resource<'_>, start: Option<Timestamp>, end: Option<
     let body = resource.body;
     if !body["partOf"].is_null() {
         match resource.visit(&body["partOf"]) {
-            Some(whole) if resource.id.as_ref() != Some(&whole) => return Setting::Part(whole),
+            Some(whole) if resource.id != Some(whole.as_str()) => return Setting::Part(whole),
             _ => resource.flag(draft, "partOf", "it names no other encounter: this one stands for itself"),
         }
     }
@@ -90,7 +90,7 @@ fn is_named(body: &Node<'_>, names: &[String]) -> bool {
     let ends_so = |system: &str, name: &String| {
         system.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':', '#']))
     };
-    let has_code = |field: &str, name: &String| codes(&body[field]).iter().any(|coding| coding.code.eq_ignore_ascii_case(name));
+    let has_code = |field: &str, name: &String| codes(&body[field]).any(|coding| coding.code.eq_ignore_ascii_case(name));
     let has_system = |name: &String| {
         json::each(&body["identifier"]).filter_map(|identifier| json::word(&identifier["system"])).any(|system| ends_so(system, name))
     };

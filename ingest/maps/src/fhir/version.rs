@@ -55,18 +55,18 @@ fn number(value: &Node<'_>) -> Option<i64> {
 
 /// Of the versions of one resource in a Bundle that are asserted at the same time, the newest: in a history the first, else the last.
 #[derive(Default)]
-pub(super) struct Newest(HashMap<(Key, Option<Timestamp>), usize>);
+pub(super) struct Newest<'a>(HashMap<(Key<'a>, Option<Timestamp>), usize>);
 
-impl Newest {
-    pub(super) fn add(&mut self, key: &Key, version: Version, entry: usize, is_history: bool) {
-        let slot = self.0.entry((key.clone(), version.asserted_at())).or_insert(entry);
+impl<'a> Newest<'a> {
+    pub(super) fn add(&mut self, key: Key<'a>, version: Version, entry: usize, is_history: bool) {
+        let slot = self.0.entry((key, version.asserted_at())).or_insert(entry);
         if !is_history {
             *slot = entry;
         }
     }
 
     /// Whether a newer version with the same time stands beside this one.
-    pub(super) fn has_newer(&self, key: &Key, version: Version, entry: usize) -> bool {
-        self.0.get(&(key.clone(), version.asserted_at())).is_some_and(|newest| *newest != entry)
+    pub(super) fn has_newer(&self, key: Key<'a>, version: Version, entry: usize) -> bool {
+        self.0.get(&(key, version.asserted_at())).is_some_and(|newest| *newest != entry)
     }
 }
