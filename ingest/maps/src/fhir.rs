@@ -19,6 +19,7 @@ mod encounter;
 mod instant;
 mod insurance;
 mod json;
+mod kinds;
 mod markup;
 mod node;
 mod parse;
@@ -43,7 +44,7 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemas::{Facility, Format, Outcome, Reject, Stage};
+use schemas::{Facility, Flag, Format, Outcome, Reject, Stage};
 
 use crate::Mapped;
 use draft::{Draft, MOST_REJECTS};
@@ -60,7 +61,36 @@ use resource::{Reader, Resource};
 #[must_use]
 pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
     let reader = Reader::new(facility);
-    let decoded = decode(bytes, &reader);
+    let (decoded, charset) = decode(bytes, &reader);
+    let mut parts = text(&decoded, &reader);
+    if let Some((charset, decision)) = charset {
+        for part in &mut parts {
+            part.charset = Some(charset);
+            part.flags.push(Flag { position: "record".to_owned(), decision: Cow::Borrowed(decision) });
+        }
+    }
+    parts
+}
+
+/// UTF-16 by its mark; everything else as `Reader::text` reads it. Where it is not UTF-8, what it was read in, and why.
+fn decode<'a>(bytes: &'a [u8], reader: &Reader) -> (Cow<'a, str>, Option<(&'static str, &'static str)>) {
+    match encoding_rs::Encoding::for_bom(bytes) {
+        Some((marked, _)) if marked != encoding_rs::UTF_8 => {
+            (marked.decode(bytes).0, Some((marked.name(), "JSON is UTF-8; the byte order mark says otherwise, and counts")))
+        }
+        _ => {
+            let (text, charset) = reader.text(bytes);
+            let decision = if charset == Some(encoding_rs::UTF_8) {
+                "it is damaged UTF-8: what could not be read is replaced"
+            } else {
+                "JSON is UTF-8; this is not, and is read in the facility's charset"
+            };
+            (text, charset.map(|charset| (charset.name(), decision)))
+        }
+    }
+}
+
+fn text(decoded: &str, reader: &Reader) -> Vec<Mapped> {
     let text = decoded.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let skipped = decoded.len() - text.len();
     if text.is_empty() {
@@ -70,16 +100,8 @@ pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
         return vec![refused(Stage::Parse, format!("byte {skipped}"), "FHIR in XML is not read, only JSON")];
     }
     match parse::lines(text) {
-        Some(lines) => bounded(lines.flat_map(|(number, line)| record(line, Place::Line(number), 0, &reader))),
-        None => record(text, Place::Record, skipped, &reader),
-    }
-}
-
-/// UTF-16 by its mark; everything else as `Reader::text` reads it.
-fn decode<'a>(bytes: &'a [u8], reader: &Reader) -> Cow<'a, str> {
-    match encoding_rs::Encoding::for_bom(bytes) {
-        Some((marked, _)) if marked != encoding_rs::UTF_8 => marked.decode(bytes).0,
-        _ => reader.text(bytes),
+        Some(lines) => bounded(lines.flat_map(|(number, line)| record(line, Place::Line(number), 0, reader))),
+        None => record(text, Place::Record, skipped, reader),
     }
 }
 

@@ -8,6 +8,7 @@ use encoding_rs::Encoding;
 use super::node::Node;
 use super::resource::Resource;
 use super::{json, markup, rtf};
+use crate::split;
 
 /// Padding may be missing and the last bits may be dirty: both are sent, and neither is ambiguous.
 const ENGINE: GeneralPurpose = GeneralPurpose::new(
@@ -57,6 +58,7 @@ fn text(resource: &Resource<'_>, attachment: &Node<'_>, flavour: Flavour) -> Res
         }
     };
     let bytes = decode_base64(data).ok_or((part, "attachment is not base64"))?;
+    let bytes = split::unzip(bytes).map_err(|_| (part, "the attachment's gzip stream is damaged or unfolds to too much"))?;
     let declared = [&attachment["contentType"], binary_type].into_iter().find_map(|kind| charset(kind.as_str()?));
     let encoding = declared.or_else(|| Encoding::for_bom(&bytes).map(|(marked, _)| marked));
     let decoded = match encoding.filter(|encoding| *encoding != encoding_rs::UTF_8) {
@@ -65,7 +67,7 @@ fn text(resource: &Resource<'_>, attachment: &Node<'_>, flavour: Flavour) -> Res
             return Err(("contentType", "attachment is not text"));
         }
         // Also where UTF-8 was declared: bytes that cannot be it are more often Latin-1 than broken.
-        None => resource.reader.text(&bytes),
+        None => resource.reader.text(&bytes).0,
     };
     let text = match flavour {
         Flavour::Plain => sniffed(&decoded).unwrap_or_else(|| markup::tidy(&decoded)),
@@ -106,6 +108,7 @@ fn flavour(content_type: &Node<'_>) -> Option<Flavour> {
     match essence.as_str() {
         "text/plain" | "text" | "txt" | "plain" | "text/markdown" | "text/x-markdown" => Some(Flavour::Plain),
         "text/html" | "application/xhtml+xml" | "html" | "xhtml" | "text/xhtml" => Some(Flavour::Html),
+        "application/gzip" | "application/x-gzip" | "application/octet-stream" => Some(Flavour::Unknown),
         "text/rtf" | "application/rtf" | "rtf" | "text/richtext" => Some(Flavour::Rtf),
         "pdf" | "xml" | "docx" | "doc" => None,
         other => (!other.contains('/')).then_some(Flavour::Unknown),

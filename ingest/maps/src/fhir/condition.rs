@@ -15,7 +15,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let body = resource.body;
     shape::condition(resource, draft);
     let patient = resource.patient(draft);
-    let linked = resource.id.as_deref().and_then(|id| resource.index.diagnosis(id));
+    let linked = resource.id.and_then(|id| resource.index.diagnosis(id));
     let named = json::first_of(body, &["encounter", "context"]).and_then(|(field, reference)| {
         let visit = resource.visit(reference);
         if visit.is_none() {

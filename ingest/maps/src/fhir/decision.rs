@@ -258,4 +258,81 @@ mod tests {
         let denial = ",'payment':{'amount':{'value':0}},'extension':[{'url':'https://bluebutton.cms.gov/resources/variables/carr_clm_pmt_dnl_cd','valueCoding':{'code':'0'}}]";
         assert_eq!(benefit(denial), "mapped ExplanationOfBenefit B\nclaim.decided 2020-01-05T05:00:00Z p=|1 =denied r=B");
     }
+    /// HL7 Da Vinci PAS: the outcome says `complete` whatever was decided.
+    #[test]
+    fn a_claim_denied_while_outcome_says_complete() {
+        let answered = |use_: &str, action: &str, outcome: &str| {
+            told(&format!(
+                "{{'resourceType':'ClaimResponse','id':'R','status':'active','use':'{use_}','outcome':'{outcome}','patient':{{'reference':'Patient/1'}},
+                   'request':{{'reference':'Claim/C'}},'item':[{}]}}",
+                review(action)
+            ))
+        };
+        let expected = |decision: &str, number: &str| format!("mapped ClaimResponse R\nclaim.decided - p=|1 ={decision} r={number}");
+        assert_eq!(answered("claim", "A3", "complete"), expected("denied", "C"));
+        assert_eq!(answered("preauthorization", "A3", "complete"), expected("denied", "preauthorization/C"));
+        assert_eq!(answered("preauthorization", "A4", "queued"), expected("pending", "preauthorization/C"));
+        assert_eq!(answered("claim", "CT", "complete"), expected("pending", "C"));
+        assert_eq!(answered("claim", "C", "complete"), expected("cancelled", "C"));
+        assert_eq!(answered("claim", "A6", "complete"), expected("partial", "C"));
+        assert_eq!(answered("claim", "NA", "complete"), expected("unknown", "C"));
+        assert_eq!(answered("predetermination", "A3", "complete"), "ignored ClaimResponse R");
+    }
+
+    #[test]
+    fn payment_status_and_networks_are_told_apart() {
+        let status = |code: &str| {
+            format!(
+                "{},'adjudication':[{{'category':{{'coding':[{{'code':'benefitpaymentstatus'}}]}},'reason':{{'coding':[{{'code':'{code}'}}]}}}}]",
+                total("0")
+            )
+        };
+        assert_eq!(decision(&status("innetwork")), "paid");
+        assert_eq!(decision(&status("denied")), "denied");
+        assert_eq!(decision(&status("partiallypaid")), "partial");
+        let payment =
+            |code: &str| format!(",'outcome':'partial','payment':{{'type':{{'coding':[{{'code':'{code}'}}]}},'amount':{{'value':0}}}}");
+        assert_eq!(decision(&payment("denied")), "denied");
+        assert_eq!(decision(&payment("paid")), "paid");
+        assert_eq!(decision(&payment("complete")), "paid");
+    }
+
+    #[test]
+    fn reasons_that_only_lower_a_payment_refuse_nothing() {
+        for code in ["CO-45", "CO45", "45", "PR 1", "PR-2", "PR3", "OA-23", "CO-253"] {
+            assert_eq!(decision(&format!(",'item':[{}]", item("0", code))), "paid", "{code}");
+        }
+        for code in ["CO-197", "PR-96", "50", "CO-16", "29", "ar001"] {
+            assert_eq!(decision(&format!(",'item':[{}]", item("0", code))), "denied", "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_covered_or_not_eligible_is_denied_where_nothing_is_paid() {
+        let amount =
+            |category: &str, value: u8| format!("{{'category':{{'coding':[{{'code':'{category}'}}]}},'amount':{{'value':{value}}}}}");
+        let totals = |parts: &[String]| decision(&format!(",'outcome':'complete','total':[{}]", parts.join(",")));
+        assert_eq!(totals(&[amount("submitted", 90), amount("noncovered", 90), amount("benefit", 0)]), "denied");
+        assert_eq!(totals(&[amount("submitted", 90), amount("eligible", 0), amount("benefit", 0)]), "denied");
+        assert_eq!(totals(&[amount("submitted", 90), amount("noncovered", 40), amount("benefit", 50)]), "paid");
+        assert_eq!(totals(&[amount("submitted", 90), amount("eligible", 90), amount("deductible", 90), amount("benefit", 0)]), "paid");
+    }
+
+    #[test]
+    fn words_decide_only_where_nothing_else_does_and_are_flagged() {
+        let worded = response(",'outcome':'complete','disposition':'Denied.'");
+        assert!(
+            worded.contains("? ClaimResponse.disposition: no adjudication decides: its words do") && worded.contains("=denied"),
+            "{worded}"
+        );
+        assert_eq!(decision(&format!("{},'disposition':'Denied in part'", total("10"))), "paid");
+    }
+
+    #[test]
+    fn the_shapes_of_stu3_are_read_under_their_names() {
+        let stu3 = ",'outcome':{'coding':[{'code':'complete'}]},'totalBenefit':{'value':25.5}";
+        let told = response(stu3);
+        assert!(told.contains("? ClaimResponse.totalBenefit: this is STU3's shape") && told.contains("=paid r=C"), "{told}");
+        assert_eq!(decision(",'outcome':{'coding':[{'code':'queued'}]}"), "pending");
+    }
 }

@@ -140,6 +140,26 @@ mod tests {
     }
 
     #[test]
+    fn attachment_content_type_that_is_no_mime_type_and_data_that_is_not_valid_base64() {
+        for kind in ["text", "txt", "plain", "Clinical Note", "C-CDA"] {
+            assert!(content(&format!("{{'contentType':'{kind}','data':'YWI='}}")).ends_with("\"ab\""), "{kind}");
+        }
+        for data in ["YWI", "Y W\\nI=", "YWI====="] {
+            assert!(content(&format!("{{'contentType':'text/plain','data':'{data}'}}")).ends_with("\"ab\""), "{data}");
+        }
+        assert!(content("{'contentType':'PDF','data':'JVBERg=='}").contains("contentType: attachment is not text"));
+        assert!(content("{'contentType':'text/plain','data':'%%%'}").contains("data: attachment is not base64"));
+    }
+
+    #[test]
+    fn a_zipped_attachment_is_unfolded() {
+        let zipped = "H4sIAAAAAAACA0tMAgBtSIOeAgAAAA==";
+        assert!(content(&format!("{{'contentType':'application/gzip','data':'{zipped}'}}")).ends_with("\"ab\""));
+        assert!(content(&format!("{{'contentType':'text/plain','data':'{zipped}'}}")).ends_with("\"ab\""));
+        assert!(content("{'contentType':'text/plain','data':'H4sIAAAAAAAC'}").contains("gzip stream is damaged"));
+    }
+
+    #[test]
     fn a_status_is_read_and_superseded_is_no_retraction() {
         let status = |statuses: &str| {
             let told = document(&format!("{statuses},'content':[{{'attachment':{{'contentType':'text/plain','data':'YWI='}}}}]"));

@@ -1,5 +1,6 @@
 //! Careful looks into JSON values: whatever is missing or of another shape reads as absent, and nothing panics.
 
+use super::kinds;
 use super::node::Node;
 
 /// A text that may name something: trimmed, not empty, free of control characters (which separate the parts of an id).
@@ -20,12 +21,9 @@ fn has_control(text: &str) -> bool {
     if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.contains(char::is_control) }
 }
 
-/// The type of a resource: letters only, so that it can stand in a position or a trigger without telling anything of a person.
+/// The type of a resource, if there is such a type: so it can stand in a position or a trigger without telling anything of a person.
 pub(super) fn kind<'a>(resource: &'a Node<'_>) -> Option<&'a str> {
-    const LONGEST: usize = 48;
-    let kind = resource["resourceType"].as_str()?;
-    let is_type = kind.starts_with(|c: char| c.is_ascii_uppercase()) && kind.bytes().all(|byte| byte.is_ascii_alphabetic());
-    (is_type && kind.len() <= LONGEST).then_some(kind)
+    resource["resourceType"].as_str().filter(|kind| kinds::is_known(kind))
 }
 
 /// The elements of a list; one value where the sender left the list's brackets out.

@@ -7,6 +7,9 @@ use super::coding::has_code;
 use super::json;
 use super::node::Node;
 
+/// A resource holds a few others. A limit keeps a record of many references to many of them from taking quadratic time.
+const MOST_CONTAINED: usize = 256;
+
 /// What the entries of a Bundle know of one another. Empty for a resource alone.
 #[derive(Default)]
 pub(super) struct Index<'a> {
@@ -103,7 +106,7 @@ impl<'a> Index<'a> {
     fn follow(&self, address: &'a str, from: &'a Node<'a>, kind: &'a str) -> Option<Target<'a>> {
         if let Some(local) = address.strip_prefix('#') {
             let is_meant = |inner: &&Node<'_>| json::word(&inner["id"]).is_some_and(|id| id.trim_start_matches('#') == local);
-            return json::each(&from["contained"]).find(is_meant).map(Target::Contained);
+            return json::each(&from["contained"]).take(MOST_CONTAINED).find(is_meant).map(Target::Contained);
         }
         if let Some(key) = self.by_url.get(address) {
             return Some(Target::Named(*key));

@@ -35,14 +35,14 @@ impl Reader {
     }
 
     /// Text of bytes that name no charset: UTF-8, or the facility's charset where they are not. Bytes that are UTF-8 beyond doubt up to
-    /// the first fault are damaged UTF-8, and only the damage is replaced.
-    pub(super) fn text<'b>(&self, bytes: &'b [u8]) -> Cow<'b, str> {
+    /// the first fault are damaged UTF-8, and only the damage is replaced. Tells what was decided where it was not UTF-8.
+    pub(super) fn text<'b>(&self, bytes: &'b [u8]) -> (Cow<'b, str>, Option<&'static Encoding>) {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Cow::Borrowed(text),
+            Ok(text) => (Cow::Borrowed(text), None),
             Err(fault) if bytes.get(..fault.valid_up_to()).is_some_and(<[u8]>::is_ascii) => {
-                self.charset.decode_without_bom_handling(bytes).0
+                (self.charset.decode_without_bom_handling(bytes).0, Some(self.charset))
             }
-            Err(_) => String::from_utf8_lossy(bytes),
+            Err(_) => (String::from_utf8_lossy(bytes), Some(encoding_rs::UTF_8)),
         }
     }
 

@@ -85,6 +85,8 @@ fn utf_16_and_latin_1_are_read() {
         let parts = super::map(bytes, &south());
         assert_eq!(parts.first().and_then(|part| part.control_id.as_deref()), Some("é"));
     }
+    let charset = |bytes: &[u8]| super::map(bytes, &south()).first().and_then(|part| part.charset);
+    assert_eq!([charset(json.as_bytes()), charset(&utf_16), charset(&latin_1)], [None, Some("UTF-16LE"), Some("windows-1252")]);
 }
 
 #[test]
@@ -218,4 +220,76 @@ fn the_future_does_not_carry_the_clock_along() {
 fn an_empty_bundle_is_understood() {
     let parts = super::map(br#"{"resourceType":"Bundle","type":"searchset"}"#, &south());
     assert!(parts.iter().all(|part| part.outcome == Outcome::Ignored) && parts.len() == 1);
+}
+
+/// Whatever the order of the entries, a history's newest version is asserted last; of equal times the higher version counts.
+#[test]
+fn a_late_older_version_never_wins() {
+    let asserted = |json: &str| -> Vec<String> {
+        let parts = super::map(json.replace('\'', "\"").as_bytes(), &south());
+        parts.iter().flat_map(|part| &part.facts).filter_map(|fact| fact.asserted_at).map(|at| at.to_string()).collect()
+    };
+    let patient = |meta: &str| format!("{{'resourceType':'Patient','id':'1','meta':{{{meta}}}}}");
+    assert_eq!(asserted(&patient("'lastUpdated':'2020-01-01T00:00:00.5Z','versionId':'3'")), ["2020-01-01T00:00:00.500003Z"]);
+    assert_eq!(asserted(&patient("'lastUpdated':'2020-01-01T00:00:00.123456Z','versionId':'3'")), ["2020-01-01T00:00:00.123456Z"]);
+    assert_eq!(asserted(&patient("'versionId':'3'")), Vec::<String>::new());
+    let history = "{'resourceType':'Bundle','type':'history','timestamp':'2021-01-01T00:00:00Z','entry':[
+        {'resource':{'resourceType':'Patient','id':'1','gender':'male'}}, {'resource':{'resourceType':'Patient','id':'1','gender':'female'}},
+        {'resource':{'resourceType':'Patient','id':'1','meta':{'versionId':'2'},'gender':'other'}},
+        {'resource':{'resourceType':'Patient','id':'2'},'response':{'lastModified':'2020-05-05T00:00:00Z','etag':'W/\\'4\\''}}]}";
+    let told = told(history);
+    assert!(told.contains("? Bundle.entry[1]: a newer version of the resource stands beside it: it is passed over"), "{told}");
+    assert!(told.contains("=male") && told.contains("=other") && !told.contains("=female"), "{told}");
+    assert_eq!(asserted(history).last().map(String::as_str), Some("2020-05-05T00:00:00.000004Z"));
+}
+
+#[test]
+fn tombstones_take_back() {
+    let tombstone = |kind: &str| {
+        told(&format!(
+            "{{'resourceType':'{kind}','id':'X','meta':{{'lastUpdated':'2020-02-02T00:00:00Z','versionId':'2','tag':[{{'code':'deleted'}}]}}}}"
+        ))
+    };
+    assert!(tombstone("Encounter").ends_with("encounter.deleted 2020-02-02T00:00:00Z p=- e=X"));
+    assert!(tombstone("Patient").ends_with("patient.deleted 2020-02-02T00:00:00Z p=|X"));
+    assert!(tombstone("Condition").ends_with("encounter.diagnosis_retracted 2020-02-02T00:00:00Z p=- r=Condition/X"));
+    assert!(tombstone("Procedure").ends_with("encounter.procedure_retracted 2020-02-02T00:00:00Z p=- r=Procedure/X"));
+    assert!(tombstone("Composition").contains("note Composition/X other - retracted"));
+    assert!(tombstone("ClaimResponse").contains("! map ClaimResponse: what a deletion of this type takes back is not known"));
+    assert!(tombstone("Goal").starts_with("ignored Goal X"));
+}
+
+#[test]
+fn a_conditional_deletion_finds_its_record_in_the_bundle() {
+    let bundle = "{'resourceType':'Bundle','type':'transaction','timestamp':'2020-01-01T00:00:00Z','entry':[
+        {'request':{'method':'DELETE','url':'Encounter?identifier=urn:v%7C7'}}, {'request':{'method':'DELETE','url':'Encounter?identifier=urn:v|8'}},
+        {'resource':{'resourceType':'Encounter','id':'E','status':'planned','class':{'code':'IMP'},'subject':{'reference':'Patient/1'},
+          'identifier':[{'system':'urn:v','value':'7'}]}}]}";
+    let told = told(bundle);
+    assert!(told.contains("encounter.deleted 2020-01-01T00:00:00Z p=- e=E"), "{told}");
+    assert!(told.contains("! map Bundle.entry[1].request.url: it does not say which resource was deleted"), "{told}");
+}
+
+#[test]
+fn what_is_entered_in_error_takes_back_what_it_said() {
+    let error = |kind: &str, more: &str| {
+        told(&format!(
+            "{{'resourceType':'{kind}','id':'X','status':'entered-in-error','subject':{{'reference':'Patient/1'}},'patient':{{'reference':'Patient/1'}}{more}}}"
+        ))
+    };
+    assert!(error("Encounter", ",'class':{'code':'IMP'}").contains("encounter.admission_cancelled"));
+    assert!(error("Procedure", ",'code':{'coding':[{'code':'c'}]}").contains("encounter.procedure_retracted"));
+    assert!(error("DocumentReference", "").contains(" retracted "));
+    assert!(error("Composition", "").contains(" retracted "));
+    assert!(error("DiagnosticReport", "").contains(" retracted "));
+    assert!(error("Claim", "").contains("claim.decided - p=|1 =cancelled r=X"));
+    assert!(error("ClaimResponse", ",'request':{'reference':'Claim/C'}").contains("claim.decided - p=|1 =unknown r=C"));
+    assert!(error("ExplanationOfBenefit", ",'claim':{'reference':'Claim/C'}").contains("claim.decided - p=|1 =unknown r=C"));
+    assert!(error("Coverage", ",'beneficiary':{'reference':'Patient/1'}").contains("encounter.insured - p=|1 r=Coverage/X"));
+}
+
+#[test]
+fn a_type_that_is_none_is_refused_and_not_repeated() {
+    assert_eq!(told("{'resourceType':'Smith','id':'1'}"), "rejected - -\n! map resourceType: this is no FHIR resource");
+    assert!(told("{'resourceType':'EpisodeOfCare','id':'1'}").starts_with("ignored EpisodeOfCare 1"));
 }
