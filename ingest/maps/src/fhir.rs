@@ -73,7 +73,7 @@ pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
 }
 
 /// UTF-16 by its mark; everything else as `Reader::text` reads it. Where it is not UTF-8, what it was read in, and why.
-fn decode<'a>(bytes: &'a [u8], reader: &Reader) -> (Cow<'a, str>, Option<(&'static str, &'static str)>) {
+fn decode<'a>(bytes: &'a [u8], reader: &Reader<'_>) -> (Cow<'a, str>, Option<(&'static str, &'static str)>) {
     match encoding_rs::Encoding::for_bom(bytes) {
         Some((marked, _)) if marked != encoding_rs::UTF_8 => {
             (marked.decode(bytes).0, Some((marked.name(), "JSON is UTF-8; the byte order mark says otherwise, and counts")))
@@ -90,7 +90,7 @@ fn decode<'a>(bytes: &'a [u8], reader: &Reader) -> (Cow<'a, str>, Option<(&'stat
     }
 }
 
-fn text(decoded: &str, reader: &Reader) -> Vec<Mapped> {
+fn text(decoded: &str, reader: &Reader<'_>) -> Vec<Mapped> {
     let text = decoded.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let skipped = decoded.len() - text.len();
     if text.is_empty() {
@@ -106,7 +106,7 @@ fn text(decoded: &str, reader: &Reader) -> Vec<Mapped> {
 }
 
 /// One JSON text: a part for each element where it is an array.
-fn record(text: &str, place: Place<'_>, skipped: usize, reader: &Reader) -> Vec<Mapped> {
+fn record(text: &str, place: Place<'_>, skipped: usize, reader: &Reader<'_>) -> Vec<Mapped> {
     let parsed = match parse::parse(text, skipped) {
         Ok(parsed) => parsed,
         Err(refusal) => return vec![refused(Stage::Parse, refusal.position(&place), refusal.reason)],
@@ -141,7 +141,12 @@ fn bounded(parts: impl Iterator<Item = Mapped>) -> Vec<Mapped> {
 }
 
 /// A resource, or a Bundle with all its entries.
-fn part(value: &Node<'_>, place: Place<'_>, (broken, repeats_a_name): (&BTreeMap<usize, parse::Refusal>, bool), reader: &Reader) -> Mapped {
+fn part(
+    value: &Node<'_>,
+    place: Place<'_>,
+    (broken, repeats_a_name): (&BTreeMap<usize, parse::Refusal>, bool),
+    reader: &Reader<'_>,
+) -> Mapped {
     let Some(kind) = json::kind(value) else {
         return refused(Stage::Map, place.field("resourceType"), "this is no FHIR resource");
     };

@@ -33,7 +33,7 @@ pub(super) struct Header {
 }
 
 /// Adds what all entries of the Bundle say. One bad entry costs that entry.
-pub(super) fn map<'a>(bundle: &'a Node<'a>, place: &Place<'_>, reader: &Reader, draft: &mut Draft) -> Header {
+pub(super) fn map<'a>(bundle: &'a Node<'a>, place: &Place<'_>, reader: &Reader<'_>, draft: &mut Draft) -> Header {
     let own_time = [&bundle["timestamp"], json::at(bundle, "meta.lastUpdated")].into_iter().find_map(|time| reader.instant(time));
     let entries: Vec<Entry<'_>> =
         json::each(&bundle["entry"]).enumerate().map(|(i, entry)| Entry::new(entry, i, own_time, reader)).collect();
@@ -81,7 +81,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(body: &'a Node<'a>, number: usize, sent_at: Option<Timestamp>, reader: &Reader) -> Self {
+    fn new(body: &'a Node<'a>, number: usize, sent_at: Option<Timestamp>, reader: &Reader<'_>) -> Self {
         let (resource, full_url) = (&body["resource"], json::word(&body["fullUrl"]));
         let key = if is_deletion(body) {
             json::word(json::at(body, "request.url")).filter(|url| !url.contains('?')).or(full_url).and_then(by_path)
@@ -97,7 +97,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Adds what the entry says, and tells when it was sent.
-    fn map(&self, bundle: &Place<'_>, index: &'a Index<'a>, reader: &'a Reader, draft: &mut Draft) -> Option<Timestamp> {
+    fn map(&self, bundle: &Place<'_>, index: &'a Index<'a>, reader: &'a Reader<'a>, draft: &mut Draft) -> Option<Timestamp> {
         let entry = Place::Entry(bundle, self.number);
         let method = json::word(json::at(self.body, "request.method")).unwrap_or_default();
         if self.is_deletion() {

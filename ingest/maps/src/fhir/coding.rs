@@ -32,7 +32,12 @@ pub(super) fn code<'a>(value: &'a Node<'a>) -> Option<&'a str> {
 
 /// Whether a value carries one of these codes, in any system.
 pub(super) fn has_code(value: &Node<'_>, wanted: &[&str]) -> bool {
-    codes(value).any(|coding| wanted.iter().any(|code| coding.code.eq_ignore_ascii_case(code)))
+    let is_wanted = |code: &Node<'_>| {
+        let code = code.as_str().map(json::trimmed);
+        code.is_some_and(|code| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(code)))
+    };
+    json::each(value)
+        .any(|value| is_wanted(value) || is_wanted(&value["code"]) || json::each(&value["coding"]).any(|coding| is_wanted(&coding["code"])))
 }
 
 impl Coding<'_> {

@@ -10,7 +10,7 @@ pub(super) fn word<'a>(value: &'a Node<'_>) -> Option<&'a str> {
 }
 
 /// Without blanks around it, which few texts have.
-fn trimmed(text: &str) -> &str {
+pub(super) fn trimmed(text: &str) -> &str {
     let may_be_blank = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ' || !byte.is_ascii());
     let bytes = text.as_bytes();
     if may_be_blank(bytes.first()) || may_be_blank(bytes.last()) { text.trim() } else { text }
@@ -18,7 +18,12 @@ fn trimmed(text: &str) -> &str {
 
 /// Most texts are ASCII, and need no look at their characters.
 fn has_control(text: &str) -> bool {
-    if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.contains(char::is_control) }
+    if text.is_ascii() {
+        // Without an early end it is done many bytes at a time.
+        text.bytes().fold(false, |found, byte| found | byte.is_ascii_control())
+    } else {
+        text.contains(char::is_control)
+    }
 }
 
 /// The type of a resource, if there is such a type: so it can stand in a position or a trigger without telling anything of a person.

@@ -16,21 +16,22 @@ use super::version::Version;
 use super::{claim, composition, condition, decision, document, encounter, instant, insurance, json, patient, procedure, report};
 
 /// Where the facility's records leave out a zone or a charset.
-pub(super) struct Reader {
+pub(super) struct Reader<'f> {
     pub(super) zone: TimeZone,
-    pub(super) charset: &'static Encoding,
+    /// WHATWG label, looked up where it is needed.
+    charset: &'f str,
     /// What makes an Encounter a stay, and what makes it none.
-    pub(super) stays: Vec<String>,
-    pub(super) visits: Vec<String>,
+    pub(super) stays: &'f [String],
+    pub(super) visits: &'f [String],
 }
 
-impl Reader {
-    pub(super) fn new(facility: &Facility) -> Self {
+impl<'f> Reader<'f> {
+    pub(super) fn new(facility: &'f Facility) -> Self {
         Self {
             zone: TimeZone::get(&facility.zone).unwrap_or(TimeZone::UTC),
-            charset: Encoding::for_label(facility.charset.as_bytes()).unwrap_or(encoding_rs::WINDOWS_1252),
-            stays: facility.stays.clone(),
-            visits: facility.visits.clone(),
+            charset: &facility.charset,
+            stays: &facility.stays,
+            visits: &facility.visits,
         }
     }
 
@@ -40,7 +41,8 @@ impl Reader {
         match std::str::from_utf8(bytes) {
             Ok(text) => (Cow::Borrowed(text), None),
             Err(fault) if bytes.get(..fault.valid_up_to()).is_some_and(<[u8]>::is_ascii) => {
-                (self.charset.decode_without_bom_handling(bytes).0, Some(self.charset))
+                let charset = Encoding::for_label(self.charset.as_bytes()).unwrap_or(encoding_rs::WINDOWS_1252);
+                (charset.decode_without_bom_handling(bytes).0, Some(charset))
             }
             Err(_) => (String::from_utf8_lossy(bytes), Some(encoding_rs::UTF_8)),
         }
@@ -63,13 +65,13 @@ pub(super) struct Resource<'a> {
     pub(super) updated_at: Option<Timestamp>,
     /// The same, with its version behind it: what its facts are asserted at.
     pub(super) asserted_at: Option<Timestamp>,
-    pub(super) reader: &'a Reader,
+    pub(super) reader: &'a Reader<'a>,
     pub(super) index: &'a Index<'a>,
 }
 
 impl<'a> Resource<'a> {
     /// A resource that is not in a Bundle.
-    pub(super) fn alone(body: &'a Node<'a>, kind: &'a str, place: Place<'a>, reader: &'a Reader, index: &'a Index<'a>) -> Self {
+    pub(super) fn alone(body: &'a Node<'a>, kind: &'a str, place: Place<'a>, reader: &'a Reader<'a>, index: &'a Index<'a>) -> Self {
         let id = json::word(&body["id"]);
         Self::new((body, kind, id, place), Version::of(body, &Node::Null, reader), reader, index)
     }
@@ -78,7 +80,7 @@ impl<'a> Resource<'a> {
     pub(super) fn new(
         (body, kind, id, place): (&'a Node<'a>, &'a str, Option<&'a str>, Place<'a>),
         version: Version,
-        reader: &'a Reader,
+        reader: &'a Reader<'a>,
         index: &'a Index<'a>,
     ) -> Self {
         Self { body, kind, id, place, updated_at: version.updated_at, asserted_at: version.asserted_at(), reader, index }

@@ -49,10 +49,10 @@ pub(super) fn of(resource: &Resource<'_>, start: Option<Timestamp>, end: Option<
             _ => resource.flag(draft, "partOf", "it names no other encounter: this one stands for itself"),
         }
     }
-    if is_named(body, &resource.reader.visits) {
+    if is_named(body, resource.reader.visits) {
         return Setting::Visit;
     }
-    if is_named(body, &resource.reader.stays) {
+    if is_named(body, resource.reader.stays) {
         return Setting::Stay;
     }
     let class = code(&body["class"]).unwrap_or_default();
