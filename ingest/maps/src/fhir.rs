@@ -26,6 +26,7 @@ mod parse;
 mod patient;
 mod place;
 mod procedure;
+mod reading;
 mod reference;
 mod report;
 mod resource;

@@ -57,7 +57,7 @@ pub(super) fn first_of<'a>(value: &'a Node<'a>, paths: &[&'static str]) -> Optio
 /// A number, also where it was sent as text.
 pub(super) fn number(value: &Node<'_>) -> Option<f64> {
     let number = match value {
-        Node::Number(number) => Some(*number),
+        Node::Number(number) => number.parse::<f64>().ok(),
         Node::Text(text) => text.trim().parse().ok(),
         _ => None,
     };

@@ -1,20 +1,20 @@
 //! JSON as a tree that borrows from the record's text: what the maps look at, and nothing else.
 //!
 //! Of a resource that no map reads only the fields that tell its time are kept, and of the others no narrative that no map reads: most
-//! of what a server exports is passed over without being built. What is passed over is checked for JSON's grammar alone.
+//! of what a server exports is passed over without being built.
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::fmt;
 use std::ops::Index;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use super::reading::{Fault, Reading};
 
-/// A JSON value. A number is as near as an `f64` comes: amounts are compared, and what was written stays in the record's own bytes.
+/// A JSON value. A number is kept as it was written.
 pub(super) enum Node<'a> {
     Null,
-    Bool(bool),
-    Number(f64),
+    // Two variants, so that every payload begins at a word: a value that is moved is then moved in words.
+    True,
+    False,
+    Number(&'a str),
     Text(Cow<'a, str>),
     List(Vec<Node<'a>>),
     /// The fields in the order in which they stand; of two with one name the last counts.
@@ -84,12 +84,12 @@ impl PartialEq<&str> for Node<'_> {
 
 impl PartialEq<bool> for Node<'_> {
     fn eq(&self, truth: &bool) -> bool {
-        matches!(self, Self::Bool(own) if own == truth)
+        if *truth { matches!(self, Self::True) } else { matches!(self, Self::False) }
     }
 }
 
 /// Whether two fields have one name. Few are held against each other, many are sorted, so that it takes linear time or little more.
-fn repeats(fields: &[(Cow<'_, str>, Node<'_>)]) -> bool {
+pub(super) fn repeats(fields: &[(Cow<'_, str>, Node<'_>)]) -> bool {
     const FEW: usize = 16;
     if fields.len() <= FEW {
         let mut before = fields.iter().enumerate();
@@ -143,16 +143,9 @@ const TIMES: [&str; 20] = [
     "performedPeriod",
 ];
 
-/// Builds one value. `repeated` is set where a name stands twice in an object.
-#[derive(Clone, Copy)]
-struct Build<'s> {
-    repeated: &'s Cell<bool>,
-    keep: Keep,
-}
-
 /// Which fields of an object are built.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     All,
     /// Of a resource that a map reads.
     Read,
@@ -169,7 +162,7 @@ enum Keep {
 }
 
 impl Keep {
-    fn of(kind: &str) -> Self {
+    pub(super) fn of(kind: &str) -> Self {
         match kind {
             "Composition" | "DiagnosticReport" => Self::ReadText,
             "Claim" | "ClaimResponse" | "ExplanationOfBenefit" => Self::Bill,
@@ -178,7 +171,7 @@ impl Keep {
         }
     }
 
-    fn keeps(self, name: &str) -> bool {
+    pub(super) fn keeps(self, name: &str) -> bool {
         let is_unread = || {
             matches!(
                 name,
@@ -217,7 +210,7 @@ impl Keep {
     }
 
     /// What is built of the value of a field.
-    fn within(self, name: &str) -> Self {
+    pub(super) fn within(self, name: &str) -> Self {
         match name {
             "item" | "addItem" if self == Self::Bill => Self::Item,
             "meta" if self != Self::All => Self::Meta,
@@ -229,116 +222,11 @@ impl Keep {
 /// Parses a JSON text, and tells whether a name stands twice in one of its objects.
 ///
 /// # Errors
-/// It is not JSON, or is nested deeper than the parser goes.
-pub(super) fn parse(text: &str) -> Result<(Node<'_>, bool), serde_json::Error> {
-    let repeated = Cell::new(false);
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let node = Build { repeated: &repeated, keep: Keep::All }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok((node, repeated.get()))
-}
-
-impl<'de> DeserializeSeed<'de> for Build<'_> {
-    type Value = Node<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Build<'_> {
-    type Value = Node<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Node<'de>, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Node<'de>, E> {
-        Ok(Node::Bool(value))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "numbers are compared with one another, not kept")]
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Node<'de>, E> {
-        Ok(Node::Number(value as f64))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "numbers are compared with one another, not kept")]
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Node<'de>, E> {
-        Ok(Node::Number(value as f64))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Node<'de>, E> {
-        Ok(Node::Number(value))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Node<'de>, E> {
-        Ok(Node::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Node<'de>, E> {
-        Ok(Node::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node<'de>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            list.push(item);
-        }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node<'de>, A::Error> {
-        let mut fields = Vec::new();
-        let mut keep = self.keep;
-        while let Some(name) = entries.next_key_seed(Name)? {
-            if !keep.keeps(&name) {
-                entries.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let value = entries.next_value_seed(Self { keep: keep.within(&name), ..self })?;
-            if name == "resourceType"
-                && let Node::Text(kind) = &value
-            {
-                keep = Keep::of(kind);
-            }
-            fields.push((name, value));
-        }
-        if repeats(&fields) {
-            self.repeated.set(true);
-        }
-        Ok(Node::Object(fields))
-    }
-}
-
-/// A field's name, borrowed where it holds no escape.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
+/// It is not JSON, or is nested deeper than any resource.
+pub(super) fn parse(text: &str) -> Result<(Node<'_>, bool), Fault> {
+    let mut reading = Reading::new(text);
+    let node = reading.whole()?;
+    Ok((node, reading.repeated))
 }
 
 #[cfg(test)]
@@ -347,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_tree_holds_what_was_written() {
-        let (node, repeated) = parse(r#"{"a":[1,-2.5,"x\u00e9\n",true,null],"b":{"c":"d"}}"#).expect("this is JSON");
+        let (node, repeated) = parse(r#"{"a":[1,-2.5,"x\u00e9\n",true,null],"b":{"c":"d"}}"#).ok().expect("this is JSON");
         assert!(!repeated && matches!(&node["a"], Node::List(items) if items.len() == 5));
         assert!(node["b"]["c"] == "d" && node["b"]["x"].is_null() && node["a"]["c"].is_null());
     }
@@ -356,9 +244,10 @@ mod tests {
     fn what_no_map_reads_is_passed_over() {
         let (node, _) =
             parse(r#"{"resourceType":"Observation","id":"o","issued":"2020","valueQuantity":{"value":1e999},"text":{"div":"x"}}"#)
-                .expect("what is passed over need not be representable");
+                .ok()
+                .expect("this is JSON");
         assert!(node["id"] == "o" && node["issued"] == "2020" && node["valueQuantity"].is_null());
-        let (node, _) = parse(r#"{"resourceType":"Patient","text":{"div":"x"},"gender":"male"}"#).expect("this is JSON");
+        let (node, _) = parse(r#"{"resourceType":"Patient","text":{"div":"x"},"gender":"male"}"#).ok().expect("this is JSON");
         assert!(node["text"].is_null() && node["gender"] == "male");
     }
 
@@ -366,7 +255,7 @@ mod tests {
     fn of_two_equal_names_the_last_counts_and_it_is_told() {
         let many: String = (0..40).map(|i| format!("\"k{i}\":{i},")).collect();
         for text in [r#"{"x":[{"a":1,"a":"2"}]}"#.to_owned(), format!("{{\"x\":[{{{many}\"k3\":1,\"a\":\"2\"}}]}}")] {
-            let (node, repeated) = parse(&text).expect("this is JSON");
+            let (node, repeated) = parse(&text).ok().expect("this is JSON");
             assert!(repeated && node.repeats_a_name());
             let Node::List(items) = &node["x"] else { panic!("a list") };
             assert!(items[0]["a"] == "2");

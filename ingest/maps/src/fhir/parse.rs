@@ -1,13 +1,10 @@
 //! Text to JSON values. One entry that is not JSON costs that entry; everything else in its Bundle or array is kept.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use serde_json::error::Category;
-use serde_json::value::RawValue;
 
 use super::node::{self, Node};
 use super::place::Place;
+use super::reading::{self, Fault};
 
 /// What could not be parsed: never its content.
 pub(super) struct Refusal {
@@ -65,50 +62,47 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 pub(super) fn parse(text: &str, skipped: usize) -> Result<Parsed<'_>, Refusal> {
     match node::parse(text) {
         Ok((value, repeats_a_name)) => Ok(Parsed { value, broken: BTreeMap::new(), repeats_a_name }),
-        Err(error) => by_entry(text, skipped).ok_or_else(|| refusal(&error, text, skipped)),
+        Err(fault) => by_entry(text, skipped).ok_or_else(|| refusal(fault, skipped)),
     }
 }
 
-/// Parses each entry of a Bundle, or each element of an array, on its own. This is the slow way, taken only where the quick one failed:
-/// what is skipped over raw is not looked into, so a broken escape or a number out of range stays within its entry.
+/// Parses each entry of a Bundle, or each element of an array, on its own. This is the slow way, taken only where the quick one failed.
 fn by_entry(text: &str, skipped: usize) -> Option<Parsed<'_>> {
     let mut broken = BTreeMap::new();
     let record = (text.as_ptr() as usize).saturating_sub(skipped);
+    let parts = reading::elements(text)?;
     if text.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-        let value = Node::List(each(&items, record, &mut broken));
+        let value = Node::List(each(&parts, record, &mut broken));
         return Some(Parsed { repeats_a_name: value.repeats_a_name(), value, broken });
     }
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
     let mut bundle = Vec::new();
-    for (name, raw) in fields {
-        let value = if name == "entry" {
-            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-            Node::List(each(&items, record, &mut broken))
-        } else {
-            node::parse(raw.get()).ok()?.0
+    for part in parts {
+        let Some(entries) = part.strip_prefix("\"entry\"").and_then(|rest| rest.trim_start().strip_prefix(':')) else {
+            let field = format!("{{{part}}}");
+            node::parse(&field).ok()?;
+            let (name, value) = part.split_once(':')?;
+            bundle.push((name.trim().trim_matches('"').into(), node::parse(value).ok()?.0));
+            continue;
         };
-        bundle.push((Cow::Owned(name), value));
+        let entries = reading::elements(entries.trim())?;
+        bundle.push(("entry".into(), Node::List(each(&entries, record, &mut broken))));
     }
     let value = Node::Object(bundle);
     (value["resourceType"] == "Bundle").then(|| Parsed { repeats_a_name: value.repeats_a_name(), value, broken })
 }
 
 /// `record` is the address at which the record began: an element knows its own, and so its place.
-fn each<'a>(items: &[&'a RawValue], record: usize, broken: &mut BTreeMap<usize, Refusal>) -> Vec<Node<'a>> {
-    let value = |(i, raw): (usize, &&'a RawValue)| match node::parse(raw.get()) {
+fn each<'a>(items: &[&'a str], record: usize, broken: &mut BTreeMap<usize, Refusal>) -> Vec<Node<'a>> {
+    let value = |(i, text): (usize, &&'a str)| match node::parse(text) {
         Ok((value, _)) => value,
-        Err(error) => {
-            let start = (raw.get().as_ptr() as usize).saturating_sub(record);
-            broken.insert(i, refusal(&error, raw.get(), start));
+        Err(fault) => {
+            broken.insert(i, refusal(fault, (text.as_ptr() as usize).saturating_sub(record)));
             Node::Null
         }
     };
     items.iter().enumerate().map(value).collect()
 }
 
-fn refusal(error: &serde_json::Error, text: &str, skipped: usize) -> Refusal {
-    let line_start = memchr::memchr_iter(b'\n', text.as_bytes()).nth(error.line().wrapping_sub(2)).map_or(0, |newline| newline + 1);
-    let reason = if error.classify() == Category::Eof { "the JSON text ends too early" } else { "this is not JSON" };
-    Refusal { byte: skipped + line_start + error.column(), reason }
+fn refusal(fault: Fault, skipped: usize) -> Refusal {
+    Refusal { byte: skipped + fault.byte, reason: fault.reason }
 }

@@ -1,0 +1,533 @@
+//! JSON text to a tree, in one pass that takes over no more than it must: texts and numbers stay where they stand.
+//!
+//! A reader of our own, because no other one does three things at once: it passes over what no map looks at, it keeps numbers as they were
+//! written, and half a surrogate pair (a text that was cut in the middle of a sign) costs that sign and not its record. What is passed
+//! over must be JSON too.
+
+use std::borrow::Cow;
+
+use super::node::{Keep, Node};
+
+/// Deeper nesting than any resource has; beyond it the reader gives up rather than the stack.
+const DEEPEST: usize = 128;
+
+/// Where a text ceases to be JSON, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Fault {
+    /// Bytes up to and with the first one that does not fit; all of them where the text ends too early.
+    pub(super) byte: usize,
+    pub(super) reason: &'static str,
+}
+
+/// Reads a text that is one JSON value.
+pub(super) struct Reading<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+    /// A name stood twice in one of the objects.
+    pub(super) repeated: bool,
+    fault: Option<Fault>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0, depth: 0, repeated: false, fault: None }
+    }
+
+    /// The value, and nothing after it.
+    pub(super) fn whole(&mut self) -> Result<Node<'a>, Fault> {
+        let mut node = Node::Null;
+        self.blanks();
+        let read = self.value(Keep::All, &mut node);
+        self.blanks();
+        match read {
+            Some(()) if self.at >= self.bytes.len() => Ok(node),
+            _ => Err(self.fault.unwrap_or_else(|| self.here())),
+        }
+    }
+
+    /// Puts the next value into `slot`: in place, since a value that is handed up is moved at every level.
+    fn value(&mut self, keep: Keep, slot: &mut Node<'a>) -> Option<()> {
+        match self.peek() {
+            Some(b'"') => *slot = Node::Text(self.string()?),
+            Some(b'{') => {
+                self.open()?;
+                self.object(keep, slot)?;
+                self.depth -= 1;
+            }
+            Some(b'[') => {
+                self.open()?;
+                self.list(keep, slot)?;
+                self.depth -= 1;
+            }
+            Some(b'-' | b'0'..=b'9') => *slot = Node::Number(self.number()?),
+            Some(b't') => {
+                self.literal("true")?;
+                *slot = Node::True;
+            }
+            Some(b'f') => {
+                self.literal("false")?;
+                *slot = Node::False;
+            }
+            Some(b'n') => self.literal("null")?,
+            _ => return self.stop(),
+        }
+        Some(())
+    }
+
+    fn object(&mut self, mut keep: Keep, slot: &mut Node<'a>) -> Option<()> {
+        let mut fields = Vec::new();
+        let mut is_over = self.closes(b'}');
+        while !is_over {
+            let name = self.name()?;
+            if keep.keeps(&name) {
+                let within = keep.within(&name);
+                let is_kind = name == "resourceType";
+                fields.push((name, Node::Null));
+                if let Some((_, value)) = fields.last_mut() {
+                    self.value(within, value)?;
+                    if let Node::Text(kind) = value
+                        && is_kind
+                    {
+                        keep = Keep::of(kind);
+                    }
+                }
+            } else {
+                self.skip()?;
+            }
+            is_over = self.ends(b'}')?;
+        }
+        self.repeated |= super::node::repeats(&fields);
+        *slot = Node::Object(fields);
+        Some(())
+    }
+
+    fn list(&mut self, keep: Keep, slot: &mut Node<'a>) -> Option<()> {
+        let mut items = Vec::new();
+        let mut is_over = self.closes(b']');
+        while !is_over {
+            items.push(Node::Null);
+            if let Some(item) = items.last_mut() {
+                self.value(keep, item)?;
+            }
+            is_over = self.ends(b']')?;
+        }
+        *slot = Node::List(items);
+        Some(())
+    }
+
+    /// Passes over a value.
+    fn skip(&mut self) -> Option<()> {
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b'{') => self.skip_all(b'}'),
+            Some(b'[') => self.skip_all(b']'),
+            _ => self.value(Keep::All, &mut Node::Null),
+        }
+    }
+
+    fn skip_all(&mut self, end: u8) -> Option<()> {
+        self.open()?;
+        let mut is_over = self.closes(end);
+        while !is_over {
+            if end == b'}' {
+                self.name()?;
+            }
+            self.skip()?;
+            is_over = self.ends(end)?;
+        }
+        self.depth -= 1;
+        Some(())
+    }
+
+    /// Passes an opening bracket.
+    fn open(&mut self) -> Option<()> {
+        if self.depth == DEEPEST {
+            self.fault = Some(Fault { byte: self.at + 1, reason: "it is nested too deeply" });
+            return None;
+        }
+        self.depth += 1;
+        self.at += 1;
+        Some(())
+    }
+
+    /// A field's name with its colon; the value follows.
+    fn name(&mut self) -> Option<Cow<'a, str>> {
+        if self.peek() != Some(b'"') {
+            return self.stop();
+        }
+        let name = self.string()?;
+        self.blanks();
+        if self.peek() != Some(b':') {
+            return self.stop();
+        }
+        self.at += 1;
+        self.blanks();
+        Some(name)
+    }
+
+    /// Whether an object or a list ends before it has begun.
+    fn closes(&mut self, end: u8) -> bool {
+        self.blanks();
+        let closes = self.peek() == Some(end);
+        self.at += usize::from(closes);
+        closes
+    }
+
+    /// Passes a comma, and tells whether the end stood in its place.
+    fn ends(&mut self, end: u8) -> Option<bool> {
+        self.blanks();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.blanks();
+                Some(false)
+            }
+            Some(byte) if byte == end => {
+                self.at += 1;
+                Some(true)
+            }
+            _ => self.stop(),
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Option<()> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let fits = rest.iter().zip(word.as_bytes()).take_while(|(byte, wanted)| byte == wanted).count();
+        self.at += fits;
+        if fits == word.len() { Some(()) } else { self.stop() }
+    }
+
+    fn number(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Some(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { self.stop() } else { Some(()) }
+    }
+
+    /// A text, whose opening quote is here.
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        self.at += 1;
+        let start = self.at;
+        self.plain();
+        if self.peek() == Some(b'"') {
+            let text = self.text.get(start..self.at).unwrap_or_default();
+            self.at += 1;
+            return Some(Cow::Borrowed(text));
+        }
+        self.escaped(start).map(Cow::Owned)
+    }
+
+    /// A text with escapes, that began at `start`.
+    fn escaped(&mut self, start: usize) -> Option<String> {
+        let mut text = self.text.get(start..self.at).unwrap_or_default().to_owned();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Some(text);
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    text.push(self.escape()?);
+                }
+                _ => return self.stop(),
+            }
+            let start = self.at;
+            self.plain();
+            text.push_str(self.text.get(start..self.at).unwrap_or_default());
+        }
+    }
+
+    fn escape(&mut self) -> Option<char> {
+        let sign = match self.peek() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.at += 1;
+                return self.unicode();
+            }
+            _ => return self.stop(),
+        };
+        self.at += 1;
+        Some(sign)
+    }
+
+    /// The character of four hexadecimal digits, or of two fours that are a surrogate pair; half a pair is U+FFFD.
+    fn unicode(&mut self) -> Option<char> {
+        let first = self.hexadecimal()?;
+        if let Some(character) = char::from_u32(first) {
+            return Some(character);
+        }
+        if first < 0xdc00 && self.bytes.get(self.at..self.at + 2) == Some(b"\\u") {
+            let before = self.at;
+            self.at += 2;
+            let second = self.hexadecimal()?;
+            if (0xdc00..0xe000).contains(&second) {
+                let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                return Some(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = before;
+        }
+        Some(char::REPLACEMENT_CHARACTER)
+    }
+
+    fn hexadecimal(&mut self) -> Option<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let Some(digit) = self.peek().and_then(|byte| char::from(byte).to_digit(16)) else { return self.stop() };
+            code = code * 16 + digit;
+            self.at += 1;
+        }
+        Some(code)
+    }
+
+    /// Goes to the next quote, backslash or control character, eight bytes at a time.
+    fn plain(&mut self) {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGHS: u64 = ONES << 7;
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
+            let word = u64::from_le_bytes(*chunk);
+            let control = word.wrapping_sub(ONES * 0x20) & !word;
+            let found = (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control) & HIGHS;
+            if found != 0 {
+                self.at += (found.trailing_zeros() / 8) as usize;
+                return;
+            }
+            self.at += 8;
+        }
+        while self.peek().is_some_and(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+            self.at += 1;
+        }
+    }
+
+    fn blanks(&mut self) {
+        while let Some(byte) = self.peek() {
+            match byte {
+                b' ' if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(b"        ")) => self.at += 8,
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                _ => return,
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Notes where and why reading stops.
+    fn stop<T>(&mut self) -> Option<T> {
+        self.fault = Some(self.here());
+        None
+    }
+
+    fn here(&self) -> Fault {
+        if self.at >= self.bytes.len() {
+            Fault { byte: self.bytes.len(), reason: "the JSON text ends too early" }
+        } else {
+            Fault { byte: self.at + 1, reason: "this is not JSON" }
+        }
+    }
+}
+
+/// Where the elements of a list, or the names and values of an object, begin and end, judged by brackets and quotes alone: so that one that
+/// is no JSON costs itself. `None` where not even these fit.
+pub(super) fn elements(text: &str) -> Option<Vec<&str>> {
+    let (mut depth, mut start, mut found) = (0_usize, 1, Vec::new());
+    let mut reading = Reading::new(text);
+    while let Some(byte) = reading.peek() {
+        let here = reading.at;
+        reading.at += 1;
+        match byte {
+            b'"' => loop {
+                reading.plain();
+                match reading.peek()? {
+                    b'\\' => reading.at += 2,
+                    b'"' => break reading.at += 1,
+                    _ => reading.at += 1,
+                }
+            },
+            b'[' | b'{' => depth += 1,
+            b',' if depth == 1 => {
+                found.push(text.get(start..here)?.trim());
+                start = here + 1;
+            }
+            b']' | b'}' => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    found.push(text.get(start..here)?.trim());
+                    return text.get(reading.at..)?.trim().is_empty().then_some(found);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The oracle is `serde_json`, but for what is read here on purpose.
+    fn agree(text: &str) {
+        let ours = Reading::new(text).whole();
+        let theirs = serde_json::from_str::<serde_json::Value>(text);
+        match (&ours, &theirs) {
+            (Ok(node), Ok(value)) => assert!(same(node, value), "{text}"),
+            (Err(_), Err(_)) => {}
+            (Ok(_), Err(error)) => {
+                let on_purpose = ["number out of range", "surrogate", "hex escape"];
+                assert!(on_purpose.iter().any(|reason| error.to_string().contains(reason)), "{text}: {error}");
+            }
+            (Err(fault), Ok(_)) => panic!("{text}: byte {}", fault.byte),
+        }
+    }
+
+    fn same(node: &Node<'_>, value: &serde_json::Value) -> bool {
+        use serde_json::Value;
+        match (node, value) {
+            (Node::Null, Value::Null) => true,
+            (Node::True, Value::Bool(truth)) => *truth,
+            (Node::False, Value::Bool(truth)) => !truth,
+            (Node::Number(text), Value::Number(number)) => text.parse::<f64>().ok() == number.as_f64(),
+            (Node::Text(text), Value::String(other)) => text == other,
+            (Node::List(items), Value::Array(others)) => {
+                items.len() == others.len() && items.iter().zip(others).all(|(one, other)| same(one, other))
+            }
+            (Node::Object(_), Value::Object(fields)) => fields.iter().all(|(name, other)| same(node.get(name), other)),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn it_reads_what_is_json_and_nothing_else() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[",
+            "]",
+            "{}",
+            "[]",
+            " [ ] ",
+            "{ \"a\" : 1 }",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{a:1}",
+            "[1 2]",
+            "01",
+            "-",
+            "-0",
+            "-0.0",
+            "1.",
+            ".5",
+            "1.5e",
+            "1e+5",
+            "1E-2",
+            "+1",
+            "NaN",
+            "tru",
+            "true",
+            "nul",
+            "null",
+            "falsey",
+            "\"\"",
+            "\"a",
+            "\"\\\"",
+            "\"\\n\\t\\r\\b\\f\\/\\\\\\\"\"",
+            "\"\\x\"",
+            "\"\\u00e9\"",
+            "\"\\u00E\"",
+            "\"\\ud83d\\ude00\"",
+            "\"\\ud83d\"",
+            "\"\\ud83dx\"",
+            "\"\\ude00\"",
+            "\"\\ud83d\\u0041\"",
+            "\"a\nb\"",
+            "\"a\tb\"",
+            "\"\u{7f}\u{80}é日😀\"",
+            "[[[[]]]]",
+            "{\"a\":{\"b\":[1,2.50,-3e2,{\"c\":null}]}}",
+            "{\"a\":1,\"a\":2}",
+            "[1]x",
+            "[1],",
+            "123456789012345678901234567890",
+            "1e999",
+            "\"12345678\\\"\"",
+            "\"1234567\\\\\"",
+            "\"123456789012345\u{1}\"",
+            "\u{feff}1",
+        ] {
+            agree(text);
+        }
+    }
+
+    #[test]
+    fn it_agrees_with_serde_json_on_broken_bytes() {
+        let seed =
+            r#"{"resource":[{"a":"b\u00e9\\","c":-1.50e3,"d":[true,false,null,{}]},"text with é and \"quotes\"",12],"z":{"y":[[],[1]]}}"#;
+        let mut dice = 7_usize;
+        let mut roll = |limit: usize| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % limit
+        };
+        for _ in 0..20_000 {
+            let mut text: Vec<char> = seed.chars().collect();
+            for _ in 0..=roll(3) {
+                let (at, sign) =
+                    (roll(text.len()), ['"', '\\', '{', '}', '[', ']', ',', ':', '0', '-', '.', 'e', 'u', ' ', '\n', 'd'][roll(16)]);
+                match roll(3) {
+                    0 => text[at] = sign,
+                    1 => text.insert(at, sign),
+                    _ => drop(text.remove(at)),
+                }
+            }
+            agree(&text.into_iter().collect::<String>());
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_costs_its_sign_and_numbers_stay_as_they_were_written() {
+        let read = |text: &'static str| Reading::new(text).whole().ok();
+        assert!(matches!(read(r#""a\ud83d b""#), Some(Node::Text(text)) if text == "a\u{fffd} b"));
+        assert!(matches!(read("[10.50]"), Some(Node::List(items)) if matches!(items.first(), Some(Node::Number("10.50")))));
+    }
+
+    #[test]
+    fn elements_are_told_by_brackets_and_quotes() {
+        assert_eq!(elements(r#"[{"a":tru}, "x,\"]", [1,2 ]"#), None);
+        assert_eq!(elements(r#"[{"a":tru}, "x,\"]", [1,2] ]"#), Some(vec![r#"{"a":tru}"#, r#""x,\"]""#, "[1,2]"]));
+        assert_eq!(elements(r#"{"a": 1, "b": [}"#), None);
+    }
+}
