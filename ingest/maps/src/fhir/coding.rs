@@ -47,13 +47,14 @@ impl Coding<'_> {
     pub(super) fn qualified(&self) -> String {
         match self.short_system() {
             "" => self.code.to_owned(),
-            system => format!("{system}/{}", self.code),
+            system => [system, "/", self.code].concat(),
         }
     }
 
     /// Systems are told by their ends, because senders put their own addresses before `icd10`, and procedures (`icd-10-pcs`) end otherwise.
     fn short_system(&self) -> &str {
-        match self.system.trim_end_matches('/').trim_end_matches("/diagnosis") {
+        let system = self.system.strip_suffix('/').unwrap_or(self.system);
+        match system.strip_suffix("/diagnosis").unwrap_or(system) {
             "urn:oid:2.16.840.1.113883.6.90" | "urn:oid:2.16.840.1.113883.6.3" => "ICD10CM",
             "urn:oid:2.16.840.1.113883.6.103" | "urn:oid:2.16.840.1.113883.6.42" => "ICD9CM",
             "http://snomed.info/sct" | "urn:oid:2.16.840.1.113883.6.96" => "SNOMED",

@@ -34,7 +34,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
             time,
             numeric_value: rank,
             text_value: Some(coding.qualified()),
-            related: resource.id.as_ref().map(|id| format!("Condition/{id}")),
+            related: resource.id.map(|id| ["Condition/", id].concat()),
             ..resource.fact(code, patient.as_ref(), visit.as_deref())
         });
     }

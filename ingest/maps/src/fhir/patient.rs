@@ -52,7 +52,7 @@ fn identifiers(resource: &Resource<'_>, fact: &Fact, draft: &mut Draft) {
     stated.sort_by_key(|(_, identifier)| !has_code(&identifier["type"], &["MR"]));
     for (i, identifier) in stated {
         match identifier_of(identifier) {
-            Some((system, value)) => draft.facts.push(Fact { related: Some(format!("{system}|{value}")), ..fact.clone() }),
+            Some((system, value)) => draft.facts.push(Fact { related: Some([system, "|", value].concat()), ..fact.clone() }),
             None if identifier["value"].is_null() => {}
             None => resource.reject(draft, &format!("identifier[{i}].value"), "this is no identifier"),
         }

@@ -20,7 +20,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let visit = json::first_of(body, &["encounter", "context"]).and_then(|(_, reference)| resource.visit(reference));
     let times = ["performedDateTime", "performedPeriod.start", "occurrenceDateTime", "occurrencePeriod.start"];
     let time = resource.first_instant(draft, &times);
-    let related = resource.id.as_ref().map(|id| format!("Procedure/{id}"));
+    let related = resource.id.map(|id| ["Procedure/", id].concat());
     let codings: Vec<_> = codes(&body["code"]).collect();
     if codings.is_empty() {
         resource.reject(draft, "code", "the procedure has no code");

@@ -330,7 +330,14 @@ impl<'a> Reading<'a> {
         }
     }
 
+    #[inline]
     fn blanks(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.pass_blanks();
+        }
+    }
+
+    fn pass_blanks(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
                 b' ' if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(b"        ")) => self.at += 8,

@@ -87,14 +87,14 @@ pub(super) fn service<'a>(body: &'a Node<'a>) -> Option<&'a str> {
 
 /// Whether the Encounter bears one of these names.
 fn is_named(body: &Node<'_>, names: &[String]) -> bool {
-    let ends_so = |system: &str, name: &String| {
-        system.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':', '#']))
+    let is_code = |code: &str| names.iter().any(|name| name.eq_ignore_ascii_case(code));
+    let is_end = |system: &str| {
+        let ends_so =
+            |name: &String| system.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':', '#']));
+        names.iter().any(ends_so)
     };
-    let has_code = |field: &str, name: &String| codes(&body[field]).any(|coding| coding.code.eq_ignore_ascii_case(name));
-    let has_system = |name: &String| {
-        json::each(&body["identifier"]).filter_map(|identifier| json::word(&identifier["system"])).any(|system| ends_so(system, name))
-    };
-    names.iter().any(|name| has_code("class", name) || has_code("type", name) || has_system(name))
+    let has_code = ["class", "type"].iter().any(|field| codes(&body[*field]).any(|coding| is_code(coding.code)));
+    has_code || json::each(&body["identifier"]).any(|identifier| json::word(&identifier["system"]).is_some_and(is_end))
 }
 
 /// Whether it was at two places at different times.
