@@ -40,11 +40,12 @@ const LOWERS: [&str; 19] =
 /// Words in the place of a reason that refuse nothing.
 const NO_REFUSAL: [&str; 6] = ["covered", "approved", "paid", "innetwork", "outofnetwork", "other"];
 
-/// The carrier's payment denial code: denied, denied by demonstration or ownership, or avoided because another payer comes first.
-const CARRIER_DENIAL: &str = "carr_clm_pmt_dnl_cd";
+/// The carrier's payment denial code, under its names: denied, denied by demonstration or ownership, or avoided because another payer
+/// comes first.
+const CARRIER_DENIAL: [&str; 3] = ["carr_clm_pmt_dnl_cd", "clm_carr_pmt_dnl_cd", "payment_denial_code"];
 const CARRIER_DENIALS: [&str; 15] = ["0", "D", "P", "E", "F", "G", "H", "J", "K", "Q", "T", "U", "V", "X", "Y"];
 /// Medicare's reason for not paying an institutional claim; its presence is the refusal, unless it is `P`, payment requested.
-const NON_PAYMENT_REASON: &str = "clm_mdcr_non_pmt_rsn_cd";
+const NON_PAYMENT_REASON: [&str; 2] = ["clm_mdcr_non_pmt_rsn_cd", "clm_mdcr_npmt_rsn_cd"];
 
 /// What the payer pays, in the claim's currency: the first that is above 0 of the payment, the benefit of the totals, that of the header
 /// and that of the items summed; 0 where one is stated and none is above it.
@@ -148,13 +149,20 @@ fn adjustment(code: &str) -> &str {
 /// Medicare's own words, as extensions or among the supporting information.
 fn medicare_refuses(body: &Node<'_>) -> bool {
     let refuses = |name: &str, code: Option<&str>| {
-        (name.ends_with(CARRIER_DENIAL) && code.is_some_and(|code| CARRIER_DENIALS.contains(&code)))
-            || (name.ends_with(NON_PAYMENT_REASON) && code.is_some_and(|code| code != "P"))
+        (ends_like(name, &CARRIER_DENIAL) && code.is_some_and(|code| CARRIER_DENIALS.contains(&code)))
+            || (ends_like(name, &NON_PAYMENT_REASON) && code.is_some_and(|code| code != "P"))
     };
     let extension = json::each(&body["extension"])
         .any(|extension| json::word(&extension["url"]).is_some_and(|url| refuses(url, code(&extension["valueCoding"]))));
     let information = || json::each(&body["supportingInfo"]).chain(json::each(&body["information"]));
     extension || information().any(|information| codes(&information["code"]).any(|coding| refuses(coding.system, Some(coding.code))))
+}
+
+/// Whether a name ends in one of these, in whatever case, with dashes for underscores.
+fn ends_like(name: &str, ends: &[&str]) -> bool {
+    let plain = |byte: u8| if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() };
+    ends.iter()
+        .any(|end| name.len() >= end.len() && name.bytes().rev().map(plain).zip(end.bytes().rev()).all(|(byte, wanted)| byte == wanted))
 }
 
 /// What the payer's own payment status says (CARIN: `payment.type`, an adjudication `benefitpaymentstatus`); networks are no status.

@@ -335,4 +335,19 @@ mod tests {
         assert!(told.contains("? ClaimResponse.totalBenefit: this is STU3's shape") && told.contains("=paid r=C"), "{told}");
         assert_eq!(decision(",'outcome':{'coding':[{'code':'queued'}]}"), "pending");
     }
+    #[test]
+    fn medicare_says_a_denial_in_its_own_words() {
+        let stated = |part: &str| decision(&format!(",'payment':{{'amount':{{'value':0}}}},{part}"));
+        let extension = |name: &str, code: &str| {
+            stated(&format!(
+                "'extension':[{{'url':'https://bluebutton.cms.gov/resources/variables/{name}','valueCoding':{{'code':'{code}'}}}}]"
+            ))
+        };
+        assert_eq!(extension("carr_clm_pmt_dnl_cd", "0"), "denied");
+        assert_eq!(extension("carr_clm_pmt_dnl_cd", "1"), "paid");
+        assert_eq!(extension("clm_mdcr_non_pmt_rsn_cd", "N"), "denied");
+        assert_eq!(extension("clm_mdcr_non_pmt_rsn_cd", "P"), "paid");
+        let information = "'supportingInfo':[{'code':{'coding':[{'system':'https://bluebutton.cms.gov/fhir/CodeSystem/CLM-MDCR-NPMT-RSN-CD','code':'B'}]}}]";
+        assert_eq!(stated(information), "denied");
+    }
 }

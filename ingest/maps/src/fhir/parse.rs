@@ -34,7 +34,9 @@ pub(super) struct Parsed<'a> {
 
 /// The lines of NDJSON with their numbers from 1, blank ones left out; `None` where the text is one JSON value over one or more lines.
 pub(super) fn lines(text: &str) -> Option<impl Iterator<Item = (usize, &str)>> {
-    let numbered = || split(text).enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, line)| !line.is_empty());
+    let numbered = || {
+        split(text).enumerate().map(|(i, line)| (i + 1, line.trim().trim_start_matches('\u{feff}'))).filter(|(_, line)| !line.is_empty())
+    };
     let mut first_two = numbered().map(|(_, line)| line);
     let (first, second) = (first_two.next()?, first_two.next()?);
     let is_whole = |line: &str| line.starts_with('{') && line.ends_with('}');

@@ -85,6 +85,10 @@ fn links(resource: &Resource<'_>, patient: &Identifier, draft: &mut Draft) {
         }
         let field = format!("link[{i}].other");
         let Some(other) = resource.patient_at(&link["other"]) else {
+            if is_linked {
+                // A related person, or the same one in another role.
+                continue;
+            }
             resource.reject(draft, &field, "the reference names no patient");
             continue;
         };
@@ -146,6 +150,12 @@ patient.linked 2021-03-04T05:06:07Z p=|p1 r=|p3"
     fn death_only_in_deceased_date_time_as_a_date() {
         let told = told("{'resourceType':'Patient','id':'p','deceasedDateTime':'2180-07-03'}");
         assert!(told.ends_with("patient.died 2180-07-03T04:00:00Z p=|p"), "{told}");
+    }
+
+    #[test]
+    fn a_link_to_a_related_person_is_no_fault() {
+        let told = told("{'resourceType':'Patient','id':'p','link':[{'other':{'reference':'RelatedPerson/r'},'type':'seealso'}]}");
+        assert_eq!(told, "mapped Patient p\npatient.identified - p=|p");
     }
 
     /// HL7 v2 names the same person by PID-3 `123^^^HOSP^MR`: both stand among `identifiers` with the value 123.

@@ -71,6 +71,7 @@ fn every_layout_gives_its_parts() {
     assert_eq!(told(&format!("\u{feff}\n  {one}\r\n")), expected);
     let twice = format!("{expected}\n{expected}");
     assert_eq!(told(&format!("{one}\n\n{one}\r\n")), twice);
+    assert_eq!(told(&format!("\u{feff}{one}\n\u{feff}{one}\n")), twice);
     assert_eq!(told(&format!("[{one},\n{one}]")), twice);
     assert_eq!(told("{\n'resourceType':'Patient',\n'id':'1'}"), expected);
     assert_eq!(told("{'resourceType':'Patient', 'meta':{}\n,'id':'1'}"), expected);
