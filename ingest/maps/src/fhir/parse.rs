@@ -79,15 +79,10 @@ fn by_entry(text: &str, skipped: usize) -> Option<Parsed<'_>> {
     }
     let mut bundle = Vec::new();
     for part in parts {
-        let Some(entries) = part.strip_prefix("\"entry\"").and_then(|rest| rest.trim_start().strip_prefix(':')) else {
-            let field = format!("{{{part}}}");
-            node::parse(&field).ok()?;
-            let (name, value) = part.split_once(':')?;
-            bundle.push((name.trim().trim_matches('"').into(), node::parse(value).ok()?.0));
-            continue;
-        };
-        let entries = reading::elements(entries.trim())?;
-        bundle.push(("entry".into(), Node::List(each(&entries, record, &mut broken))));
+        let (name, value) = reading::field(part)?;
+        let value =
+            if name == "entry" { Node::List(each(&reading::elements(value)?, record, &mut broken)) } else { node::parse(value).ok()?.0 };
+        bundle.push((name, value));
     }
     let value = Node::Object(bundle);
     (value["resourceType"] == "Bundle").then(|| Parsed { repeats_a_name: value.repeats_a_name(), value, broken })
