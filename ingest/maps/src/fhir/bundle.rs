@@ -5,7 +5,7 @@ use schemas::Stage;
 
 use super::deletion::Deleted;
 use super::draft::Draft;
-use super::node::Node;
+use super::node::{Node, is_read};
 use super::place::Place;
 use super::reference::{Index, Key, by_path};
 use super::resource::{Reader, Resource};
@@ -72,7 +72,7 @@ struct Entry<'a> {
     body: &'a Node<'a>,
     resource: &'a Node<'a>,
     full_url: Option<&'a str>,
-    /// Type and id of the resource, or of what is deleted; `None` where it has none.
+    /// Type and id of a resource that a map reads, or of what is deleted; `None` where it has none.
     key: Option<Key<'a>>,
     /// Its own time, else the Bundle's.
     version: Version,
@@ -86,7 +86,8 @@ impl<'a> Entry<'a> {
         let key = if is_deletion(body) {
             json::word(json::at(body, "request.url")).filter(|url| !url.contains('?')).or(full_url).and_then(by_path)
         } else {
-            json::kind(resource).and_then(|kind| Some(Key { kind, id: id_of(resource, body, full_url)? }))
+            // Of what no map reads nothing is looked up.
+            json::kind(resource).filter(|kind| is_read(kind)).and_then(|kind| Some(Key { kind, id: id_of(resource, body, full_url)? }))
         };
         let version = Version::of(resource, body, reader);
         Self { number, body, resource, full_url, key, version: version.or(sent_at), own_time: version.updated_at }

@@ -8,8 +8,8 @@ use schemas::{Facility, NoteKind, NoteStatus, Outcome};
 
 use crate::Mapped;
 
-/// All parts of all files of a sub-folder; `None`, with a plain word about it, where the corpus is absent.
-fn mapped(sub: &str) -> Option<Vec<Mapped>> {
+/// The files of a sub-folder in the order of their names; `None`, with a plain word about it, where the corpus is absent.
+pub(super) fn files(sub: &str) -> Option<Vec<Vec<u8>>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(option_env!("WARDSTREAM_CORPUS").unwrap_or("../shared/corpus"))
@@ -23,8 +23,13 @@ fn mapped(sub: &str) -> Option<Vec<Mapped>> {
     };
     let mut files: Vec<_> = listing.filter_map(|file| Some(file.ok()?.path())).collect();
     files.sort();
+    Some(files.iter().map(|file| std::fs::read(file).expect("a file of the corpus can be read")).collect())
+}
+
+/// All parts of all files of a sub-folder.
+fn mapped(sub: &str) -> Option<Vec<Mapped>> {
     let facility = Facility::new("south");
-    Some(files.iter().flat_map(|file| super::map(&std::fs::read(file).expect("a file of the corpus can be read"), &facility)).collect())
+    Some(files(sub)?.iter().flat_map(|file| super::map(file, &facility)).collect())
 }
 
 fn facts(parts: &[Mapped]) -> BTreeMap<&'static str, usize> {

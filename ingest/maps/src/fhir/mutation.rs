@@ -155,6 +155,24 @@ fn values_of_another_shape_are_answered() -> Result<(), serde_json::Error> {
     Ok(())
 }
 
+/// What others wrote, of every kind that the corpus has.
+#[test]
+fn real_resources_of_another_shape_are_answered() {
+    const LONGEST: usize = 40_000;
+    let mut dice = Dice(4);
+    for sub in ["us-core", "official-r4", "bluebutton-eob", "bulk-10-patients"] {
+        let files = super::corpus::files(sub).unwrap_or_default();
+        let lines = files.iter().flat_map(|file| crate::split::records(file).into_iter().take(5));
+        for record in lines.filter(|record| record.len() < LONGEST) {
+            let Ok(value) = serde_json::from_slice::<Value>(record) else { continue };
+            for _ in 0..60 {
+                answers_without_telling(restructured(&value, &mut dice).as_bytes());
+                answers_without_telling(&mutated(record, &mut dice));
+            }
+        }
+    }
+}
+
 /// A reader that is quadratic in any of these would not come to an end.
 #[test]
 fn long_records_take_linear_time() {

@@ -143,6 +143,11 @@ const TIMES: [&str; 20] = [
     "performedPeriod",
 ];
 
+/// Whether any map reads resources of this type.
+pub(super) fn is_read(kind: &str) -> bool {
+    READ.contains(&kind)
+}
+
 /// Which fields of an object are built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
@@ -166,7 +171,7 @@ impl Keep {
         match kind {
             "Composition" | "DiagnosticReport" => Self::ReadText,
             "Claim" | "ClaimResponse" | "ExplanationOfBenefit" => Self::Bill,
-            kind if READ.contains(&kind) => Self::Read,
+            kind if is_read(kind) => Self::Read,
             _ => Self::Times,
         }
     }
