@@ -1,8 +1,8 @@
 //! FHIR dates and times to instants.
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{Offset, TimeZone};
 
 /// The first instant of what a `date`, `dateTime` or `instant` names: `2020`, `2020-05`, `2020-05-17` and times without an offset are
 /// read in `zone`. So an event known to the day only is placed at that day's local midnight: it can precede the hour at which the
@@ -10,17 +10,46 @@ use jiff::tz::TimeZone;
 pub(super) fn parse(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let text = text.trim();
     let civil = match text.len() {
-        4 | 7 | 10 => date(text)?.to_datetime(jiff::civil::Time::midnight()),
+        4 | 7 | 10 => date(text)?.to_datetime(Time::midnight()),
         0..16 => return None,
         _ => {
             is_dashed(text).then_some(())?;
-            if let Ok(instant) = text.parse::<Timestamp>() {
+            if let Some(instant) = full(text).or_else(|| text.parse::<Timestamp>().ok()) {
                 return Some(instant);
             }
             text.parse::<DateTime>().ok()?
         }
     };
     civil.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
+}
+
+/// `2020-05-17T10:30:00Z`, `2020-05-17T10:30:00.123+02:00`: what nearly all are, and read in a fraction of the time of any other form.
+fn full(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let number = |from: usize, length: usize| -> Option<i32> {
+        let digits = bytes.get(from..from + length)?;
+        digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i32::from(digit - b'0')))
+    };
+    let two = |from: usize| number(from, 2).and_then(|number| i8::try_from(number).ok());
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if marks.iter().any(|(at, mark)| bytes.get(*at) != Some(mark)) {
+        return None;
+    }
+    let (fraction, zone) = match bytes.get(19)? {
+        b'.' => (number(20, 3)? * 1_000_000, 23),
+        _ => (0, 19),
+    };
+    let offset = match bytes.get(zone..)? {
+        b"Z" => 0,
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let (hours, minutes) = (number(zone + 1, 2)?, number(zone + 4, 2).filter(|minutes| *minutes < 60)?);
+            (hours * 3_600 + minutes * 60) * if *sign == b'-' { -1 } else { 1 }
+        }
+        _ => return None,
+    };
+    let date = Date::new(i16::try_from(number(0, 4)?).ok()?, two(5)?, two(8)?).ok()?;
+    let time = Time::new(two(11)?, two(14)?, two(17)?, fraction).ok()?;
+    Offset::from_seconds(offset).ok()?.to_timestamp(DateTime::from_parts(date, time)).ok()
 }
 
 /// Whether the date before a time is written as FHIR writes it; the parser takes other forms too.
@@ -64,6 +93,29 @@ mod tests {
         assert_eq!(shown("2020-07-04T10:30:01.5"), "2020-07-04T14:30:01.5Z");
         assert_eq!(shown("2020-07-04T10:30:00Z"), "2020-07-04T10:30:00Z");
         assert_eq!(shown("2020-07-04T10:30:00.123+02:15"), "2020-07-04T08:15:00.123Z");
+    }
+
+    #[test]
+    fn the_quick_way_agrees_with_the_other() {
+        for text in [
+            "2020-02-29T23:59:59Z",
+            "1970-07-20T12:31:08-04:00",
+            "2180-05-06T22:23:00.123+05:45",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-30T00:00:00-12:00",
+        ] {
+            assert!(full(text).is_some() && full(text) == text.parse().ok(), "{text}");
+        }
+        for text in [
+            "2021-02-29T00:00:00Z",
+            "2020-01-01T24:00:00Z",
+            "2020-01-01T00:00:00",
+            "2020-01-01T00:00:60Z",
+            "2020-01-01T00:00:00.12Z",
+            "2020-01-01T00:00:00+0100",
+        ] {
+            assert!(full(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -313,24 +313,45 @@ impl<'a> Reading<'a> {
         Some(code)
     }
 
-    /// Goes to the next quote, backslash or control character, eight bytes at a time.
+    /// Goes to the next quote, backslash or control character: eight bytes at a time, and in a long text (an attachment) sixty-four.
     fn plain(&mut self) {
+        const SHORT: usize = 4;
+        if self.plain_words(SHORT) {
+            return;
+        }
+        let is_sharp = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
+        while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<64>) {
+            if chunk.iter().fold(false, |found, byte| found | is_sharp(byte)) {
+                break;
+            }
+            self.at += chunk.len();
+        }
+        self.plain_words(usize::MAX);
+    }
+
+    /// The same over so many words of eight bytes; whether the end of the plain part was met.
+    fn plain_words(&mut self, limit: usize) -> bool {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = ONES << 7;
         let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
+        for _ in 0..limit {
+            let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) else { break };
             let word = u64::from_le_bytes(*chunk);
             let control = word.wrapping_sub(ONES * 0x20) & !word;
             let found = (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control) & HIGHS;
             if found != 0 {
                 self.at += (found.trailing_zeros() / 8) as usize;
-                return;
+                return true;
             }
             self.at += 8;
+        }
+        if self.bytes.len().saturating_sub(self.at) >= 8 {
+            return false;
         }
         while self.peek().is_some_and(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
             self.at += 1;
         }
+        true
     }
 
     #[inline]
