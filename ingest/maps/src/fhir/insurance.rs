@@ -111,6 +111,8 @@ mod tests {
             coverage("active", ",'payor':[{'display':'North Mutual'}]"),
             "mapped Coverage v\nencounter.insured - p=|1 =North Mutual n=1 r=Coverage/v"
         );
+        let insurer = ",'insurer':{'display':'North Mutual'}";
+        assert_eq!(coverage("active", insurer), coverage("active", ",'payor':[{'display':'North Mutual'}]"), "R5's name");
         assert_eq!(coverage("cancelled", plan), "mapped Coverage v\nencounter.insured - p=|1 n=1 r=Coverage/v");
         assert_eq!(coverage("draft", plan), "ignored Coverage v");
         assert!(coverage("active", "").contains("! map Coverage.payor: the coverage names neither plan nor payer"));

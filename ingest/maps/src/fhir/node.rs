@@ -187,8 +187,6 @@ impl Keep {
                     | "participant"
                     | "serviceProvider"
                     | "reasonCode"
-                    | "provider"
-                    | "insurer"
                     | "telecom"
                     | "address"
                     | "contact"
@@ -198,16 +196,29 @@ impl Keep {
                     | "custodian"
                     | "authenticator"
                     | "performer"
-                    | "careTeam"
-                    | "facility"
-                    | "benefitBalance"
             )
         };
         match self {
             Self::All => true,
             Self::Read => name != "text" && !is_unread(),
             Self::ReadText => !is_unread(),
-            Self::Bill => !matches!(name, "text" | "procedure" | "priority" | "prescription" | "payee" | "related") && !is_unread(),
+            Self::Bill => {
+                let is_unread_in_bills = matches!(
+                    name,
+                    "text"
+                        | "procedure"
+                        | "priority"
+                        | "prescription"
+                        | "payee"
+                        | "related"
+                        | "provider"
+                        | "insurer"
+                        | "careTeam"
+                        | "facility"
+                        | "benefitBalance"
+                );
+                !is_unread_in_bills && !is_unread()
+            }
             Self::Item => matches!(name, "encounter" | "adjudication" | "extension" | "decision" | "reviewOutcome"),
             Self::Meta => matches!(name, "lastUpdated" | "versionId" | "tag" | "extension"),
             Self::Times => TIMES.contains(&name),

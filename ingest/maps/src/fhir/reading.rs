@@ -14,6 +14,9 @@ mod tests;
 /// Deeper nesting than any resource has; beyond it the reader gives up rather than the stack.
 const DEEPEST: usize = 128;
 
+/// A resource has about so many fields.
+const FIELDS: usize = 12;
+
 /// Where a text ceases to be JSON, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Fault {
@@ -95,6 +98,9 @@ impl<'a> Reading<'a> {
                     {
                         keep = Keep::of(kind);
                     }
+                }
+                if is_kind {
+                    fields.reserve(FIELDS);
                 }
             } else {
                 self.skip()?;
