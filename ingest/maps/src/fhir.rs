@@ -16,13 +16,11 @@ mod draft;
 mod encounter;
 mod instant;
 mod json;
-mod markup;
 mod parse;
 mod patient;
 mod reference;
 mod report;
 mod resource;
-mod rtf;
 
 #[cfg(test)]
 mod corpus;

@@ -42,7 +42,7 @@ pub(crate) struct Chart<'a> {
 impl<'a> Chart<'a> {
     /// Opens the chart of `message` and reads its own times.
     pub(crate) fn open(message: &'a Message<'a>, facility: &'a Facility) -> Self {
-        let zone = TimeZone::get(&facility.zone);
+        let zone = if facility.zone == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(&facility.zone) };
         let mut chart = Self {
             message,
             facility,
@@ -81,21 +81,44 @@ impl<'a> Chart<'a> {
     /// The instant in a field that speaks of the future: the message states nothing by it.
     pub(crate) fn expected(&mut self, segment: &Segment<'_>, number: usize) -> Option<Timestamp> {
         let stamp = segment.field(number).component(1).subcomponent(1);
-        if stamp.is_empty() || stamp.is_delete() {
-            return None;
-        }
-        let instant = time::instant(stamp.raw(), &self.zone);
-        if instant.is_none() {
-            self.reject(Stage::Map, segment.position(number), "not a time stamp");
-        }
+        self.stamp(&stamp, || segment.position(number))
+    }
+
+    /// The instant in a part of a field, which stands at `position`; an impossible one costs the field.
+    pub(crate) fn instant_at(&mut self, stamp: &Field<'_>, position: impl Fn() -> String) -> Option<Timestamp> {
+        let instant = self.stamp(stamp, position);
+        self.latest = self.latest.max(instant);
         instant
     }
 
-    /// The instant in a part of a field, if there is one.
-    pub(crate) fn read_instant(&mut self, stamp: &Field<'_>) -> Option<Timestamp> {
-        let instant = time::instant(stamp.raw(), &self.zone);
-        self.latest = self.latest.max(instant);
-        instant
+    fn stamp(&mut self, stamp: &Field<'_>, position: impl Fn() -> String) -> Option<Timestamp> {
+        if stamp.is_empty() || stamp.is_delete() {
+            return None;
+        }
+        let Some(stated) = time::instant(stamp.raw(), &self.zone) else {
+            self.reject(Stage::Map, position(), "not a time stamp");
+            return None;
+        };
+        if let Some(doubt) = stated.doubt {
+            self.flag(position(), doubt);
+        }
+        stated.value
+    }
+
+    /// The date in a field, as precise as it is stated; an impossible one costs the field.
+    pub(crate) fn date(&mut self, segment: &Segment<'_>, number: usize) -> Option<String> {
+        let stamp = segment.field(number).component(1).subcomponent(1);
+        if stamp.is_empty() || stamp.is_delete() {
+            return None;
+        }
+        let Some(stated) = time::date(stamp.raw()) else {
+            self.reject(Stage::Map, segment.position(number), "not a date");
+            return None;
+        };
+        if let Some(doubt) = stated.doubt {
+            self.flag(segment.position(number), doubt);
+        }
+        stated.value
     }
 
     /// Notes what could not be used.

@@ -4,7 +4,6 @@ use schemas::{EventCode, Fact, Identifier, Stage};
 
 use super::chart::Chart;
 use super::reader::{Field, Segment};
-use super::time;
 
 /// The identifiers of a CX field: the medical record number first, else in the order sent.
 pub(crate) fn identifiers(field: &Field<'_>) -> Vec<Identifier> {
@@ -54,12 +53,8 @@ pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>) {
     if chart.patient.is_none() {
         return;
     }
-    let born = pid.field(7).component(1);
-    if !born.is_empty() && !born.is_delete() {
-        match time::date(born.raw()) {
-            Some(date) => say(chart, EventCode::PatientBirthDate, date),
-            None => chart.reject(Stage::Map, pid.position(7), "not a date"),
-        }
+    if let Some(date) = chart.date(pid, 7) {
+        say(chart, EventCode::PatientBirthDate, date);
     }
     if let Some(sex) = pid.field(8).component(1).text() {
         say(chart, EventCode::PatientSex, sex_of(&sex).to_owned());
