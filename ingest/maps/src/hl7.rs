@@ -14,6 +14,7 @@ mod lines;
 mod patient;
 mod reader;
 mod report;
+mod scan;
 mod separators;
 mod text;
 mod time;

@@ -15,17 +15,16 @@ const LOCAL: usize = 12;
 
 /// Appends the text of `raw`: escapes resolved, every line end `\n`, no other control characters but tabs.
 pub(crate) fn append(text: &mut String, raw: &str, reading: &Reading) {
-    match reading.separators.escape.filter(|escape| memchr(*escape, raw.as_bytes()).is_some()) {
-        Some(escape) => {
-            let unescaped = unescape(raw, escape, reading);
-            text.push_str(&markup::unified(&unescaped));
-        }
-        None => text.push_str(&markup::unified(raw)),
+    let plain = markup::unified(raw);
+    match reading.separators.escape.filter(|escape| memchr(*escape, plain.as_bytes()).is_some()) {
+        Some(escape) => unescape(text, &plain, escape, reading),
+        None => text.push_str(&plain),
     }
 }
 
-fn unescape(raw: &str, escape: u8, reading: &Reading) -> String {
-    let mut text = Unescaped { text: String::with_capacity(raw.len()), units: Vec::new(), encoding: reading.encoding };
+fn unescape(text: &mut String, raw: &str, escape: u8, reading: &Reading) {
+    text.reserve(raw.len());
+    let mut text = Unescaped { text, units: Vec::new(), encoding: reading.encoding };
     let mut rest = raw;
     while let Some(begin) = memchr(escape, rest.as_bytes()) {
         let (before, from) = rest.split_at_checked(begin).unwrap_or_default();
@@ -44,17 +43,16 @@ fn unescape(raw: &str, escape: u8, reading: &Reading) -> String {
     }
     text.literal(rest);
     text.flush();
-    text.text
 }
 
-struct Unescaped {
-    text: String,
+struct Unescaped<'a> {
+    text: &'a mut String,
     /// Code units of hexadecimal escapes that may go on in the next one.
     units: Vec<u8>,
     encoding: &'static Encoding,
 }
 
-impl Unescaped {
+impl Unescaped<'_> {
     fn literal(&mut self, text: &str) {
         if !text.is_empty() {
             self.flush();
@@ -73,7 +71,7 @@ impl Unescaped {
         if !self.units.is_empty() {
             let (decoded, damaged) = self.encoding.decode_without_bom_handling(&self.units);
             let decoded = if damaged { WINDOWS_1252.decode_without_bom_handling(&self.units).0 } else { decoded };
-            self.text.push_str(&decoded);
+            self.text.push_str(&markup::unified(&decoded));
             self.units.clear();
         }
     }
@@ -107,7 +105,7 @@ impl Unescaped {
         let sixteen = bytes.len().is_multiple_of(2) && bytes.chunks(2).all(|unit| matches!(unit, [0, 0x80..=0xff]));
         if self.encoding == UTF_8 && (sixteen || self.is_wide(&bytes)) {
             self.flush();
-            self.text.push_str(&encoding_rs::UTF_16BE.decode_without_bom_handling(&bytes).0);
+            self.text.push_str(&markup::unified(&encoding_rs::UTF_16BE.decode_without_bom_handling(&bytes).0));
         } else {
             self.units.extend(bytes.into_iter().filter(|byte| *byte != 0));
         }

@@ -1,6 +1,6 @@
 //! Cuts a message into its segments and their fields: what ends a segment, and which line cannot begin one.
 
-use memchr::memchr3_iter;
+use super::scan;
 
 /// The standard's segment names, in order: where a line may be one of a text, it begins a segment only if it is one of these (or a Z-segment).
 const NAMES: &[&[u8; 3]] = &[
@@ -58,14 +58,13 @@ impl Layout {
         let mut layout = Self { separators: Vec::with_capacity(message.len() / 12), ..Self::default() };
         let mut open = Open::at(message, 0, 0);
         let mut first_end = None;
-        for at in memchr3_iter(separator, b'\r', b'\n', message) {
-            let byte = message.get(at).copied().unwrap_or_default();
+        scan::each(message, separator, |at, byte| {
             if byte == separator {
                 if open.fields < FIELDS {
                     layout.separators.push(u32::try_from(at - open.begin).unwrap_or(u32::MAX));
                 }
                 open.fields += 1;
-                continue;
+                return;
             }
             let by_carriage_return = *first_end.get_or_insert(byte) == b'\r';
             // A bare line feed, where the others are not, may be a line break of a text.
@@ -79,7 +78,7 @@ impl Layout {
                 layout.small = layout.small.or(is_small.then_some(count));
                 open = Open::at(message, at + 1 + blanks, layout.separators.len());
             }
-        }
+        });
         layout.close(message, &open, message.len());
         layout
     }

@@ -12,6 +12,9 @@ use super::escape;
 use super::lines::{FIELDS, Layout, Span};
 use super::separators::Separators;
 
+/// The most bytes of a code, a number or a name: it stands in every fact of its message, which would else be as large as the message is long.
+const WORD: usize = 1_024;
+
 /// How the text of one message is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading {
@@ -200,13 +203,16 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A code, a number or a name: escapes resolved, trimmed, no control characters. `None` if empty or deleted.
+    /// A code, a number or a name: escapes resolved, trimmed, no control characters. `None` if empty or deleted. Cut at [`WORD`].
     pub(crate) fn text(&self) -> Option<String> {
         self.word().map(Cow::into_owned)
     }
 
     /// The same, borrowed from the message where nothing had to be resolved.
     pub(crate) fn word(&self) -> Option<Cow<'a, str>> {
+        if self.text.len() > WORD {
+            return Self { text: self.text.get(..self.text.floor_char_boundary(WORD)).unwrap_or_default(), ..*self }.word();
+        }
         let escape = self.reading.separators.escape.unwrap_or_default();
         if self.text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (byte != escape)) {
             let word = self.text.trim_ascii();
