@@ -7,10 +7,14 @@ mod chart;
 mod corpus;
 mod diagnosis;
 mod document;
+#[cfg(test)]
+mod engines;
 mod escape;
 #[cfg(test)]
 mod goldens;
 mod lines;
+#[cfg(test)]
+mod oracle;
 mod patient;
 mod reader;
 mod report;

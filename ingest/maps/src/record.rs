@@ -1,5 +1,7 @@
 //! One record's bytes become its parts: unzips, sniffs and hands on to the reader of that format.
 
+mod wide;
+
 use schemas::{Facility, Format, Reject, Stage};
 
 use crate::{Mapped, fhir, hl7, split};
@@ -17,10 +19,14 @@ pub fn map_record(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
 }
 
 fn map_plain(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
-    if let Some(text) = wide(bytes) {
-        return map_text(text.as_bytes(), facility);
+    let Some((text, charset)) = wide::decoded(bytes) else { return map_text(bytes, facility) };
+    let mut parts = map_text(text.as_bytes(), facility);
+    for part in parts.iter_mut().filter(|part| part.charset.is_some()) {
+        part.charset = Some(charset);
+        // What MSH-18 says of UTF-16 cannot be true of the text that it was decoded to.
+        part.flags.retain(|flag| flag.position != "MSH-18");
     }
-    map_text(bytes, facility)
+    parts
 }
 
 fn map_text(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
@@ -31,16 +37,6 @@ fn map_text(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
         Format::Wardstream | Format::Tombstone | Format::Unknown => return vec![refused("neither HL7 v2 nor JSON")],
     };
     if parts.is_empty() { vec![Mapped::ignored(split::sniff(bytes))] } else { parts }
-}
-
-/// UTF-16, told by its byte order mark or by how `MSH` stands in it.
-fn wide(bytes: &[u8]) -> Option<String> {
-    let encoding = match bytes {
-        [0xff, 0xfe, ..] | [b'M', 0, b'S', 0, ..] | [b'{', 0, ..] => encoding_rs::UTF_16LE,
-        [0xfe, 0xff, ..] | [0, b'M', 0, b'S', ..] | [0, b'{', ..] => encoding_rs::UTF_16BE,
-        _ => return None,
-    };
-    Some(encoding.decode_with_bom_removal(bytes).0.into_owned())
 }
 
 fn refused(reason: &'static str) -> Mapped {
