@@ -71,6 +71,8 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     let layout = Layout::of(decoded.text.as_bytes(), separators.field);
     let message = Message::cut(&decoded.text, &layout, &reading);
     let mut chart = Chart::open(&message, facility);
+    chart.charset = Some(decoded.encoding.name());
+    doubts(&mut chart, &layout, decoded.doubt);
     let (kind, event) = kind_and_event(&message);
     match (kind.as_deref(), event.as_deref()) {
         (Some("ADT"), Some(event)) => visit::map(&mut chart, event),
@@ -83,14 +85,13 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     if chart.is_silent() {
         return chart.ignore(trigger(kind, event));
     }
-    doubts(&mut chart, &layout, decoded.doubt);
     if decoded.unknown {
         chart.reject(Stage::Decode, "MSH-18".to_owned(), "no charset of this name; read as what its bytes show");
     }
     if decoded.damaged {
         chart.reject(Stage::Decode, "MSH-18".to_owned(), "bytes that are not of the charset");
     }
-    Mapped { charset: Some(decoded.encoding.name()), ..chart.close(trigger(kind, event)) }
+    chart.close(trigger(kind, event))
 }
 
 /// What was decided about the message as a whole.

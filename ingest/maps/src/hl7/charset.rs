@@ -39,11 +39,11 @@ pub(crate) fn decode<'a>(message: &'a [u8], named: &[u8], repetition: u8, fallba
     match Named::of(first) {
         Named::Nothing | Named::Ascii if switches => switched(message, None, fallback),
         Named::Nothing => by_bytes(message, fallback),
-        Named::Utf8 => {
-            let read = by_bytes(message, fallback);
-            let doubt = (read.encoding != UTF_8).then_some(NOT_UTF8);
-            Decoded { doubt, ..read }
-        }
+        Named::Utf8 => match std::str::from_utf8(message) {
+            Err(_) if Evidence::of(message).speaks_for_utf8() => transcode(message, UTF_8),
+            Err(_) => Decoded { doubt: Some(NOT_UTF8), ..in_fallback(message, fallback) },
+            Ok(_) => by_bytes(message, fallback),
+        },
         Named::Ascii if message.is_ascii() => by_bytes(message, fallback),
         Named::Ascii => Decoded { doubt: Some(NOT_ASCII), ..by_bytes(message, fallback) },
         Named::Impossible => Decoded { doubt: Some(IMPOSSIBLE), ..by_bytes(message, fallback) },
@@ -97,9 +97,16 @@ fn owned(read: Decoded<'_>) -> Decoded<'static> {
 fn by_bytes<'a>(message: &'a [u8], fallback: &str) -> Decoded<'a> {
     match std::str::from_utf8(message) {
         Ok(text) => Decoded { text: Cow::Borrowed(text), encoding: UTF_8, damaged: false, unknown: false, doubt: None },
-        Err(_) if is_mostly_utf8(message) => transcode(message, UTF_8),
-        Err(_) => transcode(message, Encoding::for_label(fallback.as_bytes()).unwrap_or(WINDOWS_1252)),
+        // Where nobody says UTF-8, a cut character alone does not: two letters of Latin-1 look the same.
+        Err(_) => match Evidence::of(message) {
+            evidence if evidence.whole > 0 && evidence.speaks_for_utf8() => transcode(message, UTF_8),
+            _ => in_fallback(message, fallback),
+        },
     }
+}
+
+fn in_fallback<'a>(message: &'a [u8], fallback: &str) -> Decoded<'a> {
+    transcode(message, Encoding::for_label(fallback.as_bytes()).unwrap_or(WINDOWS_1252))
 }
 
 fn transcode<'a>(message: &'a [u8], encoding: &'static Encoding) -> Decoded<'a> {
@@ -107,21 +114,38 @@ fn transcode<'a>(message: &'a [u8], encoding: &'static Encoding) -> Decoded<'a> 
     Decoded { text, encoding, damaged, unknown: false, doubt: None }
 }
 
-/// Whole characters of several bytes, and beginnings of such that were cut, outnumber the bytes that are neither.
-fn is_mostly_utf8(message: &[u8]) -> bool {
-    let (mut good, mut bad) = (0usize, 0usize);
-    let mut left = message.len();
-    for chunk in message.utf8_chunks() {
-        left -= chunk.valid().len() + chunk.invalid().len();
-        good += chunk.valid().bytes().filter(|byte| *byte >= 0xc0).count();
-        match chunk.invalid() {
-            [] => {}
-            [0xc2..=0xf4] if left == 0 => good += 1,
-            [_] => bad += 1,
-            _ => good += 1,
+/// How the bytes beyond ASCII stand in a message that is not all UTF-8.
+#[derive(Default)]
+struct Evidence {
+    /// Whole characters of several bytes.
+    whole: usize,
+    /// Beginnings of such that were cut.
+    cut: usize,
+    /// Bytes that are neither.
+    stray: usize,
+}
+
+impl Evidence {
+    fn of(message: &[u8]) -> Self {
+        let mut found = Self::default();
+        let mut left = message.len();
+        for chunk in message.utf8_chunks() {
+            left -= chunk.valid().len() + chunk.invalid().len();
+            found.whole += chunk.valid().bytes().filter(|byte| *byte >= 0xc0).count();
+            match chunk.invalid() {
+                [] => {}
+                [0xc2..=0xf4] if left == 0 => found.cut += 1,
+                [_] => found.stray += 1,
+                _ => found.cut += 1,
+            }
         }
+        found
     }
-    good > 0 && good >= bad
+
+    fn speaks_for_utf8(&self) -> bool {
+        let characters = self.whole + self.cut;
+        characters > 0 && characters >= self.stray
+    }
 }
 
 #[cfg(test)]
@@ -184,5 +208,6 @@ mod tests {
             assert!(decoded.damaged && decoded.text == "Müller Müller \u{fffd}" && decoded.encoding == UTF_8);
         }
         assert!(read(b"only the last \xe2\x82", "UNICODE UTF-8").text.ends_with('\u{fffd}'));
+        assert_eq!(text(b"caf\xe9\xbb is Latin-1 where nobody says UTF-8", ""), "caf\u{e9}\u{bb} is Latin-1 where nobody says UTF-8");
     }
 }

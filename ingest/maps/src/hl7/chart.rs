@@ -32,6 +32,8 @@ pub(crate) struct Chart<'a> {
     pub(crate) visit: Option<String>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) notes: Vec<MappedNote>,
+    /// What the message was read in.
+    pub(crate) charset: Option<&'static str>,
     latest: Option<Timestamp>,
     rejects: Vec<Reject>,
     flags: Vec<Flag>,
@@ -55,6 +57,7 @@ impl<'a> Chart<'a> {
             visit: None,
             facts: Vec::new(),
             notes: Vec::new(),
+            charset: None,
             latest: None,
             rejects: Vec::new(),
             flags: Vec::new(),
@@ -201,7 +204,7 @@ impl<'a> Chart<'a> {
             outcome,
             rejects: self.rejects,
             flags: self.flags,
-            charset: None,
+            charset: self.charset,
             facts: self.facts,
             notes: self.notes,
         }

@@ -57,15 +57,17 @@ fn stated(stamp: &[u8]) -> Option<String> {
 
 #[test]
 fn when_a_message_was_sent() -> io::Result<()> {
+    let mut compared = 0;
     let count = each(&[""], |name, message, expected| {
         let Some(sent_at) = instant(&expected["timestamp"]) else { return };
         // Their header was changed after their reading of these.
         let stamp = read(message, b"MSH", 7);
         if expected.to_string().contains(&String::from_utf8_lossy(&stamp).into_owned()) {
             assert_eq!(stated(&stamp), Some(sent_at), "{name}");
+            compared += 1;
         }
     })?;
-    assert!(count >= 130, "{count}");
+    assert!(count == usize::MAX || compared >= 100, "{compared}");
     Ok(())
 }
 
