@@ -9,6 +9,9 @@ use crate::{Mapped, fhir, hl7, split};
 /// Maps one record, whatever its bytes are, into one part or more. Total: it neither fails nor panics, and takes time linear in the bytes.
 #[must_use]
 pub fn map_record(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
+    if let Some(text) = quoted(bytes) {
+        return map_text(text.as_bytes(), facility);
+    }
     if split::is_gzip(bytes) {
         return match split::unzip(bytes.to_vec()) {
             Ok(plain) => map_plain(&plain, facility),
@@ -16,6 +19,11 @@ pub fn map_record(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
         };
     }
     map_plain(bytes, facility)
+}
+
+/// The text of a record that is one JSON string: what a serializer makes of a message that it was given as text.
+fn quoted(bytes: &[u8]) -> Option<String> {
+    bytes.trim_ascii().starts_with(b"\"").then(|| serde_json::from_slice(bytes).ok())?
 }
 
 fn map_plain(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
@@ -89,6 +97,9 @@ mod tests {
             let parts = map_record(&bytes, &Facility::new("north"));
             assert!(!parts.is_empty() && parts.iter().all(|part| part.rejects.len() <= 1_000 && part.flags.len() <= 1_000));
         }
+        let mut bytes = b"MSH|^~".to_vec();
+        bytes.extend([b'\\'; 20_000_000]);
+        assert_eq!(map_record(&bytes, &Facility::new("north")).len(), 1);
         for (charset, unit) in
             [("~ISO IR87", b"\x1b$B;3".as_slice()), ("ISO IR87", b"\\M2442\\"), ("KS X 1001", b"\xb1\xe8"), ("8859/5", b"\xbf")]
         {
@@ -110,6 +121,7 @@ mod tests {
         let expected = [(Format::Hl7v2, Outcome::Mapped)];
         assert_eq!(outcome(format!("\u{feff}\n{message}\0\0").as_bytes()), expected);
         assert_eq!(outcome(format!("\u{b}{message}\r\u{1c}\r").as_bytes()), expected);
+        assert_eq!(outcome(serde_json::Value::from(message).to_string().as_bytes()), expected, "a JSON string");
         let wide: Vec<u8> = message.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(outcome(&wide), expected);
         let batch = b"FHS|^~\\&\rMSH|^~\\&|||||2020||ADT^A31|1\rPID|1||1\rMSH|^~\\&|||||2020||ADT^A31|2\rPID|1||1\rFTS|1\r";

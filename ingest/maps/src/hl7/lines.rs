@@ -48,8 +48,10 @@ struct Open {
     begin: usize,
     first: usize,
     fields: usize,
-    /// The field that holds its text, where it is a segment that has one; 0 where not.
+    /// The field that holds its text, where it is a segment that has one; beyond any where not.
     prose: usize,
+    /// In a line of that text which looks like a segment, but is of no name that begins one: its separators are text.
+    is_table: bool,
 }
 
 impl Layout {
@@ -60,6 +62,11 @@ impl Layout {
         let mut first_end = None;
         scan::each(message, separator, |at, byte| {
             if byte == separator {
+                // One alone parts the columns of a table; two in a row end the text, for what follows it is mostly empty.
+                if open.is_table && message.get(at + 1) != Some(&separator) {
+                    return;
+                }
+                open.is_table = false;
                 if open.fields < FIELDS {
                     layout.separators.push(u32::try_from(at - open.begin).unwrap_or(u32::MAX));
                 }
@@ -70,13 +77,16 @@ impl Layout {
             // A bare line feed, where the others are not, may be a line break of a text.
             let bare = byte == b'\n' && at.checked_sub(1).and_then(|before| message.get(before)) != Some(&b'\r');
             let line = message.get(at + 1..).unwrap_or_default();
-            let place = Place { separator, is_prose: open.fields == open.prose, is_doubtful: by_carriage_return && bare };
+            let is_prose = open.fields == open.prose;
+            let place = Place { separator, is_prose, is_doubtful: by_carriage_return && bare };
             if let Some(Beginning { blanks, is_indented, is_small }) = place.begins(line) {
                 layout.close(message, &open, at);
                 let count = layout.segments.len();
                 layout.indented = layout.indented.or(is_indented.then_some(count));
                 layout.small = layout.small.or(is_small.then_some(count));
                 open = Open::at(message, at + 1 + blanks, layout.separators.len());
+            } else if is_prose {
+                open.is_table |= line.get(3) == Some(&separator);
             }
         });
         layout.close(message, &open, message.len());
@@ -97,9 +107,9 @@ impl Open {
         let prose = match message.get(begin..begin + 3) {
             Some(b"OBX") => 5,
             Some(b"NTE" | b"DSP") => 3,
-            _ => 0,
+            _ => usize::MAX,
         };
-        Self { begin, first, fields: 0, prose }
+        Self { begin, first, fields: 0, prose, is_table: false }
     }
 }
 
@@ -186,8 +196,8 @@ mod tests {
     #[test]
     fn a_text_that_looks_like_a_result_stays_text_and_a_segment_of_no_standard_stays_a_segment() {
         for end in ["\r", "\n", "\r\n"] {
-            let message = ["MSH|^~\\&|", "OBX|1|TX|||first", "ABS", "HGB|12", "last||F", "XYZ|1", "PV1|1"].join(end);
-            let text = ["OBX|1|TX|||first", "ABS", "HGB|12", "last||F"].join(end);
+            let message = ["MSH|^~\\&|", "OBX|1|TX|||first", "HGB|12", "ABS", "WBC|7", "last||F", "XYZ|1", "PV1|1"].join(end);
+            let text = ["OBX|1|TX|||first", "HGB|12", "ABS", "WBC|7", "last||F"].join(end);
             assert_eq!(segments(message.as_bytes(), b'|'), [b"MSH|^~\\&|".as_slice(), text.as_bytes(), b"XYZ|1", b"PV1|1"]);
         }
     }

@@ -20,6 +20,11 @@ impl Separators {
         let rest = header.get(4..)?;
         let end = rest.iter().position(|byte| *byte == field || matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
         let chosen = rest.get(..end)?;
+        // `^~\\&`: an escape that was itself escaped on the way.
+        let doubled = match chosen {
+            [_, _, b'\\', rest @ ..] => rest.iter().take_while(|byte| **byte == b'\\').count(),
+            _ => 0,
+        };
         let at = |place: usize, standard: u8| chosen.get(place).copied().filter(|byte| separates(*byte)).unwrap_or(standard);
         let standard = Self { field, component: b'^', repetition: b'~', escape: Some(b'\\'), subcomponent: b'&', truncation: b'#' };
         Some(match chosen {
@@ -31,8 +36,8 @@ impl Separators {
                 component: at(0, b'^'),
                 repetition: at(1, b'~'),
                 escape: chosen.get(2).copied().filter(u8::is_ascii_punctuation),
-                subcomponent: at(3, b'&'),
-                truncation: at(4, b'#'),
+                subcomponent: at(3 + doubled, b'&'),
+                truncation: at(4 + doubled, b'#'),
             },
         })
     }
@@ -61,6 +66,8 @@ mod tests {
             ("MSH|^~\\|", Some("|^~\\&#")),
             ("MSH|^~&|", Some("|^~ &#")),
             ("MSH|^~|", Some("|^~ &#")),
+            ("MSH|^~&\\|", Some("|^~&\\#")),
+            ("MSH|^~\\\\&|", Some("|^~\\&#")),
             ("MSH||", Some("|^~\\&#")),
             ("MSH$%!@*$", Some("$%!@*#")),
             ("MSH\t:;?,\tx", Some("\t:;?,#")),
