@@ -14,6 +14,8 @@ enum Flavour {
     Plain,
     Html,
     Rtf,
+    /// C-CDA, mostly.
+    Xml,
     /// The type is missing or is no MIME type: text, if the bytes look like it.
     Unknown,
 }
@@ -64,6 +66,7 @@ fn text(resource: &Resource<'_>, attachment: &Value, flavour: Flavour) -> Result
         Flavour::Plain => sniffed(&decoded).unwrap_or_else(|| markup::tidy(&decoded)),
         Flavour::Html => markup::html(&decoded),
         Flavour::Rtf => markup::rtf(&decoded),
+        Flavour::Xml => markup::xml(&decoded),
         Flavour::Unknown => sniffed(&decoded).ok_or(("contentType", "attachment is not text"))?,
     };
     if text.is_empty() { Err((part, "attachment holds no text")) } else { Ok(text) }
@@ -93,7 +96,10 @@ fn flavour(content_type: &Value) -> Option<Flavour> {
         "text/plain" | "text" | "txt" | "plain" | "text/markdown" | "text/x-markdown" => Some(Flavour::Plain),
         "text/html" | "application/xhtml+xml" | "html" | "xhtml" | "text/xhtml" => Some(Flavour::Html),
         "text/rtf" | "application/rtf" | "rtf" | "text/richtext" => Some(Flavour::Rtf),
-        "pdf" | "xml" | "docx" | "doc" => None,
+        "text/xml" | "application/xml" | "xml" | "application/cda+xml" | "application/hl7-cda+xml" | "application/hl7-v3+xml" => {
+            Some(Flavour::Xml)
+        }
+        "pdf" | "docx" | "doc" => None,
         other => (!other.contains('/')).then_some(Flavour::Unknown),
     }
 }

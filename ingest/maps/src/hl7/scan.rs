@@ -1,33 +1,45 @@
-//! Finds the bytes that cut a message, eight bytes at a time: they stand so dense that a search from each to the next costs more.
+//! Finds the bytes that cut a message, a block at a time: they stand so dense that a search from each to the next costs more.
 
 /// How many bytes are looked at together.
-const WIDTH: usize = 8;
+const BLOCK: usize = 64;
 
-const LOW: u64 = u64::from_le_bytes([0x7f; WIDTH]);
+/// How many of them are counted through together.
+const WORD: usize = 8;
 
 /// Calls `found` with the place of each byte of `message` that is `separator`, a carriage return or a line feed, in order, and the byte.
 pub(super) fn each(message: &[u8], separator: u8, mut found: impl FnMut(usize, u8)) {
-    let [separators, returns, feeds] = [separator, b'\r', b'\n'].map(|byte| u64::from_le_bytes([byte; WIDTH]));
-    let (words, rest) = message.as_chunks::<WIDTH>();
+    let (blocks, rest) = message.as_chunks::<BLOCK>();
     let mut begin = 0;
-    for bytes in words {
-        let word = u64::from_le_bytes(*bytes);
-        let mut marks = zeros(word ^ separators) | zeros(word ^ returns) | zeros(word ^ feeds);
-        while marks != 0 {
-            let place = usize::try_from(marks.trailing_zeros() / 8).unwrap_or_default();
-            marks &= marks - 1;
-            found(begin + place, bytes.get(place).copied().unwrap_or_default());
+    for block in blocks {
+        let marks = marks(block, separator);
+        let (words, _) = marks.as_chunks::<WORD>();
+        for (word, bytes) in words.iter().zip(block.as_chunks::<WORD>().0) {
+            let mut word = u64::from_le_bytes(*word);
+            while word != 0 {
+                let place = usize::try_from(word.trailing_zeros() / 8).unwrap_or_default();
+                word &= word - 1;
+                found(begin + place, bytes.get(place).copied().unwrap_or_default());
+            }
+            begin += WORD;
         }
-        begin += WIDTH;
     }
-    for (place, byte) in rest.iter().enumerate().filter(|(_, byte)| **byte == separator || matches!(byte, b'\r' | b'\n')) {
+    for (place, byte) in rest.iter().enumerate().filter(|(_, byte)| cuts(**byte, separator)) {
         found(begin + place, *byte);
     }
 }
 
-/// The highest bit of every byte of `word` that is zero. No carry leaves its byte, so a match cannot feign one beside it.
-fn zeros(word: u64) -> u64 {
-    !(((word & LOW) + LOW) | word | LOW)
+/// The highest bit of each byte that cuts. A function of its own, for inside another the compiler takes it apart and looks at single bytes.
+#[inline(never)]
+fn marks(block: &[u8; BLOCK], separator: u8) -> [u8; BLOCK] {
+    let mut marks = [0; BLOCK];
+    for (mark, byte) in marks.iter_mut().zip(block) {
+        *mark = if cuts(*byte, separator) { 0x80 } else { 0 };
+    }
+    marks
+}
+
+fn cuts(byte: u8, separator: u8) -> bool {
+    (byte == separator) | (byte == b'\r') | (byte == b'\n')
 }
 
 #[cfg(test)]
