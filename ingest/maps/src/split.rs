@@ -81,9 +81,10 @@ pub(crate) fn trim_start(bytes: &[u8]) -> &[u8] {
     rest.strip_prefix(BYTE_ORDER_MARK).unwrap_or(rest)
 }
 
-/// What stands before line ends, NULs and the end of a frame.
+/// What stands before line ends, NULs, the end of a frame and that of a DOS file.
 pub(crate) fn trim_end(bytes: &[u8]) -> &[u8] {
-    let kept = bytes.iter().rposition(|byte| !matches!(*byte, 0 | b'\r' | b'\n' | FRAME_START | FRAME_END)).map_or(0, |last| last + 1);
+    let kept =
+        bytes.iter().rposition(|byte| !matches!(*byte, 0 | b'\r' | b'\n' | 0x1a | FRAME_START | FRAME_END)).map_or(0, |last| last + 1);
     bytes.get(..kept).unwrap_or_default()
 }
 

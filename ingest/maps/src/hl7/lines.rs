@@ -95,7 +95,7 @@ impl Layout {
 
     fn close(&mut self, message: &[u8], open: &Open, end: usize) {
         let segment = message.get(open.begin..end).unwrap_or_default();
-        let kept = segment.iter().rposition(|byte| !matches!(byte, 0 | b'\r' | b'\n' | 0x1c)).map_or(0, |last| last + 1);
+        let kept = segment.iter().rposition(|byte| !is_trailing(*byte)).map_or(0, |last| last + 1);
         if kept >= 3 {
             self.segments.push(Span { begin: open.begin, end: open.begin + kept, first: open.first, last: self.separators.len() });
         }
@@ -157,6 +157,11 @@ impl Place {
     }
 }
 
+/// Line ends, NULs, and what ends a frame, a transmission or a file.
+fn is_trailing(byte: u8) -> bool {
+    matches!(byte, 0 | 0x03 | 0x04 | b'\n' | 0x0b | b'\r' | 0x1a | 0x1c)
+}
+
 fn is_known(name: &[u8; 3]) -> bool {
     name[0] == b'Z' || NAMES.binary_search(&name).is_ok()
 }
@@ -208,6 +213,13 @@ mod tests {
         let layout = Layout::of(message, b'|');
         assert_eq!((layout.indented, layout.small), (Some(1), Some(2)));
         assert_eq!(segments(message, b'|')[1..], [b"PID|1".as_slice(), b"pv1|1", b"OBX|1|TX|||a\n  indented prose"]);
+    }
+
+    #[test]
+    fn what_ends_a_transmission_or_a_file_belongs_to_no_field() {
+        for end in ["", "\r", "\n\x1a", "\r\n\x1a\0\0", "\x1c\r", "\x03", "\r\x04\r"] {
+            assert_eq!(segments(format!("MSH|^~\\&|\rPV1|1{end}").as_bytes(), b'|')[1..], [b"PV1|1"], "{end:?}");
+        }
     }
 
     #[test]
