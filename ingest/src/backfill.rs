@@ -174,7 +174,15 @@ fn read(run: &[u8], facility: &Facility, mut place: Place) -> Run {
         place.offset += 1;
         place.known_at = Some(known_at);
         if source.offset > place.held {
-            let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload: Some(record.to_vec()), skip: None, hints: Hints::default() };
+            let raw = Raw {
+                source,
+                known_at,
+                key: None,
+                headers: "{}".to_owned(),
+                payload: Some(record.to_vec()),
+                skip: None,
+                hints: Hints::default(),
+            };
             reading::stamp(raw, facility, Some(parts), &mut batch);
         }
     }

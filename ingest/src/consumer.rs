@@ -12,8 +12,8 @@ pub(crate) use self::sink::outgoing;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envelope::Envelopes;
 use bus::{Feed, Limits, Pending, Publisher, Received};
+use envelope::Envelopes;
 use schemas::topic;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

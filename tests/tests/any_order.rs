@@ -50,7 +50,9 @@ fn adt(said: &Said<'_>) -> String {
 fn mdm(trigger: &str, at: &str, txa: &[(usize, &str)], text: &str) -> String {
     let txa = segment("TXA", &[&[(1, "1"), (2, "DS"), (3, "TX")], txa].concat());
     let obx = if text.is_empty() { String::new() } else { format!("\rOBX|1|TX|||{text}") };
-    format!("MSH|^~\\&|E|F|||202001{at}30||MDM^{trigger}|{trigger}{at}|P|2.5\rEVN|{trigger}|202001{at}\rPID|1||A^^^H^MR\rPV1|1|I|||||||||||||||||V1\r{txa}{obx}")
+    format!(
+        "MSH|^~\\&|E|F|||202001{at}30||MDM^{trigger}|{trigger}{at}|P|2.5\rEVN|{trigger}|202001{at}\rPID|1||A^^^H^MR\rPV1|1|I|||||||||||||||||V1\r{txa}{obx}"
+    )
 }
 
 const BEGAN: (usize, &str) = (44, "202001010800");
@@ -110,10 +112,7 @@ fn stories() -> Vec<Vec<String>> {
             mdm("T02", "011300", &[(12, "D3"), (17, "AU")], "wrong patient"),
             mdm("T11", "011400", &[(12, "D3")], ""),
         ],
-        vec![
-            adt(&Said { visit: "", ..said("A01", "010800", &[BEGAN]) }),
-            adt(&Said { visit: "", ..said("A03", "051200", &LEFT) }),
-        ],
+        vec![adt(&Said { visit: "", ..said("A01", "010800", &[BEGAN]) }), adt(&Said { visit: "", ..said("A03", "051200", &LEFT) })],
     ]
 }
 

@@ -135,7 +135,10 @@ impl Warehouse {
             let rows =
                 batch.rows(table, &BTreeMap::new()).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
             let mut writer = self.writer(table).await;
-            writer.commit(rows, vec![Transaction::new(REPLAYS, reading)], &self.0.plumbing).await.map_err(|source| AppendError::Commit { table, source })?;
+            writer
+                .commit(rows, vec![Transaction::new(REPLAYS, reading)], &self.0.plumbing)
+                .await
+                .map_err(|source| AppendError::Commit { table, source })?;
         }
         Ok(reading)
     }
@@ -179,7 +182,12 @@ pub struct Writer {
 
 impl Writer {
     /// One commit: the rows, and what they bring each application to.
-    async fn commit(&mut self, rows: RecordBatch, transactions: Vec<Transaction>, session: &Arc<SessionState>) -> Result<(), DeltaTableError> {
+    async fn commit(
+        &mut self,
+        rows: RecordBatch,
+        transactions: Vec<Transaction>,
+        session: &Arc<SessionState>,
+    ) -> Result<(), DeltaTableError> {
         let properties = commit_alone(CommitProperties::default().with_application_transactions(transactions));
         let written = self.delta.clone().write(vec![rows]).with_save_mode(SaveMode::Append).with_writer_properties(layout::writing());
         let written = written.with_session_state(Arc::<SessionState>::clone(session));

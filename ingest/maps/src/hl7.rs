@@ -9,17 +9,21 @@ mod coding;
 mod corpus;
 mod diagnosis;
 mod document;
+#[cfg(test)]
+mod engines;
 mod escape;
 #[cfg(test)]
 mod goldens;
 mod identity;
 mod lines;
-mod markup;
 mod merge;
+#[cfg(test)]
+mod oracle;
 mod patient;
 mod prose;
 mod reader;
 mod report;
+mod scan;
 mod separators;
 mod stay;
 mod text;
@@ -27,11 +31,13 @@ mod time;
 mod trigger;
 mod visit;
 
-use schemas::{Facility, Format, Reject, Stage};
+use schemas::{Facility, Flag, Format, Reject, Stage};
 
 use self::chart::Chart;
-use self::reader::{Message, Reading};
+use self::lines::Layout;
+use self::reader::{Message, Reading, Segment};
 use self::separators::Separators;
+use crate::split::batch;
 use crate::{Mapped, split};
 
 /// The most messages that one record is taken apart into; a real batch has some thousands.
@@ -40,9 +46,19 @@ const MESSAGES: usize = 100_000;
 /// Maps the bytes of one record into its parts, one or more: one for each message of a frame or a batch.
 #[must_use]
 pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
-    let messages = split::messages(bytes);
-    let mut parts: Vec<Mapped> = messages.iter().take(MESSAGES).map(|message| map_message(message, facility)).collect();
-    if messages.len() > MESSAGES {
+    let cut = batch::cut(bytes);
+    let mut parts: Vec<Mapped> = match cut.messages.as_slice() {
+        // A batch of nothing was understood.
+        [] if cut.enveloped => vec![Mapped::ignored(Format::Hl7v2)],
+        [] => vec![map_message(bytes, facility)],
+        messages => messages.iter().take(MESSAGES).map(|message| map_message(message, facility)).collect(),
+    };
+    for batch::Doubt { after, position, decision } in cut.doubts {
+        if let Some(part) = parts.get_mut(after.saturating_sub(1)).filter(|part| part.flags.len() < chart::MOST) {
+            part.flags.push(Flag { position, decision: decision.into() });
+        }
+    }
+    if cut.messages.len() > MESSAGES {
         parts.push(refused(Stage::Wire, "more messages than one record may hold"));
     }
     parts
@@ -51,14 +67,19 @@ pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
 fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     let bytes = split::trim_start(bytes);
     let header = bytes.get(..memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len())).unwrap_or_default();
-    let Some(separators) = Separators::of(header).filter(|_| header.starts_with(b"MSH")) else {
+    let begins = header.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"MSH"));
+    let Some(separators) = Separators::of(header).filter(|_| begins) else {
         return refused(Stage::Parse, "no message header");
     };
-    let charset_name = header.split(|byte| *byte == separators.field).nth(17).unwrap_or_default();
-    let charset_name = charset_name.split(|byte| *byte == separators.repetition).next().unwrap_or_default();
-    let decoded = charset::decode(bytes, charset_name, &facility.charset);
-    let message = Message::cut(&decoded.bytes, Reading { separators, encoding: decoded.encoding });
+    let charset_name = memchr::memchr_iter(separators.field, header).nth(16).and_then(|at| header.get(at + 1..)).unwrap_or_default();
+    let charset_name = charset_name.split(|byte| *byte == separators.field).next().unwrap_or_default();
+    let decoded = charset::decode(bytes, charset_name, separators.repetition, &facility.charset);
+    let reading = Reading { separators, encoding: decoded.encoding };
+    let layout = Layout::of(decoded.text.as_bytes(), separators.field);
+    let message = Message::cut(&decoded.text, &layout, &reading);
     let mut chart = Chart::open(&message, facility);
+    chart.charset = Some(decoded.encoding.name());
+    doubts(&mut chart, &layout, decoded.doubt);
     let trigger = trigger::decide(&mut chart);
     trigger.map(&mut chart);
     if chart.is_silent() {
@@ -70,7 +91,22 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     if decoded.damaged {
         chart.reject(Stage::Decode, "MSH-18".to_owned(), "bytes that are not of the charset");
     }
-    Mapped { charset: Some(decoded.encoding.name()), ..chart.close(trigger.name()) }
+    chart.close(trigger.name())
+}
+
+/// What was decided about the message as a whole.
+fn doubts(chart: &mut Chart<'_>, layout: &Layout, charset: Option<&'static str>) {
+    if let Some(decision) = charset {
+        chart.flag("MSH-18".to_owned(), decision);
+    }
+    let place = |number: Option<usize>| chart.message.segments.get(number?).map(Segment::place);
+    let (indented, small) = (place(layout.indented), place(layout.small));
+    if let Some(place) = indented {
+        chart.flag(place, "blanks before the name of a segment; read without them");
+    }
+    if let Some(place) = small {
+        chart.flag(place, "the name of a segment in small letters; read as in capitals");
+    }
 }
 
 fn refused(stage: Stage, reason: &'static str) -> Mapped {

@@ -3,8 +3,10 @@
 //! No Kafka, no table, no clock can be reached from here: same bytes, same facility, same rows. One bad segment costs
 //! that segment, never its siblings.
 
+mod attachment;
 pub mod fhir;
 pub mod hl7;
+mod markup;
 mod record;
 pub mod split;
 

@@ -1,6 +1,11 @@
 //! Cuts a file or a record into its messages and resources, tells what bytes are, and unzips them.
 //!
-//! Owns framing only: it reads no field and no JSON value, and every record it gives back is a slice of what came in.
+//! Owns framing only: of HL7 v2 it reads no field but the counts of a batch's trailers, of JSON no value, and every record it gives back is a
+//! slice of what came in.
+
+pub(crate) mod batch;
+mod frame;
+pub(crate) mod header;
 
 use std::io::{self, Read};
 
@@ -22,7 +27,7 @@ pub fn sniff(bytes: &[u8]) -> Format {
     match start.first() {
         None => Format::Empty,
         Some(b'{' | b'[') => Format::Fhir,
-        Some(_) if starts_header(start) => Format::Hl7v2,
+        Some(_) if header::holds(start) => Format::Hl7v2,
         Some(_) => Format::Unknown,
     }
 }
@@ -39,17 +44,11 @@ pub fn records(bytes: &[u8]) -> Vec<&[u8]> {
     }
 }
 
-/// The HL7 v2 messages in `bytes`, frames and batch envelopes taken off. Bytes that hold no message come back as they are.
+/// The HL7 v2 messages in `bytes`, frames and batch envelopes taken off; what stands between messages and is none comes back as well.
+/// Bytes that hold no message come back as they are.
 #[must_use]
 pub fn messages(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut found = Vec::new();
-    for frame in frames(bytes) {
-        let before = found.len();
-        cut_messages(frame, &mut found);
-        if found.len() == before && !is_envelope(trim_start(frame)) {
-            found.push(trim_end(frame));
-        }
-    }
+    let found = batch::cut(bytes).messages;
     if found.is_empty() { vec![bytes] } else { found }
 }
 
@@ -74,16 +73,6 @@ pub(crate) fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x1f\x8b")
 }
 
-/// Whether a message or a batch envelope begins here: its name, and a separator that can be one.
-pub(crate) fn starts_header(line: &[u8]) -> bool {
-    matches!(line.get(..3), Some(b"MSH" | b"FHS" | b"BHS")) && line.get(3).copied().is_some_and(is_separator)
-}
-
-/// Whether MSH-1 may be this byte: printable ASCII, neither letter nor digit.
-pub(crate) fn is_separator(byte: u8) -> bool {
-    byte.is_ascii_punctuation() || (byte.is_ascii_control() && !matches!(byte, 0 | b'\r' | b'\n' | FRAME_START | FRAME_END))
-}
-
 /// What follows byte order mark, blanks, NULs and the start of a frame.
 pub(crate) fn trim_start(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
@@ -92,44 +81,11 @@ pub(crate) fn trim_start(bytes: &[u8]) -> &[u8] {
     rest.strip_prefix(BYTE_ORDER_MARK).unwrap_or(rest)
 }
 
-/// What stands before line ends, NULs and the end of a frame.
+/// What stands before line ends, NULs, the end of a frame and that of a DOS file.
 pub(crate) fn trim_end(bytes: &[u8]) -> &[u8] {
-    let kept = bytes.iter().rposition(|byte| !matches!(*byte, 0 | b'\r' | b'\n' | FRAME_START | FRAME_END)).map_or(0, |last| last + 1);
+    let kept =
+        bytes.iter().rposition(|byte| !matches!(*byte, 0 | b'\r' | b'\n' | 0x1a | FRAME_START | FRAME_END)).map_or(0, |last| last + 1);
     bytes.get(..kept).unwrap_or_default()
-}
-
-/// Frames and what stands between them, blanks dropped; the whole where nothing is framed.
-fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split(|byte| *byte == FRAME_START).filter(|frame| !trim_start(trim_end(frame)).is_empty())
-}
-
-/// Cuts at each line that begins with `MSH` and a separator; envelope lines belong to no message.
-fn cut_messages<'a>(frame: &'a [u8], found: &mut Vec<&'a [u8]>) {
-    let mut rest = trim_start(frame);
-    let mut message: Option<&'a [u8]> = None;
-    let mut length = 0;
-    while !rest.is_empty() {
-        let end = memchr::memchr2(b'\r', b'\n', rest).map_or(rest.len(), |end| end + 1);
-        let (line, after) = rest.split_at(end);
-        let envelope = is_envelope(line);
-        if envelope || starts_header(line) {
-            close(message.take(), length, found);
-            length = 0;
-            message = (!envelope).then_some(rest);
-        }
-        length += end;
-        rest = after;
-    }
-    close(message, length, found);
-}
-
-fn is_envelope(line: &[u8]) -> bool {
-    matches!(line.get(..3), Some(b"FHS" | b"BHS" | b"BTS" | b"FTS"))
-        && line.get(3).is_none_or(|byte| is_separator(*byte) || matches!(byte, b'\r' | b'\n'))
-}
-
-fn close<'a>(message: Option<&'a [u8]>, length: usize, found: &mut Vec<&'a [u8]>) {
-    found.extend(message.and_then(|start| start.get(..length)).map(trim_end));
 }
 
 /// The lines, if each is a JSON value of its own. One broken line among the first two is forgiven, so that it costs itself alone.
@@ -153,32 +109,6 @@ fn trim_line(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use std::io::Write as _;
-
-    #[test]
-    fn messages_are_cut_at_their_headers_whatever_ends_their_lines() {
-        for end in ["\r", "\n", "\r\n", "\n\n"] {
-            let file = format!("MSH|^~\\&|1{end}PID|1{end}{end}MSH|^~\\&|2{end}PID|2{end}");
-            let cut = records(file.as_bytes());
-            assert_eq!(cut.len(), 2);
-            assert!(cut[0].starts_with(b"MSH|^~\\&|1") && cut[0].ends_with(b"PID|1"));
-            assert!(cut[1].starts_with(b"MSH|^~\\&|2") && cut[1].ends_with(b"PID|2"));
-        }
-    }
-
-    #[test]
-    fn frames_give_their_content() {
-        let cut = records(b"\x0bMSH|^~\\&|1\rPID|1\r\x1c\r\x0bMSH|^~\\&|2\r\x1c\r");
-        assert_eq!(cut, [b"MSH|^~\\&|1\rPID|1".as_slice(), b"MSH|^~\\&|2".as_slice()]);
-        let cut = records(b"\x0bMSH|^~\\&|1\r\x1c\r\x0bnoise\x1c\r");
-        assert_eq!(cut, [b"MSH|^~\\&|1".as_slice(), b"noise".as_slice()], "what is no message is kept");
-    }
-
-    #[test]
-    fn envelopes_belong_to_no_message() {
-        let cut = records(b"FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\rBTS|2\rFTS|1\r");
-        assert_eq!(cut, [b"MSH|^~\\&|1\rPID|1".as_slice(), b"MSH|^~\\&|2".as_slice()]);
-        assert_eq!(records(b"FHS|^~\\&\rFTS|0\r").len(), 1, "an empty batch is kept as it is");
-    }
 
     #[test]
     fn json_is_lines_or_one_document() {

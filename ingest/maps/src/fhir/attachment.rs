@@ -1,20 +1,12 @@
 //! Attachments: from base64 and a content type to plain text.
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use encoding_rs::Encoding;
 
+use super::json;
 use super::node::Node;
 use super::resource::Resource;
-use super::{json, markup, rtf};
-use crate::split;
-
-/// Padding may be missing and the last bits may be dirty: both are sent, and neither is ambiguous.
-const ENGINE: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
-);
+use crate::attachment::{decode_base64, unreadable};
+use crate::{markup, split};
 
 /// What a content type says the bytes are; the order is the order of preference.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +14,8 @@ enum Flavour {
     Plain,
     Html,
     Rtf,
+    /// C-CDA, mostly.
+    Xml,
     /// The type is missing or is no MIME type: text, if the bytes look like it.
     Unknown,
 }
@@ -71,26 +65,20 @@ fn text(resource: &Resource<'_>, attachment: &Node<'_>, flavour: Flavour) -> Res
     };
     let text = match flavour {
         Flavour::Plain => sniffed(&decoded).unwrap_or_else(|| markup::tidy(&decoded)),
-        Flavour::Html => markup::strip(&decoded),
-        Flavour::Rtf => rtf::strip(&decoded),
+        Flavour::Html => markup::html(&decoded),
+        Flavour::Rtf => markup::rtf(&decoded),
+        Flavour::Xml => markup::xml(&decoded),
         Flavour::Unknown => sniffed(&decoded).ok_or(("contentType", "attachment is not text"))?,
     };
     if text.is_empty() { Err((part, "attachment holds no text")) } else { Ok(text) }
 }
 
-/// Plain text whatever the bytes were called: HTML and RTF are often sent as plain. `None` where they look like neither.
+/// Plain text whatever the bytes were called: markup is often sent as plain. `None` where they look like no text.
 fn sniffed(decoded: &str) -> Option<String> {
-    let start = decoded.trim_start();
-    let lower = start.chars().take(14).collect::<String>().to_ascii_lowercase();
-    if decoded.contains('\0') || lower.starts_with("%pdf") || lower.starts_with("<?xml") {
-        None
-    } else if lower.starts_with("{\\rtf") {
-        Some(rtf::strip(decoded))
-    } else if ["<html", "<!doctype html", "<div", "<p>"].iter().any(|tag| lower.starts_with(tag)) {
-        Some(markup::strip(decoded))
-    } else {
-        Some(markup::tidy(decoded))
+    if unreadable(decoded.as_bytes()).is_some() {
+        return None;
     }
+    Some(markup::plain(decoded).unwrap_or_else(|| markup::tidy(decoded)))
 }
 
 /// The Binary at an address: in the same Bundle, or contained.
@@ -110,7 +98,10 @@ fn flavour(content_type: &Node<'_>) -> Option<Flavour> {
         "text/html" | "application/xhtml+xml" | "html" | "xhtml" | "text/xhtml" => Some(Flavour::Html),
         "application/gzip" | "application/x-gzip" | "application/octet-stream" => Some(Flavour::Unknown),
         "text/rtf" | "application/rtf" | "rtf" | "text/richtext" => Some(Flavour::Rtf),
-        "pdf" | "xml" | "docx" | "doc" => None,
+        "text/xml" | "application/xml" | "xml" | "application/cda+xml" | "application/hl7-cda+xml" | "application/hl7-v3+xml" => {
+            Some(Flavour::Xml)
+        }
+        "pdf" | "docx" | "doc" => None,
         other => (!other.contains('/')).then_some(Flavour::Unknown),
     }
 }
@@ -120,36 +111,4 @@ fn charset(content_type: &str) -> Option<&'static Encoding> {
     let parameters = content_type.split(';').skip(1);
     let value = parameters.filter_map(|part| part.split_once('=')).find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?.1;
     Encoding::for_label(value.trim().trim_matches(['"', '\'']).as_bytes())
-}
-
-/// Base64 in either alphabet, broken into lines or not, padded or not.
-fn decode_base64(data: &str) -> Option<Vec<u8>> {
-    if let Ok(bytes) = ENGINE.decode(data) {
-        return Some(bytes);
-    }
-    let mut cleaned: Vec<u8> = Vec::with_capacity(data.len());
-    cleaned.extend(data.bytes().filter(|byte| !byte.is_ascii_whitespace()).map(|byte| match byte {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => other,
-    }));
-    while cleaned.last() == Some(&b'=') {
-        cleaned.pop();
-    }
-    ENGINE.decode(&cleaned).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sloppy_base64_is_still_read() {
-        for data in ["YT4/Yg==", "YT4/Yg", "YT4/Yg=", "YT4_Yg==", "YT4/\r\nYg==\n", " Y T4/Yg== ", "YT4/Yh==", "YT4/Yg===="] {
-            assert_eq!(decode_base64(data).as_deref(), Some(b"a>?b".as_slice()), "{data}");
-        }
-        for data in ["YT4/Y", "no base64!", "YQ==YQ=="] {
-            assert!(decode_base64(data).is_none(), "{data}");
-        }
-    }
 }

@@ -5,9 +5,10 @@ use schemas::{MappedNote, NoteKind, NoteStatus};
 use super::coding::{document_type, has_code};
 use super::document::{named, signed_at, status_of};
 use super::draft::Draft;
+use super::json;
 use super::node::Node;
 use super::resource::Resource;
-use super::{json, markup};
+use crate::markup;
 
 /// The document number of a Composition: its id may also be that of a DocumentReference, so the type goes with it.
 pub(super) fn document(id: &str) -> String {
@@ -61,7 +62,7 @@ fn sections(section: &Node<'_>, lines: &mut Vec<String>) {
 
 /// The plain text of a `Narrative`.
 pub(super) fn narrative(text: &Node<'_>, lines: &mut Vec<String>) {
-    let plain = text["div"].as_str().map(markup::strip).unwrap_or_default();
+    let plain = text["div"].as_str().map(markup::html).unwrap_or_default();
     if !plain.is_empty() && !has_code(&text["status"], &["empty"]) {
         lines.push(plain);
     }

@@ -97,10 +97,15 @@ fn examples_are_mapped_or_say_why_not() {
     for part in &parts {
         let has_reason = !part.rejects.is_empty();
         assert_eq!(has_reason, matches!(part.outcome, Outcome::Partly | Outcome::Rejected), "{:?}", part.trigger);
-        let known = ["attachment is not text", "it does not say when it began", "it is finished and does not say when it ended"];
+        let known = [
+            "attachment is not text",
+            "attachment lies outside this record",
+            "it does not say when it began",
+            "it is finished and does not say when it ended",
+        ];
         assert!(part.rejects.iter().all(|reject| known.contains(&reject.reason.as_ref())), "{:?}", part.rejects);
     }
     let counts = facts(&parts);
     assert_eq!((counts["encounter.admitted"], counts["encounter.diagnosed"], counts["patient.race"]), (3, 8, 4));
-    assert_eq!(parts.iter().map(|part| part.notes.len()).sum::<usize>(), 3);
+    assert_eq!(parts.iter().map(|part| part.notes.len()).sum::<usize>(), 4);
 }

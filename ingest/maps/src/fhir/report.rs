@@ -6,7 +6,8 @@ use super::coding::document_type;
 use super::document::status_of;
 use super::draft::Draft;
 use super::resource::Resource;
-use super::{attachment, composition, json, markup};
+use super::{attachment, composition, json};
+use crate::markup;
 
 /// The document number of a report: its id may also be that of a DocumentReference, so the type goes with it.
 pub(super) fn document(id: &str) -> String {

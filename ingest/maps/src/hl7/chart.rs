@@ -11,8 +11,8 @@ use super::reader::{Field, Message, Segment};
 use super::time;
 use crate::Mapped;
 
-/// The most rejects that one message keeps; what comes after adds nothing that a reader could use.
-const REJECTS: usize = 1_000;
+/// The most rejects, and the most flags, that one message keeps; what comes after adds nothing that a reader could use.
+pub(crate) const MOST: usize = 1_000;
 
 /// A message being mapped. No `Debug`: it would show a patient.
 pub(crate) struct Chart<'a> {
@@ -33,6 +33,8 @@ pub(crate) struct Chart<'a> {
     pub(crate) visit: Option<String>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) notes: Vec<MappedNote>,
+    /// What the message was read in.
+    pub(crate) charset: Option<&'static str>,
     latest: Option<Timestamp>,
     rejects: Vec<Reject>,
     flags: Vec<Flag>,
@@ -43,7 +45,7 @@ pub(crate) struct Chart<'a> {
 impl<'a> Chart<'a> {
     /// Opens the chart of `message` and reads its own times.
     pub(crate) fn open(message: &'a Message<'a>, facility: &'a Facility) -> Self {
-        let zone = TimeZone::get(&facility.zone);
+        let zone = if facility.zone == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(&facility.zone) };
         let mut chart = Self {
             message,
             facility,
@@ -56,6 +58,7 @@ impl<'a> Chart<'a> {
             visit: None,
             facts: Vec::new(),
             notes: Vec::new(),
+            charset: None,
             latest: None,
             rejects: Vec::new(),
             flags: Vec::new(),
@@ -82,27 +85,50 @@ impl<'a> Chart<'a> {
     /// The instant in a field that speaks of the future: the message states nothing by it.
     pub(crate) fn expected(&mut self, segment: &Segment<'_>, number: usize) -> Option<Timestamp> {
         let stamp = segment.field(number).component(1).subcomponent(1);
-        if stamp.is_empty() || stamp.is_delete() {
-            return None;
-        }
-        let instant = time::instant(stamp.raw(), &self.zone);
-        if instant.is_none() {
-            self.reject(Stage::Map, segment.position(number), "not a time stamp");
-        }
+        self.stamp(&stamp, || segment.position(number))
+    }
+
+    /// The instant in a part of a field, which stands at `position`; an impossible one costs the field.
+    pub(crate) fn instant_at(&mut self, stamp: &Field<'_>, position: impl Fn() -> String) -> Option<Timestamp> {
+        let instant = self.stamp(stamp, position);
+        self.latest = self.latest.max(instant);
         instant
     }
 
-    /// The instant in a part of a field, if there is one.
-    pub(crate) fn read_instant(&mut self, stamp: &Field<'_>) -> Option<Timestamp> {
-        let instant = time::instant(stamp.raw(), &self.zone);
-        self.latest = self.latest.max(instant);
-        instant
+    fn stamp(&mut self, stamp: &Field<'_>, position: impl Fn() -> String) -> Option<Timestamp> {
+        if stamp.is_empty() || stamp.is_delete() {
+            return None;
+        }
+        let Some(stated) = time::instant(stamp.raw(), &self.zone) else {
+            self.reject(Stage::Map, position(), "not a time stamp");
+            return None;
+        };
+        if let Some(doubt) = stated.doubt {
+            self.flag(position(), doubt);
+        }
+        stated.value
+    }
+
+    /// The date in a field, as precise as it is stated; an impossible one costs the field.
+    pub(crate) fn date(&mut self, segment: &Segment<'_>, number: usize) -> Option<String> {
+        let stamp = segment.field(number).component(1).subcomponent(1);
+        if stamp.is_empty() || stamp.is_delete() {
+            return None;
+        }
+        let Some(stated) = time::date(stamp.raw()) else {
+            self.reject(Stage::Map, segment.position(number), "not a date");
+            return None;
+        };
+        if let Some(doubt) = stated.doubt {
+            self.flag(segment.position(number), doubt);
+        }
+        stated.value
     }
 
     /// Notes what could not be used.
     pub(crate) fn reject(&mut self, stage: Stage, position: String, reason: &'static str) {
         let reject = Reject { stage, position, reason: Cow::Borrowed(reason) };
-        if self.rejects.len() < REJECTS && !self.rejects.contains(&reject) {
+        if self.rejects.len() < MOST && !self.rejects.contains(&reject) {
             self.rejects.push(reject);
         }
     }
@@ -110,7 +136,7 @@ impl<'a> Chart<'a> {
     /// Notes what was doubtful and how it was decided.
     pub(crate) fn flag(&mut self, position: String, decision: &'static str) {
         let flag = Flag { position, decision: Cow::Borrowed(decision) };
-        if self.flags.len() < REJECTS && !self.flags.contains(&flag) {
+        if self.flags.len() < MOST && !self.flags.contains(&flag) {
             self.flags.push(flag);
         }
     }
@@ -190,7 +216,7 @@ impl<'a> Chart<'a> {
             outcome,
             rejects: self.rejects,
             flags: self.flags,
-            charset: None,
+            charset: self.charset,
             facts: self.facts,
             notes: self.notes,
         }

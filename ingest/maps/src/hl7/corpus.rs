@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
 use schemas::{EventCode, Facility, Format, Outcome};
 
-use super::{separators, time};
 use crate::{Mapped, map_record, split};
 
 /// The folder `name` of the corpus; where it is absent, the test says so and has nothing to test.
-fn folder(name: &str) -> Option<PathBuf> {
+pub(super) fn folder(name: &str) -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus");
     let folder = PathBuf::from(option_env!("WARDSTREAM_CORPUS").unwrap_or(beside)).join(name);
     if !folder.is_dir() {
@@ -21,7 +19,7 @@ fn folder(name: &str) -> Option<PathBuf> {
 }
 
 /// The messages below `folder`, in order.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -92,37 +90,5 @@ fn a_simulated_hospital_is_understood() -> io::Result<()> {
     assert!(parts.iter().all(|part| part.format == Format::Hl7v2 && part.sent_at.is_some() && part.rejects.is_empty()));
     assert_eq!((facts(EventCode::EncounterAdmitted), facts(EventCode::PatientMerged)), (400, 1));
     assert!(patients.len() >= 400, "{}", patients.len());
-    Ok(())
-}
-
-/// Another team's reading of OBR-22 and PID-7, at every precision.
-#[test]
-fn times_agree_with_another_reader() -> io::Result<()> {
-    let Some(folder) = folder("hl7v2/reportstream-mapping") else { return Ok(()) };
-    let value = |json: &str, key: &str| Some(json.split_once(&format!("\"{key}\" : \""))?.1.split_once('"')?.0.to_owned());
-    let mut compared = 0;
-    for path in files(&folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (segment, place, key) = match name.split_once("__") {
-            Some(("instant", _)) => ("OBR", 22, "issued"),
-            Some(("date", _)) => ("PID", 7, "birthDate"),
-            _ => continue,
-        };
-        let message = std::fs::read_to_string(&path)?;
-        let expected = value(&std::fs::read_to_string(path.with_extension("fhir"))?, key);
-        assert!(separators::Separators::of(message.as_bytes()).is_some_and(|separators| separators.field == b'|'));
-        let line = message.split(['\r', '\n']).find(|line| line.starts_with(segment)).unwrap_or_default();
-        let stamp = line.split('|').nth(place).unwrap_or_default().as_bytes();
-        let read = match key {
-            "issued" => time::instant(stamp, &TimeZone::UTC).map(|at| at.to_string()),
-            _ => time::date(stamp),
-        };
-        match expected {
-            Some(expected) => assert!(read.unwrap_or_default().starts_with(expected.trim_end_matches('Z')), "{name}"),
-            None => assert_eq!(read, None, "{name}"),
-        }
-        compared += 1;
-    }
-    assert!(compared >= 20, "{compared}");
     Ok(())
 }

@@ -189,5 +189,5 @@ fn signed_at(chart: &mut Chart<'_>, txa: &Segment<'_>) -> Option<Timestamp> {
     let signature = txa.field(22);
     let stamp = signature.component(15);
     let stamp = if stamp.is_empty() { signature.component(1) } else { stamp };
-    chart.read_instant(&stamp.subcomponent(1))
+    chart.instant_at(&stamp.subcomponent(1), || txa.position(22))
 }

@@ -1,65 +1,77 @@
 //! Escapes of HL7 v2 text. What is no escape stays as it was written.
 
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use memchr::memchr;
 
+use super::reader::Reading;
 use super::separators::Separators;
+use crate::markup;
 
 /// The most blank lines or spaces that one formatting command gives.
 const FORMATTED: usize = 64;
 
-/// The text of `raw` (UTF-8): escapes resolved, `encoding` giving the meaning of hexadecimal ones; every line end is `\n`, NULs are gone.
-pub(crate) fn decode(raw: &[u8], separators: Separators, encoding: &'static Encoding) -> String {
-    let text = match separators.escape.filter(|escape| memchr(*escape, raw).is_some()) {
-        Some(escape) => unescape(raw, escape, separators, encoding),
-        None => String::from_utf8_lossy(raw).into_owned(),
-    };
-    if memchr(0, text.as_bytes()).is_none() && memchr(b'\r', text.as_bytes()).is_none() {
-        return text;
+/// The most hexadecimal digits of a switch of charset or a command that only its sender knows.
+const LOCAL: usize = 12;
+
+/// Appends the text of `raw`: escapes resolved, every line end `\n`, no other control characters but tabs.
+pub(crate) fn append(text: &mut String, raw: &str, reading: &Reading) {
+    let plain = markup::unified(raw);
+    match reading.separators.escape.filter(|escape| memchr(*escape, plain.as_bytes()).is_some()) {
+        Some(escape) => unescape(text, &plain, escape, reading),
+        None => text.push_str(&plain),
     }
-    text.replace('\0', "").replace("\r\n", "\n").replace('\r', "\n")
 }
 
-fn unescape(raw: &[u8], escape: u8, separators: Separators, encoding: &'static Encoding) -> String {
-    let mut text = Unescaped { text: String::with_capacity(raw.len()), units: Vec::new(), encoding };
+fn unescape(text: &mut String, raw: &str, escape: u8, reading: &Reading) {
+    text.reserve(raw.len());
+    let mut text = Unescaped { text, units: Vec::new(), encoding: reading.encoding };
     let mut rest = raw;
-    while let Some(begin) = memchr(escape, rest) {
-        let (before, from) = rest.split_at(begin);
+    while let Some(begin) = memchr(escape, rest.as_bytes()) {
+        let (before, from) = rest.split_at_checked(begin).unwrap_or_default();
         text.literal(before);
         let inner = from.get(1..).unwrap_or_default();
-        let sequence = memchr(escape, inner).and_then(|end| inner.get(..end));
+        let sequence = memchr(escape, inner.as_bytes()).and_then(|end| inner.get(..end));
         rest = match sequence {
-            Some(sequence) if text.command(sequence, escape, separators) => inner.get(sequence.len() + 1..).unwrap_or_default(),
+            Some(sequence) if text.command(sequence.as_bytes(), escape, reading.separators) => {
+                inner.get(sequence.len() + 1..).unwrap_or_default()
+            }
             _ => {
-                text.literal(&[escape]);
+                text.character(escape);
                 inner
             }
         };
     }
     text.literal(rest);
     text.flush();
-    text.text
 }
 
-struct Unescaped {
-    text: String,
+struct Unescaped<'a> {
+    text: &'a mut String,
     /// Code units of hexadecimal escapes that may go on in the next one.
     units: Vec<u8>,
     encoding: &'static Encoding,
 }
 
-impl Unescaped {
-    fn literal(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
+impl Unescaped<'_> {
+    fn literal(&mut self, text: &str) {
+        if !text.is_empty() {
             self.flush();
-            self.text.push_str(&String::from_utf8_lossy(bytes));
+            self.text.push_str(text);
         }
     }
 
+    /// An ASCII character.
+    fn character(&mut self, byte: u8) {
+        self.flush();
+        self.text.push(char::from(byte));
+    }
+
+    /// Code units that are none of the charset are the ones that most senders mean.
     fn flush(&mut self) {
         if !self.units.is_empty() {
-            let (decoded, _) = self.encoding.decode_without_bom_handling(&self.units);
-            self.text.push_str(&decoded);
+            let (decoded, damaged) = self.encoding.decode_without_bom_handling(&self.units);
+            let decoded = if damaged { WINDOWS_1252.decode_without_bom_handling(&self.units).0 } else { decoded };
+            self.text.push_str(&markup::unified(&decoded));
             self.units.clear();
         }
     }
@@ -67,15 +79,18 @@ impl Unescaped {
     /// Whether `sequence` is an escape; if so, it is done.
     fn command(&mut self, sequence: &[u8], escape: u8, separators: Separators) -> bool {
         match sequence {
-            b"F" => self.literal(&[separators.field]),
-            b"S" => self.literal(&[separators.component]),
-            b"T" => self.literal(&[separators.subcomponent]),
-            b"R" => self.literal(&[separators.repetition]),
-            b"E" => self.literal(&[escape]),
-            b"P" => self.literal(&[separators.truncation]),
+            b"F" => self.character(separators.field),
+            b"S" => self.character(separators.component),
+            b"T" => self.character(separators.subcomponent),
+            b"R" => self.character(separators.repetition),
+            b"E" => self.character(escape),
+            b"P" => self.character(separators.truncation),
             b"H" | b"N" => self.flush(),
             [b'X', hex @ ..] => return self.hexadecimal(hex),
-            [b'C' | b'M' | b'Z', code @ ..] if code.len() <= 12 && code.iter().all(u8::is_ascii_alphanumeric) => self.flush(),
+            // What looks like no code is more likely a part of a path.
+            [b'C', code @ ..] if code.len() == 4 && is_hexadecimal(code) => self.flush(),
+            [b'M', code @ ..] if matches!(code.len(), 4 | 6) && is_hexadecimal(code) => self.flush(),
+            [b'Z', code @ ..] if code.len() <= LOCAL && code.len().is_multiple_of(2) && is_hexadecimal(code) => self.flush(),
             [b'.', command @ ..] => return self.format(command),
             _ => return false,
         }
@@ -87,20 +102,34 @@ impl Unescaped {
         let bytes: Option<Vec<u8>> =
             hex.chunks(2).map(|pair| Some(digit(*pair.first()?)? * 16 + digit(*pair.get(1)?)?)).collect::<Option<_>>();
         let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return false };
-        let sixteen = bytes.len() % 2 == 0 && bytes.chunks(2).all(|unit| matches!(unit, [0, 0x80..=0xff]));
-        if self.encoding == UTF_8 && (sixteen || (bytes.len() % 2 == 0 && std::str::from_utf8(&bytes).is_err())) {
+        let sixteen = bytes.len().is_multiple_of(2) && bytes.chunks(2).all(|unit| matches!(unit, [0, 0x80..=0xff]));
+        if self.encoding == UTF_8 && (sixteen || self.is_wide(&bytes)) {
             self.flush();
-            self.text.push_str(&encoding_rs::UTF_16BE.decode_without_bom_handling(&bytes).0);
+            self.text.push_str(&markup::unified(&encoding_rs::UTF_16BE.decode_without_bom_handling(&bytes).0));
         } else {
             self.units.extend(bytes.into_iter().filter(|byte| *byte != 0));
         }
         true
     }
 
+    /// Whether `bytes`, in a message that is UTF-8, are code units of sixteen bits: no UTF-8, not even with what came before or is to come.
+    fn is_wide(&self, bytes: &[u8]) -> bool {
+        let begun = !self.units.is_empty();
+        let cut = std::str::from_utf8(bytes).err().map(|error| error.error_len());
+        bytes.len().is_multiple_of(2)
+            && !begun
+            && cut.is_some_and(|length| length.is_some())
+            && bytes.chunks(2).all(|unit| !matches!(unit, [0xc2..=0xf4, 0x80..=0xbf]))
+    }
+
     fn format(&mut self, command: &[u8]) -> bool {
         let name = command.get(..2).unwrap_or_default().to_ascii_lowercase();
-        let count = std::str::from_utf8(command.get(2..).unwrap_or_default()).ok().and_then(|count| count.trim().parse::<usize>().ok());
-        let times = count.unwrap_or(1).min(FORMATTED);
+        let rest = std::str::from_utf8(command.get(2..).unwrap_or_default()).unwrap_or("?").trim();
+        // `\.brief\` is a part of a path.
+        if !rest.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.')) {
+            return false;
+        }
+        let times = if rest.is_empty() { 1 } else { rest.parse::<usize>().unwrap_or(1).min(FORMATTED) };
         let given = match name.as_slice() {
             b"br" | b"ce" => "\n".to_owned(),
             b"sp" => "\n".repeat(times.max(1)),
@@ -114,13 +143,22 @@ impl Unescaped {
     }
 }
 
+fn is_hexadecimal(code: &[u8]) -> bool {
+    code.iter().all(u8::is_ascii_hexdigit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
 
+    use crate::hl7::reader::Reading;
+
     fn decoded(raw: &str, encoding: &'static Encoding) -> Option<String> {
-        Separators::of(b"MSH|^~\\&").map(|separators| decode(raw.as_bytes(), separators, encoding))
+        let separators = Separators::of(b"MSH|^~\\&|")?;
+        let mut text = String::new();
+        append(&mut text, raw, &Reading { separators, encoding });
+        Some(text)
     }
 
     #[test]
@@ -128,8 +166,9 @@ mod tests {
         let cases = [
             (r"a\F\b\S\c\T\d\R\e\E\f", r"a|b^c&d~e\f"),
             (r"one\.br\two\.sp2\three\.in4\four", "one\ntwo\n\nthreefour"),
-            (r"\H\bold\N\ plain\C2842\\M2842AB\\Zfoo\", "bold plain"),
+            (r"\H\bold\N\ plain\C2842\\M2842AB\\Z0a\\P\", "bold plain#"),
             (r"C:\temp\F\file", r"C:\temp|file"),
+            (r"\\server\Common\Music\Zebra\.brief\x.txt", r"\\server\Common\Music\Zebra\.brief\x.txt"),
             (r"lone \ backslash", r"lone \ backslash"),
             (r"ends in \", r"ends in \"),
             (r"\X\ \Xzz\ \X4\", r"\X\ \Xzz\ \X4\"),
@@ -151,6 +190,9 @@ mod tests {
             (r"\XC3A0\", "à", UTF_8),
             (r"\XC3\\XA0\", "à", UTF_8),
             (r"\X20AC\", "€", UTF_8),
+            (r"\XE282AC\", "€", UTF_8),
+            (r"\XE2\\X82AC\", "€", UTF_8),
+            (r"\XE0\", "à", UTF_8),
             (r"\X82A0\", "あ", SHIFT_JIS),
         ];
         for (raw, text, encoding) in cases {

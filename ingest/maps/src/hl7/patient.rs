@@ -5,7 +5,6 @@ use schemas::{EventCode, Fact, Stage};
 use super::chart::Chart;
 use super::identity::{self, Merged, joined};
 use super::reader::Segment;
-use super::time;
 
 /// Takes the patient of `pid` as the one at hand and says under which numbers the sender knows them.
 pub(crate) fn identify(chart: &mut Chart<'_>, pid: &Segment<'_>) {
@@ -36,14 +35,10 @@ pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>, corrects: Corre
     if chart.patient.is_none() {
         return;
     }
-    let born = pid.field(7).component(1);
-    if born.is_delete() {
+    if pid.field(7).component(1).is_delete() {
         say(chart, EventCode::PatientBirthDate, None);
-    } else if !born.is_empty() {
-        match time::date(born.raw()) {
-            Some(date) => say(chart, EventCode::PatientBirthDate, Some(date)),
-            None => chart.reject(Stage::Map, pid.position(7), "not a date"),
-        }
+    } else if let Some(date) = chart.date(pid, 7) {
+        say(chart, EventCode::PatientBirthDate, Some(date));
     }
     match pid.field(8).component(1) {
         sex if sex.is_delete() => say(chart, EventCode::PatientSex, None),

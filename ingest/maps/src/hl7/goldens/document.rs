@@ -130,7 +130,7 @@ fn embedded_documents_are_read_if_they_are_text() {
     assert_eq!(text("OBX|1|ED|||^TEXT^HTML^Base64^PGh0bWw+PHA+SGk8L3A+PC9odG1sPg==").as_deref().map(str::trim), Some("Hi"));
     assert_eq!(text("OBX|1|FT|||{\\E\\rtf1 Hi\\E\\par there}").as_deref(), Some("Hi\nthere"));
     let refused = |obx: &str| refusals(&mdm("T02", ["D1", "", "AU", ""], obx));
-    assert!(refused("OBX|1|ED|||^AP^PDF^Base64^JVBERi0xLjQ=").contains(&"OBX[1]-5: attachment is not text".to_owned()));
+    assert!(refused("OBX|1|ED|||^AP^PDF^Base64^JVBERi0xLjQ=").contains(&"OBX[1]-5: a PDF holds no text to read".to_owned()));
     assert!(refused("OBX|1|ED|||^AP^PDF^Base64^!").contains(&"OBX[1]-5: attachment is not valid base64".to_owned()));
 }
 

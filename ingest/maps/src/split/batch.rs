@@ -1,0 +1,248 @@
+//! Files of HL7 v2: messages one after another, with or without the envelopes of batches and files, whose counts are held against what came.
+
+use memchr::memchr2;
+
+use super::frame;
+use super::header::{self, Header};
+use super::trim_end;
+
+/// What a file or record holds.
+#[derive(Default)]
+pub(crate) struct Cut<'a> {
+    /// The messages, and what is none and stands between them, in order.
+    pub(crate) messages: Vec<&'a [u8]>,
+    /// Where envelopes disagree with what they hold.
+    pub(crate) doubts: Vec<Doubt>,
+    /// Whether there is any envelope.
+    pub(crate) enveloped: bool,
+}
+
+/// An envelope that disagrees with what it holds.
+pub(crate) struct Doubt {
+    /// How many messages came before its line.
+    pub(crate) after: usize,
+    /// `BTS[2]-1`.
+    pub(crate) position: String,
+    /// What was found and how it was decided.
+    pub(crate) decision: &'static str,
+}
+
+/// Cuts `bytes` at each line that begins with a header; envelope lines belong to no message.
+pub(crate) fn cut(bytes: &[u8]) -> Cut<'_> {
+    let mut cutter = Cutter::default();
+    for content in frame::contents(bytes) {
+        cutter.frame(content);
+    }
+    cutter.finish()
+}
+
+#[derive(Default)]
+struct Cutter<'a> {
+    cut: Cut<'a>,
+    batch: Envelope,
+    file: Envelope,
+}
+
+/// An envelope that may be open, of batches or of files.
+#[derive(Default)]
+struct Envelope {
+    opened: usize,
+    closed: usize,
+    is_open: bool,
+    /// How many messages, and how many batches, had come when it was opened.
+    since: (usize, usize),
+}
+
+impl<'a> Cutter<'a> {
+    fn frame(&mut self, content: &'a [u8]) {
+        let mut at = 0;
+        let mut begun = 0;
+        loop {
+            let rest = content.get(at..).unwrap_or_default();
+            let end = memchr2(b'\r', b'\n', rest).map_or(rest.len(), |end| end + 1);
+            if let Some((header, before)) = header::of(rest) {
+                self.push(content.get(begun..at));
+                begun = at + before;
+                if header != Header::Message {
+                    self.envelope(header, rest.get(before..end).unwrap_or_default());
+                    begun = at + end;
+                }
+            }
+            at += end;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        self.push(content.get(begun..));
+    }
+
+    fn push(&mut self, message: Option<&'a [u8]>) {
+        let message = trim_end(message.unwrap_or_default());
+        if !super::trim_start(message).is_empty() {
+            self.cut.messages.push(message);
+        }
+    }
+
+    fn envelope(&mut self, header: Header, line: &[u8]) {
+        self.cut.enveloped = true;
+        match header {
+            Header::Message => {}
+            Header::FileBegins => {
+                self.unclosed();
+                self.file.open((self.cut.messages.len(), self.batch.opened));
+            }
+            Header::BatchBegins => {
+                if self.batch.is_open {
+                    self.doubt(format!("BHS[{}]", self.batch.opened), NO_END);
+                }
+                self.batch.open((self.cut.messages.len(), 0));
+            }
+            Header::BatchEnds => {
+                let messages = self.cut.messages.len() - self.batch.since.0;
+                self.batch.close((self.cut.messages.len(), 0));
+                self.compare(format!("BTS[{}]-1", self.batch.closed), line, &[messages]);
+            }
+            Header::FileEnds => {
+                let messages = self.cut.messages.len() - self.file.since.0;
+                let batches = self.batch.opened - self.file.since.1;
+                self.file.close((self.cut.messages.len(), self.batch.opened));
+                // Where a file holds messages without batches, it may count those, or itself as one batch.
+                let possible = if batches == 0 { [messages, usize::from(messages > 0)] } else { [batches, batches] };
+                self.compare(format!("FTS[{}]-1", self.file.closed), line, &possible);
+            }
+        }
+    }
+
+    fn compare(&mut self, position: String, line: &[u8], possible: &[usize]) {
+        let separator = line.get(3).copied().unwrap_or_default();
+        let count = line.split(|byte| *byte == separator).nth(1).unwrap_or_default().trim_ascii();
+        if count.is_empty() {
+            return;
+        }
+        let stated = std::str::from_utf8(count).ok().and_then(|count| count.parse::<usize>().ok());
+        if stated.is_none_or(|stated| !possible.contains(&stated)) {
+            self.doubt(position, "the count disagrees with what came; all that came is read");
+        }
+    }
+
+    fn unclosed(&mut self) {
+        if self.batch.is_open {
+            self.batch.is_open = false;
+            self.doubt(format!("BHS[{}]", self.batch.opened), NO_END);
+        }
+        if self.file.is_open {
+            self.file.is_open = false;
+            self.doubt(format!("FHS[{}]", self.file.opened), NO_END);
+        }
+    }
+
+    fn doubt(&mut self, position: String, decision: &'static str) {
+        if self.cut.doubts.len() < DOUBTS {
+            self.cut.doubts.push(Doubt { after: self.cut.messages.len(), position, decision });
+        }
+    }
+
+    fn finish(mut self) -> Cut<'a> {
+        self.unclosed();
+        self.cut
+    }
+}
+
+const NO_END: &str = "the envelope has no end; all that came is read";
+
+/// The most doubts that one record keeps.
+const DOUBTS: usize = 1_000;
+
+impl Envelope {
+    fn open(&mut self, since: (usize, usize)) {
+        self.opened += 1;
+        self.is_open = true;
+        self.since = since;
+    }
+
+    fn close(&mut self, since: (usize, usize)) {
+        self.closed += 1;
+        self.is_open = false;
+        self.since = since;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split::records;
+
+    #[test]
+    fn messages_are_cut_at_their_headers_whatever_ends_their_lines() {
+        for end in ["\r", "\n", "\r\n", "\n\n"] {
+            let file = format!("MSH|^~\\&|1{end}PID|1{end}{end}MSH|^~\\&|2{end}PID|2{end}");
+            let cut = records(file.as_bytes());
+            assert_eq!(cut.len(), 2);
+            assert!(cut[0].starts_with(b"MSH|^~\\&|1") && cut[0].ends_with(b"PID|1"));
+            assert!(cut[1].starts_with(b"MSH|^~\\&|2") && cut[1].ends_with(b"PID|2"));
+        }
+    }
+
+    #[test]
+    fn frames_give_their_content() {
+        let cut = records(b"\x0bMSH|^~\\&|1\rPID|1\r\x1c\r\x0bMSH|^~\\&|2\r\x1c\r");
+        assert_eq!(cut, [b"MSH|^~\\&|1\rPID|1".as_slice(), b"MSH|^~\\&|2".as_slice()]);
+        let cut = records(b"\x0bMSH|^~\\&|1\r\x1c\r\x0bnoise\x1c\r");
+        assert_eq!(cut, [b"MSH|^~\\&|1".as_slice(), b"noise".as_slice()], "what is no message is kept");
+    }
+
+    #[test]
+    fn envelopes_belong_to_no_message() {
+        let cut = records(b"FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\rBTS|2\rFTS|1\r");
+        assert_eq!(cut, [b"MSH|^~\\&|1\rPID|1".as_slice(), b"MSH|^~\\&|2".as_slice()]);
+        assert_eq!(records(b"FHS|^~\\&\rFTS|0\r").len(), 1, "an empty batch is kept as it is");
+    }
+
+    #[test]
+    fn a_frame_may_lack_either_end() {
+        let (one, two) = (b"MSH|^~\\&|1\rPID|1".as_slice(), b"MSH|^~\\&|2".as_slice());
+        for stream in [
+            "\x0bMSH|^~\\&|1\rPID|1\r\x0bMSH|^~\\&|2\r\x1c\r",
+            "MSH|^~\\&|1\rPID|1\r\x1c\rMSH|^~\\&|2\r\x1c\r",
+            "\x0bMSH|^~\\&|1\rPID|1\x1cMSH|^~\\&|2",
+            "\x0bMSH|^~\\&|1\rPID|1\x1c\r\n\x0b\x0bMSH|^~\\&|2\x1c\x1c\r",
+        ] {
+            assert_eq!(records(stream.as_bytes()), [one, two], "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_frame_may_stand_in_a_text() {
+        let message = b"MSH|^~\\&|1\rOBX|1|TX|||one\x0btwo\x1cthree||F";
+        assert_eq!(records(message), [message.as_slice()]);
+    }
+
+    #[test]
+    fn headers_may_be_indented_marked_or_written_small() {
+        let cut = records(b"  MSH|^~\\&|1\r\n\xef\xbb\xbfMSH|^~\\&|2\n\t msh|^~\\&|3\n");
+        assert_eq!(cut, [b"MSH|^~\\&|1".as_slice(), b"MSH|^~\\&|2", b"msh|^~\\&|3"]);
+    }
+
+    #[test]
+    fn what_stands_before_a_message_is_kept_beside_it() {
+        assert_eq!(records(b"# export of May\nMSH|^~\\&|1\n"), [b"# export of May".as_slice(), b"MSH|^~\\&|1"]);
+    }
+
+    #[test]
+    fn counts_are_held_against_what_came() {
+        let cases: [(&str, &[&str]); 8] = [
+            ("FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|1\rMSH|^~\\&|2\rBTS|2\rFTS|1\r", &[]),
+            ("FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|1\rMSH|^~\\&|2\rBTS|3\rFTS|1\r", &["BTS[1]-1"]),
+            ("FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|1\rBTS|1\rBHS|^~\\&\rMSH|^~\\&|2\rBTS|x\rFTS|3\r", &["BTS[2]-1", "FTS[1]-1"]),
+            ("FHS|^~\\&\rMSH|^~\\&|1\rMSH|^~\\&|2\rFTS|2\r", &[]),
+            ("FHS|^~\\&\rMSH|^~\\&|1\rMSH|^~\\&|2\rFTS|1\r", &[]),
+            ("BHS|^~\\&\rMSH|^~\\&|1\r", &["BHS[1]"]),
+            ("FHS|^~\\&\rBHS|^~\\&\rBTS|\rFTS", &[]),
+            ("FHS|^~\\&\rBHS|^~\\&\rBTS|1\rFTS|1", &["BTS[1]-1"]),
+        ];
+        for (file, expected) in cases {
+            let found: Vec<String> = cut(file.as_bytes()).doubts.into_iter().map(|doubt| doubt.position).collect();
+            assert_eq!(found, expected, "{file:?}");
+        }
+    }
+}
