@@ -42,10 +42,29 @@ fn map_text(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
         Format::Empty => return vec![Mapped::ignored(Format::Empty)],
         Format::Hl7v2 => hl7::map(bytes, facility),
         Format::Fhir => fhir::map(split::trim_end(split::trim_start(bytes)), facility),
-        Format::Wardstream | Format::Tombstone | Format::Unknown => return vec![refused("neither HL7 v2 nor JSON")],
+        Format::Wardstream | Format::Tombstone | Format::Unknown => return vec![unread(split::trim_start(bytes))],
     };
     if parts.is_empty() { vec![Mapped::ignored(split::sniff(bytes))] } else { parts }
 }
+
+/// What is known by name and not read, by its name.
+fn unread(bytes: &[u8]) -> Mapped {
+    if !bytes.starts_with(b"<") {
+        return refused("neither HL7 v2 nor JSON");
+    }
+    let head = bytes.get(..bytes.len().min(XML_HEAD)).unwrap_or_default();
+    let says = |name: &[u8]| memchr::memmem::find(head, name).is_some();
+    if says(b"hl7.org/fhir") {
+        return Mapped { format: Format::Fhir, ..refused("FHIR in XML is not read, only JSON") };
+    }
+    if says(b"urn:hl7-org:v2xml") {
+        return Mapped { format: Format::Hl7v2, ..refused("HL7 v2 in XML is not read, only its own encoding") };
+    }
+    refused(if says(b"urn:hl7-org:v3") { "a CDA document is read only within a message or a resource" } else { "XML is not read" })
+}
+
+/// Bytes of an XML document within which it says what it is.
+const XML_HEAD: usize = 4_096;
 
 fn refused(reason: &'static str) -> Mapped {
     Mapped::rejected(Format::Unknown, Reject { stage: Stage::Wire, position: "byte 0".to_owned(), reason: reason.into() })
@@ -117,6 +136,15 @@ mod tests {
         assert_eq!(outcome(b" \r\n"), [(Format::Empty, Outcome::Ignored)]);
         assert_eq!(outcome(b"hello"), [(Format::Unknown, Outcome::Rejected)]);
         assert_eq!(outcome(b"\x1f\x8bnot gzip"), [(Format::Unknown, Outcome::Rejected)]);
+        for (xml, reason) in [
+            ("<?xml version='1.0'?>\n<Patient xmlns='http://hl7.org/fhir'/>", "FHIR in XML"),
+            ("<ADT_A01 xmlns='urn:hl7-org:v2xml'/>", "HL7 v2 in XML"),
+            ("<ClinicalDocument xmlns='urn:hl7-org:v3'/>", "a CDA document"),
+            ("<a/>", "XML is not read"),
+        ] {
+            let part = map_record(xml.as_bytes(), &facility).remove(0);
+            assert!(part.rejects.first().is_some_and(|reject| reject.reason.starts_with(reason)), "{xml}");
+        }
         let message = "MSH|^~\\&|||||2020||ADT^A31|1\rPID|1||1";
         let expected = [(Format::Hl7v2, Outcome::Mapped)];
         assert_eq!(outcome(format!("\u{feff}\n{message}\0\0").as_bytes()), expected);

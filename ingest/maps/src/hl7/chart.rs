@@ -23,7 +23,7 @@ pub(crate) struct Chart<'a> {
     pub(crate) control_id: Option<String>,
     /// MSH-7.
     pub(crate) sent_at: Option<Timestamp>,
-    /// EVN-2, else MSH-7.
+    /// EVN-2, else MSH-7; to the second of MSH-7 where EVN-2 states its minute alone.
     pub(crate) asserted_at: Option<Timestamp>,
     /// EVN-6, else EVN-2, else MSH-7.
     pub(crate) occurred_at: Option<Timestamp>,
@@ -69,8 +69,9 @@ impl<'a> Chart<'a> {
         }
         chart.sent_at = message.first(b"MSH").and_then(|header| chart.instant(&header, 7));
         let event = message.first(b"EVN");
-        chart.asserted_at = event.and_then(|event| chart.instant(&event, 2)).or(chart.sent_at);
-        chart.occurred_at = event.and_then(|event| chart.instant(&event, 6)).or(chart.asserted_at);
+        let recorded_at = event.and_then(|event| chart.instant(&event, 2)).or(chart.sent_at);
+        chart.asserted_at = recorded_at.map(|recorded_at| to_the_second(recorded_at, chart.sent_at));
+        chart.occurred_at = event.and_then(|event| chart.instant(&event, 6)).or(recorded_at);
         chart.opening_rejects = chart.rejects.len();
         chart
     }
@@ -221,4 +222,11 @@ impl<'a> Chart<'a> {
             notes: self.notes,
         }
     }
+}
+
+/// Engines often stamp events to the minute: two of one minute are told apart by when their messages were sent in it.
+fn to_the_second(recorded_at: Timestamp, sent_at: Option<Timestamp>) -> Timestamp {
+    let whole_minute = recorded_at.as_second() % 60 == 0 && recorded_at.subsec_nanosecond() == 0;
+    let same_minute = |sent_at: &Timestamp| sent_at.as_second().div_euclid(60) == recorded_at.as_second().div_euclid(60);
+    sent_at.filter(|sent_at| whole_minute && same_minute(sent_at)).unwrap_or(recorded_at)
 }

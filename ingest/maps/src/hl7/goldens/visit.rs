@@ -178,3 +178,15 @@ fn other_triggers_are_ignored_whatever_is_wrong_in_them() {
         (Outcome::Ignored, vec!["MSH-9: no rule for this trigger; nothing was read".to_owned()])
     );
 }
+
+/// An admission and its correction within one minute, stamped to the minute: what was sent last was asserted last.
+#[test]
+fn two_events_of_one_minute_are_told_apart_by_when_they_were_sent() {
+    let asserted_at = |sent: &str, recorded: &str| {
+        let mapped = one(&format!("MSH|^~\\&|A|B|C|D|{sent}||ADT^A28^ADT_A05|1|P|2.5\rEVN|A28|{recorded}\rPID|1||4711^^^N^MR"));
+        mapped.facts.first().and_then(|fact| fact.asserted_at).map(|at| at.to_string())
+    };
+    assert_eq!(asserted_at("20200301093041", "202003010930").as_deref(), Some("2020-03-01T14:30:41Z"));
+    assert_eq!(asserted_at("20200301093101", "202003010930").as_deref(), Some("2020-03-01T14:30:00Z"), "another minute says nothing");
+    assert_eq!(asserted_at("20200301093041", "20200301093012").as_deref(), Some("2020-03-01T14:30:12Z"));
+}
