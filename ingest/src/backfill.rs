@@ -5,6 +5,7 @@
 
 mod chunks;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub enum BackfillError {
 }
 
 /// What a backfill did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Backfilled {
     /// Files read.
     pub files: usize,
@@ -55,6 +56,17 @@ pub struct Backfilled {
     pub records: usize,
     /// Records that were new.
     pub added: usize,
+    /// Files that cannot be read, or not to their end. What was read of them stays.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A file that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Unreadable {
+    /// Which.
+    pub file: PathBuf,
+    /// In the system's words.
+    pub reason: String,
 }
 
 /// Reads `files` as records of `facility` and appends what the tables do not hold yet. A folder stands for the files in it and below.
@@ -64,10 +76,15 @@ pub struct Backfilled {
 pub async fn run(warehouse: &Warehouse, facility: &Facility, files: &[PathBuf]) -> Result<Backfilled, BackfillError> {
     let facility = Arc::new(facility.clone());
     let mut done = Backfilled::default();
-    let mut commits = Commits { warehouse: warehouse.clone(), pending: Batch::default(), bytes: 0, work: JoinSet::new() };
+    let mut commits =
+        Commits { warehouse: warehouse.clone(), begun: BTreeSet::new(), pending: Batch::default(), bytes: 0, work: JoinSet::new() };
     for file in all(files)? {
         done.files += 1;
-        backfill(&file, &facility, &mut commits, &mut done).await?;
+        match backfill(&file, &facility, &mut commits, &mut done).await {
+            // One file costs itself: the others land.
+            Err(BackfillError::File { file, source }) => done.unreadable.push(Unreadable { file, reason: source.to_string() }),
+            other => other?,
+        }
     }
     commits.begin().await?;
     commits.settle().await?;
@@ -78,6 +95,10 @@ async fn backfill(file: &Path, facility: &Arc<Facility>, commits: &mut Commits, 
     let cannot_read = |source| BackfillError::File { file: file.to_owned(), source };
     let topic = format!("backfill.{}.{}", facility.name, chunks::fingerprint(file).map_err(cannot_read)?);
     let partition = TopicPartition { topic, partition: 0 };
+    // The same file twice in one run: its records may still be on their way.
+    if !commits.begun.insert(partition.clone()) {
+        return Ok(());
+    }
     let held = commits.warehouse.held(&[partition.clone()].into()).await?;
     let held = held
         .get(&partition)
@@ -103,6 +124,8 @@ async fn backfill(file: &Path, facility: &Arc<Facility>, commits: &mut Commits, 
 /// Batches on their way to the tables: one is being committed while the next one gathers.
 struct Commits {
     warehouse: Warehouse,
+    /// Files of this run.
+    begun: BTreeSet<TopicPartition>,
     pending: Batch,
     bytes: usize,
     work: JoinSet<Result<(), AppendError>>,

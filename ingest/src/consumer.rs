@@ -7,6 +7,7 @@
 mod placing;
 mod sink;
 
+pub use self::placing::topic_of;
 pub(crate) use self::sink::outgoing;
 
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use crate::consumer::placing::Places;
 use crate::consumer::sink::{Landed, Sink};
 use crate::metrics;
 use crate::settings::{RouteError, Routes, Settings};
+
+/// Dead letters, and notes that ingest publishes.
+const NEVER_READ: &str = r"^.*\.dlq$,^clinical\.note\.v1$";
 
 /// Why the loop ended before it was told to. The reaction is always the same: start it again; nothing was lost.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +56,7 @@ pub enum RunError {
 /// # Errors
 /// Where waiting would not help: see [`RunError`].
 pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse, stop: &CancellationToken) -> Result<(), RunError> {
-    let places = Places::default();
+    let places = Places::starting(settings.start);
     places.refresh(warehouse).await?;
     let mut topics: Vec<String> = settings.routes.iter().map(|route| route.topic.clone()).collect();
     topics.extend(topic::READ_BACK.map(str::to_owned));
@@ -65,7 +69,10 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
         dead_letters: settings.dead_letters,
         stop: stop.clone(),
     };
-    let feed = Feed::subscribe(bus, &topics, places.clone()).await?;
+    let mut bus = bus.clone();
+    // An expression among the routes must not bring back what ingest itself writes.
+    bus.properties.entry("topic.blacklist".to_owned()).or_insert_with(|| NEVER_READ.into());
+    let feed = Feed::subscribe(&bus, &topics, places.clone()).await?;
     let pending = Pending::new(Limits {
         records: settings.batch_records,
         bytes: settings.batch_bytes,
@@ -108,13 +115,15 @@ impl Loop {
 
     async fn take(&mut self, received: Received) -> Result<(), RunError> {
         match received {
-            // Nobody waits for what we published ourselves: it fills fewer, larger files.
-            Received::Record(record) if topic::READ_BACK.contains(&record.topic.as_str()) => {
-                self.pending.push_patiently(record, self.back_age);
-            }
             Received::Record(mut record) => {
+                // Nobody waits for what we published ourselves: it fills fewer, larger files.
+                let is_ours = topic::READ_BACK.contains(&record.topic.as_str());
                 self.places.name(&mut record);
-                self.pending.push(record);
+                if is_ours {
+                    self.pending.push_patiently(record, self.back_age);
+                } else {
+                    self.pending.push(record);
+                }
             }
             Received::Assigned(_) => {
                 self.settle().await?;

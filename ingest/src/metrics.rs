@@ -10,6 +10,7 @@ pub fn describe() {
     metrics::describe_counter!("ingest_commits_total", "batches committed");
     metrics::describe_counter!("ingest_retries_total", "commits or publications that had to be tried again");
     metrics::describe_histogram!("ingest_commit_seconds", metrics::Unit::Seconds, "mapping, publishing and committing one batch");
+    metrics::describe_counter!("ingest_oversized_notes_total", "canonical notes larger than their topic takes; they stand in notes alone");
     metrics::describe_counter!("ingest_lost_records_total", "offsets whose records were deleted by the broker before they were read");
     metrics::describe_counter!("ingest_topics_made_anew_total", "partitions whose topic was deleted and made anew");
     metrics::describe_gauge!("ingest_watermark_seconds", metrics::Unit::Seconds, "log time of the newest record that landed");
@@ -27,6 +28,10 @@ pub(crate) fn committed(elapsed: std::time::Duration) {
 
 pub(crate) fn retried() {
     metrics::counter!("ingest_retries_total").increment(1);
+}
+
+pub(crate) fn oversized() {
+    metrics::counter!("ingest_oversized_notes_total").increment(1);
 }
 
 pub(crate) fn lost(offsets: i64) {

@@ -8,6 +8,8 @@ use schemas::{
 };
 use warehouse::{Batch, PredictionRow};
 
+use crate::consumer::topic_of;
+
 /// A record as it stood on a topic or in a file.
 pub struct Raw {
     /// Where it stood.
@@ -46,7 +48,7 @@ pub fn mapped(value: &[u8], hints: Hints, facility: &Facility, schemas: &Schemas
 
 /// Reads one record and adds its rows to `batch`.
 pub fn read(raw: Raw, facility: &Facility, schemas: &Schemas, batch: &mut Batch) {
-    match raw.source.topic.as_str() {
+    match topic_of(&raw.source.topic) {
         topic::PREDICTION => read_prediction(raw, batch),
         topic::DRIFT_ALERT => land(raw, OWN, Summary::own("drift alert"), batch),
         _ => {

@@ -9,11 +9,11 @@ use envelope::{Envelopes, Hints, Schemas};
 use schemas::{Facility, Message, Source};
 use warehouse::{AppendError, Batch, NEWEST, QueryError, Stored, StoredReading, Warehouse};
 
-use crate::consumer::outgoing;
+use crate::consumer::{outgoing, topic_of};
 use crate::reading::{self, Raw};
 
 /// Records that are read and committed together.
-const RUN_RECORDS: usize = 2_000;
+const RUN_RECORDS: usize = 250;
 
 /// What is read again where nothing else is said: what was refused, in whole or in part, or read by maps of another version.
 #[must_use]
@@ -48,44 +48,64 @@ pub struct Replayed {
     pub published: usize,
 }
 
-/// Reads the records that meet `condition` again, each as a record of the facility that `facility` gives for its name. Where there is a
-/// publisher, the notes of changed records go out on `clinical.note.v1` before their rows are committed.
-///
-/// # Errors
-/// Where the condition is wrong or the tables cannot be reached.
-pub async fn run(
-    warehouse: &Warehouse,
-    condition: &str,
-    facility: impl Fn(&str) -> Facility,
-    envelopes: &Envelopes,
-    publisher: Option<&Publisher>,
-) -> Result<Replayed, ReplayError> {
-    let found = warehouse.find(condition).await?;
-    let mut done = Replayed::default();
-    for run in found.chunk_by(same_partition).flat_map(|partition| partition.chunks(RUN_RECORDS)) {
+/// Whether a reading that says the same facts and notes writes them again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rewriting {
+    /// Only what is said otherwise is written.
+    WhereItDiffers,
+    /// Everything is, so that rows which are missing stand again.
+    Always,
+}
+
+/// How stored records are read again.
+pub struct Replay<'a> {
+    /// The facility of a topic's records, or of the name they stand under where no route has the topic.
+    pub facility: &'a (dyn Fn(&str, &str) -> Facility + Sync),
+    /// What takes their wrappings off.
+    pub envelopes: &'a Envelopes,
+    /// Puts the notes of changed records on `clinical.note.v1`, before their rows are committed.
+    pub publisher: Option<&'a Publisher>,
+    /// What is written.
+    pub rewriting: Rewriting,
+}
+
+impl Replay<'_> {
+    /// Reads the records that meet `condition` again, and those with the same bytes.
+    ///
+    /// # Errors
+    /// Where the condition is wrong or the tables cannot be reached.
+    pub async fn run(&self, warehouse: &Warehouse, condition: &str) -> Result<Replayed, ReplayError> {
+        let found = warehouse.find(condition).await?;
+        let mut done = Replayed::default();
+        for run in found.chunk_by(same_partition).flat_map(|partition| partition.chunks(RUN_RECORDS)) {
+            let batch = self.read(warehouse.stored(run).await?, &mut done).await;
+            if batch.messages.is_empty() {
+                continue;
+            }
+            if let Some(publisher) = self.publisher {
+                let notes: Vec<_> = batch.notes.iter().filter_map(|note| outgoing(&note.canonical())).collect();
+                done.published += publisher.send_all(notes).await?.len();
+            }
+            let reading = warehouse.append_reading(batch).await?;
+            tracing::info!(reading, read = done.read, changed = done.changed, "read again");
+        }
+        Ok(done)
+    }
+
+    async fn read(&self, stored: Vec<Stored>, done: &mut Replayed) -> Batch {
         let mut batch = Batch::default();
-        let stored = warehouse.stored(run).await?;
-        let schemas = envelopes.prepare(stored.iter().filter_map(|one| one.payload.as_deref())).await;
+        let schemas = self.envelopes.prepare(stored.iter().filter_map(|one| one.payload.as_deref())).await;
         for one in stored {
             done.read += 1;
-            let facility = facility(&one.facility);
-            match add(one, &facility, &schemas, &mut batch) {
+            let facility = (self.facility)(topic_of(&one.source.topic), &one.facility);
+            match add(one, &facility, (&schemas, self.rewriting), &mut batch) {
                 Said::TheSame => {}
                 Said::TheSameRows => done.restated += 1,
                 Said::OtherRows => done.changed += 1,
             }
         }
-        if batch.messages.is_empty() {
-            continue;
-        }
-        if let Some(publisher) = publisher {
-            let notes: Vec<_> = batch.notes.iter().filter_map(|note| outgoing(&note.canonical())).collect();
-            done.published += publisher.send_all(notes).await?.len();
-        }
-        let reading = warehouse.append_reading(batch).await?;
-        tracing::info!(reading, read = done.read, changed = done.changed, "read again");
+        batch
     }
-    Ok(done)
 }
 
 fn same_partition(one: &Source, other: &Source) -> bool {
@@ -93,7 +113,7 @@ fn same_partition(one: &Source, other: &Source) -> bool {
 }
 
 /// Adds what a new reading says otherwise than the stored one.
-fn add(stored: Stored, facility: &Facility, schemas: &Schemas, batch: &mut Batch) -> Said {
+fn add(stored: Stored, facility: &Facility, (schemas, rewriting): (&Schemas, Rewriting), batch: &mut Batch) -> Said {
     let mut fresh = Batch::default();
     let Stored { source, known_at, headers, payload, reading: before, .. } = stored;
     let hints = Hints::of_stored(&headers);
@@ -102,10 +122,11 @@ fn add(stored: Stored, facility: &Facility, schemas: &Schemas, batch: &mut Batch
     // The bytes and the headers stand in the record's own row.
     (message.payload, message.headers) = (None, "{}".to_owned());
     let now = stated(&message, before.rows_reading);
-    if now == before {
+    let rewritten = rewriting == Rewriting::Always;
+    if now == before && !rewritten {
         return Said::TheSame;
     }
-    let said = if now.rows_digest == before.rows_digest {
+    let said = if now.rows_digest == before.rows_digest && !rewritten {
         message.rows_reading = before.rows_reading;
         Said::TheSameRows
     } else {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Raw topics and whose records stand on them; the first route that matches decides.
     pub routes: Vec<Route>,
+    /// Where a partition begins of which the tables hold nothing.
+    pub start: Oldest,
     /// A batch is committed when it holds this many records,
     pub batch_records: usize,
     /// or this many bytes of payload,
@@ -30,6 +32,7 @@ impl Default for Settings {
         let utc = |topic: &str, name: &str| Route { topic: topic.to_owned(), facility: Facility::new(name) };
         Self {
             routes: vec![utc(topic::HL7_RAW, "north"), utc(topic::FHIR_RAW, "south")],
+            start: Oldest::Earliest,
             batch_records: 6_000,
             batch_bytes: 16 << 20,
             batch_age_ms: 1_000,
@@ -39,6 +42,16 @@ impl Default for Settings {
             retry_ms: 1_000,
         }
     }
+}
+
+/// The oldest record that is read of a partition that is new to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oldest {
+    /// The oldest that there is.
+    Earliest,
+    /// The first that comes from now on; what the topic holds already is left out, and is no loss.
+    Latest,
 }
 
 /// A topic by name, or by regular expression where it starts with `^`, and the facility that speaks on it.

@@ -58,11 +58,12 @@ fn mdm(trigger: &str, at: &str, txa: &[(usize, &str)], text: &str) -> String {
 const BEGAN: (usize, &str) = (44, "202001010800");
 const LEFT: [(usize, &str); 3] = [BEGAN, (45, "202001051200"), (36, "01")];
 
+/// Trigger, the minute at which it was asserted, and PV1.
+type Event = (&'static str, &'static str, &'static [(usize, &'static str)]);
+
 fn stories() -> Vec<Vec<String>> {
     let said = |trigger, at, pv1| Said { trigger, at, pv1, ..PLAIN };
-    let plain = |all: &[(&'static str, &'static str, &'static [(usize, &'static str)])]| {
-        all.iter().map(|(trigger, at, pv1)| adt(&said(trigger, at, pv1))).collect::<Vec<_>>()
-    };
+    let plain = |all: &[Event]| all.iter().map(|(trigger, at, pv1)| adt(&said(trigger, at, pv1))).collect::<Vec<_>>();
     vec![
         plain(&[
             ("A05", "010700", &[]),

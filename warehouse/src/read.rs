@@ -100,13 +100,15 @@ impl Warehouse {
         Ok(batches)
     }
 
-    /// The last offset that each table's log says it holds, of every partition that has landed.
+    /// The last offset that each table's log says it holds, of every partition of a topic that has landed.
     ///
     /// # Errors
     /// Where a table's log or the rows of `messages` cannot be read.
     pub async fn positions(&self) -> Result<Positions, ReadError> {
         let mut partitions = BTreeSet::new();
-        for batch in self.base_query("SELECT DISTINCT topic, \"partition\" FROM message_rows").await? {
+        // A file that was backfilled is no partition that anybody consumes, and there may be tens of thousands.
+        let sql = "SELECT DISTINCT topic, \"partition\" FROM message_rows WHERE topic NOT LIKE 'backfill.%'";
+        for batch in self.base_query(sql).await? {
             let (topics, numbers) = (texts(&batch, "topic")?, ints(&batch, "partition")?);
             let numbers = numbers.into_iter().map(|number| i32::try_from(number?).ok());
             partitions.extend(
@@ -166,7 +168,7 @@ impl Warehouse {
     /// Where the tables cannot be read.
     pub async fn alarms(&self) -> Result<Vec<DriftAlert>, ReadError> {
         let sql = format!(
-            "SELECT payload FROM message_rows WHERE topic = '{}' AND payload IS NOT NULL ORDER BY \"partition\", \"offset\"",
+            "SELECT payload FROM message_rows WHERE split_part(topic, '#', 1) = '{}' AND payload IS NOT NULL ORDER BY \"partition\", \"offset\"",
             schemas::topic::DRIFT_ALERT
         );
         self.of_messages(&self.0.alarms, &sql, |batches| {

@@ -57,8 +57,9 @@ fn plumbing() -> Result<Arc<SessionState>, DataFusionError> {
         .with_file_statistics_cache_limit(0)
         .build_arc()?;
     let mut state = DeltaSessionContext::with_runtime_env(runtime).state();
-    state.config_mut().options_mut().execution.target_partitions = 1;
-    state.config_mut().options_mut().execution.batch_size = 2_048;
+    let options = state.config_mut().options_mut();
+    options.set("datafusion.execution.target_partitions", "1")?;
+    options.set("datafusion.execution.batch_size", "2048")?;
     Ok(Arc::new(state))
 }
 

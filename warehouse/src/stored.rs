@@ -49,14 +49,15 @@ pub struct StoredReading {
 }
 
 impl Warehouse {
-    /// Where the records stand that meet a condition over `messages`, in the order of the log. Our own topics are never read anew.
+    /// Where the records stand that meet a condition over `messages`, and those with the same bytes, whose facts are the same; in the
+    /// order of the log. Our own topics are never read anew.
     ///
     /// # Errors
     /// Where the condition is no SQL over the columns of `messages`.
     pub async fn find(&self, condition: &str) -> Result<Vec<Source>, QueryError> {
         let sql = format!(
-            "SELECT topic, \"partition\", \"offset\" FROM messages WHERE facility <> 'wardstream' AND payload IS NOT NULL AND ({condition}) \
-             ORDER BY topic, \"partition\", \"offset\""
+            "SELECT topic, \"partition\", \"offset\" FROM messages WHERE facility <> 'wardstream' AND payload IS NOT NULL \
+             AND digest IN (SELECT digest FROM messages WHERE {condition}) ORDER BY topic, \"partition\", \"offset\""
         );
         let mut found = Vec::new();
         for batch in self.query(&sql, &AsOf::default()).await? {
@@ -72,15 +73,17 @@ impl Warehouse {
     pub async fn stored(&self, run: &[Source]) -> Result<Vec<Stored>, QueryError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT * FROM standing_messages WHERE topic = '{}' AND \"partition\" = {} AND \"offset\" BETWEEN {} AND {} ORDER BY \"offset\"",
+            "SELECT * FROM standing_messages WHERE topic = '{}' AND \"partition\" = {} AND \"offset\" BETWEEN {} AND {} AND \"offset\" IN ({}) \
+             ORDER BY \"offset\"",
             first.topic.replace('\'', "''"),
             first.partition,
             first.offset,
-            last.offset
+            last.offset,
+            run.iter().map(|source| source.offset.to_string()).collect::<Vec<_>>().join(", ")
         );
         let mut found = Vec::new();
         for batch in self.query(&sql, &AsOf::default()).await? {
-            found.extend(stored(&batch)?.into_iter().filter(|one| run.binary_search(&one.source).is_ok()));
+            found.extend(stored(&batch)?);
         }
         Ok(found)
     }

@@ -36,6 +36,7 @@ views! {
     "standing_events" Planned,
     "standing_notes" Planned,
     "messages" Planned,
+    "duplicates" Planned,
     "watermarks" Once,
     "survivors" Once,
     "encounter_survivors" Once,

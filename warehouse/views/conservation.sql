@@ -1,27 +1,31 @@
 -- conservation: one row per (table, topic, partition). `messages`: every offset from the first to the last that the table's log
 -- says it holds is there, once, or never held a record (`void`: markers of transactions, compaction). What the broker deleted before we
 -- read it (`lost`) is missing for ever. `events` and `notes` hold as many rows as their records gave, and `predictions` one
--- for each that was understood; all have come as far as `messages`. Of an earlier instant the logs say nothing, and the rows answer for themselves.
-WITH landed AS (
+-- for each that was understood; all have come as far as `messages`, which is committed last: rows beyond it are on their way. Of an earlier instant the logs say nothing, and the rows answer for themselves.
+WITH shown AS (SELECT topic, "partition", max("offset") AS upto FROM message_rows GROUP BY topic, "partition"),
+landed AS (
     SELECT 'messages' AS "table", topic, "partition", min("offset") AS first_offset, max("offset") AS last_offset, count(*) AS landed, count(DISTINCT "offset") AS once,
            COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'void'), 0) AS void, COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'deleted'), 0) AS lost
     FROM message_rows WHERE reading = 0 GROUP BY topic, "partition"
     UNION ALL
     SELECT 'events' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(DISTINCT event_id || '@' || CAST(source_offset AS VARCHAR)) AS once, 0 AS void, 0 AS lost
-    FROM standing_events GROUP BY source_topic, source_partition
+    FROM standing_events JOIN shown ON topic = source_topic AND "partition" = source_partition
+    WHERE source_offset <= upto GROUP BY source_topic, source_partition
     UNION ALL
     SELECT 'notes' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(*) AS once, 0 AS void, 0 AS lost
-    FROM standing_notes GROUP BY source_topic, source_partition
+    FROM standing_notes JOIN shown ON topic = source_topic AND "partition" = source_partition
+    WHERE source_offset <= upto GROUP BY source_topic, source_partition
     UNION ALL
     SELECT 'predictions' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(DISTINCT source_offset) AS once, 0 AS void, 0 AS lost
-    FROM prediction_rows GROUP BY source_topic, source_partition
+    FROM prediction_rows JOIN shown ON topic = source_topic AND "partition" = source_partition
+    WHERE source_offset <= upto GROUP BY source_topic, source_partition
 ),
 read AS (
     SELECT topic, "partition", sum(event_count) AS events, sum(note_count) AS notes,
-           count(*) FILTER (WHERE topic = 'prediction.v1' AND outcome = 'mapped') AS predictions
+           count(*) FILTER (WHERE split_part(topic, '#', 1) = 'prediction.v1' AND outcome = 'mapped') AS predictions
     FROM (
         SELECT topic, "partition", outcome, event_count, note_count, row_number() OVER (PARTITION BY topic, "partition", "offset" ORDER BY reading DESC) AS age
         FROM message_rows

@@ -1,6 +1,7 @@
 -- note_places: one row per note, with the stay it belongs to and how that was decided.
--- Its newest visit number decides, unless the stay of that number is somebody else's while a stay of the note's own patient fits by time: then the
--- number was used twice. A note without one belongs to its patient's last stay that had begun a day after it was written at the latest.
+-- Its newest visit number decides, unless the stay of that number is somebody else's: then the number was used twice, or mistyped. Such a note, like one
+-- without a number, belongs to its patient's last stay that had begun a day after it was written at the latest; where none fits, it belongs to none.
+-- Somebody else is who never shared a record number with the note's patient: senders name a person by one number here and by another there.
 WITH stated AS (
     SELECT note_id,
            last_value(patient_id ORDER BY version) FILTER (WHERE patient_id IS NOT NULL) AS patient_id,
@@ -8,9 +9,16 @@ WITH stated AS (
            min(COALESCE(authored_at, known_at)) AS written_at
     FROM note_versions GROUP BY note_id
 ),
+aliases AS (
+    SELECT DISTINCT patient_id, patient_identity(facility, related) AS alias_id
+    FROM events WHERE code = 'patient.identified' AND related IS NOT NULL AND patient_id IS NOT NULL
+),
 numbered AS (
-    SELECT n.*, e.patient_id <> n.patient_id AS is_others
-    FROM stated AS n LEFT JOIN encounters AS e ON e.encounter_id = n.encounter_id
+    SELECT n.*, e.patient_id <> n.patient_id AND a.patient_id IS NULL AND b.patient_id IS NULL AS is_others
+    FROM stated AS n
+    LEFT JOIN encounters AS e ON e.encounter_id = n.encounter_id
+    LEFT JOIN aliases AS a ON a.patient_id = e.patient_id AND a.alias_id = n.patient_id
+    LEFT JOIN aliases AS b ON b.patient_id = n.patient_id AND b.alias_id = e.patient_id
 ),
 by_time AS (
     SELECT n.note_id, e.encounter_id, row_number() OVER (PARTITION BY n.note_id ORDER BY e.admitted_at DESC, e.encounter_id) AS nearest
@@ -20,7 +28,8 @@ by_time AS (
       AND n.written_at >= e.admitted_at - INTERVAL '1 day'
       AND n.written_at <= COALESCE(e.discharged_at, e.admitted_at + INTERVAL '60 days') + INTERVAL '3 days'
 )
-SELECT n.note_id, COALESCE(t.encounter_id, n.encounter_id) AS encounter_id,
-       CASE WHEN t.encounter_id IS NOT NULL THEN 'patient_and_time' WHEN n.encounter_id IS NOT NULL THEN 'visit_number' END AS placed_by
+SELECT n.note_id, COALESCE(t.encounter_id, CASE WHEN NOT COALESCE(n.is_others, false) THEN n.encounter_id END) AS encounter_id,
+       CASE WHEN t.encounter_id IS NOT NULL THEN 'patient_and_time'
+            WHEN n.encounter_id IS NOT NULL AND NOT COALESCE(n.is_others, false) THEN 'visit_number' END AS placed_by
 FROM numbered AS n
 LEFT JOIN by_time AS t ON t.note_id = n.note_id AND t.nearest = 1

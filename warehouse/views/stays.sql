@@ -1,21 +1,31 @@
 -- stays: one row per visit that any message admitted, whether it stands or not, by what was last asserted of it.
--- A late message that asserts something older never wins, nor does one that does not say when. What was asserted at the same instant is
--- told apart by what it says, never by when it came: in whatever order a stay's messages arrive, its row is the same.
+-- A late message that asserts something older never wins. What was asserted at the same instant is told apart by what it says, never by
+-- when it came: in whatever order a stay's messages arrive, its row is the same. Where a visit that was merged into another had an admission
+-- and the other has one of its own, coming, going and cancelling are told by the other's own facts alone.
+WITH own AS (
+    SELECT DISTINCT encounter_id FROM events
+    WHERE stated_encounter_id = encounter_id AND code IN ('encounter.admitted', 'encounter.admission_stated')
+),
+said AS (
+    SELECT e.*, e.stated_encounter_id = e.encounter_id OR o.encounter_id IS NULL AS counts
+    FROM events AS e LEFT JOIN own AS o ON o.encounter_id = e.encounter_id
+    WHERE e.encounter_id IS NOT NULL AND e.code LIKE 'encounter.%'
+)
 SELECT encounter_id,
        min(facility) AS facility,
        COALESCE(min(visit_number) FILTER (WHERE stated_encounter_id = encounter_id), min(visit_number)) AS visit_number,
-       last_value(patient_id ORDER BY asserted_at, CASE WHEN code = 'encounter.moved' THEN 1 ELSE 0 END, patient_id) AS patient_id,
-       last_value(time ORDER BY asserted_at, time) FILTER (WHERE code IN ('encounter.admitted', 'encounter.admission_stated') AND time IS NOT NULL) AS admitted_at,
-       max(asserted_at) FILTER (WHERE code = 'encounter.admitted') AS admitted_asserted_at,
-       max(asserted_at) FILTER (WHERE code IN ('encounter.admission_cancelled', 'encounter.deleted')) AS cancelled_asserted_at,
-       max(asserted_at) FILTER (WHERE code = 'encounter.made_outpatient') AS outpatient_asserted_at,
-       last_value(time ORDER BY asserted_at, time) FILTER (WHERE code = 'encounter.discharged' AND time IS NOT NULL) AS discharged_at,
+       last_value(patient_id ORDER BY asserted_at, CASE WHEN code = 'encounter.moved' THEN 1 ELSE 0 END, patient_id) FILTER (WHERE patient_id IS NOT NULL) AS patient_id,
+       last_value(time ORDER BY asserted_at, time)
+           FILTER (WHERE counts AND code IN ('encounter.admitted', 'encounter.admission_stated') AND time IS NOT NULL) AS admitted_at,
+       max(asserted_at) FILTER (WHERE counts AND code = 'encounter.admitted') AS admitted_asserted_at,
+       max(asserted_at) FILTER (WHERE counts AND code IN ('encounter.admission_cancelled', 'encounter.deleted')) AS cancelled_asserted_at,
+       max(asserted_at) FILTER (WHERE counts AND code = 'encounter.made_outpatient') AS outpatient_asserted_at,
+       last_value(time ORDER BY asserted_at, time) FILTER (WHERE counts AND code = 'encounter.discharged' AND time IS NOT NULL) AS discharged_at,
        last_value(text_value ORDER BY asserted_at, text_value)
-           FILTER (WHERE code = 'encounter.disposition' OR (code = 'encounter.discharged' AND text_value IS NOT NULL)) AS disposition,
-       max(asserted_at) FILTER (WHERE code = 'encounter.discharged') AS discharged_asserted_at,
-       max(asserted_at) FILTER (WHERE code = 'encounter.discharge_cancelled') AS discharge_cancelled_asserted_at,
+           FILTER (WHERE counts AND (code = 'encounter.disposition' OR (code = 'encounter.discharged' AND text_value IS NOT NULL))) AS disposition,
+       max(asserted_at) FILTER (WHERE counts AND code = 'encounter.discharged') AS discharged_asserted_at,
+       max(asserted_at) FILTER (WHERE counts AND code = 'encounter.discharge_cancelled') AS discharge_cancelled_asserted_at,
        last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'encounter.class') AS class,
        last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'encounter.department') AS department
-FROM events
-WHERE encounter_id IS NOT NULL AND code LIKE 'encounter.%'
+FROM said
 GROUP BY encounter_id

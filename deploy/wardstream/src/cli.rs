@@ -69,14 +69,7 @@ pub enum Command {
         query: String,
     },
     /// Maps stored messages again: those that were refused or read by maps of another version, or those that meet a condition.
-    Replay {
-        /// A condition over the columns of `messages`, `control_id = '17'`.
-        #[arg(long = "where", value_name = "SQL")]
-        condition: Option<String>,
-        /// Also publishes the notes of what changed on `clinical.note.v1`.
-        #[arg(long)]
-        publish: bool,
-    },
+    Replay(Replay),
     /// Measures on this machine; one JSON object a figure.
     Bench {
         #[command(subcommand)]
@@ -154,6 +147,19 @@ pub enum Models {
         #[arg(long, default_value = "by hand")]
         reason: String,
     },
+}
+
+#[derive(clap::Args)]
+pub struct Replay {
+    /// A condition over the columns of `messages`, `control_id = '17'`.
+    #[arg(long = "where", value_name = "SQL")]
+    pub condition: Option<String>,
+    /// Also publishes the notes of what changed on `clinical.note.v1`.
+    #[arg(long)]
+    pub publish: bool,
+    /// Writes facts and notes anew even where they are the same: mends records whose rows `verify` misses.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Subcommand)]

@@ -40,7 +40,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             let at = AsOf { known_at: as_known_at, version, ..AsOf::default() };
             rows::sql(&config, &query, &at, format).await
         }
-        Command::Replay { condition, publish } => files::replay(&config, condition, publish).await,
+        Command::Replay(wanted) => files::replay(&config, wanted).await,
         Command::Bench { what } => bench::run(config, what).await,
         Command::Verify => rows::verify(&config).await,
         Command::Models { what } => models::run(&config, what).await,

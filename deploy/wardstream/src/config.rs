@@ -116,7 +116,8 @@ impl Config {
     pub fn load(file: Option<&Path>, warehouse: Option<&str>) -> Result<Self, ConfigError> {
         let overrides: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         let mut config = Self::resolve(file, &overrides, warehouse)?;
-        config.bus.resolve(|name| std::env::var(name).ok());
+        let environment: std::collections::BTreeMap<String, String> = std::env::vars().collect();
+        config.bus.resolve(|name| environment.get(name).cloned());
         Ok(config)
     }
 

@@ -13,6 +13,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Batches come and go on many threads: this allocator gives their memory back, where the system's keeps a heap for each thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let outcome = config::Config::load(cli.config.as_deref(), cli.warehouse.as_deref());

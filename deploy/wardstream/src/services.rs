@@ -268,7 +268,13 @@ pub async fn create_topics(config: &Config) -> anyhow::Result<()> {
     let letters = raw.iter().filter(|_| config.ingest.dead_letters).map(|topic| format!("{topic}{}", bus::DEAD_LETTERS));
     let own = [schemas::topic::CLINICAL_NOTE, schemas::topic::PREDICTION, schemas::topic::DRIFT_ALERT];
     let names = raw.iter().map(|topic| (*topic).to_owned()).chain(own.map(str::to_owned)).chain(letters);
-    let specs: Vec<bus::TopicSpec> = names.map(|name| bus::TopicSpec::new(&name, PARTITIONS)).collect();
+    let specs = names.map(|name| {
+        let mut spec = bus::TopicSpec::new(&name, PARTITIONS);
+        // A note may be as large as the record that it came in.
+        spec.config.insert("max.message.bytes".to_owned(), bus::RECORD_LIMIT_BYTES.to_string());
+        spec
+    });
+    let specs: Vec<bus::TopicSpec> = specs.collect();
     bus::create_topics(&config.bus, &specs).await.context("could not create the topics")
 }
 

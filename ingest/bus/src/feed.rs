@@ -35,6 +35,8 @@ pub enum Start {
     At(i64),
     /// At the oldest record.
     Beginning,
+    /// Behind the newest record.
+    End,
     /// Where the group committed, else at the oldest record.
     Committed,
 }
@@ -238,6 +240,7 @@ impl Feed {
                 self.places.insert(partition.clone(), Place::at(0, false));
                 Offset::Beginning
             }
+            Start::End => Offset::End,
             Start::Committed => Offset::Stored,
         }
     }

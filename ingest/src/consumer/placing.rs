@@ -10,6 +10,8 @@ use bus::{Record, SeekTo, Start};
 use schemas::{Table, TopicPartition};
 use warehouse::{Positions, ReadError, Warehouse};
 
+use crate::settings::Oldest;
+
 const AGAIN: char = '#';
 
 /// The topic whose records stand under this name.
@@ -34,27 +36,45 @@ struct Place {
 }
 
 /// The places of all partitions. Clones share them.
-#[derive(Clone, Default)]
-pub struct Places(Arc<RwLock<BTreeMap<TopicPartition, Place>>>);
+#[derive(Clone)]
+pub struct Places {
+    known: Arc<RwLock<BTreeMap<TopicPartition, Place>>>,
+    unknown: Oldest,
+}
 
 impl Places {
+    /// Nothing is known yet; partitions that the tables do not hold begin as `unknown` says.
+    pub fn starting(unknown: Oldest) -> Self {
+        Self { known: Arc::default(), unknown }
+    }
+
     /// Reads what the tables hold: every partition goes on after the last offset that all of them hold.
     pub async fn refresh(&self, warehouse: &Warehouse) -> Result<(), ReadError> {
-        let places = places(warehouse.positions().await?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
+        self.take(places(warehouse.positions().await?));
         Ok(())
+    }
+
+    /// Takes what the tables say, unless a later topic of the name is known of which nothing has landed yet.
+    fn take(&self, fresh: BTreeMap<TopicPartition, Place>) {
+        let mut places = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (partition, place) in fresh {
+            let known = places.entry(partition).or_insert(place);
+            if known.making <= place.making {
+                *known = place;
+            }
+        }
     }
 
     /// From now on the partition's records stand under the name of another topic.
     pub fn began_anew(&self, partition: &TopicPartition) {
-        let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let place = places.entry(partition.clone()).or_insert(Place { making: 1, next: 0 });
         *place = Place { making: place.making + 1, next: 0 };
     }
 
     /// Gives a record the name under which it stands in the tables.
     pub fn name(&self, record: &mut Record) {
-        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let places = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = places.get(&record.topic_partition()).filter(|place| place.making > 1) {
             record.topic = named(&record.topic, place.making);
         }
@@ -62,23 +82,31 @@ impl Places {
 
     /// These partitions under the names of their records.
     pub fn names(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
-        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let places = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let making = |partition: &TopicPartition| places.get(partition).map_or(1, |place| place.making);
         partitions.iter().map(|one| TopicPartition { topic: named(&one.topic, making(one)), partition: one.partition }).collect()
     }
 
     /// What the group is told: the next offset of each partition under its own name.
     pub fn next_offsets(upto: &BTreeMap<TopicPartition, i64>) -> BTreeMap<TopicPartition, i64> {
-        let topic = |partition: &TopicPartition| TopicPartition { topic: topic_of(&partition.topic).to_owned(), ..partition.clone() };
-        // In order of name, so that of two topics of one name the later one counts.
-        upto.iter().map(|(partition, last)| (topic(partition), last + 1)).collect()
+        let mut newest: BTreeMap<TopicPartition, (u32, i64)> = BTreeMap::new();
+        for (partition, last) in upto {
+            let topic = TopicPartition { topic: topic_of(&partition.topic).to_owned(), ..partition.clone() };
+            let place = (making_of(&partition.topic), last + 1);
+            newest.entry(topic).and_modify(|known| *known = place.max(*known)).or_insert(place);
+        }
+        newest.into_iter().map(|(partition, (_, next))| (partition, next)).collect()
     }
 }
 
 impl SeekTo for Places {
     fn start(&self, partition: &TopicPartition) -> Start {
-        let places = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        places.get(partition).map_or(Start::Beginning, |place| Start::At(place.next))
+        let places = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        match (places.get(partition), self.unknown) {
+            (Some(place), _) => Start::At(place.next),
+            (None, Oldest::Earliest) => Start::Beginning,
+            (None, Oldest::Latest) => Start::End,
+        }
     }
 }
 
@@ -120,11 +148,14 @@ mod tests {
     /// Records of a topic that was made anew never hide behind the offsets of the one before.
     #[test]
     fn a_topic_made_anew_stands_under_a_name_of_its_own() {
-        let held = Places(Arc::new(RwLock::new(places([at("hl7.raw", 99), at("hl7.raw#2", 5)].into()))));
+        let held = Places::starting(Oldest::Earliest);
+        held.take(places([at("hl7.raw", 99), at("hl7.raw#2", 5)].into()));
         assert!(matches!(held.start(&partition("hl7.raw")), Start::At(6)));
         held.began_anew(&partition("hl7.raw"));
         assert!(matches!(held.start(&partition("hl7.raw")), Start::At(0)));
-        let told = Places::next_offsets(&[(partition("hl7.raw"), 99), (partition("hl7.raw#2"), 5)].into());
+        held.take(places([at("hl7.raw", 99), at("hl7.raw#2", 5)].into()));
+        assert!(matches!(held.start(&partition("hl7.raw")), Start::At(0)), "a rebalance forgets no topic of which nothing has landed");
+        let told = Places::next_offsets(&[(partition("hl7.raw#10"), 5), (partition("hl7.raw#2"), 99)].into());
         assert_eq!(told, [(partition("hl7.raw"), 6)].into());
         assert_eq!((topic_of("hl7.raw#3"), named("hl7.raw", 3).as_str()), ("hl7.raw", "hl7.raw#3"));
     }

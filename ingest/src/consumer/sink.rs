@@ -16,6 +16,9 @@ use crate::metrics;
 use crate::reading::{self, Raw};
 use crate::settings::Routes;
 
+/// How long a batch waits for its dead letters.
+const DEAD_LETTERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a batch needs on its way. Clones share all of it.
 #[derive(Clone)]
 pub struct Sink {
@@ -72,10 +75,15 @@ impl Sink {
     /// Publishes the batch's notes and waits until the broker has them all; `false` where `stop` came first.
     async fn publish(&self, batch: &Batch) -> Result<bool, RunError> {
         loop {
-            let Err(error) = self.send_notes(batch).await else {
-                return Ok(true);
+            let sent = tokio::select! {
+                sent = self.send_notes(batch) => sent,
+                () = self.stop.cancelled() => return Ok(false),
             };
-            tracing::warn!(%error, "could not publish canonical notes; trying again");
+            match sent {
+                Ok(()) => return Ok(true),
+                Err(error @ bus::BusError::Fatal { .. }) => return Err(RunError::Bus(error)),
+                Err(error) => tracing::warn!(%error, "could not publish canonical notes; trying again"),
+            }
             metrics::retried();
             if self.pause().await {
                 return Ok(false);
@@ -83,16 +91,26 @@ impl Sink {
         }
     }
 
-    /// Writes the notes down one by one, as the queue takes them.
+    /// Writes the notes down one by one, as the queue takes them. A note that is larger than the topic takes would be so at every attempt:
+    /// it stands in `notes`, and nobody is asked about it.
     async fn send_notes(&self, batch: &Batch) -> Result<(), bus::BusError> {
+        let refused = |error: bus::BusError| {
+            if !error.is_too_large() {
+                return Err(error);
+            }
+            tracing::error!(%error, "a canonical note is larger than its topic takes; raise max.message.bytes of clinical.note.v1");
+            metrics::oversized();
+            Ok(())
+        };
         let mut deliveries = Vec::with_capacity(batch.notes.len());
-        for note in &batch.notes {
-            if let Some(outgoing) = outgoing(&note.canonical()) {
-                deliveries.push(self.publisher.send(outgoing).await?);
+        for outgoing in batch.notes.iter().filter_map(|note| outgoing(&note.canonical())) {
+            match self.publisher.send(outgoing).await {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => refused(error)?,
             }
         }
         for delivery in deliveries {
-            delivery.done().await?;
+            delivery.done().await.map(drop).or_else(refused)?;
         }
         Ok(())
     }
@@ -112,14 +130,23 @@ impl Sink {
         }
     }
 
-    /// Copies what was rejected to its topic's dead letters. The row in `messages` is the truth, so a copy that cannot be delivered costs
+    /// Copies what was rejected to its topic's dead letters. The row in `messages` is the truth, so a copy that is not delivered in time costs
     /// a warning and stops nothing.
     async fn copy_dead(&self, letters: Vec<Outgoing>) {
         let count = letters.len();
-        if count > 0
-            && let Err(error) = self.publisher.send_all(letters).await
-        {
-            tracing::warn!(%error, count, "could not copy rejected records to their dead-letter topic; they stand in messages");
+        if count == 0 {
+            return;
+        }
+        let copied = tokio::select! {
+            copied = tokio::time::timeout(DEAD_LETTERS_WITHIN, self.publisher.send_all(letters)) => copied,
+            () = self.stop.cancelled() => return,
+        };
+        match copied {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, count, "could not copy rejected records to their dead-letter topic; they stand in messages")
+            }
+            Err(_) => tracing::warn!(count, "rejected records were not copied to their dead-letter topic in time; they stand in messages"),
         }
     }
 

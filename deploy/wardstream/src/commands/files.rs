@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bus::{Outgoing, Publisher};
 
 use super::{facility, open};
-use crate::cli::{Clock, Publish};
+use crate::cli::{Clock, Publish, Replay};
 use crate::config::Config;
 use crate::output;
 
@@ -39,18 +39,30 @@ pub async fn backfill(config: &Config, name: &str, files: &[PathBuf]) -> anyhow:
         .await
         .context("could not finish the backfill; repeat the command, it goes on where it stopped")?;
     output::line(serde_json::to_string(&done)?);
-    Ok(ExitCode::SUCCESS)
+    for file in &done.unreadable {
+        output::progress(format_args!(
+            "could not read {} to its end: {}; mend it, then repeat the command",
+            file.file.display(),
+            file.reason
+        ));
+    }
+    Ok(if done.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(output::FAILED) })
 }
 
 /// Without a condition, what was refused or read by maps of another version.
-pub async fn replay(config: &Config, condition: Option<String>, publish: bool) -> anyhow::Result<ExitCode> {
+pub async fn replay(config: &Config, wanted: Replay) -> anyhow::Result<ExitCode> {
+    let Replay { condition, publish, force } = wanted;
     let warehouse = open(config).await?;
     let publisher = if publish { Some(Publisher::new(&config.bus).context("could not reach Kafka")?) } else { None };
     let condition = condition.unwrap_or_else(ingest::replay::outdated);
     let envelopes = envelope::Envelopes::open(&config.ingest.envelope).context("could not use the schema registry of the configuration")?;
-    let done = ingest::replay::run(&warehouse, &condition, |name| facility(config, name), &envelopes, publisher.as_ref())
-        .await
-        .context("could not finish the replay; repeat the command, it goes on where it stopped")?;
+    let routes = ingest::Routes::new(&config.ingest.routes).context("could not use the routes of the configuration")?;
+    // As ingest would read it today: by its topic, and a file's record by the facility that it was backfilled for.
+    let facility = |topic: &str, name: &str| routes.facility(topic).cloned().unwrap_or_else(|| facility(config, name));
+    let rewriting = if force { ingest::replay::Rewriting::Always } else { ingest::replay::Rewriting::WhereItDiffers };
+    let replay = ingest::replay::Replay { facility: &facility, envelopes: &envelopes, publisher: publisher.as_ref(), rewriting };
+    let done =
+        replay.run(&warehouse, &condition).await.context("could not finish the replay; repeat the command, it goes on where it stopped")?;
     output::line(serde_json::to_string(&done)?);
     Ok(ExitCode::SUCCESS)
 }
