@@ -1,7 +1,7 @@
 //! Several processes over one warehouse: whatever they believe to own and in whatever order they commit, every record lands once.
 
 use jiff::Timestamp;
-use schemas::{Format, Message, Outcome, Source};
+use schemas::{Digest, EventCode, EventStamp, Facility, Fact, Format, Message, Outcome, Source};
 
 use super::*;
 use crate::read::AsOf;
@@ -30,7 +30,7 @@ fn message(partition: i32, offset: i64) -> Message {
         rejects: Vec::new(),
         flags: Vec::new(),
         charset: None,
-        events: 0,
+        events: 1,
         notes: 0,
         skip: None,
         rows_digest: String::new(),
@@ -38,6 +38,22 @@ fn message(partition: i32, offset: i64) -> Message {
         parser_version: 1,
         reading: 0,
     }
+}
+
+/// The one fact of that message.
+fn event(message: &Message) -> Event {
+    let fact = Fact {
+        code: EventCode::PatientSex,
+        time: None,
+        asserted_at: None,
+        patient: None,
+        encounter: None,
+        numeric_value: None,
+        text_value: None,
+        related: None,
+    };
+    let digest = Digest::of(format!("{}/{}", message.source.partition, message.source.offset).as_bytes());
+    EventStamp::new(&Facility::new("north"), &digest, message.known_at, &message.source).event(fact)
 }
 
 /// A small generator (xorshift): the same seed gives the same story.
@@ -70,8 +86,8 @@ impl Process {
         }
     }
 
-    /// Commits the next records of some partitions, as it believes them to be.
-    async fn commit(&mut self, dice: &mut Dice) {
+    /// The next records of some partitions, as it believes them to be.
+    fn batch(&self, dice: &mut Dice) -> Batch {
         let mut batch = Batch::default();
         for number in (0..PARTITIONS).filter(|_| dice.below(2) == 0).collect::<Vec<_>>() {
             let from = self.next.get(&number).copied().unwrap_or(0);
@@ -81,6 +97,24 @@ impl Process {
                 batch.upto.insert(partition(number), until - 1);
             }
         }
+        batch.events = batch.messages.iter().map(event).collect();
+        batch
+    }
+
+    /// Dies between the commits of two tables, and begins again.
+    async fn die(&mut self, dice: &mut Dice) {
+        let batch = self.batch(dice);
+        let tables = usize::try_from(dice.below(4)).expect("small");
+        for table in Table::ALL.into_iter().take(tables) {
+            if self.warehouse.append_to(table, &batch).await.is_err() {
+                break;
+            }
+        }
+        self.look().await;
+    }
+
+    async fn commit(&mut self, dice: &mut Dice) {
+        let batch = self.batch(dice);
         match self.warehouse.append(&batch).await {
             Ok(()) => self.next.extend(batch.upto.iter().map(|(partition, last)| (partition.partition, last + 1))),
             // The consumer's reaction: begin again where the tables are.
@@ -94,7 +128,7 @@ async fn told(warehouse: &Warehouse, sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn whatever_several_processes_believe_every_record_lands_once() {
+async fn whatever_several_processes_believe_and_wherever_they_die_every_record_lands_once() {
     for seed in 1..=4_u64 {
         let folder = std::env::temp_dir().join(format!("wardstream-writers-{}-{seed}", std::process::id()));
         let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
@@ -108,6 +142,7 @@ async fn whatever_several_processes_believe_every_record_lands_once() {
             let process = processes.get_mut(at).expect("one of three");
             match dice.below(8) {
                 0 => process.look().await,
+                2 => process.die(&mut dice).await,
                 1 => process.warehouse.compact().await.expect("merges"),
                 _ => process.commit(&mut dice).await,
             }
