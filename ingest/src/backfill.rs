@@ -13,7 +13,7 @@ use std::sync::Arc;
 use envelope::{Hints, Schemas};
 use jiff::Timestamp;
 use maps::Mapped;
-use schemas::{Facility, Source, Table, TopicPartition};
+use schemas::{Facility, Source, TopicPartition};
 use tokio::task::JoinSet;
 use warehouse::{AppendError, Batch, ReadError, Warehouse};
 
@@ -100,9 +100,7 @@ async fn backfill(file: &Path, facility: &Arc<Facility>, commits: &mut Commits, 
         return Ok(());
     }
     let held = commits.warehouse.held(&[partition.clone()].into()).await?;
-    let held = held
-        .get(&partition)
-        .map_or(-1, |tables| Table::ALL.iter().map(|table| tables.get(table).copied().unwrap_or(-1)).min().unwrap_or(-1));
+    let held = warehouse::held_by_all(held.get(&partition));
     let mut chunks = Chunks::open(file).map_err(cannot_read)?;
     let mut place = Place { topic: partition.topic.into(), offset: 0, known_at: None, held };
     loop {

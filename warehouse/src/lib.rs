@@ -31,6 +31,6 @@ pub use output::{Format, render};
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{Champion, Evaluation, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret};
 pub use settings::{Period, Settings, Splits, TaskSplits};
-pub use store::{Positions, Warehouse};
+pub use store::{Positions, Warehouse, held_by_all};
 pub use stored::{Stored, StoredReading};
 pub use weights::{Weights, WeightsError};

@@ -23,6 +23,13 @@ use crate::settings::Settings;
 /// Last offset of each partition in each table.
 pub type Positions = BTreeMap<TopicPartition, BTreeMap<Table, i64>>;
 
+/// The last offset that every table holds of a partition, -1 for none: whoever reads it goes on after that.
+#[must_use]
+pub fn held_by_all(tables: Option<&BTreeMap<Table, i64>>) -> i64 {
+    let held = |table| tables.and_then(|tables| tables.get(table)).copied().unwrap_or(-1);
+    Table::ALL.iter().map(held).min().unwrap_or(-1)
+}
+
 /// What a version of `messages` says, kept until there is another version.
 pub type OfMessages<T> = Mutex<Option<(u64, T)>>;
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bus::{Record, SeekTo, Start};
-use schemas::{Table, TopicPartition};
-use warehouse::{Positions, ReadError, Warehouse};
+use schemas::TopicPartition;
+use warehouse::{Positions, ReadError, Warehouse, held_by_all};
 
 use crate::settings::Oldest;
 
@@ -114,8 +114,7 @@ impl SeekTo for Places {
 fn places(positions: Positions) -> BTreeMap<TopicPartition, Place> {
     let mut places: BTreeMap<TopicPartition, Place> = BTreeMap::new();
     for (partition, tables) in positions {
-        let held = Table::ALL.iter().map(|table| tables.get(table).copied().unwrap_or(-1)).min().unwrap_or(-1);
-        let place = Place { making: making_of(&partition.topic), next: held + 1 };
+        let place = Place { making: making_of(&partition.topic), next: held_by_all(Some(&tables)) + 1 };
         let own = TopicPartition { topic: topic_of(&partition.topic).to_owned(), partition: partition.partition };
         let known = places.entry(own).or_insert(place);
         if known.making < place.making {
@@ -127,6 +126,8 @@ fn places(positions: Positions) -> BTreeMap<TopicPartition, Place> {
 
 #[cfg(test)]
 mod tests {
+    use schemas::Table;
+
     use super::*;
 
     fn partition(topic: &str) -> TopicPartition {

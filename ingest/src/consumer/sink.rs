@@ -64,12 +64,11 @@ impl Sink {
         let outcomes =
             batch.messages.iter().map(|message| (message.outcome, message.payload.as_ref().map_or(0, Vec::len))).collect::<Vec<_>>();
         let newest = batch.messages.iter().map(|message| message.known_at).max();
-        let batch = Arc::new(batch);
         if !self.commit(&batch).await? {
             return Ok(None);
         }
         self.copy_dead(letters).await;
-        Ok(Some(Landed { upto: batch.upto.clone(), outcomes, newest, began }))
+        Ok(Some(Landed { upto: batch.upto, outcomes, newest, began }))
     }
 
     /// Publishes the batch's notes and waits until the broker has them all; `false` where `stop` came first.
@@ -116,7 +115,7 @@ impl Sink {
     }
 
     /// Commits the batch, however long the store is away; `false` where `stop` came first.
-    async fn commit(&self, batch: &Arc<Batch>) -> Result<bool, RunError> {
+    async fn commit(&self, batch: &Batch) -> Result<bool, RunError> {
         loop {
             match self.warehouse.append(batch).await {
                 Ok(()) => return Ok(true),

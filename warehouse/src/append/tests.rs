@@ -80,9 +80,7 @@ impl Process {
         let partitions = (0..PARTITIONS).map(partition).collect();
         let held = self.warehouse.held(&partitions).await.expect("the logs can be read");
         for number in 0..PARTITIONS {
-            let tables = held.get(&partition(number));
-            let behind = Table::ALL.iter().map(|table| tables.and_then(|tables| tables.get(table)).copied().unwrap_or(-1)).min();
-            self.next.insert(number, behind.unwrap_or(-1) + 1);
+            self.next.insert(number, crate::held_by_all(held.get(&partition(number))) + 1);
         }
     }
 
