@@ -13,6 +13,7 @@ use std::sync::Arc;
 use envelope::{Hints, Schemas};
 use jiff::Timestamp;
 use maps::Mapped;
+use maps::split::{Split, Splitter};
 use schemas::{Facility, Source, TopicPartition};
 use tokio::task::JoinSet;
 use warehouse::{AppendError, Batch, ReadError, Warehouse};
@@ -99,22 +100,26 @@ async fn backfill(file: &Path, facility: &Arc<Facility>, commits: &mut Commits, 
     if !commits.begun.insert(partition.clone()) {
         return Ok(());
     }
+    let begun = commits.warehouse.begun(&[partition.clone()].into()).await?;
     let held = commits.warehouse.held(&[partition.clone()].into()).await?;
     let held = warehouse::held_by_all(held.get(&partition));
     let mut chunks = Chunks::open(file).map_err(cannot_read)?;
+    let mut splitter = Splitter::default();
     let mut place = Place { topic: partition.topic.into(), offset: 0, known_at: None, held };
     loop {
         let (facility, now) = (Arc::clone(facility), place.clone());
-        let (read, after) = tokio::task::spawn_blocking(move || {
-            let run = chunks.next_run();
-            (run.map(|run| run.map(|run| read(&run, &facility, now))), chunks)
+        let run;
+        (run, chunks, splitter) = tokio::task::spawn_blocking(move || {
+            let bytes = chunks.next_run();
+            let run = bytes.map(|run| run.map(|run| read(splitter.split(&run.bytes, run.rest), &facility, now)));
+            (run, chunks, splitter)
         })
         .await?;
-        chunks = after;
-        let Some(Run { batch, next, records }) = read.map_err(cannot_read)? else { return Ok(()) };
+        let Some(Run { mut batch, next, records }) = run.map_err(cannot_read)? else { return Ok(()) };
         done.records += records;
         done.added += batch.messages.len();
         place = next;
+        batch.resume(&begun);
         commits.add(batch).await?;
     }
 }
@@ -141,10 +146,10 @@ impl Commits {
 
     async fn begin(&mut self) -> Result<(), BackfillError> {
         self.settle().await?;
-        let (warehouse, batch) = (self.warehouse.clone(), std::mem::take(&mut self.pending));
+        let (warehouse, mut batch) = (self.warehouse.clone(), std::mem::take(&mut self.pending));
         self.bytes = 0;
         if !batch.messages.is_empty() {
-            self.work.spawn(async move { warehouse.append(&batch).await });
+            self.work.spawn(async move { warehouse.append(&mut batch).await });
         }
         Ok(())
     }
@@ -177,9 +182,9 @@ struct Run {
 }
 
 /// Maps the records of a run on all cores, each at the instant at which it was sent, by its own words.
-fn read(run: &[u8], facility: &Facility, mut place: Place) -> Run {
-    let records = maps::split::records(run);
-    let mapped: Vec<(Vec<Mapped>, Option<Timestamp>)> = in_parts(&records, |part| {
+fn read(split: Split<'_>, facility: &Facility, mut place: Place) -> Run {
+    let records = &split.records;
+    let mapped: Vec<(Vec<Mapped>, Option<Timestamp>)> = in_parts(records, |part| {
         let map = |record: &&[u8]| {
             let parts = reading::mapped(record, Hints::default(), facility, &Schemas::default());
             let own = own_time(&parts);
@@ -189,7 +194,8 @@ fn read(run: &[u8], facility: &Facility, mut place: Place) -> Run {
     });
     let first = mapped.iter().find_map(|(_, own)| *own).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut batch = Batch::default();
-    for (record, (parts, own)) in records.iter().zip(mapped) {
+    for (index, (record, (mut parts, own))) in records.iter().zip(mapped).enumerate() {
+        split.flag(index, &mut parts);
         let known_at = own.or(place.known_at).unwrap_or(first);
         let source = Source { topic: place.topic.to_string(), partition: 0, offset: place.offset };
         place.offset += 1;

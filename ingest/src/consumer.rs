@@ -10,15 +10,16 @@ mod sink;
 pub use self::placing::topic_of;
 pub(crate) use self::sink::outgoing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Feed, Limits, Pending, Publisher, Received};
+use bus::{Feed, Limits, Pending, Publisher, Received, Record};
 use envelope::Envelopes;
-use schemas::topic;
+use schemas::{TopicPartition, topic};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use warehouse::{AppendError, Warehouse};
+use warehouse::{AppendError, Begun, Landmark, Warehouse};
 
 use crate::consumer::placing::Places;
 use crate::consumer::sink::{Landed, Sink};
@@ -79,7 +80,8 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
         age: Duration::from_millis(settings.batch_age_ms),
     });
     let back_age = Duration::from_millis(settings.read_back_age_ms);
-    Loop { feed, pending, places, sink, work: JoinSet::new(), back_age }.run(stop).await
+    let (landmarks, begun) = (BTreeMap::new(), BTreeMap::new());
+    Loop { feed, pending, places, landmarks, begun, sink, work: JoinSet::new(), back_age }.run(stop).await
 }
 
 /// What is read, what waits, and the one batch that is being made durable.
@@ -87,6 +89,10 @@ struct Loop {
     feed: Feed,
     pending: Pending,
     places: Places,
+    /// What the tables say of the record after which each partition is begun.
+    landmarks: BTreeMap<TopicPartition, Landmark>,
+    /// What somebody before us began to land and did not finish.
+    begun: BTreeMap<TopicPartition, Begun>,
     sink: Sink,
     work: JoinSet<Result<Option<Landed>, RunError>>,
     back_age: Duration,
@@ -97,7 +103,7 @@ impl Loop {
         loop {
             let idle = self.work.is_empty();
             if idle && self.pending.is_due() {
-                self.work.spawn(self.sink.clone().append(self.pending.take()));
+                self.work.spawn(self.sink.clone().append(self.pending.take(), self.begun.clone()));
             }
             tokio::select! {
                 Some(landed) = self.work.join_next() => self.landed(landed??)?,
@@ -125,26 +131,43 @@ impl Loop {
                     self.pending.push(record);
                 }
             }
-            Received::Assigned(_) => {
+            Received::Assigned(partitions) => {
                 self.settle().await?;
                 self.places.refresh(&self.sink.warehouse).await?;
+                self.landmarks.extend(self.sink.warehouse.landmarks(&self.places.landmarks(&partitions)).await?);
+                self.begun.extend(self.sink.warehouse.begun(&self.places.names(&partitions).into_iter().collect()).await?);
             }
+            Received::Landmark(record) => self.compare(record).await?,
             Received::Revoked(partitions) => {
                 self.pending.forget(&self.places.names(&partitions));
                 // Whoever takes them over starts where the tables are by then.
                 self.settle().await?;
             }
-            Received::Gap { partition, wanted, found } if found < wanted => {
-                self.places.began_anew(&partition);
-                tracing::error!(%partition, wanted, found, "the topic was made anew: its records are read from the beginning, as those of another topic");
-                metrics::began_anew();
-            }
+            Received::Gap { partition, wanted, found } if found < wanted => self.began_anew(&partition),
             Received::Gap { partition, wanted, found } => {
                 tracing::error!(%partition, wanted, found, "records between these offsets were deleted before they were read; see conservation");
                 metrics::lost(found - wanted);
             }
         }
         Ok(())
+    }
+
+    /// A topic may have been deleted, made anew, and have grown past our offset since we last looked: then another record stands there.
+    async fn compare(&mut self, mut record: Record) -> Result<(), RunError> {
+        let partition = record.topic_partition();
+        self.places.name(&mut record);
+        let known = self.landmarks.remove(&record.topic_partition());
+        if known.is_some_and(|known| !known.is_of(record.timestamp, record.payload.as_deref())) {
+            self.began_anew(&partition);
+            self.feed.begin_anew(&partition).await?;
+        }
+        Ok(())
+    }
+
+    fn began_anew(&mut self, partition: &TopicPartition) {
+        self.places.began_anew(partition);
+        tracing::error!(%partition, "the topic was made anew: its records are read from the beginning, as those of another topic");
+        metrics::began_anew();
     }
 
     /// Waits until nothing is on its way to the tables.
@@ -158,6 +181,7 @@ impl Loop {
     fn landed(&mut self, landed: Option<Landed>) -> Result<(), RunError> {
         let Some(landed) = landed else { return Ok(()) };
         self.feed.commit(&Places::next_offsets(&landed.upto))?;
+        self.begun.retain(|partition, begun| landed.upto.get(partition).is_none_or(|upto| *upto < begun.upto));
         landed.measure();
         Ok(())
     }

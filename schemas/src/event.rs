@@ -163,7 +163,7 @@ pub struct Event {
     pub known_at: Timestamp,
     /// Where the message stood.
     pub source: Source,
-    /// Which reading of the message gave the row: 0 as it came, else the number of the replay.
+    /// Which reading of the message gave the row: 0 as it came, the number of the replay, or below zero that of the attempt to land it.
     pub reading: i64,
 }
 

@@ -204,6 +204,6 @@ pub struct Message {
     pub rows_reading: i64,
     /// Version of the maps that read it.
     pub parser_version: i32,
-    /// Which reading of the record this is: 0 as it came, else the number of the replay.
+    /// Which reading of the record this is: 0 as it came, the number of the replay, or below zero that of the attempt to land it.
     pub reading: i64,
 }

@@ -83,7 +83,8 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
                     loop_state.next.retain(|partition, _| !partitions.contains(partition));
                 }
                 Received::Gap { partition, wanted, found } => tracing::error!(%partition, wanted, found, "notes between these offsets no longer exist on the topic"),
-                Received::Assigned(_) => {}
+                // The group's own offsets say where to go on, so no landmark is asked for.
+                Received::Assigned(_) | Received::Landmark(_) => {}
             },
             () = pending.deadline() => {}
             () = stop.cancelled() => break,

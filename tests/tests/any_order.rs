@@ -172,7 +172,7 @@ async fn a_stay_is_the_same_in_whatever_order_its_messages_arrive() -> anyhow::R
     }
     let refused: Vec<_> = batch.messages.iter().flat_map(|message| &message.rejects).collect();
     assert!(refused.is_empty(), "a story must be readable: {refused:?}");
-    warehouse.append(&batch).await?;
+    warehouse.append(&mut batch).await?;
     for sql in ASKED {
         let rows = render(&warehouse.query(sql, &AsOf::default()).await?, Format::Csv)?;
         let of = |story: usize, order: usize| {

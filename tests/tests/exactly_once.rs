@@ -107,6 +107,32 @@ fn what_the_broker_deleted_is_said_and_a_topic_made_anew_is_read() -> anyhow::Re
     Ok(())
 }
 
+/// A topic that was deleted, made anew and has grown past our offset while nobody read it holds another record where ours stood.
+#[test]
+fn a_topic_made_anew_that_outgrew_the_old_one_is_read_from_its_beginning() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    stand.configure(WIDE)?;
+    let ingest = stand.service("ingest")?;
+    put(&stand, "hl7.wide", "one", &admissions(0, 50))?;
+    stand.until(&landed("hl7.wide"), 50)?;
+    drop(ingest);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(admin(&stand)?.delete_topics(&["hl7.wide"], &AdminOptions::new()))?;
+    std::thread::sleep(Duration::from_secs(2));
+    put(&stand, "hl7.wide", "two", &admissions(50, 150))?;
+    let ingest = stand.service("ingest")?;
+    stand.until(&landed("hl7.wide#2"), 100)?;
+    drop(ingest);
+    // The same topic again: nothing is read twice.
+    put(&stand, "hl7.wide", "three", &admissions(150, 160))?;
+    let _ingest = stand.service("ingest")?;
+    stand.until(&landed("hl7.wide#2"), 110)?;
+    assert_eq!(stand.count("SELECT count(*) FROM messages WHERE topic LIKE 'hl7.wide%'")?, 160);
+    assert_eq!(stand.count("SELECT count(DISTINCT visit_number) FROM encounters")?, 160);
+    stand.must(&["verify"])?;
+    Ok(())
+}
+
 /// Markers of transactions take offsets and hold nothing: that is no loss.
 #[test]
 fn markers_of_transactions_are_no_loss() -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use deltalake_core::{DeltaTable, DeltaTableError};
 use jiff::Timestamp;
 use schemas::{Event, Message, NoteRow, Prediction, Source, Table, TopicPartition};
 
+use crate::begun::{ATTEMPTED, Attempts, Begun};
 use crate::encode;
 use crate::error::AppendError;
 use crate::layout;
@@ -46,6 +47,10 @@ pub struct Batch {
     pub predictions: Vec<PredictionRow>,
     /// Last offset of each partition.
     pub upto: BTreeMap<TopicPartition, i64>,
+    /// What of its records was begun before.
+    pub(crate) begun: BTreeMap<TopicPartition, Begun>,
+    /// The tables that hold it already.
+    pub(crate) done: BTreeSet<Table>,
 }
 
 impl Batch {
@@ -59,15 +64,29 @@ impl Batch {
             let upto = self.upto.entry(partition).or_insert(last);
             *upto = last.max(*upto);
         }
+        self.begun.append(&mut other.begun);
+    }
+
+    /// Whether a table that holds this much has rows of the batch's records that we know nothing of: they have not `landed`, and were not
+    /// there when we were told what was begun.
+    fn is_begun_by_another(&self, held: &BTreeMap<TopicPartition, i64>, landed: &BTreeMap<TopicPartition, i64>) -> bool {
+        let last = |of: &BTreeMap<TopicPartition, i64>, partition: &TopicPartition| of.get(partition).copied().unwrap_or(-1);
+        let unknown = |message: &Message| {
+            let (partition, offset) = (message.source.topic_partition(), message.source.offset);
+            let known = last(landed, &partition).max(self.begun.get(&partition).map_or(-1, |begun| begun.upto));
+            offset > known && offset <= last(held, &partition)
+        };
+        self.messages.iter().any(unknown)
     }
 
     fn partitions(&self) -> BTreeSet<TopicPartition> {
         self.upto.keys().cloned().collect()
     }
 
-    /// The rows of `table` that stand behind `held`.
-    fn rows(&self, table: Table, held: &BTreeMap<TopicPartition, i64>) -> Result<RecordBatch, ArrowError> {
-        let new = |source: &Source| held.get(&source.topic_partition()).is_none_or(|last| source.offset > *last);
+    /// The rows of `table` that stand behind `held`, and those that it lacks of attempts.
+    fn rows(&self, table: Table, held: &BTreeMap<TopicPartition, i64>, attempts: &Attempts) -> Result<RecordBatch, ArrowError> {
+        let behind = |source: &Source| held.get(&source.topic_partition()).is_none_or(|last| source.offset > *last);
+        let new = |source: &Source| attempts.lacks(source).unwrap_or_else(|| behind(source));
         match table {
             Table::Messages => encode::messages(&kept(&self.messages, |row| new(&row.source))),
             Table::Events => encode::events(&kept(&self.events, |row| new(&row.source))),
@@ -109,13 +128,21 @@ impl Warehouse {
     /// Makes `batch` durable. Rows that a table holds already are skipped, so a repeat changes nothing.
     ///
     /// # Errors
-    /// [`AppendError::Fenced`] where another process has advanced one of the batch's partitions since this one last
+    /// [`AppendError::Fenced`] where another process has advanced one of the batch's partitions, or begun to, since this one last
     /// looked; anything else is to be tried again with the same batch.
-    pub async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+    pub async fn append(&self, batch: &mut Batch) -> Result<(), AppendError> {
+        let landed = self.landed(batch).await?;
         for table in Table::ALL {
-            self.append_to(table, batch).await?;
+            self.append_to(table, batch, &landed).await?;
+            batch.done.insert(table);
         }
         Ok(())
+    }
+
+    /// The last offset that `messages` holds of each of the batch's partitions.
+    async fn landed(&self, batch: &Batch) -> Result<BTreeMap<TopicPartition, i64>, AppendError> {
+        let table = Table::Messages;
+        self.writer(table).await.held(&batch.partitions()).await.map_err(|source| AppendError::Commit { table, source })
     }
 
     /// Makes another reading of stored records durable: its number is one more than that of any before, in any table. Rows of a reading
@@ -132,8 +159,11 @@ impl Warehouse {
         let reading = last + 1;
         batch.read_as(reading);
         for table in [Table::Events, Table::Notes, Table::Messages] {
-            let rows =
-                batch.rows(table, &BTreeMap::new()).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
+            let rows = batch.rows(table, &BTreeMap::new(), &Attempts::default()).map_err(|source| AppendError::Encode {
+                table,
+                rows: batch.messages.len(),
+                source,
+            })?;
             let mut writer = self.writer(table).await;
             writer
                 .commit(rows, vec![Transaction::new(REPLAYS, reading)], &self.0.plumbing)
@@ -143,18 +173,25 @@ impl Warehouse {
         Ok(reading)
     }
 
-    async fn append_to(&self, table: Table, batch: &Batch) -> Result<(), AppendError> {
+    async fn append_to(&self, table: Table, batch: &Batch, landed: &BTreeMap<TopicPartition, i64>) -> Result<(), AppendError> {
         let mut writer = self.writer(table).await;
         let known = writer.held(&batch.partitions()).await.map_err(|source| AppendError::Commit { table, source })?;
-        if batch.upto.iter().all(|(partition, last)| known.get(partition).is_some_and(|held| held >= last)) {
+        let attempts = writer.attempts(table, batch).await.map_err(|source| AppendError::Commit { table, source })?;
+        if ATTEMPTED.contains(&table) && !batch.done.contains(&table) && batch.is_begun_by_another(&known, landed) {
+            return Err(AppendError::Fenced { table });
+        }
+        let mut transactions = attempts.transactions(&batch.upto);
+        let is_held = batch.upto.iter().all(|(partition, last)| known.get(partition).is_some_and(|held| held >= last));
+        if is_held && transactions.is_empty() {
             return Ok(());
         }
-        let rows = batch.rows(table, &known).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
+        let rows =
+            batch.rows(table, &known, &attempts).map_err(|source| AppendError::Encode { table, rows: batch.messages.len(), source })?;
         // A batch that is late in one partition must not take that one's offset back.
         let ahead = |(partition, last): &(&TopicPartition, &i64)| known.get(*partition).is_none_or(|held| held < *last);
         let advanced: BTreeMap<TopicPartition, i64> =
             batch.upto.iter().filter(ahead).map(|(partition, last)| (partition.clone(), *last)).collect();
-        let transactions = advanced.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)).collect();
+        transactions.extend(advanced.iter().map(|(partition, last)| Transaction::new(app_id(partition), *last)));
         let before = writer.delta.version();
         match writer.commit(rows, transactions, &self.0.plumbing).await {
             Ok(()) => {

@@ -3,10 +3,12 @@
 //! Knows no HL7, no Kafka client, no tensor. Only this room sees SQL or a table's path; nobody outside receives a session.
 
 mod append;
+mod begun;
 mod computed;
 mod encode;
 mod error;
 pub mod functions;
+mod landmarks;
 mod layout;
 mod maintenance;
 pub mod metrics;
@@ -24,9 +26,11 @@ pub mod views;
 mod weights;
 
 pub use append::{Batch, NEWEST, PredictionRow};
+pub use begun::Begun;
 pub use error::{AppendError, CompactError, OpenError, QueryError, ReadError};
 pub use functions::CODE_SET;
 pub use functions::measures;
+pub use landmarks::Landmark;
 pub use output::{Format, render};
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{Champion, Evaluation, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret};

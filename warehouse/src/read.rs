@@ -203,7 +203,7 @@ impl Warehouse {
     }
 
     /// A question about `messages` alone, without the cost of the views.
-    async fn base_query(&self, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
+    pub(crate) async fn base_query(&self, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
         let ctx = datafusion::prelude::SessionContext::new();
         let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
         let engine = |error| ReadError::Rows(QueryError::from(error));

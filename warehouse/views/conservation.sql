@@ -6,7 +6,7 @@ WITH shown AS (SELECT topic, "partition", max("offset") AS upto FROM message_row
 landed AS (
     SELECT 'messages' AS "table", topic, "partition", min("offset") AS first_offset, max("offset") AS last_offset, count(*) AS landed, count(DISTINCT "offset") AS once,
            COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'void'), 0) AS void, COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'deleted'), 0) AS lost
-    FROM message_rows WHERE reading = 0 GROUP BY topic, "partition"
+    FROM message_rows WHERE reading <= 0 GROUP BY topic, "partition"
     UNION ALL
     SELECT 'events' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(DISTINCT event_id || '@' || CAST(source_offset AS VARCHAR)) AS once, 0 AS void, 0 AS lost

@@ -4,7 +4,7 @@ SELECT e.event_id, COALESCE(s.survivor_id, e.patient_id) AS patient_id, e.patien
        e.visit_number, e.code, e.time, COALESCE(e.asserted_at, e.known_at) AS asserted_at, e.known_at, e.numeric_value, e.text_value, e.related,
        e.patient_system, e.patient_value, e.source_topic, e.source_partition, e.source_offset
 FROM (
-    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY reading DESC, known_at, source_topic, source_partition, source_offset) AS copy
+    SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY greatest(reading, 0) DESC, known_at, source_topic, source_partition, source_offset) AS copy
     FROM standing_events
 ) AS e
 LEFT JOIN survivors AS s ON s.patient_id = e.patient_id

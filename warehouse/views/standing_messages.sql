@@ -24,4 +24,4 @@ SELECT m.topic, m."partition", m."offset", m.known_at, m.key, m.headers, m.paylo
        COALESCE(n.reading, m.reading) AS reading
 FROM message_rows AS m
 LEFT JOIN newest AS n ON n.topic = m.topic AND n."partition" = m."partition" AND n."offset" = m."offset" AND n.age = 1
-WHERE m.reading = 0
+WHERE m.reading <= 0

@@ -33,6 +33,9 @@ use crate::{BusError, Record, Settings};
 pub enum Start {
     /// At this offset: the one after the last that is safe.
     At(i64),
+    /// After this offset, the last that is safe. The record that stands there is shown first, as [`Received::Landmark`]: by it a reader
+    /// tells whether the topic is still the one it knows.
+    After(i64),
     /// At the oldest record.
     Beginning,
     /// Behind the newest record.
@@ -58,6 +61,8 @@ impl<F: Fn(&TopicPartition) -> Start + Send + Sync + 'static> SeekTo for F {
 pub enum Received {
     /// The next record of one of our partitions.
     Record(Record),
+    /// What stands at the offset after which a partition is begun. It comes before the partition's records, or never, where it was deleted.
+    Landmark(Record),
     /// These partitions become ours with the next `recv`.
     Assigned(Vec<TopicPartition>),
     /// These partitions cease to be ours with the next `recv`: append what was received of them first.
@@ -83,11 +88,13 @@ struct Place {
     firm: bool,
     /// The reader has heard that the record at `next` does not exist.
     told: bool,
+    /// Nothing has come yet, and the record before `next` is asked for as well.
+    from_landmark: bool,
 }
 
 impl Place {
     fn at(next: i64, firm: bool) -> Self {
-        Self { next, firm, told: false }
+        Self { next, firm, told: false, from_landmark: false }
     }
 }
 
@@ -185,6 +192,21 @@ impl Feed {
         asking.await.unwrap_or_else(|_| Err(BusError::Fatal { action: "ask for the lag", source: KafkaError::Canceled }))
     }
 
+    /// Reads a partition from its oldest record on. To be called on a landmark that shows another topic, before the next `recv`.
+    pub async fn begin_anew(&mut self, partition: &TopicPartition) -> Result<(), BusError> {
+        self.places.insert(partition.clone(), Place::at(0, false));
+        self.glance.forget(partition);
+        let mut list = TopicPartitionList::new();
+        place(&mut list, partition, Offset::Beginning)?;
+        let consumer = Arc::clone(&self.consumer);
+        let sought = tokio::task::spawn_blocking(move || {
+            let sought = consumer.seek_partitions(list, ANSWER_WITHIN)?;
+            sought.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
+        });
+        let sought = sought.await.unwrap_or(Err(KafkaError::Canceled));
+        sought.map_err(|source| BusError::unanswered("go back to the beginning of", partition.to_string(), source))
+    }
+
     /// Leaves the group and waits for the goodbye. Dropping the feed does the same, but blocks its thread meanwhile.
     pub async fn close(self) {
         // A panic in the client's destructor is all that could fail here, and nothing is left to be done about it.
@@ -236,6 +258,11 @@ impl Feed {
                 self.glance.at([(partition.clone(), offset)]);
                 Offset::Offset(offset)
             }
+            Start::After(last) => {
+                self.places.insert(partition.clone(), Place { from_landmark: true, ..Place::at(last + 1, true) });
+                self.glance.at([(partition.clone(), last + 1)]);
+                Offset::Offset(last)
+            }
             Start::Beginning => {
                 self.places.insert(partition.clone(), Place::at(0, false));
                 Offset::Beginning
@@ -257,8 +284,17 @@ impl Feed {
         Held { before: before(place.map(|place| place.next), record.offset), told: place.is_some_and(|place| place.told), record }
     }
 
+    /// Whether this is the record after which its partition is begun.
+    fn is_landmark(&self, record: &Record) -> bool {
+        self.places.get(&record.topic_partition()).is_some_and(|place| place.from_landmark && record.offset + 1 == place.next)
+    }
+
     /// Hands a record over, unless it follows a hole: then the brokers are asked about it, and about those of all records at hand.
     fn hand_over(&mut self, record: Record) {
+        if self.is_landmark(&record) {
+            self.places.insert(record.topic_partition(), Place::at(record.offset + 1, true));
+            return self.ready.push_back(Received::Landmark(record));
+        }
         let first = self.advance(record);
         if !matches!(first.before, Before::Hole { .. }) {
             return self.ready.extend(first.settle(None));
@@ -267,7 +303,7 @@ impl Feed {
         let mut held = VecDeque::from([first]);
         while held.len() < HELD_RECORDS && bytes < HELD_BYTES {
             match at_hand(&self.consumer) {
-                Some(Step::Record(record)) => {
+                Some(Step::Record(record)) if !self.is_landmark(&record) => {
                     bytes += record.size();
                     held.push_back(self.advance(record));
                 }

@@ -10,8 +10,11 @@ pub(crate) mod header;
 use std::io::{self, Read};
 
 use memchr::memchr;
-use schemas::Format;
+use schemas::{Flag, Format};
 use serde::de::IgnoredAny;
+
+pub use self::batch::Rest;
+use crate::Mapped;
 
 /// The most bytes a compressed record may unfold to.
 pub const UNZIPPED_BYTES: u64 = 256 * 1024 * 1024;
@@ -36,20 +39,56 @@ pub fn sniff(bytes: &[u8]) -> Format {
 /// A file without content has none.
 #[must_use]
 pub fn records(bytes: &[u8]) -> Vec<&[u8]> {
-    match sniff(bytes) {
-        Format::Empty => Vec::new(),
-        Format::Hl7v2 => messages(bytes),
-        Format::Fhir => lines_of_json(bytes).unwrap_or_else(|| vec![bytes]),
-        Format::Wardstream | Format::Tombstone | Format::Unknown => vec![bytes],
+    Splitter::default().split(bytes, Rest::Nothing).records
+}
+
+/// Cuts a file that comes in several runs of whole records, and holds the counts of its envelopes against what came.
+#[derive(Default)]
+pub struct Splitter {
+    envelopes: batch::Envelopes,
+}
+
+/// The records of a run.
+#[derive(Default)]
+pub struct Split<'a> {
+    /// In order.
+    pub records: Vec<&'a [u8]>,
+    /// Where an envelope around them disagrees with what came: the place of the record before its line, and what was decided.
+    pub flags: Vec<(usize, Flag)>,
+}
+
+impl Split<'_> {
+    /// Adds to the parts that were made of a record what was decided about the envelope that ends after it.
+    pub fn flag(&self, record: usize, parts: &mut [Mapped]) {
+        let flags = self.flags.iter().filter(|(at, _)| *at == record).map(|(_, flag)| flag.clone());
+        parts.last_mut().into_iter().for_each(|part| part.flags.extend(flags.clone()));
     }
 }
 
-/// The HL7 v2 messages in `bytes`, frames and batch envelopes taken off; what stands between messages and is none comes back as well.
-/// Bytes that hold no message come back as they are.
-#[must_use]
-pub fn messages(bytes: &[u8]) -> Vec<&[u8]> {
-    let found = batch::cut(bytes).messages;
-    if found.is_empty() { vec![bytes] } else { found }
+impl Splitter {
+    /// The records of the next run. HL7 v2 messages come without frames and envelopes; what stands between messages and is none comes
+    /// back as well, and a file of HL7 v2 that holds no message as it is.
+    pub fn split<'a>(&mut self, run: &'a [u8], rest: Rest) -> Split<'a> {
+        let records = match sniff(run) {
+            Format::Empty => Vec::new(),
+            Format::Hl7v2 => return self.messages(run, rest),
+            Format::Fhir => lines_of_json(run).unwrap_or_else(|| vec![run]),
+            Format::Wardstream | Format::Tombstone | Format::Unknown => vec![run],
+        };
+        Split { records, flags: Vec::new() }
+    }
+
+    fn messages<'a>(&mut self, run: &'a [u8], rest: Rest) -> Split<'a> {
+        let cut = self.envelopes.cut(run, rest);
+        if cut.messages.is_empty() {
+            return Split { records: vec![run], flags: Vec::new() };
+        }
+        let flags = cut
+            .doubts
+            .into_iter()
+            .map(|doubt| (doubt.after.saturating_sub(1), Flag { position: doubt.position, decision: doubt.decision.into() }));
+        Split { flags: flags.collect(), records: cut.messages }
+    }
 }
 
 /// Unzips what begins with the gzip magic; other bytes come back as they are.

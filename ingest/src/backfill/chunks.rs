@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use maps::split::Rest;
 use schemas::Format;
 use sha2::Digest as _;
 
@@ -43,6 +44,13 @@ enum Shape {
     Whole,
 }
 
+/// Whole records of a file.
+pub struct Run {
+    pub bytes: Vec<u8>,
+    /// What of the file follows.
+    pub rest: Rest,
+}
+
 /// The runs of a file.
 pub struct Chunks {
     input: Box<dyn Read + Send>,
@@ -71,19 +79,19 @@ impl Chunks {
     ///
     /// # Errors
     /// Where the file cannot be read, its gzip stream is damaged, or it is one record of more than a gigabyte.
-    pub fn next_run(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub fn next_run(&mut self) -> io::Result<Option<Run>> {
         let mut wanted = self.run_bytes;
         loop {
             self.fill(wanted)?;
             if self.ended {
                 let run = std::mem::take(&mut self.rest);
-                return Ok(Some(self.trimmed(run)).filter(|run| !run.is_empty()));
+                return Ok(Some(Run { bytes: self.trimmed(run), rest: Rest::Nothing }).filter(|run| !run.bytes.is_empty()));
             }
             let shape = *self.shape.get_or_insert_with(|| shape(&self.rest));
             if let Some(end) = last_end(&self.rest, shape) {
                 let rest = self.rest.split_off(end);
                 let run = std::mem::replace(&mut self.rest, rest);
-                return Ok(Some(self.trimmed(run)));
+                return Ok(Some(Run { bytes: self.trimmed(run), rest: Rest::More }));
             }
             if wanted > WHOLE_BYTES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "one record of more than a gigabyte; export it as NDJSON"));
@@ -147,7 +155,7 @@ fn last_end(bytes: &[u8], shape: Shape) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn runs(bytes: &[u8], run_bytes: usize) -> Vec<Vec<u8>> {
+    fn runs(bytes: &[u8], run_bytes: usize) -> Vec<Run> {
         let input = Box::new(io::Cursor::new(bytes.to_vec()));
         let mut chunks = Chunks { input, rest: Vec::new(), shape: None, ended: false, run_bytes };
         std::iter::from_fn(|| chunks.next_run().expect("memory can be read")).collect()
@@ -168,9 +176,34 @@ mod tests {
             let whole = maps::split::records(file.as_bytes());
             for size in [64, 100, 257, 1_000, 100_000] {
                 let runs = runs(file.as_bytes(), size);
-                let cut: Vec<&[u8]> = runs.iter().flat_map(|run| maps::split::records(run)).collect();
+                let cut: Vec<&[u8]> = runs.iter().flat_map(|run| maps::split::records(&run.bytes)).collect();
                 assert!(cut == whole, "runs of {size}: {} records of {}", cut.len(), whole.len());
             }
+        }
+    }
+
+    /// The counts of a batch are held against the whole of it, wherever its file was cut.
+    #[test]
+    fn an_envelope_that_counts_wrong_is_flagged_on_the_last_record_in_it() {
+        let message = |number: usize| format!("MSH|^~\\&|A|B|||20200101||ADT^A31|{number}|P|2.5\rPID|1||{number}^^^H^MR\r");
+        let messages: String = (0..40).map(message).collect();
+        let flagged = |file: &str, size| {
+            let mut splitter = maps::split::Splitter::default();
+            let (mut flagged, mut before) = (Vec::new(), 0);
+            for run in runs(file.as_bytes(), size) {
+                let split = splitter.split(&run.bytes, run.rest);
+                flagged.extend(split.flags.iter().map(|(at, flag)| (before + at, flag.position.clone())));
+                before += split.records.len();
+            }
+            flagged
+        };
+        for size in [64, 257, 1_000, 100_000] {
+            let right = format!("FHS|^~\\&\rBHS|^~\\&\r{messages}BTS|40\rBHS|^~\\&\r{messages}BTS|40\rFTS|2\r");
+            assert_eq!(flagged(&right, size), [], "runs of {size}");
+            let wrong = format!("FHS|^~\\&\rBHS|^~\\&\r{messages}BTS|40\rBHS|^~\\&\r{messages}BTS|41\rFTS|3\r");
+            assert_eq!(flagged(&wrong, size), [(79, "BTS[2]-1".to_owned()), (79, "FTS[1]-1".to_owned())], "runs of {size}");
+            let open = format!("FHS|^~\\&\rBHS|^~\\&\r{messages}");
+            assert_eq!(flagged(&open, size), [(39, "BHS[1]".to_owned()), (39, "FHS[1]".to_owned())], "runs of {size}");
         }
     }
 }

@@ -87,6 +87,15 @@ impl Places {
         partitions.iter().map(|one| TopicPartition { topic: named(&one.topic, making(one)), partition: one.partition }).collect()
     }
 
+    /// Where the last records stand, which the tables hold of these partitions.
+    pub fn landmarks(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
+        let places = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let held = partitions.iter().filter_map(|partition| Some((partition, places.get(partition).filter(|place| place.next > 0)?)));
+        let named =
+            held.map(|(own, place)| (TopicPartition { topic: named(&own.topic, place.making), partition: own.partition }, place.next - 1));
+        named.collect()
+    }
+
     /// What the group is told: the next offset of each partition under its own name.
     pub fn next_offsets(upto: &BTreeMap<TopicPartition, i64>) -> BTreeMap<TopicPartition, i64> {
         let mut newest: BTreeMap<TopicPartition, (u32, i64)> = BTreeMap::new();
@@ -103,7 +112,8 @@ impl SeekTo for Places {
     fn start(&self, partition: &TopicPartition) -> Start {
         let places = self.known.read().unwrap_or_else(PoisonError::into_inner);
         match (places.get(partition), self.unknown) {
-            (Some(place), _) => Start::At(place.next),
+            (Some(Place { next: 0, .. }), _) => Start::At(0),
+            (Some(place), _) => Start::After(place.next - 1),
             (None, Oldest::Earliest) => Start::Beginning,
             (None, Oldest::Latest) => Start::End,
         }
@@ -151,7 +161,7 @@ mod tests {
     fn a_topic_made_anew_stands_under_a_name_of_its_own() {
         let held = Places::starting(Oldest::Earliest);
         held.take(places([at("hl7.raw", 99), at("hl7.raw#2", 5)].into()));
-        assert!(matches!(held.start(&partition("hl7.raw")), Start::At(6)));
+        assert!(matches!(held.start(&partition("hl7.raw")), Start::After(5)));
         held.began_anew(&partition("hl7.raw"));
         assert!(matches!(held.start(&partition("hl7.raw")), Start::At(0)));
         held.take(places([at("hl7.raw", 99), at("hl7.raw#2", 5)].into()));

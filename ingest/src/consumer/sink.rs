@@ -8,7 +8,7 @@ use bus::{Outgoing, Publisher, Record, cloudevents::CloudEvent};
 use envelope::{Envelopes, Hints, Schemas};
 use schemas::{CanonicalNote, Facility, Outcome, Source, TopicPartition, topic};
 use tokio_util::sync::CancellationToken;
-use warehouse::{AppendError, Batch, Warehouse};
+use warehouse::{AppendError, Batch, Begun, Warehouse};
 
 use super::RunError;
 use super::placing::topic_of;
@@ -16,6 +16,10 @@ use crate::metrics;
 use crate::reading::{self, Raw};
 use crate::settings::Routes;
 
+/// How many bytes of facts and notes a commit may hold; the record that exceeds them is its last.
+const ROWS_BYTES: usize = 64 << 20;
+/// Bytes of a fact beside its text.
+const EVENT_BYTES: usize = 256;
 /// How long a batch waits for its dead letters.
 const DEAD_LETTERS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -40,6 +44,12 @@ pub struct Landed {
 }
 
 impl Landed {
+    fn take(&mut self, batch: Batch) {
+        self.outcomes.extend(batch.messages.iter().map(|message| (message.outcome, message.payload.as_ref().map_or(0, Vec::len))));
+        self.newest = self.newest.max(batch.messages.iter().map(|message| message.known_at).max());
+        self.upto.extend(batch.upto);
+    }
+
     /// Counts it.
     pub fn measure(&self) {
         self.outcomes.iter().for_each(|(outcome, bytes)| metrics::landed(*outcome, *bytes));
@@ -49,26 +59,30 @@ impl Landed {
 }
 
 impl Sink {
-    /// Maps, publishes and commits; `None` where the process was told to stop before it was done.
-    pub async fn append(self, records: Vec<Record>) -> Result<Option<Landed>, RunError> {
-        let began = Instant::now();
+    /// Maps, publishes and commits; `None` where the process was told to stop before it was done. What unfolds to more than a batch's
+    /// rows may take lands in several commits.
+    pub async fn append(self, records: Vec<Record>, begun: BTreeMap<TopicPartition, Begun>) -> Result<Option<Landed>, RunError> {
+        let mut landed = Landed { upto: BTreeMap::new(), outcomes: Vec::with_capacity(records.len()), newest: None, began: Instant::now() };
         let schemas = tokio::select! {
             schemas = self.envelopes.prepare(records.iter().filter_map(|record| record.payload.as_deref())) => schemas,
             () = self.stop.cancelled() => return Ok(None),
         };
-        let reader = Reader { routes: Arc::clone(&self.routes), schemas, dead_letters: self.dead_letters };
-        let (batch, letters) = tokio::task::spawn_blocking(move || reader.read(records)).await?;
-        if !self.publish(&batch).await? {
-            return Ok(None);
+        let mut reader =
+            Reader { routes: Arc::clone(&self.routes), schemas, dead_letters: self.dead_letters, begun, records: records.into_iter() };
+        while !reader.records.as_slice().is_empty() {
+            let (mut batch, letters);
+            (reader, batch, letters) = tokio::task::spawn_blocking(move || {
+                let (batch, letters) = reader.read();
+                (reader, batch, letters)
+            })
+            .await?;
+            if !self.publish(&batch).await? || !self.commit(&mut batch).await? {
+                return Ok(None);
+            }
+            self.copy_dead(letters).await;
+            landed.take(batch);
         }
-        let outcomes =
-            batch.messages.iter().map(|message| (message.outcome, message.payload.as_ref().map_or(0, Vec::len))).collect::<Vec<_>>();
-        let newest = batch.messages.iter().map(|message| message.known_at).max();
-        if !self.commit(&batch).await? {
-            return Ok(None);
-        }
-        self.copy_dead(letters).await;
-        Ok(Some(Landed { upto: batch.upto, outcomes, newest, began }))
+        Ok(Some(landed))
     }
 
     /// Publishes the batch's notes and waits until the broker has them all; `false` where `stop` came first.
@@ -115,7 +129,7 @@ impl Sink {
     }
 
     /// Commits the batch, however long the store is away; `false` where `stop` came first.
-    async fn commit(&self, batch: &Batch) -> Result<bool, RunError> {
+    async fn commit(&self, batch: &mut Batch) -> Result<bool, RunError> {
         loop {
             match self.warehouse.append(batch).await {
                 Ok(()) => return Ok(true),
@@ -157,29 +171,45 @@ impl Sink {
     }
 }
 
-/// What is needed to read a batch.
+/// What is needed to read a batch, and what of it is still to be read.
 struct Reader {
     routes: Arc<Routes>,
     schemas: Schemas,
     dead_letters: bool,
+    begun: BTreeMap<TopicPartition, Begun>,
+    records: std::vec::IntoIter<Record>,
 }
 
 impl Reader {
-    /// The rows of records, and the dead letters of those that were rejected.
-    fn read(&self, records: Vec<Record>) -> (Batch, Vec<Outgoing>) {
+    /// The rows of the next records, and the dead letters of those that were rejected.
+    fn read(&mut self) -> (Batch, Vec<Outgoing>) {
         let mut batch = Batch::default();
         let mut letters = Vec::new();
         let own = Facility::new(reading::OWN);
-        for record in records {
+        let mut bytes = 0;
+        while bytes < ROWS_BYTES
+            && let Some(record) = self.records.next()
+        {
             let copy = self.dead_letters.then(|| Record { topic: topic_of(&record.topic).to_owned(), ..record.clone() });
             let facility = self.routes.facility(topic_of(&record.topic)).unwrap_or(&own);
+            let (events, notes) = (batch.events.len(), batch.notes.len());
             reading::read(raw(record), facility, &self.schemas, &mut batch);
+            bytes += unfolded(&batch, events, notes);
             let rejected = batch.messages.last().filter(|message| message.outcome == Outcome::Rejected);
             let reject = rejected.and_then(|message| message.rejects.first());
             letters.extend(copy.zip(reject).and_then(|(record, reject)| bus::dead_letter(&record, reject)));
         }
+        batch.resume(&self.begun);
         (batch, letters)
     }
+}
+
+/// Bytes of the rows from these on: what was compressed, or is repeated in many facts, is larger than the record that held it.
+fn unfolded(batch: &Batch, events: usize, notes: usize) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let events = batch.events.iter().skip(events).map(|event| EVENT_BYTES + text(&event.fact.text_value));
+    let notes = batch.notes.iter().skip(notes).map(|row| row.note.text.len());
+    events.chain(notes).sum()
 }
 
 fn raw(record: Record) -> Raw {

@@ -123,9 +123,9 @@ async fn every_view_gives_the_rows_that_stand_beside_it() {
     let folder = std::env::temp_dir().join(format!("wardstream-views-{}", std::process::id()));
     let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
     let warehouse = Warehouse::open(&settings).await.expect("opens");
-    warehouse.append(&log()).await.expect("appends");
+    warehouse.append(&mut log()).await.expect("appends");
     // The same batch again changes nothing.
-    warehouse.append(&log()).await.expect("appends");
+    warehouse.append(&mut log()).await.expect("appends");
     let views = Path::new(env!("CARGO_MANIFEST_DIR")).join("views");
     let mut failures = Vec::new();
     for (name, _, _) in super::VIEWS {
@@ -172,7 +172,7 @@ async fn what_becomes_known_later_changes_nothing_of_what_stood_before() {
     let whole = log();
     let mut then = Vec::new();
     for records in whole.messages.chunks(3) {
-        warehouse.append(&part(&whole, records)).await.expect("appends");
+        warehouse.append(&mut part(&whole, records)).await.expect("appends");
         let known_at = records.last().expect("no chunk is empty").known_at;
         for sql in ASKED {
             then.push((known_at, sql, ask(sql, &AsOf::default()).await));

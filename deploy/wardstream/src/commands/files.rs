@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bus::{Outgoing, Publisher};
+use maps::split::{Rest, Splitter};
 
 use super::{facility, open};
 use crate::cli::{Clock, Publish, Replay};
@@ -24,8 +25,10 @@ pub fn map(config: &Config, name: &str, files: &[PathBuf]) -> anyhow::Result<Exi
     let facility = facility(config, name);
     for file in files {
         let bytes = read(file)?;
-        for (index, record) in maps::split::records(&bytes).into_iter().enumerate() {
-            let parts = ingest::reading::mapped(record, envelope::Hints::default(), &facility, &envelope::Schemas::default());
+        let split = Splitter::default().split(&bytes, Rest::Nothing);
+        for (index, record) in split.records.iter().enumerate() {
+            let mut parts = ingest::reading::mapped(record, envelope::Hints::default(), &facility, &envelope::Schemas::default());
+            split.flag(index, &mut parts);
             let line = ingest::describe::line(&file.display().to_string(), index, &parts).to_json().context("could not show a record")?;
             output::line(line);
         }

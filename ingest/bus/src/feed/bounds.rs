@@ -237,7 +237,7 @@ mod tests {
             let gaps_and_skips = held.settle(low).map(|received| match received {
                 Received::Gap { wanted, found, .. } => format!("gap {wanted}-{found}"),
                 Received::Record(record) => format!("{:?}", record.skip.map(|skip| (skip.offsets, skip.because))),
-                Received::Assigned(_) | Received::Revoked(_) => String::new(),
+                Received::Assigned(_) | Received::Revoked(_) | Received::Landmark(_) => String::new(),
             });
             gaps_and_skips.collect::<Vec<_>>()
         };

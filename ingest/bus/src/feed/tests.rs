@@ -83,6 +83,34 @@ async fn a_feed_begins_where_it_is_told_and_nowhere_else() -> Result<(), BusErro
     Ok(())
 }
 
+/// The record after which a partition is begun is shown once, and a reader that finds another there reads the partition from its beginning.
+#[tokio::test]
+async fn a_landmark_comes_first_and_a_partition_can_be_begun_anew_on_it() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    let home = publisher.send_all(numbered("raw", 0..10)).await?.first().map(|(partition, _)| *partition).expect("ten places");
+    let begin = move |partition: &TopicPartition| if partition.partition == home { Start::After(6) } else { Start::Beginning };
+    for is_known in [true, false] {
+        let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], begin).await?;
+        let landmark = loop {
+            match next(&mut feed).await? {
+                Received::Landmark(record) => break record,
+                Received::Assigned(_) => {}
+                other => panic!("{other:?} came before the landmark"),
+            }
+        };
+        assert_eq!((landmark.offset, landmark.payload), (6, Some(b"6".to_vec())));
+        if is_known {
+            assert_eq!(payloads(&mut feed, 3).await?, ["7", "8", "9"]);
+        } else {
+            feed.begin_anew(&place("raw", home)).await?;
+            assert_eq!(payloads(&mut feed, 10).await?.concat(), "0123456789");
+        }
+        feed.close().await;
+    }
+    Ok(())
+}
+
 /// What was received and not made safe comes again after a restart.
 #[tokio::test]
 async fn a_restart_without_commit_repeats_and_one_with_commit_goes_on() -> Result<(), BusError> {

@@ -19,7 +19,7 @@ pub(crate) struct Cut<'a> {
 
 /// An envelope that disagrees with what it holds.
 pub(crate) struct Doubt {
-    /// How many messages came before its line.
+    /// How many messages of the run came before its line.
     pub(crate) after: usize,
     /// `BTS[2]-1`.
     pub(crate) position: String,
@@ -29,18 +29,46 @@ pub(crate) struct Doubt {
 
 /// Cuts `bytes` at each line that begins with a header; envelope lines belong to no message.
 pub(crate) fn cut(bytes: &[u8]) -> Cut<'_> {
-    let mut cutter = Cutter::default();
-    for content in frame::contents(bytes) {
-        cutter.frame(content);
-    }
-    cutter.finish()
+    Envelopes::default().cut(bytes, Rest::Nothing)
 }
 
+/// What follows the bytes that are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// More of the same file.
+    More,
+    /// They are its last.
+    Nothing,
+}
+
+/// What is open, and how much has come, of a file that is cut in several runs. A run ends before a message begins.
 #[derive(Default)]
-struct Cutter<'a> {
-    cut: Cut<'a>,
+pub(crate) struct Envelopes {
+    /// Messages of the runs before.
+    before: usize,
     batch: Envelope,
     file: Envelope,
+}
+
+impl Envelopes {
+    /// Cuts the next run.
+    pub(crate) fn cut<'a>(&mut self, run: &'a [u8], rest: Rest) -> Cut<'a> {
+        let mut cutter = Cutter { cut: Cut::default(), open: std::mem::take(self) };
+        for content in frame::contents(run) {
+            cutter.frame(content);
+        }
+        if rest == Rest::Nothing {
+            cutter.unclosed();
+        }
+        *self = cutter.open;
+        self.before += cutter.cut.messages.len();
+        cutter.cut
+    }
+}
+
+struct Cutter<'a> {
+    cut: Cut<'a>,
+    open: Envelopes,
 }
 
 /// An envelope that may be open, of batches or of files.
@@ -83,32 +111,37 @@ impl<'a> Cutter<'a> {
         }
     }
 
+    /// How many messages have come.
+    fn messages(&self) -> usize {
+        self.open.before + self.cut.messages.len()
+    }
+
     fn envelope(&mut self, header: Header, line: &[u8]) {
         self.cut.enveloped = true;
         match header {
             Header::Message => {}
             Header::FileBegins => {
                 self.unclosed();
-                self.file.open((self.cut.messages.len(), self.batch.opened));
+                self.open.file.open((self.messages(), self.open.batch.opened));
             }
             Header::BatchBegins => {
-                if self.batch.is_open {
-                    self.doubt(format!("BHS[{}]", self.batch.opened), NO_END);
+                if self.open.batch.is_open {
+                    self.doubt(format!("BHS[{}]", self.open.batch.opened), NO_END);
                 }
-                self.batch.open((self.cut.messages.len(), 0));
+                self.open.batch.open((self.messages(), 0));
             }
             Header::BatchEnds => {
-                let messages = self.cut.messages.len() - self.batch.since.0;
-                self.batch.close((self.cut.messages.len(), 0));
-                self.compare(format!("BTS[{}]-1", self.batch.closed), line, &[messages]);
+                let messages = self.messages() - self.open.batch.since.0;
+                self.open.batch.close((self.messages(), 0));
+                self.compare(format!("BTS[{}]-1", self.open.batch.closed), line, &[messages]);
             }
             Header::FileEnds => {
-                let messages = self.cut.messages.len() - self.file.since.0;
-                let batches = self.batch.opened - self.file.since.1;
-                self.file.close((self.cut.messages.len(), self.batch.opened));
+                let messages = self.messages() - self.open.file.since.0;
+                let batches = self.open.batch.opened - self.open.file.since.1;
+                self.open.file.close((self.messages(), self.open.batch.opened));
                 // Where a file holds messages without batches, it may count those, or itself as one batch.
                 let possible = if batches == 0 { [messages, usize::from(messages > 0)] } else { [batches, batches] };
-                self.compare(format!("FTS[{}]-1", self.file.closed), line, &possible);
+                self.compare(format!("FTS[{}]-1", self.open.file.closed), line, &possible);
             }
         }
     }
@@ -126,13 +159,13 @@ impl<'a> Cutter<'a> {
     }
 
     fn unclosed(&mut self) {
-        if self.batch.is_open {
-            self.batch.is_open = false;
-            self.doubt(format!("BHS[{}]", self.batch.opened), NO_END);
+        if self.open.batch.is_open {
+            self.open.batch.is_open = false;
+            self.doubt(format!("BHS[{}]", self.open.batch.opened), NO_END);
         }
-        if self.file.is_open {
-            self.file.is_open = false;
-            self.doubt(format!("FHS[{}]", self.file.opened), NO_END);
+        if self.open.file.is_open {
+            self.open.file.is_open = false;
+            self.doubt(format!("FHS[{}]", self.open.file.opened), NO_END);
         }
     }
 
@@ -140,11 +173,6 @@ impl<'a> Cutter<'a> {
         if self.cut.doubts.len() < DOUBTS {
             self.cut.doubts.push(Doubt { after: self.cut.messages.len(), position, decision });
         }
-    }
-
-    fn finish(mut self) -> Cut<'a> {
-        self.unclosed();
-        self.cut
     }
 }
 
