@@ -80,6 +80,18 @@ pub(crate) fn tidy(text: &str) -> String {
     unified(text.trim_start_matches('\u{feff}')).trim().to_owned()
 }
 
+/// The same of a text that is not needed any more: it is changed where it stands.
+pub(crate) fn tidied(mut text: String) -> String {
+    let plain = unified(text.trim_start_matches('\u{feff}'));
+    let Cow::Borrowed(unmarked) = plain else { return plain.trim().to_owned() };
+    let kept = unmarked.trim_end().len();
+    let blanks = kept - unmarked.trim().len();
+    let marks = text.len() - unmarked.len();
+    text.truncate(marks + kept);
+    text.drain(..marks + blanks);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +111,9 @@ mod tests {
         assert_eq!(unified("a\r\nb\rc\n\u{b}d\u{0}\u{7}\te"), "a\nb\nc\n\nd\te");
         assert!(matches!(unified("a\nb"), Cow::Borrowed(_)));
         assert_eq!(tidy("\u{feff}\n a\rb \n"), "a\nb");
+        for text in ["", " ", "\u{feff}", "\u{feff}\n ", "a", "\u{feff}\n\u{a0}a\u{a0}b \n", " \u{feff}a ", "\u{feff}\n a\rb \n"] {
+            assert_eq!(tidied(text.to_owned()), tidy(text), "{text:?}");
+        }
     }
 
     /// Each would take hours if every sign were sought to the end.

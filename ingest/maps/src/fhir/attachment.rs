@@ -1,5 +1,7 @@
 //! Attachments: from base64 and a content type to plain text.
 
+use std::fmt;
+
 use encoding_rs::Encoding;
 
 use super::json;
@@ -20,9 +22,23 @@ enum Flavour {
     Unknown,
 }
 
+/// Where an attachment stands: `content[2].attachment`, `presentedForm[0]`. Put into words only where there is something to tell.
+pub(super) struct Spot {
+    pub(super) list: &'static str,
+    pub(super) number: usize,
+    /// What follows the bracket.
+    pub(super) rest: &'static str,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]{}", self.list, self.number, self.rest)
+    }
+}
+
 /// Text of the best readable one among attachments that say the same in several forms, else the field and reason of the first that failed.
 /// `None` where there is no attachment at all.
-pub(super) fn best(resource: &Resource<'_>, attachments: &[(String, &Node<'_>)]) -> Option<Result<String, (String, &'static str)>> {
+pub(super) fn best(resource: &Resource<'_>, attachments: &[(Spot, &Node<'_>)]) -> Option<Result<String, (String, &'static str)>> {
     let mut readable: Vec<_> = Vec::new();
     let mut failed = None;
     for (field, attachment) in attachments {
@@ -56,29 +72,30 @@ fn text(resource: &Resource<'_>, attachment: &Node<'_>, flavour: Flavour) -> Res
     let declared = [&attachment["contentType"], binary_type].into_iter().find_map(|kind| charset(kind.as_str()?));
     let encoding = declared.or_else(|| Encoding::for_bom(&bytes).map(|(marked, _)| marked));
     let decoded = match encoding.filter(|encoding| *encoding != encoding_rs::UTF_8) {
-        Some(encoding) => encoding.decode(&bytes).0,
-        None if flavour == Flavour::Unknown && std::str::from_utf8(&bytes).is_err() => {
-            return Err(("contentType", "attachment is not text"));
-        }
-        // Also where UTF-8 was declared: bytes that cannot be it are more often Latin-1 than broken.
-        None => resource.reader.text(&bytes).0,
+        Some(encoding) => encoding.decode(&bytes).0.into_owned(),
+        None => match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) if flavour == Flavour::Unknown => return Err(("contentType", "attachment is not text")),
+            // Also where UTF-8 was declared: bytes that cannot be it are more often Latin-1 than broken.
+            Err(fault) => resource.reader.text(fault.as_bytes()).0.into_owned(),
+        },
     };
     let text = match flavour {
-        Flavour::Plain => sniffed(&decoded).unwrap_or_else(|| markup::tidy(&decoded)),
+        Flavour::Plain => sniffed(decoded).unwrap_or_else(markup::tidied),
         Flavour::Html => markup::html(&decoded),
         Flavour::Rtf => markup::rtf(&decoded),
         Flavour::Xml => markup::xml(&decoded),
-        Flavour::Unknown => sniffed(&decoded).ok_or(("contentType", "attachment is not text"))?,
+        Flavour::Unknown => sniffed(decoded).map_err(|_| ("contentType", "attachment is not text"))?,
     };
     if text.is_empty() { Err((part, "attachment holds no text")) } else { Ok(text) }
 }
 
-/// Plain text whatever the bytes were called: markup is often sent as plain. `None` where they look like no text.
-fn sniffed(decoded: &str) -> Option<String> {
+/// Plain text whatever the bytes were called: markup is often sent as plain. What was given comes back where it looks like no text.
+fn sniffed(decoded: String) -> Result<String, String> {
     if unreadable(decoded.as_bytes()).is_some() {
-        return None;
+        return Err(decoded);
     }
-    Some(markup::plain(decoded).unwrap_or_else(|| markup::tidy(decoded)))
+    Ok(markup::plain(&decoded).unwrap_or_else(|| markup::tidied(decoded)))
 }
 
 /// The Binary at an address: in the same Bundle, or contained.

@@ -18,8 +18,9 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let body = resource.body;
     shape::document(resource, draft);
     let status = status(body);
+    let spot = |number| attachment::Spot { list: "content", number, rest: ".attachment" };
     let attachments: Vec<_> =
-        json::each(&body["content"]).enumerate().map(|(i, content)| (format!("content[{i}].attachment"), &content["attachment"])).collect();
+        json::each(&body["content"]).enumerate().map(|(number, content)| (spot(number), &content["attachment"])).collect();
     let text = match attachment::best(resource, &attachments) {
         Some(Ok(text)) => text,
         _ if status == NoteStatus::Retracted => String::new(),

@@ -30,11 +30,11 @@ fn full(text: &str) -> Option<Timestamp> {
         let digits = bytes.get(from..from + length)?;
         digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i32::from(digit - b'0')))
     };
-    let two = |from: usize| number(from, 2).and_then(|number| i8::try_from(number).ok());
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if marks.iter().any(|(at, mark)| bytes.get(*at) != Some(mark)) {
-        return None;
-    }
+    let two = |from: usize| match bytes.get(from..from + 2) {
+        Some([tens @ b'0'..=b'9', ones @ b'0'..=b'9']) => i8::try_from((tens - b'0') * 10 + (ones - b'0')).ok(),
+        _ => None,
+    };
+    let Some([_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _]) = bytes.first_chunk::<19>() else { return None };
     let (fraction, zone) = match bytes.get(19)? {
         b'.' => (number(20, 3)? * 1_000_000, 23),
         _ => (0, 19),

@@ -16,14 +16,17 @@ pub(super) fn trimmed(text: &str) -> &str {
     if may_be_blank(bytes.first()) || may_be_blank(bytes.last()) { text.trim() } else { text }
 }
 
-/// Most texts are ASCII, and need no look at their characters.
+/// Most texts are printable ASCII, which is seen eight bytes at a time, and need no look at their characters.
 fn has_control(text: &str) -> bool {
-    if text.is_ascii() {
-        // Without an early end it is done many bytes at a time.
-        text.bytes().fold(false, |found, byte| found | byte.is_ascii_control())
-    } else {
-        text.contains(char::is_control)
-    }
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let odd = words.iter().fold(0, |odd, word| {
+        let word = u64::from_le_bytes(*word);
+        odd | word | word.wrapping_sub(ONES * 0x20) | (word ^ (ONES * 0x7f)).wrapping_sub(ONES)
+    });
+    let is_printable = odd & HIGHS == 0 && rest.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    !is_printable && text.contains(char::is_control)
 }
 
 /// The type of a resource, if there is such a type: so it can stand in a position or a trigger without telling anything of a person.
@@ -43,8 +46,8 @@ pub(super) fn each<'a>(value: &'a Node<'a>) -> impl Iterator<Item = &'a Node<'a>
 
 /// Walks `period.start` and the like; `Null` where a step is missing.
 pub(super) fn at<'a>(value: &'a Node<'a>, path: &str) -> &'a Node<'a> {
-    match path.bytes().position(|byte| byte == b'.').and_then(|dot| path.split_at_checked(dot)) {
-        Some((step, rest)) => at(value.get(step), rest.trim_start_matches('.')),
+    match path.bytes().position(|byte| byte == b'.') {
+        Some(dot) => at(value.get(path.get(..dot).unwrap_or_default()), path.get(dot + 1..).unwrap_or_default()),
         None => value.get(path),
     }
 }

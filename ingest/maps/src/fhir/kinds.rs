@@ -1,6 +1,8 @@
 //! The types of FHIR resources, DSTU2 to R5: what a type is called may stand in a position or a trigger, and a name that is none may not,
 //! since it could be anybody's.
 
+use super::node;
+
 /// In the order of their letters.
 #[rustfmt::skip]
 const KINDS: [&str; 199] = [
@@ -37,9 +39,9 @@ const KINDS: [&str; 199] = [
     "ValueSet", "VerificationResult", "VisionPrescription",
 ];
 
-/// Whether there is, or was, such a type.
+/// Whether there is, or was, such a type. Those that are read are found without a search.
 pub(super) fn is_known(kind: &str) -> bool {
-    KINDS.binary_search(&kind).is_ok()
+    node::is_read(kind) || KINDS.binary_search(&kind).is_ok()
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl<'a> Node<'a> {
     }
 
     /// The field of an object; `Null` where there is none.
+    #[inline]
     pub(super) fn get(&self, name: &str) -> &Node<'a> {
         let found = match self {
             Self::Object(fields) => fields.iter().rfind(|(field, _)| field == name),
@@ -71,6 +72,7 @@ impl<'a> Node<'a> {
 impl<'a> Index<&str> for Node<'a> {
     type Output = Node<'a>;
 
+    #[inline]
     fn index(&self, name: &str) -> &Node<'a> {
         self.get(name)
     }
@@ -91,6 +93,22 @@ impl PartialEq<bool> for Node<'_> {
 /// Whether two fields have one name. Few are held against each other, many are sorted, so that it takes linear time or little more.
 pub(super) fn repeats(fields: &[(Cow<'_, str>, Node<'_>)]) -> bool {
     const FEW: usize = 16;
+    if fields.len() < 2 {
+        return false;
+    }
+    // Names that differ in length or in their outer letters are different: most objects are small, and done with that.
+    let mut seen = 0_u64;
+    let may_repeat = fields.iter().fold(false, |found, (name, _)| {
+        let bytes = name.as_bytes();
+        let letters = bytes.first().zip(bytes.last()).map_or(0, |(first, last)| usize::from(*first) * 7 + usize::from(*last) * 3);
+        let mark = 1_u64 << ((letters + bytes.len()) % 64);
+        let is_new = seen & mark == 0;
+        seen |= mark;
+        found | !is_new
+    });
+    if !may_repeat {
+        return false;
+    }
     if fields.len() <= FEW {
         let mut before = fields.iter().enumerate();
         return before.any(|(i, (name, _))| fields.iter().take(i).any(|(other, _)| name == other));
@@ -100,25 +118,6 @@ pub(super) fn repeats(fields: &[(Cow<'_, str>, Node<'_>)]) -> bool {
     names.windows(2).any(|pair| pair.first() == pair.last())
 }
 
-/// Types that a map reads. Of every other resource only `TIMES` are kept.
-const READ: [&str; 15] = [
-    "ExplanationOfBenefit",
-    "Claim",
-    "Encounter",
-    "Condition",
-    "Procedure",
-    "Patient",
-    "DocumentReference",
-    "DiagnosticReport",
-    "Composition",
-    "ClaimResponse",
-    "Coverage",
-    "Account",
-    "Binary",
-    "Bundle",
-    // Only where it is contained: its name.
-    "Location",
-];
 /// Fields that tell what a resource is and when: of them is made what a record states of the clock.
 const TIMES: [&str; 20] = [
     "resourceType",
@@ -143,9 +142,27 @@ const TIMES: [&str; 20] = [
     "performedPeriod",
 ];
 
-/// Whether any map reads resources of this type.
+/// Whether any map reads resources of this type; of every other one only `TIMES` are kept.
 pub(super) fn is_read(kind: &str) -> bool {
-    READ.contains(&kind)
+    matches!(
+        kind,
+        "ExplanationOfBenefit"
+            | "Claim"
+            | "Encounter"
+            | "Condition"
+            | "Procedure"
+            | "Patient"
+            | "DocumentReference"
+            | "DiagnosticReport"
+            | "Composition"
+            | "ClaimResponse"
+            | "Coverage"
+            | "Account"
+            | "Binary"
+            | "Bundle"
+            // Only where it is contained: its name.
+            | "Location"
+    )
 }
 
 /// Which fields of an object are built.

@@ -34,6 +34,7 @@ pub(super) struct Parsed<'a> {
 
 /// The lines of NDJSON with their numbers from 1, blank ones left out; `None` where the text is one JSON value over one or more lines.
 pub(super) fn lines(text: &str) -> Option<impl Iterator<Item = (usize, &str)>> {
+    memchr::memchr(b'\n', text.as_bytes())?;
     let numbered = || {
         split(text).enumerate().map(|(i, line)| (i + 1, line.trim().trim_start_matches('\u{feff}'))).filter(|(_, line)| !line.is_empty())
     };

@@ -4,6 +4,8 @@
 //! written, and half a surrogate pair (a text that was cut in the middle of a sign) costs that sign and not its record. What is passed
 //! over must be JSON too.
 
+mod plain;
+
 use std::borrow::Cow;
 
 use super::node::{Keep, Node};
@@ -56,7 +58,13 @@ impl<'a> Reading<'a> {
     /// Puts the next value into `slot`: in place, since a value that is handed up is moved at every level.
     fn value(&mut self, keep: Keep, slot: &mut Node<'a>) -> Option<()> {
         match self.peek() {
-            Some(b'"') => *slot = Node::Text(self.string()?),
+            Some(b'"') => {
+                let start = self.at + 1;
+                *slot = Node::Text(match self.plain_string() {
+                    Some(text) => Cow::Borrowed(text),
+                    None => Cow::Owned(self.escaped(start)?),
+                });
+            }
             Some(b'{') => {
                 self.open()?;
                 self.object(keep, slot)?;
@@ -83,37 +91,38 @@ impl<'a> Reading<'a> {
     }
 
     fn object(&mut self, mut keep: Keep, slot: &mut Node<'a>) -> Option<()> {
-        let mut fields = Vec::new();
+        *slot = Node::Object(Vec::new());
+        let Node::Object(fields) = slot else { return None };
         let mut is_over = self.closes(b'}');
         while !is_over {
             let name = self.name()?;
             if keep.keeps(&name) {
                 let within = keep.within(&name);
                 let is_kind = name == "resourceType";
-                fields.push((name, Node::Null));
-                if let Some((_, value)) = fields.last_mut() {
-                    self.value(within, value)?;
-                    if let Node::Text(kind) = value
-                        && is_kind
-                    {
-                        keep = Keep::of(kind);
-                    }
-                }
                 if is_kind {
                     fields.reserve(FIELDS);
+                }
+                // Made where it is to stand: what is pushed is put on the stack before, and read back too early.
+                fields.resize_with(fields.len() + 1, || (Cow::Borrowed(""), Node::Null));
+                if let Some((field, value)) = fields.last_mut() {
+                    *field = name;
+                    self.value(within, value)?;
+                    if is_kind && let Node::Text(kind) = value {
+                        keep = Keep::of(kind);
+                    }
                 }
             } else {
                 self.skip()?;
             }
             is_over = self.ends(b'}')?;
         }
-        self.repeated |= super::node::repeats(&fields);
-        *slot = Node::Object(fields);
+        self.repeated |= super::node::repeats(fields);
         Some(())
     }
 
     fn list(&mut self, keep: Keep, slot: &mut Node<'a>) -> Option<()> {
-        let mut items = Vec::new();
+        *slot = Node::List(Vec::new());
+        let Node::List(items) = slot else { return None };
         let mut is_over = self.closes(b']');
         while !is_over {
             items.push(Node::Null);
@@ -122,14 +131,13 @@ impl<'a> Reading<'a> {
             }
             is_over = self.ends(b']')?;
         }
-        *slot = Node::List(items);
         Some(())
     }
 
     /// Passes over a value.
     fn skip(&mut self) -> Option<()> {
         match self.peek() {
-            Some(b'"') => self.string().map(drop),
+            Some(b'"') => self.skip_string(),
             Some(b'{') => self.skip_all(b'}'),
             Some(b'[') => self.skip_all(b']'),
             _ => self.value(Keep::All, &mut Node::Null),
@@ -141,7 +149,7 @@ impl<'a> Reading<'a> {
         let mut is_over = self.closes(end);
         while !is_over {
             if end == b'}' {
-                self.name()?;
+                self.skip_name()?;
             }
             self.skip()?;
             is_over = self.ends(end)?;
@@ -162,21 +170,41 @@ impl<'a> Reading<'a> {
     }
 
     /// A field's name with its colon; the value follows.
+    #[inline(always)]
     fn name(&mut self) -> Option<Cow<'a, str>> {
         if self.peek() != Some(b'"') {
             return self.stop();
         }
-        let name = self.string()?;
+        let start = self.at + 1;
+        let name = match self.plain_string() {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(self.escaped(start)?),
+        };
+        self.colon()?;
+        Some(name)
+    }
+
+    fn skip_name(&mut self) -> Option<()> {
+        if self.peek() != Some(b'"') {
+            return self.stop();
+        }
+        self.skip_string()?;
+        self.colon()
+    }
+
+    #[inline(always)]
+    fn colon(&mut self) -> Option<()> {
         self.blanks();
         if self.peek() != Some(b':') {
             return self.stop();
         }
         self.at += 1;
         self.blanks();
-        Some(name)
+        Some(())
     }
 
     /// Whether an object or a list ends before it has begun.
+    #[inline(always)]
     fn closes(&mut self, end: u8) -> bool {
         self.blanks();
         let closes = self.peek() == Some(end);
@@ -185,6 +213,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Passes a comma, and tells whether the end stood in its place.
+    #[inline(always)]
     fn ends(&mut self, end: u8) -> Option<bool> {
         self.blanks();
         match self.peek() {
@@ -236,20 +265,35 @@ impl<'a> Reading<'a> {
         if self.at == start { self.stop() } else { Some(()) }
     }
 
-    /// A text, whose opening quote is here.
-    fn string(&mut self) -> Option<Cow<'a, str>> {
+    /// A text without escapes, whose opening quote is here; `None` where it goes on otherwise, and `escaped` is to go on from there.
+    ///
+    /// It comes back as a slice, not as a `Cow`: that would be handed over in memory, and read back before it is written.
+    #[inline(always)]
+    fn plain_string(&mut self) -> Option<&'a str> {
+        let start = self.at + 1;
+        self.at = start;
+        self.plain();
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        let text = self.text.get(start..self.at).unwrap_or_default();
         self.at += 1;
-        let start = self.at;
+        Some(text)
+    }
+
+    /// Passes over a text.
+    fn skip_string(&mut self) -> Option<()> {
+        self.at += 1;
         self.plain();
         if self.peek() == Some(b'"') {
-            let text = self.text.get(start..self.at).unwrap_or_default();
             self.at += 1;
-            return Some(Cow::Borrowed(text));
+            return Some(());
         }
-        self.escaped(start).map(Cow::Owned)
+        self.escaped(self.at).map(drop)
     }
 
     /// A text with escapes, that began at `start`.
+    #[cold]
     fn escaped(&mut self, start: usize) -> Option<String> {
         let mut text = self.text.get(start..self.at).unwrap_or_default().to_owned();
         loop {
@@ -319,45 +363,10 @@ impl<'a> Reading<'a> {
         Some(code)
     }
 
-    /// Goes to the next quote, backslash or control character: eight bytes at a time, and in a long text (an attachment) sixty-four.
+    /// Goes to the next quote, backslash or control character.
+    #[inline(always)]
     fn plain(&mut self) {
-        const SHORT: usize = 4;
-        if self.plain_words(SHORT) {
-            return;
-        }
-        let is_sharp = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
-        while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<64>) {
-            if chunk.iter().fold(false, |found, byte| found | is_sharp(byte)) {
-                break;
-            }
-            self.at += chunk.len();
-        }
-        self.plain_words(usize::MAX);
-    }
-
-    /// The same over so many words of eight bytes; whether the end of the plain part was met.
-    fn plain_words(&mut self, limit: usize) -> bool {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGHS: u64 = ONES << 7;
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        for _ in 0..limit {
-            let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) else { break };
-            let word = u64::from_le_bytes(*chunk);
-            let control = word.wrapping_sub(ONES * 0x20) & !word;
-            let found = (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control) & HIGHS;
-            if found != 0 {
-                self.at += (found.trailing_zeros() / 8) as usize;
-                return true;
-            }
-            self.at += 8;
-        }
-        if self.bytes.len().saturating_sub(self.at) >= 8 {
-            return false;
-        }
-        while self.peek().is_some_and(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-            self.at += 1;
-        }
-        true
+        self.at += plain::length(self.bytes.get(self.at..).unwrap_or_default());
     }
 
     #[inline]

@@ -114,7 +114,7 @@ impl<'a> Index<'a> {
         if let Some(uuid) = address.strip_prefix("urn:uuid:").or_else(|| address.strip_prefix("urn:oid:")) {
             return Some(Target::Named(Key { kind, id: uuid }));
         }
-        if let Some((_, query)) = address.split_once('?') {
+        if let Some(query) = memchr::memchr(b'?', address.as_bytes()).and_then(|mark| address.get(mark + 1..)) {
             let wanted = query.split('&').find_map(|part| part.strip_prefix("identifier="))?;
             let wanted = unescaped(wanted);
             let (system, value) = match &wanted {
@@ -149,16 +149,22 @@ pub(super) fn rank(diagnosis: &Node<'_>) -> Option<f64> {
 
 /// `Type/id` at the end of a relative or absolute address, without `/_history/n`, query and fragment.
 pub(super) fn by_path(address: &str) -> Option<Key<'_>> {
-    let end = address.bytes().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(address.len());
+    let end = memchr::memchr2(b'?', b'#', address.as_bytes()).unwrap_or(address.len());
     let path = address.get(..end)?.trim_end_matches('/');
-    let (path, mut id) = path.rsplit_once('/')?;
-    let (path, mut kind) = path.rsplit_once('/').map_or(("", path), |(path, kind)| (path, kind));
+    let (path, mut id) = at_last_slash(path)?;
+    let (path, mut kind) = at_last_slash(path).unwrap_or(("", path));
     if kind == "_history" {
-        let (path, versioned) = path.rsplit_once('/')?;
+        let (path, versioned) = at_last_slash(path)?;
         (kind, id) = (path.rsplit('/').next()?, versioned);
     }
-    let is_type = kind.starts_with(|c: char| c.is_ascii_uppercase()) && kind.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_type = kind.as_bytes().first().is_some_and(u8::is_ascii_uppercase) && kind.bytes().all(|byte| byte.is_ascii_alphabetic());
     (is_type && !id.is_empty()).then_some(Key { kind, id })
+}
+
+/// What stands before the last slash, and behind it.
+fn at_last_slash(path: &str) -> Option<(&str, &str)> {
+    let slash = memchr::memrchr(b'/', path.as_bytes())?;
+    Some((path.get(..slash)?, path.get(slash + 1..)?))
 }
 
 /// What addresses most often escape in an identifier.

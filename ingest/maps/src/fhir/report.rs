@@ -40,7 +40,8 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
 
 fn text(resource: &Resource<'_>, draft: &mut Draft) -> Option<String> {
     let body = resource.body;
-    let forms: Vec<_> = json::each(&body["presentedForm"]).enumerate().map(|(i, form)| (format!("presentedForm[{i}]"), form)).collect();
+    let spot = |number| attachment::Spot { list: "presentedForm", number, rest: "" };
+    let forms: Vec<_> = json::each(&body["presentedForm"]).enumerate().map(|(number, form)| (spot(number), form)).collect();
     match attachment::best(resource, &forms) {
         Some(Ok(text)) => return Some(text),
         Some(Err((field, reason))) => resource.reject(draft, &field, reason),

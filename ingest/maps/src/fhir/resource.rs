@@ -104,7 +104,7 @@ impl<'a> Resource<'a> {
             "ExplanationOfBenefit" => decision::map_benefit,
             _ => return,
         };
-        self.instant(draft, "meta.lastUpdated");
+        self.checked(draft, "meta.lastUpdated", &self.body["meta"]["lastUpdated"]);
         if draft.repeats_a_name && self.body.repeats_a_name() {
             draft.flag(self.place.to_string(), "a name stands twice in an object: the last one counts");
         }
@@ -166,7 +166,11 @@ impl<'a> Resource<'a> {
 
     /// The instant at a path, absent or not; one that cannot be read is noted.
     pub(super) fn instant(&self, draft: &mut Draft, field: &str) -> Option<Timestamp> {
-        let value = json::at(self.body, field);
+        self.checked(draft, field, json::at(self.body, field))
+    }
+
+    /// The instant that the value of a field names; one that cannot be read is noted.
+    fn checked(&self, draft: &mut Draft, field: &str, value: &Node<'_>) -> Option<Timestamp> {
         let instant = self.reader.instant(value);
         if instant.is_none() && !value.is_null() {
             self.reject(draft, field, "this is no date or time");
@@ -176,8 +180,8 @@ impl<'a> Resource<'a> {
 
     /// The instant at the first of several paths that holds anything.
     pub(super) fn first_instant(&self, draft: &mut Draft, fields: &[&'static str]) -> Option<Timestamp> {
-        let (field, _) = json::first_of(self.body, fields)?;
-        self.instant(draft, field)
+        let (field, value) = json::first_of(self.body, fields)?;
+        self.checked(draft, field, value)
     }
 
     /// Whom the resource is about. Absence is noted: a fact about nobody helps nobody, but the rest of it is kept.

@@ -23,8 +23,9 @@ pub(super) struct Version {
 impl Version {
     /// The version that a resource says it is, else what the `response` of its Bundle's entry says.
     pub(super) fn of(resource: &Node<'_>, entry: &Node<'_>, reader: &Reader<'_>) -> Self {
-        let times = [json::at(resource, "meta.lastUpdated"), json::at(entry, "response.lastModified")];
-        let numbers = [json::at(resource, "meta.versionId"), json::at(entry, "response.etag")];
+        let (meta, response) = (&resource["meta"], &entry["response"]);
+        let times = [&meta["lastUpdated"], &response["lastModified"]];
+        let numbers = [&meta["versionId"], &response["etag"]];
         Self { updated_at: times.into_iter().find_map(|time| reader.instant(time)), number: numbers.into_iter().find_map(number) }
     }
 
