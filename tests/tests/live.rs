@@ -2,7 +2,7 @@
 #![cfg(feature = "live")]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tests::stand::{Stand, files};
@@ -44,9 +44,15 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
     let published = stand.publish("hl7.raw", &feed.join("hl7"))? + stand.publish("fhir.raw", &feed.join("fhir"))?;
     let _ingest = stand.service("ingest")?;
     stand.until(RAW, published)?;
-    for pause_ms in [2_500, 4_000] {
+    // Killed on the way to the first checkpoint, and on the way from it, however slow the machine is.
+    let checkpoint = stand.path().join(".wardstream/trainer/state/learner.safetensors");
+    for waits_for in [None, Some(&checkpoint)] {
         let trainer = stand.started(&["trainer", "--once"])?;
-        std::thread::sleep(Duration::from_millis(pause_ms));
+        std::thread::sleep(Duration::from_millis(1_500));
+        let patience = Instant::now() + Duration::from_secs(120);
+        while waits_for.is_some_and(|file| !file.exists()) && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         drop(trainer);
         stand.outage(Duration::ZERO)?;
     }
