@@ -6,15 +6,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl};
 use datafusion::common::{plan_err, utils::take_function_args};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use schemas::table::instant;
 
@@ -78,6 +84,13 @@ impl fmt::Debug for View {
     }
 }
 
+/// The rows in the columns that the view promises: a plan may hold a text in another form, or know that a column is never NULL.
+fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &RecordBatchOptions::new().with_row_count(Some(batch.num_rows())))?)
+}
+
 #[async_trait]
 impl TableProvider for View {
     fn schema(&self) -> SchemaRef {
@@ -113,7 +126,36 @@ impl TableProvider for View {
             let names: Vec<String> = columns.iter().map(|place| self.schema.field(*place).name().clone()).collect();
             frame = frame.select(names.iter().map(|name| datafusion::prelude::ident(name.as_str())).collect::<Vec<_>>())?;
         }
-        // A plan is optimized once, here: optimizing it twice may lose a filter.
-        state.create_physical_plan(&frame.into_unoptimized_plan()).await
+        let plan = state.create_physical_plan(&frame.into_unoptimized_plan()).await?;
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let part = |partition| Arc::new(Part { plan: Arc::clone(&plan), partition, schema: Arc::clone(&schema) }) as Arc<dyn PartitionStream>;
+        let parts = (0..plan.output_partitioning().partition_count()).map(part).collect();
+        Ok(Arc::new(StreamingTableExec::try_new(Arc::clone(&schema), parts, None, Vec::new(), false, None)?))
+    }
+}
+
+/// One partition of a plan that is ready to run. It hides the plan from the optimizer of the query around it: a plan that is optimized twice
+/// may lose a filter that the first turn has moved.
+#[derive(Debug)]
+struct Part {
+    plan: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    schema: SchemaRef,
+}
+
+impl PartitionStream for Part {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        match self.plan.execute(self.partition, ctx) {
+            Ok(rows) => Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), rows.map(move |batch| fitted(&batch?, &schema)))),
+            Err(error) => Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::once(async { Err(error) }))),
+        }
     }
 }
