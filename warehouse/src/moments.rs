@@ -53,7 +53,10 @@ impl fmt::Debug for AtMoment {
 impl TableFunctionImpl for AtMoment {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         let [stated] = take_function_args(&format!("{}_at", self.view), args.exprs())?;
-        let moment = moment(stated).map_or_else(|| plan_err!("{}_at(ts) takes one instant that the query states, such as TIMESTAMP '2024-01-31T00:00:00Z'", self.view), Ok)?;
+        let moment = moment(stated).map_or_else(
+            || plan_err!("{}_at(ts) takes one instant that the query states, such as TIMESTAMP '2024-01-31T00:00:00Z'", self.view),
+            Ok,
+        )?;
         // Not beyond what the session itself may know.
         let known_at = self.at.known_at.map_or(moment, |known_at| known_at.min(moment));
         let at = AsOf { known_at: Some(known_at), ..self.at.clone() };
@@ -131,7 +134,8 @@ impl TableProvider for View {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
-        let part = |partition| Arc::new(Part { plan: Arc::clone(&plan), partition, schema: Arc::clone(&schema) }) as Arc<dyn PartitionStream>;
+        let part =
+            |partition| Arc::new(Part { plan: Arc::clone(&plan), partition, schema: Arc::clone(&schema) }) as Arc<dyn PartitionStream>;
         let parts = (0..plan.output_partitioning().partition_count()).map(part).collect();
         Ok(Arc::new(StreamingTableExec::try_new(Arc::clone(&schema), parts, None, Vec::new(), false, None)?))
     }

@@ -100,7 +100,8 @@ impl Tasks {
         for file in files {
             let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let read = |path: &Path| {
-                std::fs::read_to_string(path).map_err(|error| TaskError::new(&name, format_args!("could not read {}: {error}", path.display())))
+                std::fs::read_to_string(path)
+                    .map_err(|error| TaskError::new(&name, format_args!("could not read {}: {error}", path.display())))
             };
             let toml = read(&file)?;
             let definition = Definition::parse(&name, &toml, |sql| read(&folder.join(format!("{sql}.sql"))))?;

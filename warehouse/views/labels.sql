@@ -13,6 +13,7 @@ WITH asked AS (
                 WHEN o.outcome IS NULL OR isnan(o.outcome) OR o.outcome_at IS NULL THEN 'no_outcome'
                 WHEN r.classes IS NOT NULL AND (o.outcome < 0 OR o.outcome >= r.classes OR o.outcome <> floor(o.outcome)) THEN 'no_such_class'
                 WHEN o.outcome_at <= p.prediction_at THEN 'outcome_before_prediction'
+                WHEN r.kind = 'admission' AND c.discharged_at <= p.prediction_at THEN 'note_after_discharge'
            END AS because
     FROM cohort AS c
     JOIN watermarks AS w ON w.facility = c.facility

@@ -10,20 +10,29 @@ pub const STAYS: &str = "stays";
 
 /// Steps that come before a task's own rules: reason, effect, why.
 pub const BEFORE: [(&str, Effect, &str); 4] = [
-    ("cancelled", Effect::Excluded, "The admission was cancelled or its record deleted: there was no stay. Its labels are taken back at once."),
+    (
+        "cancelled",
+        Effect::Excluded,
+        "The admission was cancelled or its record deleted: there was no stay. Its labels are taken back at once.",
+    ),
     ("made_outpatient", Effect::Excluded, "The visit went on as an outpatient's: it is no stay any more."),
     ("not_asked", Effect::Fault, "The task's query gives no row for the stay."),
     ("asked_twice", Effect::Fault, "The task's query gives several rows for the stay."),
 ];
 
 /// Steps that come after them.
-pub const AFTER: [(&str, Effect, &str); 3] = [
+pub const AFTER: [(&str, Effect, &str); 4] = [
     ("no_outcome", Effect::Fault, "The task's query gives no outcome, or not when it came to be."),
     ("no_such_class", Effect::Fault, "The outcome is none of the task's classes."),
     (
         "outcome_before_prediction",
         Effect::Excluded,
         "The outcome had come to be when the note was known: there was nothing left to predict, and the note may say it.",
+    ),
+    (
+        "note_after_discharge",
+        Effect::Excluded,
+        "The admission note became known when the patient had left: it may tell of the whole stay, which nobody knew at admission.",
     ),
 ];
 

@@ -34,7 +34,9 @@ pub async fn check(definition: &Definition, departments: &Departments) -> std::r
     if outcomes > 0 && ahead == 0 {
         let (note, at) = if definition.note == NoteKind::Discharge { ("a discharge", "discharge") } else { ("an", "admission") };
         let kind = if definition.note == NoteKind::Discharge { "" } else { definition.note.as_str() };
-        let reason = format!("it asks {note} {kind} note about what is decided at or before {at}, which the note may say; ask another kind of note, or for something that is still open then");
+        let reason = format!(
+            "it asks {note} {kind} note about what is decided at or before {at}, which the note may say; ask another kind of note, or for something that is still open then"
+        );
         return Err(TaskError::new(&definition.name, reason.replace("  ", " ")));
     }
     Ok(())

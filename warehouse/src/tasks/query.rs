@@ -72,7 +72,9 @@ fn columns(definition: &Definition, schema: &Schema) -> Result<(), String> {
     let truth = |kind: &DataType| *kind == DataType::Boolean;
     let mut wanted: Vec<(&str, &str, fn(&DataType) -> bool)> =
         vec![("encounter_id", "a text", text), ("outcome", "a number", number), ("outcome_at", "a timestamp", instant)];
-    wanted.extend(definition.rules.iter().map(|rule| (rule.reason.as_str(), "a truth value, as its rule says", truth as fn(&DataType) -> bool)));
+    wanted.extend(
+        definition.rules.iter().map(|rule| (rule.reason.as_str(), "a truth value, as its rule says", truth as fn(&DataType) -> bool)),
+    );
     for (name, what, fits) in &wanted {
         match of(name) {
             None => return Err(format!("its query gives no column `{name}` ({what})")),
@@ -104,11 +106,8 @@ fn values(columns: &[(&str, &str)], rows: &[Vec<String>]) -> String {
 
 /// `department_kinds`: department in capitals, and what kind of care it gives that is not acute.
 pub fn departments(departments: &Departments) -> String {
-    let kinds = [
-        ("rehabilitation", &departments.rehabilitation),
-        ("dialysis", &departments.dialysis),
-        ("palliative", &departments.palliative),
-    ];
+    let kinds =
+        [("rehabilitation", &departments.rehabilitation), ("dialysis", &departments.dialysis), ("palliative", &departments.palliative)];
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (kind, names) in kinds {
         for name in names {

@@ -7,7 +7,8 @@ use crate::settings::{Departments, TaskSettings};
 
 const TOML: &str = "title = \"Days\"\nnote = \"admission\"\nclock = \"admission\"\nhorizon_days = 28\n\n[delay]\nfacts = [\"discharge\"]\n\
                     at_least_days = 2\nat_most_days = 30\n\n[target]\nunit = \"days\"\n\n[[rules]]\nreason = \"not_discharged\"\neffect = \"pending\"\nwhy = \"Open.\"\n";
-const SQL: &str = "SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes";
+const SQL: &str =
+    "SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes";
 
 /// A folder that holds one task.
 struct Folder(PathBuf);
@@ -88,12 +89,24 @@ async fn a_query_that_reads_or_does_what_it_must_not_is_refused() {
         ("SELECT encounter_id FROM", "cannot be planned"),
         ("SELECT encounter_id, nothing FROM outcomes", "cannot be planned"),
         ("SELECT encounter_id, days AS outcome, discharged_at AS outcome_at FROM outcomes", "no column `not_discharged`"),
-        ("SELECT *, true AS died_twice FROM (SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes)", "gives a column `died_twice`"),
-        ("SELECT encounter_id, department AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes", "column `outcome` must be a number"),
-        ("SELECT encounter_id, days AS outcome, days AS outcome_at, false AS not_discharged FROM outcomes", "column `outcome_at` must be a timestamp"),
+        (
+            "SELECT *, true AS died_twice FROM (SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes)",
+            "gives a column `died_twice`",
+        ),
+        (
+            "SELECT encounter_id, department AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes",
+            "column `outcome` must be a number",
+        ),
+        (
+            "SELECT encounter_id, days AS outcome, days AS outcome_at, false AS not_discharged FROM outcomes",
+            "column `outcome_at` must be a timestamp",
+        ),
         ("SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, 1 AS not_discharged FROM outcomes", "must be a truth value"),
         ("SELECT encounter_id, days AS outcome, now() AS outcome_at, false AS not_discharged FROM outcomes", "calls `now`"),
-        ("SELECT o.encounter_id, o.days AS outcome, o.discharged_at AS outcome_at, false AS not_discharged FROM outcomes AS o CROSS JOIN outcomes AS p", "several rows for a stay"),
+        (
+            "SELECT o.encounter_id, o.days AS outcome, o.discharged_at AS outcome_at, false AS not_discharged FROM outcomes AS o CROSS JOIN outcomes AS p",
+            "several rows for a stay",
+        ),
     ] {
         let error = refusal(TOML, sql).await;
         assert!(error.contains(said) && !error.contains('\n'), "{sql}\n{error}");

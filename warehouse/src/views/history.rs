@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use schemas::{
-    Digest, EncounterId, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, Mode, ModelVersion, NoteKind, NoteRow,
-    NoteStatus, Outcome, PatientId, Prediction, PredictionId, Source, Task,
+    Digest, EncounterId, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, Mode, ModelVersion, NoteKind,
+    NoteRow, NoteStatus, Outcome, PatientId, Prediction, PredictionId, Source, Task,
 };
 
 use crate::append::{Batch, PredictionRow};
@@ -183,7 +183,8 @@ impl Teller {
 
     fn note(&mut self, at: i64, kind: NoteKind) {
         let document = format!("{}-{}", self.visit, kind.as_str());
-        let tell = |teller: &mut Self, at, document: &str, status| teller.say(at, What::Note { kind, document: document.to_owned(), status });
+        let tell =
+            |teller: &mut Self, at, document: &str, status| teller.say(at, What::Note { kind, document: document.to_owned(), status });
         tell(self, at, &document, NoteStatus::Final);
         if self.dice.hits(10) {
             tell(self, at + 100, &document, NoteStatus::Amended);

@@ -78,8 +78,13 @@ async fn a_moment_is_an_instant_and_never_beyond_the_sessions_own() {
     let count = |moment: &str| format!("SELECT count(*) AS n FROM encounters_at({moment})");
     // A text, an expression, an alias with a filter, and two moments beside each other.
     assert_eq!(ask(&count(&format!("'{half}'")), &AsOf::default()).await.expect("answers"), then);
-    assert_eq!(ask(&count(&format!("TIMESTAMP '{half}' + INTERVAL '1 hour' - INTERVAL '60 minutes'")), &AsOf::default()).await.expect("answers"), then);
-    let joined = format!("SELECT count(*) AS n FROM encounters_at('{half}') AS e JOIN encounters_at('{last}') AS f ON f.encounter_id = e.encounter_id WHERE e.admitted_at < '2099-01-01T00:00:00Z'");
+    assert_eq!(
+        ask(&count(&format!("TIMESTAMP '{half}' + INTERVAL '1 hour' - INTERVAL '60 minutes'")), &AsOf::default()).await.expect("answers"),
+        then
+    );
+    let joined = format!(
+        "SELECT count(*) AS n FROM encounters_at('{half}') AS e JOIN encounters_at('{last}') AS f ON f.encounter_id = e.encounter_id WHERE e.admitted_at < '2099-01-01T00:00:00Z'"
+    );
     assert!(!ask(&joined, &AsOf::default()).await.expect("answers").contains("\n0\n"));
     // The session of an earlier moment sees no further by asking for a later one.
     assert_eq!(ask(&count(&format!("'{last}'")), &at).await.expect("answers"), then);
