@@ -63,6 +63,9 @@ fn unsteady(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
     Ok(found)
 }
 
+/// Whether a column may be of this kind.
+type Fits = fn(&DataType) -> bool;
+
 /// The columns must be the three, and one for each rule.
 fn columns(definition: &Definition, schema: &Schema) -> Result<(), String> {
     let of = |name: &str| schema.field_with_name(name).ok().map(|field| field.data_type());
@@ -70,11 +73,9 @@ fn columns(definition: &Definition, schema: &Schema) -> Result<(), String> {
     let number = |kind: &DataType| kind.is_numeric() || *kind == DataType::Boolean;
     let instant = |kind: &DataType| matches!(kind, DataType::Timestamp(_, _));
     let truth = |kind: &DataType| *kind == DataType::Boolean;
-    let mut wanted: Vec<(&str, &str, fn(&DataType) -> bool)> =
+    let mut wanted: Vec<(&str, &str, Fits)> =
         vec![("encounter_id", "a text", text), ("outcome", "a number", number), ("outcome_at", "a timestamp", instant)];
-    wanted.extend(
-        definition.rules.iter().map(|rule| (rule.reason.as_str(), "a truth value, as its rule says", truth as fn(&DataType) -> bool)),
-    );
+    wanted.extend(definition.rules.iter().map(|rule| (rule.reason.as_str(), "a truth value, as its rule says", truth as Fits)));
     for (name, what, fits) in &wanted {
         match of(name) {
             None => return Err(format!("its query gives no column `{name}` ({what})")),

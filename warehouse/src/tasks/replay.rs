@@ -37,7 +37,10 @@ struct Stay {
 }
 
 /// What is expected of a label: the class, or why there is none.
-type Expected = BTreeMap<(String, String), (Option<i32>, Option<&'static str>)>;
+type Expected = BTreeMap<(String, String), Answer>;
+
+/// A label, and the reason where there is none.
+type Answer = (Option<i32>, Option<&'static str>);
 
 struct World {
     visits: BTreeMap<String, Visit>,
@@ -145,7 +148,7 @@ impl World {
         expected
     }
 
-    fn label(&self, task: Task, stay: &Stay, stays: &[Stay]) -> (Option<i32>, Option<&'static str>) {
+    fn label(&self, task: Task, stay: &Stay, stays: &[Stay]) -> Answer {
         let Some(left) = stay.left else { return (None, None) };
         let (clock, wait) = match task {
             Task::Readmission => (left, 37),
@@ -285,7 +288,7 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
             let sql = "SELECT l.task, s.visit_number, l.label, l.excluded_because FROM labels AS l JOIN stays AS s ON s.encounter_id = l.encounter_id ORDER BY 1, 2";
             let answer = render(&warehouse.query(sql, &at).await.expect("answers"), Format::Csv).expect("csv");
             let expected = world(&lines, known).expected();
-            let line = |((task, visit), (label, reason)): (&(String, String), &(Option<i32>, Option<&'static str>))| {
+            let line = |((task, visit), (label, reason)): (&(String, String), &Answer)| {
                 labelled += usize::from(label.is_some());
                 reasons.extend(*reason);
                 format!("{task},{visit},{},{}", label.map(|label| label.to_string()).unwrap_or_default(), reason.unwrap_or_default())
