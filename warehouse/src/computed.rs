@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::datasource::{MemTable, TableProvider, TableType};
 use datafusion::error::Result;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use tokio::sync::OnceCell;
@@ -66,7 +67,7 @@ impl<R: Rows> TableProvider for Computed<R> {
     }
 }
 
-/// The rows of a query.
+/// The rows of a query, by its optimized plan. It is not optimized again: a second turn may lose a filter that the first has moved.
 #[async_trait]
 impl Rows for LogicalPlan {
     fn schema(&self) -> SchemaRef {
@@ -75,7 +76,10 @@ impl Rows for LogicalPlan {
 
     async fn compute(&self, session: &dyn Session) -> Result<MemTable> {
         let schema = Rows::schema(self);
-        let physical = session.create_physical_plan(self).await?;
+        let physical = match session.as_any().downcast_ref::<SessionState>() {
+            Some(state) => state.query_planner().create_physical_plan(self, state).await?,
+            None => session.create_physical_plan(self).await?,
+        };
         let batches = collect(physical, session.task_ctx()).await?;
         // The physical plan may know more columns to be never NULL than the logical one promises.
         let batches = batches.into_iter().map(|batch| Ok(batch.with_schema(Arc::clone(&schema))?)).collect::<Result<Vec<_>>>()?;

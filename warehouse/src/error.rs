@@ -29,6 +29,9 @@ pub enum OpenError {
         /// What it lacks.
         column: String,
     },
+    /// A task's file is wrong.
+    #[error(transparent)]
+    Task(#[from] crate::tasks::TaskError),
     /// The memory pool cannot be made.
     #[error("could not make the query engine")]
     Engine(#[source] DataFusionError),

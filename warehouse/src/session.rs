@@ -22,7 +22,7 @@ use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
-use crate::{functions, views};
+use crate::{functions, moments, views};
 
 /// The name under which a table stands in SQL, before the view of the same name as the table.
 fn relation(table: Table) -> &'static str {
@@ -33,6 +33,9 @@ fn relation(table: Table) -> &'static str {
         Table::Predictions => "prediction_rows",
     }
 }
+
+/// Earlier moments whose relations are kept, with what was computed for them.
+const MOMENTS: usize = 4;
 
 /// What decides every row of every relation but the registry's.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,9 +56,11 @@ impl Warehouse {
     /// A session in which everything is as it was known at `at`.
     pub(crate) async fn session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
         let ctx = self.empty_session();
-        for (name, provider) in self.relations(at).await?.providers.iter() {
+        let relations = self.relations(at).await?;
+        for (name, provider) in relations.providers.iter() {
             ctx.register_table(name, Arc::clone(provider))?;
         }
+        moments::register(&ctx, self, at, &relations.providers);
         let registry = self.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(registry) = registry {
             registry.register(&ctx)?;
@@ -63,7 +68,13 @@ impl Warehouse {
         Ok(ctx)
     }
 
-    fn empty_session(&self) -> SessionContext {
+    /// One relation as it was known at `at`; `None` where there is none of that name.
+    pub(crate) async fn relation(&self, name: &str, at: &AsOf) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+        let relations = self.relations(at).await?;
+        Ok(relations.providers.iter().find(|(known, _)| known == name).map(|(_, provider)| Arc::clone(provider)))
+    }
+
+    pub(crate) fn empty_session(&self) -> SessionContext {
         let config =
             SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
         let state =
@@ -73,7 +84,7 @@ impl Warehouse {
         ctx
     }
 
-    /// The relations of the moment `at`; the newest are kept until the tables have moved on.
+    /// The relations of the moment `at`. The newest are kept until the tables have moved on, and of earlier moments those that were asked for last.
     async fn relations(&self, at: &AsOf) -> Result<Relations, QueryError> {
         let mut tables = BTreeMap::new();
         // `messages` first, which is committed last: what it shows as landed is in the others too.
@@ -82,13 +93,24 @@ impl Warehouse {
         }
         let versions = tables.iter().map(|(table, delta)| (*table, delta.version())).collect();
         let moment = Moment { versions, known_at: at.known_at, version: at.version };
-        let mut newest = self.0.newest.lock().await;
-        if let Some(kept) = newest.as_ref().filter(|kept| kept.moment == moment) {
-            return Ok(kept.clone());
-        }
-        let relations = Relations { providers: Arc::new(self.providers(tables, at).await?), moment };
         if at.known_at.is_none() && at.version.is_none() && at.pin.is_none() {
+            let mut newest = self.0.newest.lock().await;
+            if let Some(kept) = newest.as_ref().filter(|kept| kept.moment == moment) {
+                return Ok(kept.clone());
+            }
+            let relations = Relations { providers: Arc::new(self.providers(tables, at).await?), moment };
             *newest = Some(relations.clone());
+            return Ok(relations);
+        }
+        let mut earlier = self.0.earlier.lock().await;
+        let known = earlier.iter().position(|kept| kept.moment == moment).and_then(|place| earlier.remove(place));
+        let relations = match known {
+            Some(relations) => relations,
+            None => Relations { providers: Arc::new(self.providers(tables, at).await?), moment },
+        };
+        earlier.push_back(relations.clone());
+        if earlier.len() > MOMENTS {
+            earlier.pop_front();
         }
         Ok(relations)
     }
@@ -109,7 +131,7 @@ impl Warehouse {
         self.register_settings(&ctx)?;
         let stated = if at.known_at.is_none() && at.version.is_none() { tables } else { BTreeMap::new() };
         ctx.register_table("table_positions", Arc::new(Computed::once(LogPositions::new(&ctx, stated).await?)))?;
-        views::register(&ctx).await?;
+        views::register(&ctx, &self.0.tasks).await?;
         let mut providers = Vec::new();
         for schema in ctx.catalog_names().iter().filter_map(|name| ctx.catalog(name)?.schema("public")) {
             for name in schema.table_names() {

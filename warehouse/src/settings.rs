@@ -1,6 +1,7 @@
 //! What the warehouse is told, and how labelled examples are split.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use schemas::Task;
@@ -24,6 +25,42 @@ pub struct Settings {
     pub keep_days: u32,
     /// Periods and folds of the datasets.
     pub splits: Splits,
+    /// The site's own tasks.
+    pub tasks: TaskSettings,
+    /// Departments whose care is not acute.
+    pub departments: Departments,
+}
+
+/// Where the site's own tasks lie.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskSettings {
+    /// A folder of `<task>.toml` and `<task>.sql`; none where absent.
+    pub folder: Option<PathBuf>,
+}
+
+/// Departments whose patients come and go by plan, as the senders code them; capitals and small letters are the same. A list that is
+/// stated stands for the one below.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Departments {
+    /// Rehabilitation.
+    pub rehabilitation: Vec<String>,
+    /// Dialysis.
+    pub dialysis: Vec<String>,
+    /// Palliative care and hospice.
+    pub palliative: Vec<String>,
+}
+
+impl Default for Departments {
+    fn default() -> Self {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            rehabilitation: list(&["REH", "REHAB", "REHABILITATION", "PMR", "PM&R"]),
+            dialysis: list(&["DIA", "DIAL", "DIALYSIS", "HEMODIALYSIS"]),
+            palliative: list(&["PAL", "PALLIATIVE", "PALLIATIVE CARE", "HOSPICE"]),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -36,6 +73,8 @@ impl Default for Settings {
             checkpoint_commits: 100,
             keep_days: 30,
             splits: Splits::default(),
+            tasks: TaskSettings::default(),
+            departments: Departments::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The four Delta tables: opening, versions, positions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::RecordBatch;
@@ -19,6 +19,7 @@ use crate::error::OpenError;
 use crate::layout;
 use crate::registry::Relations;
 use crate::settings::Settings;
+use crate::tasks::Tasks;
 
 /// Last offset of each partition in each table.
 pub type Positions = BTreeMap<TopicPartition, BTreeMap<Table, i64>>;
@@ -39,6 +40,7 @@ pub struct Warehouse(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub settings: Settings,
+    pub tasks: Tasks,
     writers: BTreeMap<Table, Mutex<Writer>>,
     pub runtime: Arc<RuntimeEnv>,
     /// In which rows are written and files merged.
@@ -50,6 +52,8 @@ pub(crate) struct Inner {
     pub alarms: OfMessages<Vec<schemas::DriftAlert>>,
     /// The relations of the newest moment that was asked for.
     pub newest: Mutex<Option<crate::session::Relations>>,
+    /// The relations of earlier moments, the one that was asked for last at the end.
+    pub earlier: Mutex<VecDeque<crate::session::Relations>>,
 }
 
 /// Memory that merging files may use.
@@ -92,6 +96,7 @@ impl Warehouse {
     /// Where the address is none, a table cannot be read, or it was written by a release whose tables differ.
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
         let base = base(&settings.url)?;
+        let tasks = Tasks::open(&settings.tasks, &settings.departments).await?;
         if let Ok(path) = base.to_file_path() {
             for table in Table::ALL {
                 std::fs::create_dir_all(path.join(table.as_str())).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
@@ -107,6 +112,7 @@ impl Warehouse {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(OpenError::Engine)?;
         Ok(Self(Arc::new(Inner {
             settings: settings.clone(),
+            tasks,
             writers,
             runtime,
             plumbing,
@@ -114,7 +120,14 @@ impl Warehouse {
             watermark: Mutex::new(None),
             alarms: Mutex::new(None),
             newest: Mutex::new(None),
+            earlier: Mutex::new(VecDeque::new()),
         })))
+    }
+
+    /// What is asked: the five tasks, and the site's own.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// Periods and folds of the datasets.

@@ -6,6 +6,6 @@ FROM (
            row_number() OVER (PARTITION BY p.encounter_id, v.kind ORDER BY v.known_at, v.note_id) AS first
     FROM note_versions AS v
     JOIN note_places AS p ON p.note_id = v.note_id
-    WHERE v.version = 1 AND NOT v.retracted AND v.kind IN ('admission', 'discharge') AND p.encounter_id IS NOT NULL
+    WHERE v.version = 1 AND NOT v.retracted AND p.encounter_id IS NOT NULL
 ) AS candidates
 WHERE first = 1

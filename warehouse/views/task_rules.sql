@@ -1,9 +1,8 @@
--- task_rules: one row per task: the kind of note that is read, and the days after which its labels are mature for everyone.
--- Readmission: 30 days and a week for reporting after discharge. The others count from admission: a month for death and
--- length of stay, two for codes, five for claims.
-SELECT column1 AS task, column2 AS kind, column3 AS clock, column4 AS mature_after
-FROM (VALUES ('readmission', 'discharge', 'discharge', INTERVAL '37 days'),
-             ('mortality', 'admission', 'admission', INTERVAL '30 days'),
-             ('length_of_stay', 'admission', 'admission', INTERVAL '30 days'),
-             ('comorbidity', 'admission', 'admission', INTERVAL '60 days'),
-             ('denial', 'admission', 'admission', INTERVAL '150 days')) AS rules
+-- task_rules: one row per task: the kind of note that is read, from when its horizon counts, and after how long its labels are mature for everyone:
+-- horizon and the longest reporting delay of any facility. `classes` is NULL where the target is a number, in `unit`.
+SELECT d.task, d.kind, d.clock, CAST(CAST(d.horizon_days + COALESCE(w.delay_days, f.delay_days) AS VARCHAR) || ' days' AS INTERVAL) AS mature_after,
+       CAST(CAST(d.horizon_days AS VARCHAR) || ' days' AS INTERVAL) AS horizon, d.horizon_days, COALESCE(w.delay_days, f.delay_days) AS delay_days,
+       d.classes, d.unit, d.title
+FROM task_definitions AS d
+JOIN (SELECT task, max(at_least_days) AS delay_days FROM task_facts GROUP BY task) AS f ON f.task = d.task
+LEFT JOIN (SELECT task, max(delay_days) AS delay_days FROM task_delays GROUP BY task) AS w ON w.task = d.task

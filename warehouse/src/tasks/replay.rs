@@ -1,0 +1,310 @@
+//! An independent replay: the labels of random histories, worked out line by line without SQL, must be what the views give at any moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::{EventCode, NoteKind, NoteStatus, Task};
+
+use crate::settings::Settings;
+use crate::views::history::{DAY, Line, What, batch, history, instant};
+use crate::{AsOf, Format, Warehouse, render};
+
+/// What was said of one visit.
+#[derive(Default, Clone)]
+struct Visit {
+    person: String,
+    said_by: i64,
+    admitted: Option<i64>,
+    admitted_said: i64,
+    cancelled_said: i64,
+    ends: Vec<(i64, i64, Option<String>)>,
+    taken_back: i64,
+    department: (i64, String),
+    codes: BTreeSet<String>,
+    /// Of the claim: (asserted, known, time, status).
+    decisions: Vec<(i64, i64, i64, String)>,
+    /// Kind, document, since when it is known, and what was last said of it.
+    notes: BTreeMap<(NoteKind, String), (i64, i64, NoteStatus)>,
+}
+
+/// A stay that stands.
+#[derive(Clone)]
+struct Stay {
+    visit: String,
+    person: String,
+    came: i64,
+    left: Option<i64>,
+    disposition: Option<String>,
+}
+
+/// What is expected of a label: the class, or why there is none.
+type Expected = BTreeMap<(String, String), Answer>;
+
+/// A label, and the reason where there is none.
+type Answer = (Option<i32>, Option<&'static str>);
+
+struct World {
+    visits: BTreeMap<String, Visit>,
+    born: BTreeMap<String, String>,
+    died: BTreeMap<String, i64>,
+    now: i64,
+}
+
+fn world(lines: &[Line], now: i64) -> World {
+    let known: Vec<&Line> = lines.iter().filter(|line| line.known <= now).collect();
+    let mut merged: BTreeMap<String, String> = BTreeMap::new();
+    for line in &known {
+        if let What::Fact { code: EventCode::PatientMerged, related: Some(related), .. } = &line.what {
+            merged.insert(related.trim_start_matches("H|").to_owned(), line.patient.clone());
+        }
+    }
+    let newest = known.iter().filter(|line| !matches!(line.what, What::Prediction { .. })).map(|line| line.known).max();
+    let mut world = World { visits: BTreeMap::new(), born: BTreeMap::new(), died: BTreeMap::new(), now: newest.unwrap_or(0) };
+    for line in known {
+        let person = merged.get(&line.patient).unwrap_or(&line.patient).clone();
+        world.hear(line, person);
+    }
+    world
+}
+
+impl World {
+    fn hear(&mut self, line: &Line, person: String) {
+        if let What::Fact { code, time, text, .. } = &line.what {
+            match (code, text, time) {
+                (EventCode::PatientBirthDate, Some(date), _) => drop(self.born.insert(person.clone(), date.clone())),
+                (EventCode::PatientDied, _, Some(at)) => drop(self.died.insert(person.clone(), *at)),
+                _ => {}
+            }
+        }
+        if line.visit.is_empty() {
+            return;
+        }
+        let visit = self.visits.entry(line.visit.clone()).or_default();
+        match &line.what {
+            What::Fact { code, time, text, .. } => {
+                if matches!(code, EventCode::ClaimSubmitted | EventCode::ClaimDecided) {
+                    if let (EventCode::ClaimDecided, Some(text)) = (code, text) {
+                        visit.decisions.push((line.asserted, line.known, time.unwrap_or(line.asserted), text.clone()));
+                    }
+                    return;
+                }
+                if line.asserted >= visit.said_by && code.as_str().starts_with("encounter.") {
+                    (visit.said_by, visit.person) = (line.asserted, person);
+                }
+                match code {
+                    EventCode::EncounterAdmitted => (visit.admitted, visit.admitted_said) = (*time, line.asserted),
+                    EventCode::EncounterAdmissionCancelled => visit.cancelled_said = line.asserted,
+                    EventCode::EncounterDischarged => visit.ends.push((line.asserted, time.unwrap_or(0), text.clone())),
+                    EventCode::EncounterDischargeCancelled => visit.taken_back = line.asserted,
+                    EventCode::EncounterDepartment if line.asserted >= visit.department.0 => {
+                        visit.department = (line.asserted, text.clone().unwrap_or_default());
+                    }
+                    EventCode::EncounterDiagnosed => drop(visit.codes.insert(text.clone().unwrap_or_default())),
+                    _ => {}
+                }
+            }
+            What::Note { kind, document, status } => {
+                let entry = visit.notes.entry((*kind, document.clone())).or_insert((line.known, i64::MIN, *status));
+                entry.0 = entry.0.min(line.known);
+                if line.asserted > entry.1 {
+                    (entry.1, entry.2) = (line.asserted, *status);
+                }
+            }
+            What::Prediction { .. } => {}
+        }
+    }
+
+    fn stays(&self) -> Vec<Stay> {
+        let standing = self.visits.iter().filter(|(_, visit)| visit.admitted.is_some() && visit.cancelled_said < visit.admitted_said);
+        let stay = |(name, visit): (&String, &Visit)| {
+            let last = visit.ends.iter().max().cloned().filter(|end| end.0 > visit.taken_back);
+            // The disposition that was stated last, by whatever discharge.
+            let stated = visit.ends.iter().filter(|end| end.2.is_some()).max().and_then(|end| end.2.clone());
+            Stay {
+                visit: name.clone(),
+                person: visit.person.clone(),
+                came: visit.admitted.unwrap_or(0),
+                left: last.as_ref().map(|end| end.1),
+                disposition: last.and(stated),
+            }
+        };
+        standing.map(stay).collect()
+    }
+
+    fn expected(&self) -> Expected {
+        let stays = self.stays();
+        let mut expected = Expected::new();
+        for (name, visit) in &self.visits {
+            if visit.admitted.is_some() && !stays.iter().any(|stay| stay.visit == *name) {
+                for task in Task::ALL {
+                    expected.insert((task.to_string(), name.clone()), (None, Some("cancelled")));
+                }
+            }
+        }
+        for stay in &stays {
+            for task in Task::ALL {
+                expected.insert((task.to_string(), stay.visit.clone()), self.label(task, stay, &stays));
+            }
+        }
+        expected
+    }
+
+    fn label(&self, task: Task, stay: &Stay, stays: &[Stay]) -> Answer {
+        let Some(left) = stay.left else { return (None, None) };
+        let (clock, wait) = match task {
+            Task::Readmission => (left, 37),
+            Task::Mortality | Task::LengthOfStay => (stay.came, 30),
+            Task::Comorbidity => (stay.came, 60),
+            Task::Denial => (stay.came, 150),
+        };
+        let settled = (clock + wait * DAY).max(self.outcome_at(task, stay, stays));
+        let reason = self.excluded(task, stay, stays);
+        let answer = match reason {
+            Some(reason) => (None, Some(reason)),
+            None => (Some(self.outcome(task, stay, stays)), None),
+        };
+        if settled <= self.now { answer } else { (None, None) }
+    }
+
+    fn died(&self, stay: &Stay) -> bool {
+        let left = stay.left.unwrap_or(0);
+        let in_stay = self.died.get(&stay.person).is_some_and(|at| *at >= stay.came - DAY && *at <= left);
+        stay.disposition.as_deref() == Some("20") || (stay.disposition.is_none() && in_stay)
+    }
+
+    /// Whether the patient goes on in another stay of the same episode, and when they come back after it.
+    fn course(stay: &Stay, stays: &[Stay]) -> (bool, Option<i64>) {
+        let mut own: Vec<&Stay> = stays.iter().filter(|other| other.person == stay.person).collect();
+        own.sort_by_key(|other| other.came);
+        let mut episodes: Vec<Vec<&Stay>> = Vec::new();
+        let mut held = i64::MIN;
+        for one in own {
+            if one.came > held {
+                episodes.push(Vec::new());
+            }
+            let bridge = if matches!(one.disposition.as_deref(), Some("02")) { DAY } else { 0 };
+            held = held.max(one.left.map_or(one.came, |left| left + bridge));
+            episodes.last_mut().expect("one was begun").push(one);
+        }
+        let place = episodes.iter().position(|episode| episode.iter().any(|one| one.visit == stay.visit)).expect("the stay is in one");
+        let last = episodes[place].iter().max_by_key(|one| (one.left.unwrap_or(i64::MAX), one.came)).expect("not empty");
+        let back = episodes.get(place + 1).map(|episode| episode[0].came);
+        (last.visit != stay.visit, back)
+    }
+
+    fn denied(visit: &Visit) -> Option<(bool, i64)> {
+        if visit.decisions.iter().any(|decision| decision.3 == "cancelled") {
+            return None;
+        }
+        let finals = visit.decisions.iter().filter(|decision| matches!(decision.3.as_str(), "paid" | "denied" | "appeal_won"));
+        finals.min().map(|first| (first.3 != "paid", first.2))
+    }
+
+    fn outcome_at(&self, task: Task, stay: &Stay, stays: &[Stay]) -> i64 {
+        let left = stay.left.unwrap_or(0);
+        match task {
+            Task::Readmission => Self::course(stay, stays).1.map_or(left + 30 * DAY, |back| back.min(left + 30 * DAY)),
+            Task::Denial => Self::denied(&self.visits[&stay.visit]).map_or(i64::MIN, |denied| denied.1),
+            _ => left,
+        }
+    }
+
+    fn excluded(&self, task: Task, stay: &Stay, stays: &[Stay]) -> Option<&'static str> {
+        let visit = &self.visits[&stay.visit];
+        let day = |at: i64| instant(at).strftime("%Y-%m-%d").to_string();
+        let born = self.born.get(&stay.person);
+        let newborn = born.is_some_and(|born| *born >= day(stay.came - DAY) && *born <= day(stay.came + DAY));
+        let own = match task {
+            _ if newborn => Some("newborn"),
+            Task::Readmission if self.died(stay) => Some("died"),
+            Task::Readmission if stay.disposition.as_deref() == Some("50") => Some("hospice"),
+            Task::Readmission if visit.department.1 == "REH" => Some("not_acute_care"),
+            Task::Readmission if Self::course(stay, stays).0 => Some("continued"),
+            Task::Comorbidity if visit.codes.is_empty() => Some("no_codes"),
+            Task::Denial if visit.decisions.iter().any(|decision| decision.3 == "cancelled") => Some("claim_withdrawn"),
+            Task::Denial if Self::denied(visit).is_none() => Some("no_decided_claim"),
+            _ => None,
+        };
+        let note = Self::prompt(visit, task.note_kind());
+        let late = task.note_kind() == NoteKind::Admission && note.is_some_and(|note| stay.left.is_some_and(|left| left <= note));
+        own.or_else(|| note.is_some_and(|note| self.outcome_at(task, stay, stays) <= note).then_some("outcome_before_prediction"))
+            .or_else(|| late.then_some("note_after_discharge"))
+    }
+
+    fn prompt(visit: &Visit, kind: NoteKind) -> Option<i64> {
+        visit.notes.iter().filter(|((one, _), note)| *one == kind && note.2 != NoteStatus::Retracted).map(|(_, note)| note.0).min()
+    }
+
+    fn outcome(&self, task: Task, stay: &Stay, stays: &[Stay]) -> i32 {
+        let left = stay.left.unwrap_or(0);
+        let visit = &self.visits[&stay.visit];
+        match task {
+            Task::Readmission => i32::from(Self::course(stay, stays).1.is_some_and(|back| back <= left + 30 * DAY)),
+            Task::Mortality => i32::from(self.died(stay)),
+            Task::LengthOfStay => match (left - stay.came).div_euclid(DAY) {
+                i64::MIN..=2 => 0,
+                3 => 1,
+                4..=5 => 2,
+                _ => 3,
+            },
+            Task::Comorbidity => {
+                let weight = |code: &String| match code.as_str() {
+                    "ICD10CM/C78.0" => 6,
+                    "ICD10CM/I50.9" | "ICD10CM/E11.9" => 1,
+                    _ => 0,
+                };
+                match visit.codes.iter().map(weight).sum::<i64>() {
+                    0 => 0,
+                    1..=2 => 1,
+                    3..=4 => 2,
+                    5..=7 => 3,
+                    _ => 4,
+                }
+            }
+            Task::Denial => i32::from(Self::denied(visit).is_some_and(|denied| denied.0)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
+    let (mut labelled, mut reasons) = (0, BTreeSet::new());
+    for seed in 21..24_u64 {
+        let folder = std::env::temp_dir().join(format!("wardstream-replay-{}-{seed}", std::process::id()));
+        let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
+        let warehouse = Warehouse::open(&settings).await.expect("opens");
+        // Fewer than a hundred facts of a kind: delays are the configured ones.
+        let lines = history(seed, 38);
+        warehouse.append(&batch(&lines, 0)).await.expect("appends");
+        let last = lines[lines.len() - 1].known;
+        for known in [last / 3, last / 2, last - 40 * DAY, last, last + 400 * DAY] {
+            let mut lines = lines.clone();
+            if known > last {
+                // Somebody says something a year later, so that everything is mature.
+                let what = What::Fact { code: EventCode::PatientSex, time: None, text: Some("female".to_owned()), related: None };
+                lines.push(Line { known, asserted: known, patient: "nobody".to_owned(), visit: String::new(), what });
+                warehouse.append(&batch(&lines[lines.len() - 1..], lines.len() - 1)).await.expect("appends");
+            }
+            let at = AsOf { known_at: Some(instant(known)), ..AsOf::default() };
+            let sql = "SELECT l.task, s.visit_number, l.label, l.excluded_because FROM labels AS l JOIN stays AS s ON s.encounter_id = l.encounter_id ORDER BY 1, 2";
+            let answer = render(&warehouse.query(sql, &at).await.expect("answers"), Format::Csv).expect("csv");
+            let expected = world(&lines, known).expected();
+            let line = |((task, visit), (label, reason)): (&(String, String), &Answer)| {
+                labelled += usize::from(label.is_some());
+                reasons.extend(*reason);
+                format!("{task},{visit},{},{}", label.map(|label| label.to_string()).unwrap_or_default(), reason.unwrap_or_default())
+            };
+            let mut wanted: Vec<String> = expected.iter().map(line).collect();
+            let mut given: Vec<&str> = answer.lines().skip(1).collect();
+            wanted.sort_unstable();
+            given.sort_unstable();
+            let wrong: Vec<_> = wanted.iter().zip(&given).filter(|(wanted, given)| wanted != given).take(8).collect();
+            assert!(
+                wrong.is_empty() && wanted.len() == given.len(),
+                "seed {seed}, known at {}: wanted and given\n{wrong:#?}",
+                instant(known)
+            );
+        }
+        std::fs::remove_dir_all(&folder).expect("was made");
+    }
+    assert!(labelled > 1_000 && reasons.len() == 11, "{labelled} labels, {reasons:?}");
+}

@@ -1,0 +1,126 @@
+//! What a task file may say, and what is refused.
+
+use std::path::PathBuf;
+
+use super::Tasks;
+use crate::settings::{Departments, TaskSettings};
+
+const TOML: &str = "title = \"Days\"\nnote = \"admission\"\nclock = \"admission\"\nhorizon_days = 28\n\n[delay]\nfacts = [\"discharge\"]\n\
+                    at_least_days = 2\nat_most_days = 30\n\n[target]\nunit = \"days\"\n\n[[rules]]\nreason = \"not_discharged\"\neffect = \"pending\"\nwhy = \"Open.\"\n";
+const SQL: &str =
+    "SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes";
+
+/// A folder that holds one task.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn holding(name: &str, toml: &str, sql: &str) -> Self {
+        let unique = schemas::Digest::of([name, toml, sql].join("\0").as_bytes()).to_string();
+        let path = std::env::temp_dir().join(format!("wardstream-tasks-{}-{unique}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary folder is writable");
+        std::fs::write(path.join(format!("{name}.toml")), toml).expect("writes");
+        std::fs::write(path.join(format!("{name}.sql")), sql).expect("writes");
+        Self(path)
+    }
+
+    async fn open(&self) -> Result<Tasks, super::TaskError> {
+        Tasks::open(&TaskSettings { folder: Some(self.0.clone()) }, &Departments::default()).await
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+async fn refusal(toml: &str, sql: &str) -> String {
+    let opened = Folder::holding("exact_days", toml, sql).open().await;
+    opened.err().map(|error| error.to_string()).unwrap_or_else(|| panic!("it was taken: {sql}"))
+}
+
+#[tokio::test]
+async fn a_site_adds_a_task_without_code() -> Result<(), super::TaskError> {
+    let tasks = Folder::holding("exact_days", TOML, SQL).open().await?;
+    assert_eq!(tasks.names().collect::<Vec<_>>(), ["readmission", "mortality", "length_of_stay", "comorbidity", "denial", "exact_days"]);
+    assert_ne!(tasks.digest("exact_days"), tasks.digest("mortality"));
+    assert_eq!(tasks.digest("nothing"), None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_five_pass_what_is_asked_of_a_site() -> Result<(), super::TaskError> {
+    let departments = Departments::default();
+    for definition in Tasks::open(&TaskSettings::default(), &departments).await?.definitions.iter() {
+        super::probe::check(definition, &departments).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_file_is_named_in_one_sentence() {
+    for (from, to, said) in [
+        ("horizon_days", "horizn_days", "unknown field `horizn_days`"),
+        ("note = \"admission\"", "note = \"letter\"", "unknown variant `letter`"),
+        ("horizon_days = 28", "horizon_days = 0", "`horizon_days` must be 1 to 3650"),
+        ("unit = \"days\"", "classes = 1", "`target.classes` must be 2 to 26"),
+        ("unit = \"days\"", "", "`target` must say either"),
+        ("at_most_days = 30", "at_most_days = 1", "must not exceed"),
+        ("reason = \"not_discharged\"", "reason = \"cancelled\"", "belongs to every task"),
+        ("[\"discharge\"]", "[]", "at least one of"),
+    ] {
+        let error = refusal(&TOML.replace(from, to), SQL).await;
+        assert!(error.starts_with("task exact_days: ") && error.contains(said) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_reads_or_does_what_it_must_not_is_refused() {
+    for (sql, said) in [
+        ("SELECT encounter_id, label AS outcome FROM labels", "reads `labels`"),
+        ("SELECT encounter_id, 1 AS outcome FROM notes", "reads `notes`"),
+        ("SELECT * FROM predictions", "reads `predictions`"),
+        ("SELECT * FROM information_schema.tables", "reads `information_schema.tables`"),
+        ("SELECT * FROM 'file.parquet'", "reads"),
+        ("WITH e AS (SELECT * FROM note_rows) SELECT * FROM e", "reads `note_rows`"),
+        ("DROP TABLE outcomes", "must be a SELECT"),
+        ("COPY outcomes TO 'x.csv'", "must be one SELECT"),
+        ("SELECT 1; SELECT 2", "must be one SELECT"),
+        ("SELECT encounter_id FROM", "cannot be planned"),
+        ("SELECT encounter_id, nothing FROM outcomes", "cannot be planned"),
+        ("SELECT encounter_id, days AS outcome, discharged_at AS outcome_at FROM outcomes", "no column `not_discharged`"),
+        (
+            "SELECT *, true AS died_twice FROM (SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes)",
+            "gives a column `died_twice`",
+        ),
+        (
+            "SELECT encounter_id, department AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes",
+            "column `outcome` must be a number",
+        ),
+        (
+            "SELECT encounter_id, days AS outcome, days AS outcome_at, false AS not_discharged FROM outcomes",
+            "column `outcome_at` must be a timestamp",
+        ),
+        ("SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, 1 AS not_discharged FROM outcomes", "must be a truth value"),
+        ("SELECT encounter_id, days AS outcome, now() AS outcome_at, false AS not_discharged FROM outcomes", "calls `now`"),
+        (
+            "SELECT o.encounter_id, o.days AS outcome, o.discharged_at AS outcome_at, false AS not_discharged FROM outcomes AS o CROSS JOIN outcomes AS p",
+            "several rows for a stay",
+        ),
+    ] {
+        let error = refusal(TOML, sql).await;
+        assert!(error.contains(said) && !error.contains('\n'), "{sql}\n{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_the_note_answers_is_refused() {
+    let discharge = TOML.replace("note = \"admission\"", "note = \"discharge\"");
+    for toml in [&discharge, &discharge.replace("clock = \"admission\"", "clock = \"discharge\"")] {
+        let error = refusal(toml, SQL).await;
+        assert!(error.contains("it asks a discharge note about what is decided at or before discharge"), "{error}");
+    }
+    let age = "SELECT encounter_id, 1 AS outcome, admitted_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes";
+    let error = refusal(TOML, age).await;
+    assert!(error.contains("an admission note about what is decided at or before admission"), "{error}");
+}

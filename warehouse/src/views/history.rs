@@ -1,0 +1,313 @@
+//! Random histories of a hospital, for promises that must hold of any: what was said, when it was meant and when it became known.
+
+use jiff::{SignedDuration, Timestamp};
+use schemas::{
+    Digest, EncounterId, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, Mode, ModelVersion, NoteKind,
+    NoteRow, NoteStatus, Outcome, PatientId, Prediction, PredictionId, Source, Task,
+};
+
+use crate::append::{Batch, PredictionRow};
+
+/// Minutes of a day.
+pub const DAY: i64 = 24 * 60;
+
+/// What a record says.
+#[derive(Clone)]
+pub enum What {
+    Fact { code: EventCode, time: Option<i64>, text: Option<String>, related: Option<String> },
+    Note { kind: NoteKind, document: String, status: NoteStatus },
+    Prediction { task: Task, document: String, score: f64, mode: Mode },
+}
+
+/// One record. Times are minutes since the beginning of 2020.
+#[derive(Clone)]
+pub struct Line {
+    pub known: i64,
+    pub asserted: i64,
+    pub patient: String,
+    pub visit: String,
+    pub what: What,
+}
+
+/// A small generator (xorshift): the same seed gives the same history.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, limit: i64) -> i64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        i64::try_from(self.0 >> 16).unwrap_or(0) % limit.max(1)
+    }
+
+    fn hits(&mut self, percent: i64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[usize::try_from(self.below(from.len() as i64)).unwrap_or(0)]
+    }
+}
+
+pub fn instant(minutes: i64) -> Timestamp {
+    let begin: Timestamp = "2020-01-01T00:00:00Z".parse().expect("an instant");
+    begin.checked_add(SignedDuration::from_mins(minutes)).expect("within range")
+}
+
+/// A history of so many patients, in the order in which it became known.
+pub fn history(seed: u64, patients: i64) -> Vec<Line> {
+    let mut teller = Teller { dice: Dice::new(seed), lines: Vec::new(), patient: String::new(), visit: String::new() };
+    for number in 0..patients {
+        teller.life(number);
+    }
+    teller.lines.sort_by_key(|line| line.known);
+    teller.lines
+}
+
+struct Teller {
+    dice: Dice,
+    lines: Vec<Line>,
+    patient: String,
+    visit: String,
+}
+
+impl Teller {
+    fn say(&mut self, asserted: i64, what: What) {
+        let late = if self.dice.hits(8) { 20 * DAY } else { DAY };
+        let known = asserted + 1 + self.dice.below(late);
+        self.lines.push(Line { known, asserted, patient: self.patient.clone(), visit: self.visit.clone(), what });
+    }
+
+    fn fact(&mut self, asserted: i64, code: EventCode, time: Option<i64>, text: Option<&str>) {
+        self.say(asserted, What::Fact { code, time, text: text.map(str::to_owned), related: None });
+    }
+
+    /// The stays of one person, some under a second number that is merged later.
+    fn life(&mut self, number: i64) {
+        let (first, second) = (format!("p{number}"), format!("p{number}b"));
+        self.patient.clone_from(&first);
+        let mut came = self.dice.below(300 * DAY);
+        self.visit.clear();
+        if self.dice.hits(70) {
+            let birth = if self.dice.hits(8) { instant(came).strftime("%Y-%m-%d").to_string() } else { "1950-05-05".to_owned() };
+            self.fact(came, EventCode::PatientBirthDate, None, Some(&birth));
+        }
+        for turn in 0..1 + self.dice.below(3) {
+            self.visit = format!("v{number}-{turn}");
+            if turn > 0 && self.dice.hits(15) {
+                self.patient.clone_from(&second);
+            }
+            let left = self.stay(came);
+            let gap = if self.dice.hits(15) { self.dice.below(2 * DAY) } else { self.dice.below(60 * DAY) };
+            came = if self.dice.hits(6) { came + 1 + self.dice.below(3 * DAY) } else { left + gap };
+        }
+        if self.patient == second {
+            self.patient = first;
+            self.visit.clear();
+            self.say(came, What::Fact { code: EventCode::PatientMerged, time: None, text: None, related: Some(format!("H|{second}")) });
+        }
+    }
+
+    fn stay(&mut self, came: i64) -> i64 {
+        let days = self.dice.below(9);
+        let left = came + 60 + days * DAY + self.dice.below(DAY);
+        if self.dice.hits(10) {
+            self.fact(came - 2 * DAY, EventCode::EncounterPreadmitted, Some(came), Some("planned"));
+        }
+        self.fact(came, EventCode::EncounterAdmitted, Some(came), None);
+        let department = self.dice.pick(&["MED", "SUR", "CAR", "REH"]);
+        self.fact(came, EventCode::EncounterDepartment, None, Some(department));
+        if self.dice.hits(30) {
+            self.fact(came + 50, EventCode::EncounterTransferred, Some(came + 50), Some("ICU"));
+            self.fact(came + 50, EventCode::EncounterInsured, None, Some("PLAN"));
+            self.fact(came + 50, EventCode::EncounterProcedure, Some(came + 55), Some("CPT/74177"));
+        }
+        if self.dice.hits(5) {
+            self.fact(came + 30, EventCode::EncounterAdmissionCancelled, None, None);
+        }
+        self.note(came + 40, NoteKind::Admission);
+        if self.dice.hits(95) {
+            self.end(came, left);
+        }
+        left
+    }
+
+    fn end(&mut self, came: i64, left: i64) {
+        if self.dice.hits(6) {
+            let early = came + (left - came) / 2;
+            self.fact(early, EventCode::EncounterDischarged, Some(early), Some("01"));
+            self.fact(early + 5, EventCode::EncounterDischargeCancelled, None, None);
+        }
+        let disposition = self.dice.pick(&["01", "01", "01", "01", "02", "03", "20", "50"]);
+        self.fact(left, EventCode::EncounterDischarged, Some(left), Some(disposition).filter(|_| left % 20 != 0));
+        if disposition == "20" {
+            self.fact(left, EventCode::PatientDied, Some(left), None);
+        }
+        self.note(left + 30, NoteKind::Discharge);
+        for code in ["ICD10CM/I50.9", "ICD10CM/E11.9", "ICD10CM/C78.0", "ICD10CM/S72.0"] {
+            if self.dice.hits(25) {
+                let coded = left + self.dice.below(5 * DAY);
+                self.fact(coded, EventCode::EncounterDiagnosed, None, Some(code));
+            }
+        }
+        if self.dice.hits(80) {
+            self.claim(left + DAY);
+        }
+    }
+
+    fn claim(&mut self, sent: i64) {
+        let related = Some(format!("c{}", self.visit));
+        let say = |teller: &mut Self, at: i64, code, text: Option<&str>| {
+            teller.say(at, What::Fact { code, time: Some(at), text: text.map(str::to_owned), related: related.clone() });
+        };
+        say(self, sent, EventCode::ClaimSubmitted, None);
+        let mut at = sent + self.dice.below(60 * DAY);
+        if self.dice.hits(10) {
+            say(self, at, EventCode::ClaimDecided, Some("pending"));
+        } else {
+            let denied = self.dice.hits(30);
+            say(self, at, EventCode::ClaimDecided, Some(if denied { "denied" } else { "paid" }));
+            if denied && self.dice.hits(50) {
+                at += 1 + self.dice.below(20 * DAY);
+                say(self, at, EventCode::ClaimDecided, Some("appeal_won"));
+            }
+        }
+        if self.dice.hits(5) {
+            say(self, at + 10, EventCode::ClaimDecided, Some("cancelled"));
+        }
+    }
+
+    fn note(&mut self, at: i64, kind: NoteKind) {
+        let document = format!("{}-{}", self.visit, kind.as_str());
+        let tell =
+            |teller: &mut Self, at, document: &str, status| teller.say(at, What::Note { kind, document: document.to_owned(), status });
+        tell(self, at, &document, NoteStatus::Final);
+        if self.dice.hits(10) {
+            tell(self, at + 100, &document, NoteStatus::Amended);
+        }
+        if self.dice.hits(6) {
+            tell(self, at + 200, &document, NoteStatus::Retracted);
+            tell(self, at + 210, &format!("{document}-again"), NoteStatus::Final);
+        }
+        for task in Task::of(kind) {
+            let (score, mode) = (self.dice.below(100) as f64 / 100.0, if self.dice.hits(80) { Mode::Live } else { Mode::Silent });
+            self.say(at + 25 * DAY, What::Prediction { task, document: document.clone(), score, mode });
+        }
+    }
+}
+
+/// The lines as rows of the tables, from `offset` of `hl7.raw` on.
+pub fn batch(lines: &[Line], offset: usize) -> Batch {
+    let facility = Facility::new("ward");
+    let mut batch = Batch::default();
+    for (place, line) in lines.iter().enumerate() {
+        let read_back = matches!(line.what, What::Prediction { .. });
+        let topic = if read_back { schemas::topic::PREDICTION } else { "hl7.raw" };
+        let source = Source { topic: topic.to_owned(), partition: 0, offset: i64::try_from(offset + place).expect("a short log") };
+        batch.upto.insert(source.topic_partition(), source.offset);
+        let (events, notes) = match &line.what {
+            What::Fact { .. } => (1, 0),
+            What::Note { .. } => (0, 1),
+            What::Prediction { .. } => (0, 0),
+        };
+        batch.messages.push(message(&source, line, if read_back { "wardstream" } else { "ward" }, (events, notes)));
+        row(&mut batch, line, &facility, source);
+    }
+    batch
+}
+
+fn message(source: &Source, line: &Line, facility: &str, (events, notes): (i32, i32)) -> Message {
+    Message {
+        source: source.clone(),
+        known_at: instant(line.known),
+        key: None,
+        headers: "{}".into(),
+        payload: Some(source.offset.to_string().into()),
+        digest: Digest::of(source.offset.to_string().as_bytes()).to_string(),
+        format: Format::Hl7v2,
+        trigger: None,
+        control_id: None,
+        facility: facility.to_owned(),
+        outcome: Outcome::Mapped,
+        rejects: Vec::new(),
+        flags: Vec::new(),
+        charset: None,
+        events,
+        notes,
+        skip: None,
+        rows_digest: String::new(),
+        rows_reading: 0,
+        parser_version: 1,
+        reading: 0,
+    }
+}
+
+fn row(batch: &mut Batch, line: &Line, facility: &Facility, source: Source) {
+    let patient = Identifier { system: "H".into(), value: line.patient.clone() };
+    let encounter = Some(line.visit.clone()).filter(|visit| !visit.is_empty());
+    match &line.what {
+        What::Fact { code, time, text, related } => {
+            let fact = Fact {
+                code: *code,
+                time: time.map(instant),
+                asserted_at: Some(instant(line.asserted)),
+                patient: Some(patient),
+                encounter,
+                numeric_value: None,
+                text_value: text.clone(),
+                related: related.clone(),
+            };
+            let digest = Digest::of(source.offset.to_string().as_bytes());
+            batch.events.push(EventStamp::new(facility, &digest, instant(line.known), &source).event(fact));
+        }
+        What::Note { kind, document, status } => {
+            let note = MappedNote {
+                document: document.clone(),
+                patient: Some(patient),
+                encounter,
+                kind: *kind,
+                type_code: None,
+                status: *status,
+                authored_at: Some(instant(line.asserted)),
+                signed_at: None,
+                asserted_at: Some(instant(line.asserted)),
+                text: format!("Plan: {document}"),
+                replaces: None,
+            };
+            batch.notes.push(NoteRow::stamp(note, facility, instant(line.known), source));
+        }
+        What::Prediction { task, document, score, mode } => {
+            let note_id = schemas::NoteId::derive(facility, document);
+            let note_version_id = schemas::NoteVersionId::derive(note_id, NoteStatus::Final.as_str(), &format!("Plan: {document}"));
+            let model_version = ModelVersion("m1".to_owned());
+            let rest = (1.0 - score) / (task.classes() - 1) as f64;
+            let probabilities = (0..task.classes()).map(|class| if class == 1 { *score } else { rest }).collect();
+            let prediction = Prediction {
+                prediction_id: PredictionId::derive(task.as_str(), note_version_id, &model_version),
+                task: *task,
+                encounter_id: encounter.map(|visit| EncounterId::derive(facility, &visit)),
+                patient_id: Some(PatientId::derive(facility, &patient)),
+                note_id,
+                note_version_id,
+                predicted_at: instant(line.asserted),
+                model_version,
+                dataset_id: None,
+                probabilities,
+                probability: Some(*score),
+                threshold: Some(0.5),
+                decision: Some(i32::from(*score >= 0.5)),
+                mode: *mode,
+                tokens_read: 9,
+                truncated: false,
+                supersedes: None,
+                retracts: None,
+                source: source.clone(),
+            };
+            batch.predictions.push(PredictionRow { prediction, known_at: instant(line.known), source });
+        }
+    }
+}

@@ -1,0 +1,15 @@
+-- mortality: one row per stay: whether its discharge disposition says that the patient died. It comes to be when the stay ends.
+SELECT encounter_id,
+       CAST(died AS INT) AS outcome,
+       discharged_at AS outcome_at,
+       discharged_at IS NULL AS not_discharged,
+       discharged_at < admitted_at AS times_reversed,
+       newborn,
+       disposition IS NULL AND NOT died AS no_disposition,
+       hospice,
+       continued,
+       observation,
+       whole_days = 0 AS same_day,
+       overlaps AS overlapping,
+       patient_merged
+FROM outcomes

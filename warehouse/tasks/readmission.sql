@@ -1,0 +1,20 @@
+-- readmission: one row per stay: whether the patient's next episode began within the horizon after discharge. A return comes to be when it begins,
+-- its absence when the horizon ends.
+SELECT encounter_id,
+       CAST(COALESCE(returned_at <= discharged_at + $horizon, false) AS INT) AS outcome,
+       least(returned_at, discharged_at + $horizon) AS outcome_at,
+       discharged_at IS NULL AS not_discharged,
+       discharged_at < admitted_at AS times_reversed,
+       newborn,
+       died,
+       hospice,
+       department_kind IS NOT NULL AS not_acute_care,
+       continued,
+       returned_planned AND returned_at <= discharged_at + $horizon AS planned_return,
+       transferred AND NOT continued AS transferred,
+       NOT died AND died_at <= discharged_at + $horizon AND (returned_at IS NULL OR returned_at > discharged_at + $horizon) AS died_after_discharge,
+       observation,
+       whole_days = 0 AS same_day,
+       overlaps AS overlapping,
+       patient_merged
+FROM outcomes
