@@ -1,24 +1,27 @@
-//! The SQL functions that the views need and analysts use: AUROC and kin over (label, probabilities), Charlson's index,
+//! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
 //! derivations of ids, and who stands for whom after merges.
 
-mod aggregate;
+mod arguments;
 mod charlson;
-pub mod measures;
+mod distributions;
+#[cfg(test)]
+mod goldens;
 mod merges;
+mod predictions;
 mod scalar;
+#[cfg(test)]
+mod tests;
+pub mod trial;
 
 use datafusion::prelude::SessionContext;
 
 pub use charlson::VERSION as CODE_SET;
+pub use measures;
 
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
-    ctx.register_udaf(aggregate::over_predictions("auroc_ovr", measures::auroc_ovr));
-    ctx.register_udaf(aggregate::over_predictions("auroc_error", measures::auroc_error));
-    ctx.register_udaf(aggregate::over_predictions("auprc", measures::auprc));
-    ctx.register_udaf(aggregate::over_predictions("brier", measures::brier));
-    ctx.register_udaf(aggregate::over_predictions("ece", measures::ece));
-    ctx.register_udaf(charlson::aggregate());
+    let aggregates = predictions::all().into_iter().chain(distributions::all()).chain(charlson::all());
+    aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
     ctx.register_udf(scalar::permille());
     ctx.register_udf(scalar::patient_identity());
     ctx.register_udf(scalar::encounter_identity());

@@ -1,135 +1,219 @@
-//! Charlson's index of a stay's codes: conditions after Quan 2005 (ICD-9-CM and ICD-10), weights of Charlson 1987,
+//! Charlson's index of a stay's codes as SQL aggregates: conditions after Quan 2005 (ICD-9-CM and ICD-10-CM), weights of Charlson 1987,
 //! severe forms over mild ones, no points for age.
+//!
+//! `charlson(code)` over codes written `ICD10CM/I50.9`, `ICD9CM/428.0`, with or without the dot: the index, 0 where none of them counts,
+//! NULL where there is no ICD diagnosis code at all. `charlson_conditions(code)`: the names of what counted, in the order of the code set.
 
-use std::collections::BTreeSet;
+use std::hash::Hash;
+use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, StringBuilder, UInt32Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, Volatility, create_udaf};
-use std::sync::{Arc, LazyLock};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, UInt32Type};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
-const CODES: &str = include_str!("../../codes/charlson-quan-2005.tsv");
+mod codes;
 
-/// Version of the code set; part of every dataset's id.
-pub const VERSION: &str = "charlson-quan-2005/1";
+pub use codes::VERSION;
+use codes::{Conditions, MOST_CONDITIONS};
 
-struct Condition {
-    name: &'static str,
-    weight: i64,
-    icd10: Vec<&'static str>,
-    icd9: Vec<&'static str>,
+/// `charlson(code)` and `charlson_conditions(code)`.
+pub fn all() -> [AggregateUDF; 2] {
+    let signature = Signature::exact(vec![DataType::Utf8], Volatility::Immutable);
+    [Asked::Index, Asked::Conditions].map(|asked| AggregateUDF::from(Charlson { asked, signature: signature.clone() }))
 }
 
-/// The file's lines: name, weight, ICD-10 prefixes, ICD-9-CM prefixes, tab-separated; codes without their dot.
-static CONDITIONS: LazyLock<Vec<Condition>> = LazyLock::new(|| {
-    let lines = CODES.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines
-        .filter_map(|line| {
-            let mut columns = line.split('\t');
-            let (name, weight) = (columns.next()?, columns.next()?.parse().ok()?);
-            let mut codes = || columns.next().map(|column| column.split(' ').filter(|code| !code.is_empty()).collect());
-            Some(Condition { name, weight, icd10: codes()?, icd9: codes()? })
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    Index,
+    Conditions,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Charlson {
+    asked: Asked,
+    signature: Signature,
+}
+
+fn names() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+}
+
+impl AggregateUDFImpl for Charlson {
+    fn name(&self) -> &str {
+        match self.asked {
+            Asked::Index => "charlson",
+            Asked::Conditions => "charlson_conditions",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(match self.asked {
+            Asked::Index => DataType::Int64,
+            Asked::Conditions => names(),
         })
-        .collect()
-});
+    }
 
-/// Mild forms that do not count beside their severe ones.
-const SUPERSEDED: [(&str, &str); 3] = [("mild_liver", "severe_liver"), ("diabetes", "diabetes_complicated"), ("cancer", "metastatic")];
+    fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(OfOne { asked: self.asked, counts: [0; MOST_CONDITIONS] }))
+    }
 
-/// The index of codes written `ICD10CM/I50.9`, `ICD9CM/428.0`.
-pub fn index<'a>(codes: impl Iterator<Item = &'a str>) -> i64 {
-    let mut found = BTreeSet::new();
-    for code in codes {
-        let Some((system, code)) = code.split_once('/') else { continue };
-        let bare: String = code.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
-        for condition in CONDITIONS.iter() {
-            let prefixes = if system == "ICD9CM" { &condition.icd9 } else { &condition.icd10 };
-            if prefixes.iter().any(|prefix| bare.starts_with(prefix)) {
-                found.insert(condition.name);
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new(format!("{}[conditions]", arguments.name), DataType::UInt32, true))])
+    }
+
+    fn groups_accumulator_supported(&self, _arguments: AccumulatorArgs<'_>) -> bool {
+        true
+    }
+
+    fn create_groups_accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(OfMany { asked: self.asked, found: Vec::new() }))
+    }
+}
+
+impl Asked {
+    /// One answer for each set of conditions.
+    fn answers(self, found: &[Conditions]) -> ArrayRef {
+        match self {
+            Self::Index => Arc::new(found.iter().map(|conditions| conditions.index()).collect::<Int64Array>()),
+            Self::Conditions => {
+                let mut lists = ListBuilder::new(StringBuilder::new());
+                for conditions in found {
+                    conditions.counted().for_each(|name| lists.values().append_value(name));
+                    lists.append(conditions.index().is_some());
+                }
+                Arc::new(lists.finish())
             }
         }
     }
-    for (mild, severe) in SUPERSEDED {
-        if found.contains(severe) {
-            found.remove(mild);
-        }
+}
+
+/// What each row's code says; `None` for NULL.
+fn stated(codes: &ArrayRef) -> Result<Vec<Option<Conditions>>> {
+    let codes = cast(codes, &DataType::Utf8)?;
+    Ok(codes.as_string::<i32>().iter().map(|code| code.map(Conditions::of)).collect())
+}
+
+fn states(column: &ArrayRef) -> Result<&UInt32Array> {
+    match column.as_primitive_opt::<UInt32Type>() {
+        Some(states) => Ok(states),
+        None => exec_err!("the state of charlson is a set of conditions"),
     }
-    CONDITIONS.iter().filter(|condition| found.contains(condition.name)).map(|condition| condition.weight).sum()
 }
 
-/// `charlson(code)` over the codes of a group; 0 where none of them counts.
-pub fn aggregate() -> AggregateUDF {
-    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
-    create_udaf(
-        "charlson",
-        vec![DataType::Utf8],
-        Arc::new(DataType::Int64),
-        Volatility::Immutable,
-        Arc::new(|_| Ok(Box::<Codes>::default())),
-        Arc::new(vec![list]),
-    )
+/// How often each condition was stated: a row can leave a frame again.
+#[derive(Debug)]
+struct OfOne {
+    asked: Asked,
+    counts: [u32; MOST_CONDITIONS],
 }
 
-#[derive(Debug, Default)]
-struct Codes(BTreeSet<String>);
+impl OfOne {
+    fn take_in(&mut self, conditions: Conditions) {
+        conditions.bits().for_each(|bit| self.counts[bit] += 1);
+    }
 
-impl Codes {
-    fn take_in(&mut self, codes: &ArrayRef) -> Result<()> {
-        let codes = cast(codes, &DataType::Utf8)?;
-        self.0.extend(codes.as_string::<i32>().iter().flatten().map(str::to_owned));
+    fn conditions(&self) -> Conditions {
+        Conditions::of_bits(self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bit, _)| bit))
+    }
+}
+
+impl Accumulator for OfOne {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let [codes] = values else { return exec_err!("charlson(code)") };
+        stated(codes)?.into_iter().flatten().for_each(|conditions| self.take_in(conditions));
         Ok(())
     }
-}
 
-impl Accumulator for Codes {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        values.iter().try_for_each(|codes| self.take_in(codes))
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let [codes] = values else { return exec_err!("charlson(code)") };
+        for conditions in stated(codes)?.into_iter().flatten() {
+            conditions.bits().for_each(|bit| self.counts[bit] = self.counts[bit].saturating_sub(1));
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let mut list = ListBuilder::new(StringBuilder::new());
-        self.0.iter().for_each(|code| list.values().append_value(code));
-        list.append(true);
-        Ok(vec![ScalarValue::List(Arc::new(list.finish()))])
+        Ok(vec![ScalarValue::UInt32(Some(self.conditions().into()))])
     }
 
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for state in states {
-            let lists = state.as_list::<i32>();
-            (0..lists.len()).try_for_each(|row| self.take_in(&lists.value(row)))?;
-        }
+    fn merge_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let [found] = values else { return exec_err!("the state of charlson is one column") };
+        states(found)?.iter().flatten().for_each(|found| self.take_in(found.into()));
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Int64(Some(index(self.0.iter().map(String::as_str)))))
+        ScalarValue::try_from_array(&self.asked.answers(&[self.conditions()]), 0)
     }
 
     fn size(&self) -> usize {
-        std::mem::size_of_val(self) + self.0.iter().map(|code| code.capacity() + 24).sum::<usize>()
+        size_of_val(self)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One set of conditions a group.
+struct OfMany {
+    asked: Asked,
+    found: Vec<Conditions>,
+}
 
-    #[test]
-    fn severe_forms_stand_for_mild_ones() {
-        let cases: [(&[&str], i64); 8] = [
-            (&[], 0),
-            (&["ICD10CM/I50.9"], 1),
-            (&["ICD10CM/I50.9", "ICD9CM/428.0"], 1),
-            (&["ICD10CM/E11.9", "ICD10CM/E11.22", "ICD10CM/N18.3"], 4),
-            (&["ICD10CM/C34.90", "ICD10CM/C78.00"], 6),
-            (&["ICD9CM/571.5", "ICD9CM/572.3"], 3),
-            (&["ICD10CM/J44.9", "ICD10CM/F03.90", "ICD10CM/Z59.0"], 2),
-            (&["ICD10CM/B20", "SNOMED/38341003"], 6),
-        ];
-        for (codes, expected) in cases {
-            assert_eq!(index(codes.iter().copied()), expected, "{codes:?}");
+impl OfMany {
+    fn add(&mut self, conditions: impl Iterator<Item = Option<Conditions>>, groups: &[usize], count: usize) {
+        self.found.resize(count, Conditions::default());
+        for (group, conditions) in groups.iter().zip(conditions) {
+            if let (Some(conditions), Some(found)) = (conditions, self.found.get_mut(*group)) {
+                *found = found.with(conditions);
+            }
         }
+    }
+}
+
+/// Leaves out the rows that a FILTER does not let through.
+fn filtered(rows: Vec<Option<Conditions>>, filter: Option<&BooleanArray>) -> Vec<Option<Conditions>> {
+    let Some(filter) = filter else { return rows };
+    rows.into_iter().zip(filter.iter()).map(|(row, passes)| row.filter(|_| passes == Some(true))).collect()
+}
+
+impl GroupsAccumulator for OfMany {
+    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, count: usize) -> Result<()> {
+        let [codes] = values else { return exec_err!("charlson(code)") };
+        self.add(filtered(stated(codes)?, filter).into_iter(), groups, count);
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
+        let [found] = values else { return exec_err!("the state of charlson is one column") };
+        self.add(states(found)?.iter().map(|found| found.map(Conditions::from)), groups, count);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        Ok(self.asked.answers(&emit_to.take_needed(&mut self.found)))
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        let found = emit_to.take_needed(&mut self.found);
+        Ok(vec![Arc::new(found.into_iter().map(|found| Some(u32::from(found))).collect::<UInt32Array>())])
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let [codes] = values else { return exec_err!("charlson(code)") };
+        let rows = filtered(stated(codes)?, filter).into_iter().map(|row| Some(u32::from(row.unwrap_or_default())));
+        Ok(vec![Arc::new(rows.collect::<UInt32Array>())])
+    }
+
+    fn size(&self) -> usize {
+        self.found.capacity() * size_of::<Conditions>()
     }
 }

@@ -1,0 +1,242 @@
+//! Rows of (label, score or probabilities, weight, threshold) in columns: never an allocation a row.
+
+use std::fmt;
+
+/// A label is none: mend the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsError {
+    /// Negative or not whole.
+    NoClass,
+    /// Beside one score there are two classes.
+    NotBinary,
+}
+
+impl fmt::Display for RowsError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::NoClass => "a label is a class: 0, 1, 2, ...",
+            Self::NotBinary => "beside one score a label is 0 or 1; several classes need the list of their probabilities",
+        })
+    }
+}
+
+impl std::error::Error for RowsError {}
+
+/// Judged predictions in columns. Rows leave in the order in which they came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Scores a row: 1 for the score of class 1, else the probabilities of the classes `0..width`.
+    width: usize,
+    labels: Vec<u8>,
+    /// `[rows * width]`.
+    scores: Vec<f64>,
+    /// Empty, or one a row.
+    weights: Vec<f64>,
+    /// Empty, or one a row.
+    thresholds: Vec<f64>,
+    /// Rows at the front that have left.
+    left: usize,
+}
+
+/// The largest label that is told apart; those above hit no class, as do those beyond the probabilities.
+pub const NO_CLASS: u8 = u8::MAX;
+
+/// The class of a label as stated.
+///
+/// # Errors
+/// Where it is negative.
+pub fn class(label: i64) -> Result<u8, RowsError> {
+    if label < 0 { Err(RowsError::NoClass) } else { Ok(u8::try_from(label).unwrap_or(NO_CLASS)) }
+}
+
+impl Rows {
+    /// Rows of columns: `scores` is `[labels * width]`; `weights` and `thresholds` are empty or one a row.
+    ///
+    /// # Errors
+    /// Where a label beside one score is neither 0 nor 1.
+    #[must_use = "the rows are given back"]
+    pub fn new(width: usize, labels: Vec<u8>, scores: Vec<f64>) -> Result<Self, RowsError> {
+        if width == 1 && labels.iter().any(|label| *label > 1) {
+            return Err(RowsError::NotBinary);
+        }
+        Ok(Self { width, labels, scores, ..Self::default() })
+    }
+
+    /// The rows with a weight each; empty for none.
+    #[must_use]
+    pub fn with_weights(self, weights: Vec<f64>) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// The rows with a threshold each; empty for none.
+    #[must_use]
+    pub fn with_thresholds(self, thresholds: Vec<f64>) -> Self {
+        Self { thresholds, ..self }
+    }
+
+    /// Rows that have come and not left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len() - self.left
+    }
+
+    /// Whether none is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Scores a row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// One label a row.
+    #[must_use]
+    pub fn labels(&self) -> &[u8] {
+        &self.labels[self.left..]
+    }
+
+    /// `[rows * width]`.
+    #[must_use]
+    pub fn scores(&self) -> &[f64] {
+        &self.scores[self.left * self.width..]
+    }
+
+    /// Empty, or one a row.
+    #[must_use]
+    pub fn weights(&self) -> &[f64] {
+        self.weights.get(self.left..).unwrap_or_default()
+    }
+
+    /// Empty, or one a row.
+    #[must_use]
+    pub fn thresholds(&self) -> &[f64] {
+        self.thresholds.get(self.left..).unwrap_or_default()
+    }
+
+    /// Takes in other rows behind these, without their thresholds. Lists of different lengths: a class that is not named has the
+    /// probability 0.
+    pub fn append(&mut self, other: &Self) {
+        self.extend(other.width, other.labels(), other.scores(), other.weights());
+    }
+
+    /// Takes in rows of columns: `scores` is `[labels * width]`, `weights` is empty or one a row.
+    pub fn extend(&mut self, width: usize, labels: &[u8], scores: &[f64], weights: &[f64]) {
+        if labels.is_empty() {
+            return;
+        }
+        if self.labels.is_empty() {
+            self.width = width;
+        }
+        let widest = self.width.max(width);
+        self.widen(widest);
+        self.labels.extend_from_slice(labels);
+        if width == widest {
+            self.scores.extend_from_slice(scores);
+        } else {
+            self.scores.extend(widened(scores, width, widest));
+        }
+        self.weights.extend_from_slice(weights);
+    }
+
+    /// The columns of the rows that have not left: labels, scores, weights. No row stays.
+    pub fn take(&mut self) -> (Vec<u8>, Vec<f64>, Vec<f64>) {
+        let mut rows = std::mem::take(self);
+        rows.labels.drain(..rows.left);
+        rows.scores.drain(..rows.left * rows.width);
+        rows.weights.drain(..rows.left.min(rows.weights.len()));
+        (rows.labels, rows.scores, rows.weights)
+    }
+
+    fn widen(&mut self, width: usize) {
+        if self.width != width {
+            self.scores = widened(&self.scores, self.width, width).collect();
+            self.width = width;
+        }
+    }
+
+    /// Lets the first `count` rows go.
+    pub fn forget_first(&mut self, count: usize) {
+        self.left = (self.left + count).min(self.labels.len());
+        // Moving what is left pays once it is less than what has gone.
+        if self.left > 64 && self.left * 2 > self.labels.len() {
+            self.labels.drain(..self.left);
+            self.scores.drain(..self.left * self.width);
+            self.weights.drain(..self.left.min(self.weights.len()));
+            self.thresholds.drain(..self.left.min(self.thresholds.len()));
+            self.left = 0;
+        }
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.labels.capacity() + (self.scores.capacity() + self.weights.capacity() + self.thresholds.capacity()) * size_of::<f64>()
+    }
+
+    /// The classes that are asked one against the rest: class 1 of two, or every one of more that occurs.
+    #[must_use]
+    pub fn asked(&self) -> Vec<u8> {
+        if self.width <= 2 {
+            return if self.is_empty() { Vec::new() } else { vec![1] };
+        }
+        let mut occurs = [false; 256];
+        self.labels().iter().for_each(|label| occurs[usize::from(*label)] = true);
+        (0..NO_CLASS).filter(|class| occurs[usize::from(*class)] && usize::from(*class) < self.width).collect()
+    }
+
+    /// Where the score of a class stands in a row.
+    #[must_use]
+    pub fn column(&self, class: u8) -> usize {
+        if self.width == 1 { 0 } else { usize::from(class) }
+    }
+
+    /// Whether every score is a number and every weight one that can weigh.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        // A sum is NaN if any number is, and asks no branch a row.
+        let zeros: f64 = self.scores().iter().map(|score| if score.is_nan() { f64::NAN } else { 0.0 }).sum();
+        !zeros.is_nan() && self.weights().iter().all(|weight| weight.is_finite() && *weight >= 0.0)
+    }
+}
+
+fn widened(scores: &[f64], from: usize, to: usize) -> impl Iterator<Item = f64> + '_ {
+    scores.chunks(from.max(1)).flat_map(move |row| row.iter().copied().chain(std::iter::repeat_n(0.0, to - from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_leave_in_the_order_in_which_they_came() {
+        let mut rows = Rows::default();
+        for turn in 0..300 {
+            let one = Rows::new(1, vec![u8::from(turn % 3 == 0)], vec![f64::from(turn)]).expect("binary");
+            rows.append(&one.with_weights(vec![f64::from(turn) + 0.5]));
+            if turn >= 10 {
+                rows.forget_first(1);
+            }
+        }
+        assert_eq!(rows.scores(), (290..300).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(rows.weights(), (290..300).map(|one| f64::from(one) + 0.5).collect::<Vec<_>>());
+        assert_eq!(rows.labels(), [0, 1, 0, 0, 1, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_class_that_a_shorter_list_does_not_name_has_no_probability() {
+        let mut rows = Rows::new(2, vec![1], vec![0.4, 0.6]).expect("classes");
+        rows.append(&Rows::new(3, vec![2], vec![0.1, 0.2, 0.7]).expect("classes"));
+        rows.append(&Rows::new(2, vec![0], vec![0.9, 0.1]).expect("classes"));
+        assert_eq!(rows.scores(), [0.4, 0.6, 0.0, 0.1, 0.2, 0.7, 0.9, 0.1, 0.0]);
+    }
+
+    #[test]
+    fn labels_that_are_no_class_are_refused() {
+        assert_eq!(class(-1), Err(RowsError::NoClass));
+        assert_eq!(class(1_000), Ok(NO_CLASS));
+        assert_eq!(Rows::new(1, vec![2], vec![0.5]), Err(RowsError::NotBinary));
+    }
+}

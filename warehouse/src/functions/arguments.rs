@@ -1,0 +1,142 @@
+//! The arguments of an aggregate as columns of numbers. A row with a NULL in any of them is left out; what is no number where one is
+//! asked is refused before a row is read.
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, LargeListArray};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::compute::{cast, filter};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use measures::{Rows, RowsError};
+use std::sync::Arc;
+
+/// How an aggregate is called, for who calls it otherwise.
+pub type Usage = &'static str;
+
+/// Whether a column can hold the label.
+pub fn is_label(kind: &DataType) -> bool {
+    kind.is_numeric() || matches!(kind, DataType::Boolean | DataType::Null)
+}
+
+/// Whether a column can hold a score, a weight, a threshold.
+pub fn is_number(kind: &DataType) -> bool {
+    kind.is_numeric() || matches!(kind, DataType::Null)
+}
+
+/// Whether a column can hold the probabilities of several classes.
+pub fn is_list(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => is_number(of.data_type()),
+        _ => false,
+    }
+}
+
+/// Lists in one type; other columns as they are.
+fn one_type(column: &ArrayRef) -> Result<ArrayRef> {
+    Ok(if is_list(column.data_type()) { cast(column, &packed(DataType::Float64))? } else { Arc::clone(column) })
+}
+
+/// Where a column states nothing: NULL, or an empty list.
+fn unstated(column: &ArrayRef) -> Option<NullBuffer> {
+    let empty = column.as_list_opt::<i64>().filter(|lists| lists.offsets().lengths().any(|length| length == 0));
+    let filled = empty.map(|lists| NullBuffer::from_iter(lists.offsets().lengths().map(|length| length > 0)));
+    NullBuffer::union(column.logical_nulls().as_ref(), filled.as_ref())
+}
+
+/// The rows in which every argument states something.
+pub fn present(values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    let columns = values.iter().map(one_type).collect::<Result<Vec<_>>>()?;
+    let nulls = columns.iter().fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), unstated(column).as_ref()));
+    let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return Ok(columns) };
+    let stated = BooleanArray::new(nulls.into_inner(), None);
+    columns.iter().map(|column| Ok(filter(column, &stated)?)).collect()
+}
+
+fn refused(error: RowsError) -> DataFusionError {
+    DataFusionError::Execution(error.to_string())
+}
+
+/// A column of doubles.
+pub fn numbers(column: &ArrayRef) -> Result<Float64Array> {
+    Ok(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+}
+
+/// The class of each row: a number or a truth. What is not whole is none.
+fn labels(column: &ArrayRef) -> Result<Vec<u8>> {
+    if let Some(truths) = column.as_boolean_opt() {
+        return Ok(truths.values().iter().map(u8::from).collect());
+    }
+    if !column.data_type().is_integer() {
+        let stated = numbers(column)?;
+        if stated.values().iter().any(|label| label.fract() != 0.0) {
+            return Err(refused(RowsError::NoClass));
+        }
+    }
+    let whole = cast(column, &DataType::Int64)?;
+    let whole = whole.as_primitive::<Int64Type>().values();
+    whole.iter().map(|label| measures::class(*label)).collect::<Result<_, _>>().map_err(refused)
+}
+
+/// Scores a row, and all of them. Of lists the longest counts; a NULL in a list is no number, and neither is a list of one.
+fn scores(column: &ArrayRef) -> Result<(usize, Vec<f64>)> {
+    let Some(lists) = column.as_list_opt::<i64>() else { return Ok((1, numbers(column)?.values().to_vec())) };
+    let stated: Vec<f64> = lists.values().as_primitive::<Float64Type>().iter().map(|one| one.unwrap_or(f64::NAN)).collect();
+    let ends = || lists.offsets().windows(2).filter_map(|ends| stated.get(usize::try_from(ends[0]).ok()?..usize::try_from(ends[1]).ok()?));
+    let width = ends().map(<[f64]>::len).max().unwrap_or(0).max(2);
+    let mut all = Vec::with_capacity(width * lists.len());
+    for list in ends() {
+        all.extend_from_slice(if list.len() < 2 { &[f64::NAN, f64::NAN] } else { list });
+        all.resize(all.len() + width - list.len().max(2), 0.0);
+    }
+    Ok((width, all))
+}
+
+/// Rows of the columns label, score, and a threshold and a weight where they are given.
+pub fn rows(label: &ArrayRef, score: &ArrayRef, threshold: Option<&ArrayRef>, weight: Option<&ArrayRef>) -> Result<Rows> {
+    let column =
+        |column: Option<&ArrayRef>| column.map_or(Ok(Vec::new()), |column| Ok::<_, DataFusionError>(numbers(column)?.values().to_vec()));
+    let (width, scores) = scores(score)?;
+    let rows = Rows::new(width, labels(label)?, scores).map_err(refused)?;
+    Ok(rows.with_thresholds(column(threshold)?).with_weights(column(weight)?))
+}
+
+/// A whole number that is the same for all rows.
+pub fn constant(expression: Option<&Arc<dyn PhysicalExpr>>, usage: Usage) -> Result<i64> {
+    let none = RecordBatch::new_empty(Arc::new(Schema::empty()));
+    let value = expression.map(|expression| expression.evaluate(&none));
+    match value {
+        Some(Ok(ColumnarValue::Scalar(value))) => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(number))) => Ok(number),
+            _ => plan_err!("{usage}: a constant is no whole number"),
+        },
+        _ => plan_err!("{usage}: the numbers at the end are constants"),
+    }
+}
+
+/// The type in which a column of numbers travels between partial and final aggregation.
+pub fn packed(of: DataType) -> DataType {
+    DataType::LargeList(Arc::new(Field::new_list_field(of, true)))
+}
+
+/// A field of a state.
+pub fn state_field(aggregate: &str, what: &str, of: DataType) -> FieldRef {
+    Arc::new(Field::new(format!("{aggregate}[{what}]"), packed(of), true))
+}
+
+/// A column of a state, without copying it.
+pub fn pack(column: ArrayRef) -> ScalarValue {
+    let field = Arc::new(Field::new_list_field(column.data_type().clone(), true));
+    let lengths = OffsetBuffer::from_lengths([column.len()]);
+    ScalarValue::LargeList(Arc::new(LargeListArray::new(field, lengths, column, None)))
+}
+
+/// The doubles that state `row` of a packed column holds.
+pub fn unpack(column: &ArrayRef, row: usize) -> Result<Float64Array> {
+    match column.as_list_opt::<i64>() {
+        Some(lists) if lists.is_valid(row) => numbers(&lists.value(row)),
+        Some(_) => Ok(Float64Array::from(Vec::<f64>::new())),
+        None => exec_err!("a state is a list of numbers"),
+    }
+}

@@ -1,0 +1,161 @@
+//! How far the numbers of a group have moved from those of a reference, as SQL aggregates over (value, is_reference).
+//!
+//! One row is one value of one of the two samples, and `is_reference` says of which, so that any condition can part them:
+//! `psi(probability, month < TIMESTAMP '2024-01-01')`. A row with a NULL counts nowhere; where a sample is empty the answer is NULL,
+//! where a value is NaN it is NaN. The arithmetic is the crate `measures`'.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
+use measures::Samples;
+
+use super::arguments::{Usage, constant, is_number, numbers, pack, present, state_field, unpack};
+
+/// Bins where none are named.
+const BINS: usize = 10;
+/// The most bins.
+const MOST_BINS: usize = 1_000;
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Over bins of equal shares of the reference.
+    Binned(fn(&Samples, usize) -> Option<f64>),
+    /// Over the numbers themselves.
+    Whole(fn(&Samples) -> Option<f64>),
+}
+
+/// The aggregates over (value, is_reference).
+pub fn all() -> Vec<AggregateUDF> {
+    vec![
+        aggregate("psi", "psi(value, is_reference [, bins])", Kind::Binned(measures::psi)),
+        aggregate("js", "js(value, is_reference [, bins])", Kind::Binned(measures::js)),
+        aggregate("ks", "ks(value, is_reference)", Kind::Whole(measures::ks)),
+        aggregate("wasserstein", "wasserstein(value, is_reference)", Kind::Whole(measures::wasserstein)),
+    ]
+}
+
+fn aggregate(name: &'static str, usage: Usage, kind: Kind) -> AggregateUDF {
+    let counts: &[usize] = if matches!(kind, Kind::Binned(_)) { &[2, 3] } else { &[2] };
+    let each = counts.iter().map(|count| TypeSignature::Any(*count)).collect();
+    AggregateUDF::from(OverSamples { name, usage, kind, signature: Signature::one_of(each, Volatility::Immutable) })
+}
+
+#[derive(Debug)]
+struct OverSamples {
+    name: &'static str,
+    usage: Usage,
+    kind: Kind,
+    signature: Signature,
+}
+
+impl PartialEq for OverSamples {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for OverSamples {}
+
+impl Hash for OverSamples {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl AggregateUDFImpl for OverSamples {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        if !arguments.first().is_some_and(is_number) {
+            return plan_err!("{}: the value is a number", self.usage);
+        }
+        if !arguments.get(1).is_some_and(|kind| matches!(kind, DataType::Boolean | DataType::Null)) {
+            return plan_err!("{}: whether a value is of the reference is a truth, a condition", self.usage);
+        }
+        Ok(DataType::Float64)
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let bins = match arguments.exprs.get(2) {
+            None => BINS,
+            stated => usize::try_from(constant(stated, self.usage)?).unwrap_or(0),
+        };
+        if !(2..=MOST_BINS).contains(&bins) {
+            return plan_err!("{}: bins are 2 to {MOST_BINS}", self.usage);
+        }
+        Ok(Box::new(Collected { kind: self.kind, bins, samples: Samples::default() }))
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let field = |what| state_field(arguments.name, what, DataType::Float64);
+        Ok(vec![field("reference"), field("current")])
+    }
+}
+
+#[derive(Debug)]
+struct Collected {
+    kind: Kind,
+    bins: usize,
+    samples: Samples,
+}
+
+impl Accumulator for Collected {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let columns = present(values)?;
+        let [numbers_of, references, ..] = columns.as_slice() else { return exec_err!("a shift is of (value, is_reference)") };
+        let Some(references) = references.as_boolean_opt() else { return Ok(()) };
+        let bits = references.values();
+        self.samples.extend(numbers(numbers_of)?.values(), bits.values(), bits.offset());
+        Ok(())
+    }
+
+    /// A frame lets its rows go in the order in which it took them.
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let columns = present(values)?;
+        let Some(references) = columns.get(1).and_then(|column| column.as_boolean_opt()) else { return Ok(()) };
+        let reference = references.true_count();
+        self.samples.forget_first(reference, references.len() - reference);
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let samples = std::mem::take(&mut self.samples);
+        Ok([samples.reference, samples.current].into_iter().map(|sample| pack(Arc::new(Float64Array::from(sample)))).collect())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let [references, currents] = states else { return exec_err!("the state of a shift is two samples") };
+        for row in 0..references.len() {
+            self.samples.reference.extend_from_slice(unpack(references, row)?.values());
+            self.samples.current.extend_from_slice(unpack(currents, row)?.values());
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64(match self.kind {
+            Kind::Binned(measure) => measure(&self.samples, self.bins),
+            Kind::Whole(measure) => measure(&self.samples),
+        }))
+    }
+
+    /// With what sorting the numbers will take.
+    fn size(&self) -> usize {
+        size_of_val(self) + self.samples.size() * 3
+    }
+}
