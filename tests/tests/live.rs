@@ -70,16 +70,18 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
 
 /// Registers and promotes a model of fresh weights, as if from before the log began: what is tested is who answers, not how well.
 fn promote_fresh_weights(stand: &Stand) -> anyhow::Result<schemas::ModelVersion> {
-    let url = stand.address("postgres")?;
+    let postgres = stand.address("postgres")?;
     let tokenizer = model::train_tokenizer(std::iter::once("The patient was seen and examined."), 400)?;
     let learner = model::Learner::new(model::Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 1)?;
     let folder = stand.path().join("fresh");
     let model_version = learner.export(&folder, model::Draft::default())?;
     let at = jiff::Timestamp::UNIX_EPOCH;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let weights = warehouse::Weights::open(stand.path().join(".wardstream/models").to_str().context("a folder has a name")?)?;
+        let folder_of_weights = stand.path().join(".wardstream/models");
+        let url = folder_of_weights.to_str().context("a folder has a name")?;
+        let weights = warehouse::Weights::open(url, &warehouse::StoreSettings::default())?;
         let weights_uri = weights.put_folder(&folder, &model_version).await?;
-        let registry = warehouse::Registry::connect(&serde_json::from_value(serde_json::json!({"url": url}))?).await?;
+        let registry = warehouse::Registry::connect(&serde_json::from_value(serde_json::json!({"url": postgres}))?).await?;
         let row = warehouse::NewModel {
             model_version: model_version.clone(),
             dataset_id: schemas::DatasetId("none".to_owned()),

@@ -4,6 +4,8 @@ use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 use schemas::Table;
 
+use crate::objects::StoreError;
+
 /// The warehouse cannot be opened: mend the address or the table, then start again. Nothing was touched.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -21,8 +23,13 @@ pub enum OpenError {
         /// Why.
         source: DeltaTableError,
     },
-    /// A table of another release.
-    #[error("table {table} has no column {column}; it was written by another release, and nothing was changed")]
+    /// The object store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A table of another release, which no column that may be NULL brings forward.
+    #[error(
+        "table {table} has no column {column}, and no row may be without it; it was written by another release, and nothing was changed"
+    )]
     Schema {
         /// Which.
         table: &'static str,
@@ -32,6 +39,46 @@ pub enum OpenError {
     /// A task's file is wrong.
     #[error(transparent)]
     Task(#[from] crate::tasks::TaskError),
+    /// A table of a newer release.
+    #[error(
+        "table {table} has a column {column} that this release does not know: start the newer release that wrote it; nothing was changed"
+    )]
+    Newer {
+        /// Which.
+        table: &'static str,
+        /// What is not known.
+        column: String,
+    },
+    /// A table whose column means something else.
+    #[error(
+        "table {table} holds column {column} as {stored}, and this release wants {wanted}; it was written by another release, and nothing was changed"
+    )]
+    Changed {
+        /// Which.
+        table: &'static str,
+        /// Which of its columns.
+        column: String,
+        /// Its type.
+        stored: String,
+        /// The type that it must have.
+        wanted: String,
+    },
+    /// A table in a newer form of Delta.
+    #[error("table {table} is written in a newer form of Delta Lake than this release reads and writes; nothing was changed")]
+    Protocol {
+        /// Which.
+        table: &'static str,
+        /// What it needs.
+        source: DeltaTableError,
+    },
+    /// A bug: a column that Delta has no type for.
+    #[error("could not express the columns of table {table}")]
+    Columns {
+        /// Which.
+        table: &'static str,
+        /// Why.
+        source: datafusion::arrow::error::ArrowError,
+    },
     /// The memory pool cannot be made.
     #[error("could not make the query engine")]
     Engine(#[source] DataFusionError),
@@ -91,13 +138,29 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
-    /// A pinned version is gone or was never there.
-    #[error("table {table} has no version {version}; it may have been vacuumed")]
+    /// A pinned version is no longer kept.
+    #[error(
+        "table {table} can no longer be read at version {version}: its files were removed after warehouse.keep_days ({keep_days}), or by an erasure; the oldest version that can be read is {oldest}"
+    )]
     Version {
         /// Which.
         table: &'static str,
         /// What was asked.
         version: i64,
+        /// From which version on all can be read.
+        oldest: u64,
+        /// As configured.
+        keep_days: u32,
+    },
+    /// A pinned version was never there.
+    #[error("table {table} has no version {version}; its newest is {newest}")]
+    NoVersion {
+        /// Which.
+        table: &'static str,
+        /// What was asked.
+        version: i64,
+        /// What there is.
+        newest: u64,
     },
     /// The tables' logs cannot be read.
     #[error("could not read the log of table {table}")]
@@ -128,4 +191,45 @@ impl From<DataFusionError> for QueryError {
 pub struct CompactError {
     pub(crate) table: &'static str,
     pub(crate) source: DeltaTableError,
+}
+
+/// History was not cleared away; the next turn tries again. Nothing was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum VacuumError {
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] CompactError),
+    /// What is past its retention.
+    #[error("could not drop rows past their retention")]
+    Retention(#[from] EraseError),
+}
+
+/// A patient was not erased.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseError {
+    /// Mend the identifier.
+    #[error("no patient is known by that identifier; check --system (as in `identifiers`) and --value")]
+    Nobody,
+    /// Name one.
+    #[error("that identifier names {persons} persons, at {}: name one with --facility, or by an identifier that is theirs alone", facilities.join(", "))]
+    Several {
+        /// How many.
+        persons: usize,
+        /// Where.
+        facilities: Vec<String>,
+    },
+    /// The tables cannot be read: try again.
+    #[error("could not look for the patient")]
+    Search(#[from] QueryError),
+    /// The store is away, or others kept coming first: run the same command again, it goes on where it stopped.
+    #[error("could not rewrite table {table}; run the same command again, it goes on where this one stopped")]
+    Table {
+        /// Which.
+        table: &'static str,
+        /// Why.
+        source: DeltaTableError,
+    },
+    /// New records of the patient kept arriving.
+    #[error("records of the patient kept arriving; run the same command again once their source is quiet")]
+    Arriving,
 }

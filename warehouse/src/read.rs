@@ -142,7 +142,7 @@ impl Warehouse {
     pub async fn pin(&self) -> Result<Pin, ReadError> {
         let mut versions = BTreeMap::new();
         for table in Table::ALL {
-            let delta = self.snapshot(table, None).await.map_err(|source| ReadError::Log { table: table.as_str(), source })?;
+            let delta = self.snapshot(table).await.map_err(|source| ReadError::Log { table: table.as_str(), source })?;
             versions.insert(table, delta.version().and_then(|version| i64::try_from(version).ok()).unwrap_or(0));
         }
         Ok(Pin { versions, watermark: self.watermark().await? })
@@ -192,7 +192,7 @@ impl Warehouse {
         read: impl FnOnce(&[RecordBatch]) -> Result<T, QueryError>,
     ) -> Result<T, ReadError> {
         let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
-        let version = self.snapshot(Table::Messages, None).await.map_err(log)?.version();
+        let version = self.snapshot(Table::Messages).await.map_err(log)?.version();
         let mut kept = kept.lock().await;
         if let Some((_, known)) = kept.as_ref().filter(|(of, _)| Some(*of) == version) {
             return Ok(known.clone());
@@ -207,7 +207,7 @@ impl Warehouse {
         let ctx = datafusion::prelude::SessionContext::new();
         let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
         let engine = |error| ReadError::Rows(QueryError::from(error));
-        let delta = self.snapshot(Table::Messages, None).await.map_err(log)?;
+        let delta = self.snapshot(Table::Messages).await.map_err(log)?;
         delta.update_datafusion_session(&ctx.state()).map_err(log)?;
         ctx.register_table("message_rows", delta.table_provider().await.map_err(engine)?).map_err(engine)?;
         ctx.sql(sql).await.map_err(engine)?.collect().await.map_err(engine)

@@ -1,7 +1,11 @@
 //! The registry in PostgreSQL: versions, evaluations, promotions. History is append-only; champion is its last word.
 
+mod audit;
+mod migrations;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -19,11 +23,10 @@ use tokio_postgres::types::ToSql;
 use crate::computed::{Computed, Rows};
 use crate::error::QueryError;
 
-const MIGRATION: &str = include_str!("registry/0001_registry.sql");
-/// Key of the advisory lock under which migrations run.
-const LOCK: i64 = 0x7761_7264;
-/// No statement may take longer.
-const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
+pub use audit::{Export, UsedBy};
+
+/// How long a connection may take to come about or to be lent.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A text that is never shown.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -31,6 +34,11 @@ const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
 pub struct Secret(String);
 
 impl Secret {
+    /// The text itself, for whoever must send it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -62,13 +70,17 @@ impl Serialize for Secret {
 pub struct RegistrySettings {
     /// `postgresql://user:password@host:port/database`; empty starts one of our own.
     pub url: Secret,
+    /// The same database as the role that owns the schema, where the role in `url` may only read and add; used at the start alone.
+    pub owner_url: Secret,
     /// Connections at most.
     pub connections: usize,
+    /// No statement may take longer, in seconds.
+    pub statement_timeout_s: u32,
 }
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self { url: Secret::default(), connections: 4 }
+        Self { url: Secret::default(), owner_url: Secret::default(), connections: 4, statement_timeout_s: 30 }
     }
 }
 
@@ -88,6 +100,14 @@ pub enum RegistryError {
         action: &'static str,
         /// Why.
         source: tokio_postgres::Error,
+    },
+    /// Another release has been there.
+    #[error("the registry is at version {found} and this release knows {known}: start the newer release; nothing was changed")]
+    Newer {
+        /// The database's version.
+        found: i32,
+        /// The newest that this release knows.
+        known: usize,
     },
     /// There is no such version.
     #[error("there is no model {version}; `wardstream models list` shows those there are")]
@@ -164,35 +184,25 @@ impl Registry {
     /// Connects, and brings the schema forward.
     ///
     /// # Errors
-    /// Where the address is none or PostgreSQL cannot be reached.
+    /// Where the address is none, PostgreSQL cannot be reached, or a newer release has been there.
     pub async fn connect(settings: &RegistrySettings) -> Result<Self, RegistryError> {
-        let config: tokio_postgres::Config = settings.url.0.parse().map_err(RegistryError::Address)?;
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Verified });
-        let pool = Pool::builder(manager)
-            .max_size(settings.connections)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(std::time::Duration::from_secs(10)))
-            .create_timeout(Some(std::time::Duration::from_secs(10)))
-            .build()
-            .map_err(|error| RegistryError::Unreachable(Box::new(error)))?;
-        let registry = Self { pool };
-        registry.migrate().await?;
+        let registry = Self { pool: pool(&settings.url, settings)? };
+        if settings.owner_url.is_empty() {
+            migrations::bring_forward(&mut *registry.client().await?).await?;
+        } else {
+            let role: tokio_postgres::Config = settings.url.0.parse().map_err(RegistryError::Address)?;
+            let owner = Self { pool: pool(&settings.owner_url, settings)? };
+            let mut client = owner.client().await?;
+            migrations::bring_forward(&mut client).await?;
+            migrations::grant(&client, role.get_user().unwrap_or_default()).await?;
+            owner.pool.close();
+        }
         Ok(registry)
     }
 
+    /// A connection that answers. One that PostgreSQL has dropped meanwhile is made anew.
     async fn client(&self) -> Result<deadpool_postgres::Object, RegistryError> {
-        let client = self.pool.get().await.map_err(|error| RegistryError::Unreachable(Box::new(error)))?;
-        client.batch_execute(STATEMENT_TIMEOUT).await.map_err(|error| RegistryError::Unreachable(Box::new(error)))?;
-        Ok(client)
-    }
-
-    async fn migrate(&self) -> Result<(), RegistryError> {
-        let mut client = self.client().await?;
-        let refused = |source| RegistryError::Refused { action: "bring the schema forward", source };
-        let transaction = client.transaction().await.map_err(refused)?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(refused)?;
-        transaction.batch_execute(MIGRATION).await.map_err(refused)?;
-        transaction.commit().await.map_err(refused)
+        self.pool.get().await.map_err(|error| RegistryError::Unreachable(Box::new(error)))
     }
 
     /// Registers a model whose weights are kept already, with its figures and its first line of history.
@@ -316,6 +326,22 @@ impl Registry {
     }
 }
 
+fn pool(url: &Secret, settings: &RegistrySettings) -> Result<Pool, RegistryError> {
+    let mut config: tokio_postgres::Config = url.0.parse().map_err(RegistryError::Address)?;
+    let timeout = format!("-c statement_timeout={}s", settings.statement_timeout_s);
+    let options = config.get_options().map_or_else(|| timeout.clone(), |given| format!("{given} {timeout}"));
+    config.options(options).connect_timeout(PATIENCE).application_name("wardstream");
+    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Verified });
+    Pool::builder(manager)
+        .max_size(settings.connections)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(PATIENCE))
+        .create_timeout(Some(PATIENCE))
+        .recycle_timeout(Some(PATIENCE))
+        .build()
+        .map_err(|error| RegistryError::Unreachable(Box::new(error)))
+}
+
 /// The champion before the present one: promotions pile up, and a rollback takes the uppermost off.
 fn predecessor(happened: &[(String, ModelVersion)]) -> Option<ModelVersion> {
     let mut pile: Vec<&ModelVersion> = Vec::new();
@@ -335,12 +361,17 @@ fn instant(text: String) -> Result<Timestamp, RegistryError> {
 }
 
 impl Relations {
-    /// Registers `models` (a row a version, task and split) and `model_history`; empty where the registry is away.
+    /// Registers `models` (a row a version, task and split), `model_history`, `exports` and `erasures`; empty where the registry is away.
     pub(crate) fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
         let models = "SELECT m.model_version, COALESCE(e.task, ''), m.created_at, m.dataset_id, COALESCE(m.parent, ''), m.weights_uri, \
                       COALESCE(e.split, ''), COALESCE(e.figures::text, '') FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
         let history = "SELECT model_version, event, at, by, reason, COALESCE(offsets::text, '') FROM wardstream.model_history ORDER BY seq";
-        let relations: [(&str, &str, &[&str]); 2] = [
+        let exports =
+            "SELECT at, by, kind, COALESCE(dataset_id, ''), COALESCE(watermark, ''), details::text FROM wardstream.exports ORDER BY seq";
+        let erasures = "SELECT event, at, by, reason, salt, subject, counts::text, used_by::text FROM wardstream.erasures ORDER BY seq";
+        let relations: [(&str, &str, &[&str]); 4] = [
+            ("exports", exports, &["at", "by", "kind", "dataset_id", "watermark", "details"]),
+            ("erasures", erasures, &["event", "at", "by", "reason", "salt", "subject", "counts", "used_by"]),
             ("models", models, &["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"]),
             ("model_history", history, &["model_version", "event", "at", "by", "reason", "offsets"]),
         ];

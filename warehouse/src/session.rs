@@ -118,9 +118,10 @@ impl Warehouse {
     async fn table_at(&self, table: Table, at: &AsOf) -> Result<DeltaTable, QueryError> {
         let pinned = at.pin.as_ref().and_then(|pin| pin.versions.get(&table).copied());
         let version = pinned.or(at.version.filter(|_| table == Table::Messages));
-        let failed = |source| QueryError::Log { table: table.as_str(), source };
-        let missing = |version| QueryError::Version { table: table.as_str(), version };
-        self.snapshot(table, version).await.map_err(|source| version.map_or_else(|| failed(source), missing))
+        match version {
+            Some(version) => self.snapshot_at(table, version).await,
+            None => self.snapshot(table).await.map_err(|source| QueryError::Log { table: table.as_str(), source }),
+        }
     }
 
     async fn providers(&self, tables: BTreeMap<Table, DeltaTable>, at: &AsOf) -> Result<Vec<(String, Arc<dyn TableProvider>)>, QueryError> {

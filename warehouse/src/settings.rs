@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use schemas::Task;
+use schemas::{Table, Task};
 use serde::{Deserialize, Serialize};
+
+use crate::objects::StoreSettings;
 
 /// The `[warehouse]` part of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +25,12 @@ pub struct Settings {
     pub checkpoint_commits: u64,
     /// Days for which earlier versions of the tables can be read; what only they need is removed afterwards.
     pub keep_days: u32,
+    /// Days after an erasure within which no earlier version of the tables holds the patient any more.
+    pub erasure_within_days: u32,
+    /// Days after which rows are dropped, by table; a table that is not named keeps its rows.
+    pub retention: Retention,
+    /// The object store of tables and weights.
+    pub store: StoreSettings,
     /// Periods and folds of the datasets.
     pub splits: Splits,
     /// The site's own tasks.
@@ -63,6 +71,11 @@ impl Default for Departments {
     }
 }
 
+/// Days for which a table keeps its rows, counted from `known_at`. Of `messages` the bytes go, the rows stay.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Retention(pub BTreeMap<Table, u32>);
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -72,6 +85,9 @@ impl Default for Settings {
             compact_target_mb: 16,
             checkpoint_commits: 100,
             keep_days: 30,
+            erasure_within_days: 7,
+            retention: Retention::default(),
+            store: StoreSettings::default(),
             splits: Splits::default(),
             tasks: TaskSettings::default(),
             departments: Departments::default(),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -16,10 +15,11 @@ use url::Url;
 
 use crate::append::Writer;
 use crate::error::OpenError;
-use crate::layout;
+use crate::objects::StoreSettings;
 use crate::registry::Relations;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
+use crate::{evolution, objects};
 
 /// Last offset of each partition in each table.
 pub type Positions = BTreeMap<TopicPartition, BTreeMap<Table, i64>>;
@@ -74,7 +74,8 @@ fn plumbing() -> Result<Arc<SessionState>, DataFusionError> {
     Ok(Arc::new(state))
 }
 
-fn base(url: &str) -> Result<Url, OpenError> {
+/// The warehouse's address as a URL.
+pub(crate) fn base(url: &str) -> Result<Url, OpenError> {
     let address = || OpenError::Address { url: url.to_owned() };
     if url.contains("://") {
         return Url::parse(url).map_err(|_| address());
@@ -83,10 +84,17 @@ fn base(url: &str) -> Result<Url, OpenError> {
     Url::from_directory_path(folder).map_err(|()| address())
 }
 
-/// The table's own folder under the warehouse.
-fn folder(base: &Url, table: Table) -> Result<Url, OpenError> {
-    let text = format!("{}/{}", base.as_str().trim_end_matches('/'), table.as_str());
+/// A table's own folder under the warehouse.
+pub(crate) fn folder(base: &Url, name: &str) -> Result<Url, OpenError> {
+    let text = format!("{}/{name}", base.as_str().trim_end_matches('/'));
     Url::parse(&text).map_err(|_| OpenError::Address { url: text })
+}
+
+/// The table in its place. Nothing is read yet.
+fn at(base: &Url, table: Table, store: &StoreSettings) -> Result<DeltaTable, OpenError> {
+    let failed = |source| OpenError::Table { table: table.as_str(), source };
+    let place = DeltaTableBuilder::from_url(folder(base, table.as_str())?).map_err(failed)?;
+    place.with_storage_options(store.all()?).build().map_err(failed)
 }
 
 impl Warehouse {
@@ -102,11 +110,11 @@ impl Warehouse {
                 std::fs::create_dir_all(path.join(table.as_str())).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
             }
         }
-        let mut writers = BTreeMap::new();
-        for table in Table::ALL {
-            let delta = open_table(&base, table, settings.keep_days).await?;
-            writers.insert(table, Mutex::new(Writer { delta, positions: BTreeMap::new(), positions_of: None }));
-        }
+        objects::make_known_to_delta();
+        objects::refuse_overwriting(&base, &settings.store).await?;
+        let tables = evolution::open_all(|table| at(&base, table, &settings.store), settings.keep_days).await?;
+        let writer = |delta| Mutex::new(Writer { delta, positions: BTreeMap::new(), positions_of: None });
+        let writers = tables.into_iter().map(|(table, delta)| (table, writer(delta))).collect();
         let plumbing = plumbing().map_err(OpenError::Engine)?;
         let pool = Arc::new(GreedyMemoryPool::new(settings.memory_limit_mb << 20));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(OpenError::Engine)?;
@@ -149,38 +157,13 @@ impl Warehouse {
         }
     }
 
-    /// The table as it stands now, or at a version.
-    pub(crate) async fn snapshot(&self, table: Table, version: Option<i64>) -> Result<DeltaTable, DeltaTableError> {
-        let mut delta = {
-            let mut writer = self.writer(table).await;
-            writer.delta.update_state().await?;
-            writer.delta.clone()
-        };
-        if let Some(version) = version.and_then(|version| u64::try_from(version).ok()) {
-            delta.load_version(version).await?;
-        }
-        Ok(delta)
+    /// The table as it stands now.
+    pub(crate) async fn snapshot(&self, table: Table) -> Result<DeltaTable, DeltaTableError> {
+        let mut writer = self.writer(table).await;
+        writer.delta.update_state().await?;
+        Ok(writer.delta.clone())
     }
 }
 
-async fn open_table(base: &Url, table: Table, keep_days: u32) -> Result<DeltaTable, OpenError> {
-    let failed = |source| OpenError::Table { table: table.as_str(), source };
-    let mut delta = DeltaTableBuilder::from_url(folder(base, table)?).map_err(failed)?.build().map_err(failed)?;
-    match delta.load().await {
-        Ok(()) => {
-            let schema = delta.snapshot().map_err(failed)?.schema();
-            for field in table.schema().fields() {
-                if schema.field(field.name()).is_none() {
-                    return Err(OpenError::Schema { table: table.as_str(), column: field.name().clone() });
-                }
-            }
-            Ok(delta)
-        }
-        Err(DeltaTableError::NotATable(_)) => {
-            let made =
-                delta.write(vec![RecordBatch::new_empty(table.schema())]).with_configuration(layout::configuration(table, keep_days));
-            made.await.map_err(failed)
-        }
-        Err(source) => Err(failed(source)),
-    }
-}
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,9 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path as Key};
 use schemas::ModelVersion;
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use url::Url;
+
+use crate::objects::{self, StoreError, StoreSettings};
+
+/// Bytes that are sent to the store at once.
+const PART_BYTES: usize = 16 << 20;
+/// Bytes that are read of a local file at once.
+const READ_BYTES: usize = 1 << 20;
 
 /// Weights could not be kept or fetched: try again, or mend the address.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +26,9 @@ pub enum WeightsError {
         /// As configured.
         url: String,
     },
+    /// The store cannot be used as it is configured.
+    #[error(transparent)]
+    Settings(#[from] StoreError),
     /// The store.
     #[error("could not reach the store of weights")]
     Store(#[from] object_store::Error),
@@ -41,7 +53,7 @@ impl Weights {
     ///
     /// # Errors
     /// Where it is neither.
-    pub fn open(url: &str) -> Result<Self, WeightsError> {
+    pub fn open(url: &str, settings: &StoreSettings) -> Result<Self, WeightsError> {
         let address = || WeightsError::Address { url: url.to_owned() };
         let parsed = if url.contains("://") {
             Url::parse(url).map_err(|_| address())?
@@ -50,8 +62,8 @@ impl Weights {
             std::fs::create_dir_all(&folder).map_err(|source| WeightsError::Local { path: folder.clone(), source })?;
             Url::from_directory_path(folder).map_err(|()| address())?
         };
-        let (store, root) = object_store::parse_url(&parsed).map_err(|_| address())?;
-        Ok(Self { store: Arc::from(store), root })
+        let (store, root) = objects::open(&parsed, settings)?;
+        Ok(Self { store, root })
     }
 
     /// Keeps every file of `folder` under the model's version; the uri to fetch it by.
@@ -62,9 +74,12 @@ impl Weights {
         let local = |source| WeightsError::Local { path: folder.to_owned(), source };
         for entry in std::fs::read_dir(folder).map_err(local)? {
             let entry = entry.map_err(local)?;
-            let bytes = std::fs::read(entry.path()).map_err(local)?;
             let key = self.root.clone().join(version.0.as_str()).join(entry.file_name().to_string_lossy().as_ref());
-            self.store.put(&key, bytes.into()).await?;
+            // A part at a time: weights are larger than one request may be.
+            let mut from = tokio::fs::File::open(entry.path()).await.map_err(local)?;
+            let mut into = BufWriter::with_capacity(Arc::clone(&self.store), key, PART_BYTES).with_max_concurrency(2);
+            tokio::io::copy_buf(&mut BufReader::with_capacity(READ_BYTES, &mut from), &mut into).await.map_err(sent)?;
+            into.shutdown().await.map_err(sent)?;
         }
         Ok(version.0.clone())
     }
@@ -79,10 +94,19 @@ impl Weights {
         let prefix = self.root.clone().join(uri);
         let files: Vec<_> = self.store.list(Some(&prefix)).boxed().try_collect().await?;
         for file in files {
-            let bytes = self.store.get(&file.location).await?.bytes().await?;
+            let mut bytes = self.store.get(&file.location).await?.into_stream();
             let name = file.location.filename().unwrap_or_default().to_owned();
-            std::fs::write(to.join(name), bytes).map_err(local)?;
+            let mut into = tokio::fs::File::create(to.join(name)).await.map_err(local)?;
+            while let Some(part) = bytes.try_next().await? {
+                into.write_all(&part).await.map_err(local)?;
+            }
+            into.flush().await.map_err(local)?;
         }
         Ok(())
     }
+}
+
+/// What the writer of a store says comes as an I/O error.
+fn sent(error: std::io::Error) -> WeightsError {
+    WeightsError::Store(object_store::Error::Generic { store: "weights", source: Box::new(error) })
 }

@@ -70,6 +70,8 @@ pub enum Command {
     },
     /// Maps stored messages again: those that were refused or read by maps of another version, or those that meet a condition.
     Replay(Replay),
+    /// Removes a patient: shows how much there is, and with --confirm does it.
+    Erase(Erase),
     /// Measures on this machine; one JSON object a figure.
     Bench {
         #[command(subcommand)]
@@ -160,6 +162,31 @@ pub struct Replay {
     /// Writes facts and notes anew even where they are the same: mends records whose rows `verify` misses.
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Erase {
+    /// Assigning authority of the identifier, as in the view `identifiers`.
+    #[arg(long)]
+    pub system: String,
+    /// The identifier; `-` reads it from stdin, so that no list of processes shows it.
+    #[arg(long)]
+    pub value: String,
+    /// Whose identifier it is, where several facilities use it.
+    #[arg(long)]
+    pub facility: Option<String>,
+    /// Why; kept in the audit. No patient's data.
+    #[arg(long)]
+    pub reason: String,
+    /// Who asks; kept in the audit.
+    #[arg(long, default_value = "operator")]
+    pub by: String,
+    /// Does it. Without, nothing is changed.
+    #[arg(long)]
+    pub confirm: bool,
+    /// Also removes the earlier versions at once, not within `warehouse.erasure_within_days`. Queries that run meanwhile may fail.
+    #[arg(long, requires = "confirm")]
+    pub now: bool,
 }
 
 #[derive(Subcommand)]

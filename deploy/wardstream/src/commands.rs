@@ -1,6 +1,7 @@
 //! One function a subcommand. `main` is the match; what takes more than a page lives in a file of its own.
 
 mod bench;
+mod erase;
 mod files;
 mod models;
 mod rows;
@@ -41,6 +42,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             rows::sql(&config, &query, &at, format).await
         }
         Command::Replay(wanted) => files::replay(&config, wanted).await,
+        Command::Erase(wanted) => erase::run(&config, wanted).await,
         Command::Bench { what } => bench::run(config, what).await,
         Command::Verify => rows::verify(&config).await,
         Command::Models { what } => models::run(&config, what).await,

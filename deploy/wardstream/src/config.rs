@@ -118,6 +118,7 @@ impl Config {
         let mut config = Self::resolve(file, &overrides, warehouse)?;
         let environment: std::collections::BTreeMap<String, String> = std::env::vars().collect();
         config.bus.resolve(|name| environment.get(name).cloned());
+        config.warehouse.store.resolve(environment);
         Ok(config)
     }
 

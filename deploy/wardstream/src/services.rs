@@ -51,8 +51,8 @@ impl Services {
         let warehouse =
             Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))?;
         let registry = Registry::connect(&config.registry).await.context("could not reach the registry (PostgreSQL); set registry.url")?;
-        let weights =
-            Weights::open(&config.weights.url).with_context(|| format!("could not open the store of weights {}", config.weights.url))?;
+        let weights = Weights::open(&config.weights.url, &config.warehouse.store)
+            .with_context(|| format!("could not open the store of weights {}", config.weights.url))?;
         let registry = Arc::new(registry);
         warehouse.tie(registry.relations());
         Ok(Self {
@@ -198,7 +198,7 @@ pub async fn compact(warehouse: &Warehouse, stop: &CancellationToken) {
         tokio::select! {
             () = tokio::time::sleep(COMPACT) => {}
             _ = vacuum.tick() => {
-                if let Err(error) = warehouse.vacuum().await {
+                if let Err(error) = warehouse.vacuum(now()).await {
                     tracing::warn!(error = %chain(&error), "could not vacuum; trying again at the next turn");
                 }
             }
@@ -291,7 +291,7 @@ pub async fn tie_registry(config: &Config, warehouse: &Warehouse) {
 
 /// The clock of the answers' MSH-7.
 #[expect(clippy::disallowed_methods, reason = "only the binary reads the clock")]
-fn now() -> jiff::Timestamp {
+pub fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 

@@ -1,0 +1,138 @@
+//! The right to erasure, and retention: rows that go, and what is kept so that the log still adds up.
+//!
+//! A record's row stays in `messages` with its offset, and says how many facts of it are left; its bytes, key, headers and control id are
+//! gone. Refuses to guess whom an identifier means. `messages` is rewritten first and `events` last, so that a run that died leaves enough
+//! behind for the next to find the patient again.
+
+mod audit;
+mod retention;
+mod rewrite;
+mod search;
+
+use std::time::Duration;
+
+use deltalake_core::{DeltaTable, DeltaTableError};
+use jiff::Timestamp;
+use schemas::Table;
+use serde::Serialize;
+
+pub use audit::Deed;
+use search::Found;
+
+use crate::error::EraseError;
+use crate::store::Warehouse;
+
+/// `messages.outcome` of a record whose bytes were erased with a patient.
+pub const ERASED: &str = "erased";
+/// The application id under which each table keeps when it last gave up rows, in milliseconds of its store's clock.
+const GAVE_UP: &str = "wardstream//erased";
+/// Looks for records that arrived while the ones before were erased.
+const LOOKS: usize = 5;
+
+/// Who is to be erased, as the sender names them. It names a person, so it has no `Debug`.
+#[derive(Clone)]
+pub struct Subject {
+    /// Assigning authority, as in `identifiers.system`.
+    pub system: String,
+    /// The number.
+    pub value: String,
+    /// Whose number it is, where several facilities use it.
+    pub facility: Option<String>,
+}
+
+/// What the tables hold of one person. Numbers only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traces {
+    /// Identities, merged ones among them.
+    pub identities: usize,
+    /// Identifiers of any of them.
+    pub identifiers: usize,
+    /// Records that speak of them, whose bytes go.
+    pub messages: usize,
+    /// Those among them that speak of others too, whose facts stay.
+    pub shared_messages: usize,
+    /// Those among them that gave no fact of the person but hold one of the identifiers (of four characters or more).
+    pub unread_messages: usize,
+    /// Rows of `events` that go.
+    pub events: usize,
+    /// Rows of `events` about others that name the person, which stay without the name.
+    pub blanked_events: usize,
+    /// Rows of `notes` that go.
+    pub notes: usize,
+    /// Rows of `predictions` that go.
+    pub predictions: usize,
+    /// When the first of these records became known.
+    pub first_known_at: Option<Timestamp>,
+}
+
+impl Traces {
+    fn is_empty(&self) -> bool {
+        self.messages + self.events + self.blanked_events + self.notes + self.predictions == 0
+    }
+
+    /// Both looks together.
+    fn and(self, later: &Self) -> Self {
+        Self {
+            identities: self.identities.max(later.identities),
+            identifiers: self.identifiers.max(later.identifiers),
+            messages: self.messages + later.messages,
+            shared_messages: self.shared_messages + later.shared_messages,
+            unread_messages: self.unread_messages + later.unread_messages,
+            events: self.events + later.events,
+            blanked_events: self.blanked_events + later.blanked_events,
+            notes: self.notes + later.notes,
+            predictions: self.predictions + later.predictions,
+            first_known_at: self.first_known_at.into_iter().chain(later.first_known_at).min(),
+        }
+    }
+}
+
+impl Warehouse {
+    /// What the tables hold of a person; changes nothing.
+    ///
+    /// # Errors
+    /// Where nobody or more than one person is known by the identifier, or the tables cannot be read.
+    pub async fn traces(&self, subject: &Subject) -> Result<Traces, EraseError> {
+        Ok(search::find(self, &search::person(self, subject).await?).await?.traces)
+    }
+
+    /// Removes a person from every table's present version. Earlier versions go with the next vacuum after `erasure_within_days`, or
+    /// with [`Warehouse::forget_erased`]. Appends go on beside it.
+    ///
+    /// # Errors
+    /// Where nobody or more than one person is known by the identifier, or the tables cannot be read or written: what was done stays
+    /// done, and the same call goes on from there.
+    pub async fn erase(&self, subject: &Subject) -> Result<Traces, EraseError> {
+        let person = search::person(self, subject).await?;
+        let mut erased = Traces::default();
+        for _ in 0..LOOKS {
+            let found = search::find(self, &person).await?;
+            if found.traces.is_empty() {
+                rewrite::mark(self).await?;
+                return Ok(erased);
+            }
+            self.remove(&found).await?;
+            erased = erased.and(&found.traces);
+        }
+        Err(EraseError::Arriving)
+    }
+
+    async fn remove(&self, found: &Found) -> Result<(), EraseError> {
+        rewrite::empty_messages(self, &found.records).await?;
+        rewrite::delete(self, Table::Notes, "note_version_id", &found.notes).await?;
+        rewrite::delete(self, Table::Predictions, "prediction_id", &found.predictions).await?;
+        rewrite::blank_events(self, &found.blanked).await?;
+        rewrite::delete(self, Table::Events, "event_id", &found.events).await
+    }
+}
+
+/// How long ago the table last gave up rows; `None` where it never did.
+pub async fn erased_since(delta: &DeltaTable, now: Timestamp) -> Result<Option<Duration>, DeltaTableError> {
+    let log = delta.log_store();
+    let at = delta.snapshot()?.transaction_version(log.as_ref(), GAVE_UP).await?;
+    let since = at.map(|at| now.as_millisecond().saturating_sub(at).max(0));
+    Ok(since.and_then(|since| u64::try_from(since).ok()).map(Duration::from_millis))
+}
+
+#[cfg(test)]
+mod tests;

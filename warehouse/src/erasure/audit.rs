@@ -1,0 +1,101 @@
+//! What is kept of an erasure: who asked, when, why, and how much went. Nothing that names the person.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use deltalake_core::DeltaTableBuilder;
+use deltalake_core::protocol::SaveMode;
+use jiff::Timestamp;
+use schemas::Digest;
+
+use super::{Subject, Traces};
+use crate::error::OpenError;
+use crate::store::{Warehouse, base, folder};
+
+/// The table's folder, where no registry keeps the audit.
+const FOLDER: &str = "erasures";
+/// Rounds of SHA-256: numbers of patients are short, and trying them all must not be cheap.
+const ROUNDS: usize = 200_000;
+
+/// One line of the audit.
+pub struct Deed {
+    /// `begun` before the first table is touched, `done` after the last.
+    pub event: &'static str,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// Who asked.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What the digest is salted with.
+    pub salt: String,
+    /// Digest of system and value: whoever holds the identifier can find the line, and nobody can read the identifier off it.
+    pub subject: String,
+    /// How much was found, or went.
+    pub traces: Traces,
+    /// Models and exports that may have used it.
+    pub used_by: serde_json::Value,
+}
+
+impl Deed {
+    /// The line before the first table is touched.
+    #[must_use]
+    pub fn begun(subject: &Subject, at: Timestamp, by: &str, reason: &str) -> Self {
+        let salt = uuid::Uuid::new_v4().to_string();
+        let digest = digest(&salt, subject);
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        Self { event: "begun", at, by, reason, salt, subject: digest, traces: Traces::default(), used_by: serde_json::json!({}) }
+    }
+
+    /// The line after the last.
+    #[must_use]
+    pub fn done(self, at: Timestamp, traces: Traces) -> Self {
+        Self { event: "done", at, traces, ..self }
+    }
+
+    pub(crate) fn counts(&self) -> serde_json::Value {
+        serde_json::to_value(&self.traces).unwrap_or_default()
+    }
+}
+
+fn digest(salt: &str, subject: &Subject) -> String {
+    let named = format!("{salt}\u{1f}{}\u{1f}{}", subject.system, subject.value);
+    (0..ROUNDS).fold(Digest::of(named.as_bytes()), |digest, _| Digest::of(format!("{salt}{digest}").as_bytes())).to_string()
+}
+
+impl Warehouse {
+    /// Keeps a line of the audit beside the tables, where there is no registry to keep it.
+    ///
+    /// # Errors
+    /// Where the table cannot be made or written.
+    pub async fn record_deed(&self, deed: &Deed) -> Result<(), OpenError> {
+        let failed = |source| OpenError::Table { table: FOLDER, source };
+        let settings = &self.0.settings;
+        let place = folder(&base(&settings.url)?, FOLDER)?;
+        if let Ok(path) = place.to_file_path() {
+            std::fs::create_dir_all(path).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
+        }
+        let builder = DeltaTableBuilder::from_url(place).map_err(failed)?.with_storage_options(settings.store.all()?);
+        let mut delta = builder.build().map_err(failed)?;
+        match delta.load().await {
+            Ok(()) | Err(deltalake_core::DeltaTableError::NotATable(_)) => {}
+            Err(source) => return Err(failed(source)),
+        }
+        let line = [
+            ("event", deed.event.to_owned()),
+            ("at", deed.at.to_string()),
+            ("by", deed.by.clone()),
+            ("reason", deed.reason.clone()),
+            ("salt", deed.salt.clone()),
+            ("subject", deed.subject.clone()),
+            ("counts", deed.counts().to_string()),
+            ("used_by", deed.used_by.to_string()),
+        ];
+        let schema = Arc::new(Schema::new(line.iter().map(|(name, _)| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>()));
+        let columns = line.into_iter().map(|(_, value)| Arc::new(StringArray::from(vec![value])) as _).collect();
+        let row = RecordBatch::try_new(schema, columns).map_err(|source| OpenError::Columns { table: FOLDER, source })?;
+        delta.write(vec![row]).with_save_mode(SaveMode::Append).await.map_err(failed)?;
+        Ok(())
+    }
+}

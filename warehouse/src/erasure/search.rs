@@ -1,0 +1,302 @@
+//! Looking for a person: every identity, every row, every record, and what is left of records that speak of others too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::arrow::array::RecordBatch;
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use schemas::{Facility, Identifier, PatientId};
+
+use super::{Subject, Traces};
+use crate::error::{EraseError, QueryError};
+use crate::read::{AsOf, binaries, instants, ints, texts};
+use crate::store::Warehouse;
+
+/// An identifier shorter than this is not looked for in the bytes of records that gave no fact: it would be found everywhere.
+const TELLING_BYTES: usize = 4;
+/// Facts whose `related` is an identifier, `system|value`.
+const NAMING: &str = "'patient.identified', 'patient.linked', 'patient.unlinked', 'patient.merged', 'encounter.moved'";
+
+/// One person: the identities that resolve to the same survivor, and what names them.
+pub struct Person {
+    facility: String,
+    ids: BTreeSet<String>,
+    identifiers: BTreeSet<(String, String)>,
+}
+
+/// Topic, partition and offset of a record.
+pub type Place = (String, i32, i64);
+
+/// What is left of a record that speaks of the person.
+#[derive(Clone, Copy, Default)]
+pub struct Left {
+    pub events: i64,
+    pub notes: i64,
+}
+
+/// What has to go.
+#[derive(Default)]
+pub struct Found {
+    pub traces: Traces,
+    pub records: BTreeMap<Place, Left>,
+    /// Ids of facts, of facts that only lose a name, of note versions and of predictions, with where they stand.
+    pub events: BTreeMap<Place, BTreeSet<String>>,
+    pub blanked: BTreeMap<Place, BTreeSet<String>>,
+    pub notes: BTreeMap<Place, BTreeSet<String>>,
+    pub predictions: BTreeMap<Place, BTreeSet<String>>,
+}
+
+/// A row of `events` or `notes` in a record that speaks of the person.
+struct Row {
+    id: String,
+    /// Whether its reading is the one that stands.
+    stands: bool,
+    /// Whether it is about the person, and whether about somebody else.
+    mine: bool,
+    other: bool,
+    /// Whether it is about somebody else and names the person.
+    names: bool,
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A list for `IN`; one that nothing is in where it is empty.
+fn listed<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let list: Vec<String> = texts.into_iter().map(quoted).collect();
+    if list.is_empty() { "NULL".to_owned() } else { list.join(", ") }
+}
+
+async fn asked(warehouse: &Warehouse, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    warehouse.query(sql, &AsOf::default()).await
+}
+
+async fn column(warehouse: &Warehouse, sql: &str, name: &'static str) -> Result<BTreeSet<String>, QueryError> {
+    let mut found = BTreeSet::new();
+    for batch in asked(warehouse, sql).await? {
+        found.extend(texts(&batch, name)?.into_iter().flatten());
+    }
+    Ok(found)
+}
+
+/// Whom the identifier means.
+pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, EraseError> {
+    let (system, value) = (quoted(&subject.system), quoted(&subject.value));
+    let identifier = Identifier { system: subject.system.clone(), value: subject.value.clone() };
+    // The identifier's own identity too, which merges or notes may name without a fact of its own.
+    let facilities = column(warehouse, "SELECT DISTINCT facility FROM message_rows", "facility").await?;
+    let derived: Vec<String> =
+        facilities.iter().map(|facility| PatientId::derive(&Facility::new(facility), &identifier).to_string()).collect();
+    let derived = listed(derived.iter().map(String::as_str));
+    let sql = format!(
+        "WITH named AS (SELECT DISTINCT patient_id FROM identifiers WHERE system = {system} AND value = {value}), \
+         standing AS ( \
+             SELECT e.facility, e.patient_id FROM events AS e JOIN named AS n ON n.patient_id = e.patient_id \
+             UNION SELECT facility, patient_id FROM event_rows WHERE patient_id IN ({derived}) \
+             UNION SELECT facility, patient_id FROM note_rows WHERE patient_id IN ({derived}) \
+         ) \
+         SELECT DISTINCT f.facility, COALESCE(s.survivor_id, f.patient_id) AS survivor_id FROM standing AS f \
+         LEFT JOIN survivors AS s ON s.patient_id = f.patient_id ORDER BY 1, 2"
+    );
+    let mut persons: BTreeSet<(String, String)> = BTreeSet::new();
+    for batch in asked(warehouse, &sql).await? {
+        let survivors = texts(&batch, "survivor_id")?.into_iter().flatten();
+        persons.extend(texts(&batch, "facility")?.into_iter().flatten().zip(survivors));
+    }
+    persons.retain(|(facility, _)| subject.facility.as_ref().is_none_or(|wanted| wanted == facility));
+    let mut each = persons.iter();
+    let (facility, survivor) = match (each.next(), each.next()) {
+        (None, _) => return Err(EraseError::Nobody),
+        (Some(one), None) => one.clone(),
+        (Some(_), Some(_)) => {
+            let facilities: BTreeSet<String> = persons.iter().map(|(facility, _)| facility.clone()).collect();
+            return Err(EraseError::Several { persons: persons.len(), facilities: facilities.into_iter().collect() });
+        }
+    };
+    let sql = format!("SELECT patient_id FROM survivors WHERE survivor_id = {}", quoted(&survivor));
+    let mut ids = column(warehouse, &sql, "patient_id").await?;
+    ids.insert(survivor);
+    let mut identifiers = identifiers(warehouse, &ids).await?;
+    identifiers.insert((subject.system.clone(), subject.value.clone()));
+    Ok(Person { facility, ids, identifiers })
+}
+
+async fn identifiers(warehouse: &Warehouse, ids: &BTreeSet<String>) -> Result<BTreeSet<(String, String)>, QueryError> {
+    let ids = listed(ids.iter().map(String::as_str));
+    let sql = format!(
+        "SELECT DISTINCT patient_system AS system, patient_value AS value FROM event_rows WHERE patient_id IN ({ids}) AND patient_value IS NOT NULL \
+         UNION SELECT split_part(related, '|', 1) AS system, substr(related, strpos(related, '|') + 1) AS value FROM event_rows \
+         WHERE patient_id IN ({ids}) AND code IN ('patient.identified', 'patient.merged') AND related IS NOT NULL"
+    );
+    let mut found = BTreeSet::new();
+    for batch in asked(warehouse, &sql).await? {
+        let values = texts(&batch, "value")?;
+        found.extend(
+            texts(&batch, "system")?.into_iter().zip(values).filter_map(|(system, value)| Some((system.unwrap_or_default(), value?))),
+        );
+    }
+    Ok(found)
+}
+
+/// The conditions by which a row is about the person.
+struct Conditions {
+    mine: String,
+    notes: String,
+    names: String,
+    touched: String,
+}
+
+impl Conditions {
+    async fn of(warehouse: &Warehouse, person: &Person) -> Result<Self, QueryError> {
+        let ids = listed(person.ids.iter().map(String::as_str));
+        // A stay is theirs where nobody else's facts stand in it.
+        let sql = format!(
+            "SELECT encounter_id FROM event_rows WHERE encounter_id IS NOT NULL AND patient_id IS NOT NULL GROUP BY encounter_id \
+             HAVING count(*) FILTER (WHERE patient_id IN ({ids})) = count(*)"
+        );
+        let stays = column(warehouse, &sql, "encounter_id").await?;
+        let stays = listed(stays.iter().map(String::as_str));
+        let mine = format!("COALESCE(patient_id IN ({ids}) OR (patient_id IS NULL AND encounter_id IN ({stays})), false)");
+        let notes = column(warehouse, &format!("SELECT DISTINCT note_id FROM note_rows WHERE {mine}"), "note_id").await?;
+        let theirs = format!("COALESCE(note_id IN ({}), false)", listed(notes.iter().map(String::as_str)));
+        let stated: Vec<String> = person.identifiers.iter().map(|(system, value)| format!("{system}|{value}")).collect();
+        let names = format!(
+            "COALESCE(facility = {} AND code IN ({NAMING}) AND related IN ({}), false)",
+            quoted(&person.facility),
+            listed(stated.iter().map(String::as_str))
+        );
+        let place = "source_topic AS topic, source_partition AS \"partition\", source_offset AS \"offset\"";
+        let touched = format!(
+            "SELECT {place} FROM event_rows WHERE {mine} OR {names} UNION SELECT {place} FROM note_rows WHERE {mine} OR {theirs} \
+             UNION SELECT {place} FROM prediction_rows WHERE {mine} OR {theirs}"
+        );
+        Ok(Self { notes: format!("({mine} OR {theirs})"), mine, names, touched })
+    }
+
+    /// The rows of a table in the records that are touched.
+    fn rows(&self, table: &str, columns: &str) -> String {
+        format!(
+            "WITH touched AS ({}) SELECT t.topic, t.\"partition\", t.\"offset\", t.known_at, {columns} FROM ( \
+             SELECT *, source_topic AS topic, source_partition AS \"partition\", source_offset AS \"offset\" FROM {table}) AS t \
+             JOIN touched AS u ON u.topic = t.topic AND u.\"partition\" = t.\"partition\" AND u.\"offset\" = t.\"offset\" \
+             LEFT JOIN readings AS r ON r.topic = t.topic AND r.\"partition\" = t.\"partition\" AND r.\"offset\" = t.\"offset\"",
+            self.touched
+        )
+    }
+}
+
+/// Everything that has to go.
+pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, EraseError> {
+    let conditions = Conditions::of(warehouse, person).await?;
+    let stands = "COALESCE(r.rows_reading, 0) = t.reading AS stands";
+    let about = |mine: &str| format!("{mine} AS mine, patient_id IS NOT NULL AND NOT {mine} AS other");
+    let events = format!("event_id AS id, {stands}, {}, {} AS names", about(&conditions.mine), conditions.names);
+    let notes = format!("note_version_id AS id, {stands}, {}, false AS names", about(&conditions.notes));
+    let predictions = "prediction_id AS id, true AS stands, true AS mine, false AS other, false AS names";
+    let mut found = Found::default();
+    let mut first = None;
+    let events = rows(warehouse, &conditions.rows("event_rows", &events), &mut first).await?;
+    let notes = rows(warehouse, &conditions.rows("note_rows", &notes), &mut first).await?;
+    let predictions = rows(warehouse, &conditions.rows("prediction_rows", predictions), &mut first).await?;
+    let places: BTreeSet<&Place> = events.keys().chain(notes.keys()).chain(predictions.keys()).collect();
+    for place in places {
+        let of = |rows: &BTreeMap<Place, Vec<Row>>| rows.get(place).is_some_and(|rows| rows.iter().any(|row| row.other));
+        let shared = of(&events) || of(&notes);
+        let goes = |row: &&Row| row.mine || !shared;
+        let mut left = Left::default();
+        for row in events.get(place).into_iter().flatten() {
+            if goes(&row) {
+                found.traces.events += 1;
+                found.events.entry(place.clone()).or_default().insert(row.id.clone());
+            } else {
+                left.events += i64::from(row.stands);
+                if row.names {
+                    found.traces.blanked_events += 1;
+                    found.blanked.entry(place.clone()).or_default().insert(row.id.clone());
+                }
+            }
+        }
+        for row in notes.get(place).into_iter().flatten() {
+            if goes(&row) {
+                found.traces.notes += 1;
+                found.notes.entry(place.clone()).or_default().insert(row.id.clone());
+            } else {
+                left.notes += i64::from(row.stands);
+            }
+        }
+        for row in predictions.get(place).into_iter().flatten() {
+            found.traces.predictions += 1;
+            found.predictions.entry(place.clone()).or_default().insert(row.id.clone());
+        }
+        found.traces.shared_messages += usize::from(shared);
+        found.records.insert(place.clone(), left);
+    }
+    unread(warehouse, person, &mut found, &mut first).await?;
+    found.traces.messages = found.records.len();
+    found.traces.identities = person.ids.len();
+    found.traces.identifiers = person.identifiers.len();
+    found.traces.first_known_at = first;
+    Ok(found)
+}
+
+fn places(batch: &RecordBatch) -> Result<Vec<Place>, QueryError> {
+    let (topics, partitions, offsets) = (texts(batch, "topic")?, ints(batch, "partition")?, ints(batch, "offset")?);
+    let whole = topics.into_iter().zip(partitions).zip(offsets);
+    let whole = whole.map(|((topic, partition), offset)| Some((topic?, i32::try_from(partition?).ok()?, offset?)));
+    whole.map(|place| place.ok_or(QueryError::Row { column: "offset" })).collect()
+}
+
+async fn rows(warehouse: &Warehouse, sql: &str, first: &mut Option<Timestamp>) -> Result<BTreeMap<Place, Vec<Row>>, QueryError> {
+    let mut found: BTreeMap<Place, Vec<Row>> = BTreeMap::new();
+    for batch in asked(warehouse, sql).await? {
+        *first = first.iter().copied().chain(instants(&batch, "known_at")?.into_iter().flatten()).min();
+        let ids = texts(&batch, "id")?;
+        let flags = ["stands", "mine", "other", "names"].map(|name| ints(&batch, name));
+        let [stands, mine, other, names] = flags;
+        let (stands, mine, other, names) = (stands?, mine?, other?, names?);
+        for (row, place) in places(&batch)?.into_iter().enumerate() {
+            let says = |column: &[Option<i64>]| column.get(row).copied().flatten() == Some(1);
+            let id = ids.get(row).cloned().flatten().ok_or(QueryError::Row { column: "id" })?;
+            let read = Row { id, stands: says(&stands), mine: says(&mine), other: says(&other), names: says(&names) };
+            found.entry(place).or_default().push(read);
+        }
+    }
+    Ok(found)
+}
+
+/// Records that gave no fact of the person but hold one of the identifiers: what was refused, ignored or mapped in part.
+async fn unread(warehouse: &Warehouse, person: &Person, found: &mut Found, first: &mut Option<Timestamp>) -> Result<(), QueryError> {
+    let telling: Vec<&[u8]> =
+        person.identifiers.iter().map(|(_, value)| value.as_bytes()).filter(|value| value.len() >= TELLING_BYTES).collect();
+    let sql = format!(
+        "SELECT topic, \"partition\", \"offset\", known_at, payload, COALESCE(event_count, 0) AS events, COALESCE(note_count, 0) AS notes \
+         FROM message_rows WHERE reading = 0 AND payload IS NOT NULL AND facility = {} \
+         AND (outcome <> 'mapped' OR COALESCE(event_count, 0) + COALESCE(note_count, 0) = 0)",
+        quoted(&person.facility)
+    );
+    let session = warehouse.session(&AsOf::default()).await?;
+    let mut batches = session.sql(&sql).await?.execute_stream().await?;
+    while let Some(batch) = batches.try_next().await? {
+        let (known, payloads) = (instants(&batch, "known_at")?, binaries(&batch, "payload")?);
+        let (events, notes) = (ints(&batch, "events")?, ints(&batch, "notes")?);
+        for (row, place) in places(&batch)?.into_iter().enumerate() {
+            let holds =
+                payloads.get(row).and_then(Option::as_deref).is_some_and(|payload| telling.iter().any(|value| stands_in(payload, value)));
+            if holds && !found.records.contains_key(&place) {
+                let count = |column: &[Option<i64>]| column.get(row).copied().flatten().unwrap_or(0);
+                found.records.insert(place, Left { events: count(&events), notes: count(&notes) });
+                found.traces.unread_messages += 1;
+                *first = first.iter().copied().chain(known.get(row).copied().flatten()).min();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `value` stands in `bytes` as a word of its own.
+fn stands_in(bytes: &[u8], value: &[u8]) -> bool {
+    let part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let hits = bytes.windows(value.len()).enumerate().filter(|(_, window)| *window == value);
+    hits.into_iter().any(|(at, _)| !part(at.checked_sub(1).and_then(|before| bytes.get(before))) && !part(bytes.get(at + value.len())))
+}

@@ -1,0 +1,281 @@
+//! Erasing a patient, and what must be left.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::ToSpan as _;
+use schemas::EventCode::{EncounterAdmitted, PatientIdentified, PatientLinked, PatientMerged, PatientSex};
+
+use super::*;
+use crate::read::AsOf;
+use crate::store::tests::{BEGAN, RAW, Record, Ward, fact, note, told_at};
+use crate::{QueryError, Settings};
+
+/// Words that stand in the planted patient's records and nowhere else.
+const PLANTED: [&str; 4] = ["PLANTED-111", "PLANTED-222", "planted words", "said of PLANTED"];
+
+fn subject(value: &str) -> Subject {
+    Subject { system: "MRN".to_owned(), value: value.to_owned(), facility: None }
+}
+
+/// A patient with two numbers, a note and a prediction, among others.
+async fn ward() -> Ward {
+    let mut ward = Ward::empty().await;
+    let about = note("D1", "PLANTED-222", "planted words about the patient");
+    let admitted = |patient: &str, visit: &str| {
+        Record::of(vec![fact(PatientSex, patient, None, None), fact(EncounterAdmitted, patient, Some(visit), None)])
+    };
+    let nameless = Record::of(vec![fact(EncounterAdmitted, "", Some("V1"), None), fact(PatientSex, "PLANTED-111", None, None)]);
+    let shared = Record::of(vec![
+        fact(PatientSex, "PLANTED-111", None, None),
+        fact(PatientSex, "3", None, None),
+        fact(PatientIdentified, "3", None, None),
+    ]);
+    ward.arrives(vec![
+        admitted("1", "V9"),
+        admitted("PLANTED-111", "V1"),
+        admitted("PLANTED-222", "V2"),
+        nameless,
+        shared,
+        // The earlier number was merged into the later one, and another patient was tied to it.
+        Record::of(vec![fact(PatientMerged, "PLANTED-222", None, Some("MRN|PLANTED-111"))]),
+        Record::of(vec![fact(PatientLinked, "3", None, Some("MRN|PLANTED-222"))]),
+        Record::of(vec![fact(PatientSex, "PLANTED-222", None, None)]).with_note(about.clone()),
+        Record::refused("PID|||PLANTED-111^^^MRN|broken"),
+        Record::refused("PID|||PLANTED-1112^^^MRN|another number"),
+        Record::predicted(&about),
+        Record::of(vec![fact(PatientSex, "1", None, None)]).with_note(note("D2", "1", "other words")),
+    ])
+    .await;
+    ward
+}
+
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    if path.is_dir() {
+        return std::fs::read_dir(path).expect("a folder").any(|entry| holds(&entry.expect("an entry").path(), bytes));
+    }
+    std::fs::read(path).expect("a file").windows(bytes.len()).any(|window| window == bytes)
+}
+
+/// Every value of every table, as text.
+async fn everything(ward: &Ward) -> String {
+    let mut all = String::new();
+    for relation in ["message_rows", "event_rows", "note_rows", "prediction_rows"] {
+        for batch in ward.warehouse.query(&format!("SELECT * FROM {relation}"), &AsOf::default()).await.expect("answers") {
+            all.push_str(&format!("{:?}", batch.columns()));
+        }
+        if relation == "message_rows" {
+            let payloads = ward.warehouse.query("SELECT payload, key FROM message_rows", &AsOf::default()).await.expect("answers");
+            for batch in payloads {
+                for payload in crate::read::binaries(&batch, "payload").expect("bytes").into_iter().flatten() {
+                    all.push_str(&String::from_utf8_lossy(&payload));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn looking_counts_every_identity_and_record_of_the_patient_and_changes_nothing() {
+    let ward = ward().await;
+    let before = ward.warehouse.pin().await.expect("a pin");
+    let traces = ward.warehouse.traces(&subject("PLANTED-111")).await.expect("found");
+    assert_eq!(traces, ward.warehouse.traces(&subject("PLANTED-222")).await.expect("found by the other number too"));
+    let expected = Traces {
+        identities: 2,
+        identifiers: 2,
+        messages: 9,
+        shared_messages: 2,
+        unread_messages: 1,
+        events: 9,
+        blanked_events: 1,
+        notes: 1,
+        predictions: 1,
+        first_known_at: Some(BEGAN.parse::<Timestamp>().expect("an instant") + 1.minutes()),
+    };
+    // The prediction's record lies on a topic of its own, whose clock began anew.
+    assert_eq!(Traces { first_known_at: expected.first_known_at, ..traces }, expected);
+    assert_eq!(ward.warehouse.pin().await.expect("a pin"), before);
+}
+
+#[tokio::test]
+async fn an_erased_patient_stands_in_no_table_and_every_record_still_has_its_offset() {
+    let ward = ward().await;
+    let others = "SELECT event_id, patient_id, code FROM event_rows WHERE patient_value IN ('1', '3') ORDER BY 1";
+    let before = ward.told_of(others).await;
+    for planted in PLANTED {
+        assert!(everything(&ward).await.contains(planted), "{planted} was planted");
+    }
+    let erased = ward.warehouse.erase(&subject("PLANTED-222")).await.expect("erased");
+    assert_eq!((erased.messages, erased.events, erased.notes, erased.predictions), (9, 9, 1, 1));
+
+    let left = everything(&ward).await;
+    for planted in PLANTED {
+        // The other patient's longer number is nobody's of ours.
+        assert!(!left.replace("PLANTED-1112", "").contains(planted), "{planted} is left");
+    }
+    assert!(left.contains("PLANTED-1112"), "a longer number is another number");
+    ward.is_conserved().await;
+    assert_eq!(ward.told_of(others).await, before, "the others' facts stay");
+    assert_eq!(ward.told_of("SELECT count(*), count(payload), count(key) FROM messages WHERE topic = 'hl7.raw'").await, "11,3,3\n");
+    assert_eq!(
+        ward.told_of("SELECT count(*) FROM messages WHERE outcome = 'erased' AND headers = '{}' AND control_id IS NULL").await,
+        "9\n"
+    );
+    assert_eq!(ward.told_of("SELECT count(*) FROM duplicates WHERE topic = 'hl7.raw' AND duplicate_of IS NOT NULL").await, "0\n");
+    assert_eq!(ward.told_of("SELECT count(*) FROM event_rows WHERE code = 'patient.linked' AND related IS NULL").await, "1\n");
+    assert!(matches!(ward.warehouse.erase(&subject("PLANTED-222")).await, Err(EraseError::Nobody)));
+}
+
+#[tokio::test]
+async fn nothing_of_the_patient_is_left_on_disk_once_earlier_versions_are_gone() {
+    let ward = ward().await;
+    let pin = ward.warehouse.pin().await.expect("a pin");
+    ward.warehouse.erase(&subject("PLANTED-111")).await.expect("erased");
+    let files = |table: Table| std::fs::read_dir(ward.folder.path().join(table.as_str())).expect("a folder").count();
+    let before = files(Table::Messages);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let now = crate::store::tests::clock();
+    // Not before its time is up,
+    ward.warehouse.vacuum(now).await.expect("vacuums");
+    assert_eq!(files(Table::Messages), before);
+    // and at once where that is asked.
+    ward.warehouse.forget_erased(now).await.expect("forgets");
+    assert!(files(Table::Messages) < before);
+    for id in ward_ids() {
+        assert!(!holds(ward.folder.path(), id.as_bytes()), "an id that is derived from the number is left in a log");
+    }
+    let at = AsOf { pin: Some(pin), ..AsOf::default() };
+    let refused = ward.warehouse.query("SELECT * FROM events", &at).await.expect_err("those versions are gone");
+    assert!(matches!(refused, QueryError::Version { .. }), "{refused}");
+    ward.is_conserved().await;
+}
+
+/// The ids that the planted numbers give.
+fn ward_ids() -> Vec<String> {
+    let facility = schemas::Facility::new("north");
+    ["PLANTED-111", "PLANTED-222"]
+        .map(|value| schemas::PatientId::derive(&facility, &crate::store::tests::identifier(value)).to_string())
+        .to_vec()
+}
+
+#[tokio::test]
+async fn the_same_records_sent_again_are_new_and_those_stored_do_not_come_back() {
+    let mut ward = ward().await;
+    ward.warehouse.erase(&subject("PLANTED-111")).await.expect("erased");
+    // A repeat of an offset that was held is skipped as ever.
+    let again = crate::store::tests::rows(
+        Record::of(vec![fact(PatientSex, "PLANTED-111", None, None)]),
+        schemas::Source { topic: RAW.to_owned(), partition: 0, offset: 1 },
+        BEGAN.parse().expect("an instant"),
+    );
+    ward.warehouse.append(&again).await.expect("changes nothing");
+    assert!(ward.warehouse.find("outcome = 'erased'").await.expect("answers").is_empty(), "there is nothing to replay");
+    assert!(matches!(ward.warehouse.traces(&subject("PLANTED-111")).await, Err(EraseError::Nobody)));
+    ward.arrives(vec![Record::of(vec![fact(PatientSex, "PLANTED-111", None, None)])]).await;
+    assert_eq!(ward.warehouse.traces(&subject("PLANTED-111")).await.expect("new data").events, 1);
+    ward.is_conserved().await;
+}
+
+#[tokio::test]
+async fn an_identifier_that_names_nobody_or_several_is_refused() {
+    let mut ward = ward().await;
+    assert!(matches!(ward.warehouse.erase(&subject("4711")).await, Err(EraseError::Nobody)));
+    // Two who were never merged share a number.
+    ward.arrives(vec![
+        Record::of(vec![fact(PatientIdentified, "1", None, Some("NATIONAL|5"))]),
+        Record::of(vec![fact(PatientIdentified, "3", None, Some("NATIONAL|5"))]),
+    ])
+    .await;
+    let both = Subject { system: "NATIONAL".to_owned(), value: "5".to_owned(), facility: None };
+    let refused = ward.warehouse.erase(&both).await.expect_err("two persons");
+    assert_eq!(
+        refused.to_string(),
+        "that identifier names 2 persons, at north: name one with --facility, or by an identifier that is theirs alone"
+    );
+    let elsewhere = Subject { facility: Some("south".to_owned()), ..subject("1") };
+    assert!(matches!(ward.warehouse.erase(&elsewhere).await, Err(EraseError::Nobody)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn appends_and_merges_go_on_beside_an_erasure_and_nothing_is_lost_or_doubled() {
+    let mut ward = ward().await;
+    let writer = Warehouse::open(&Settings { compact_files: 3, ..ward.settings.clone() }).await.expect("opens");
+    let batches: Vec<_> =
+        (0..25).map(|number| ward.batch(RAW, Record::of(vec![fact(PatientSex, &format!("later-{number}"), None, None)]))).collect();
+    let appends = async {
+        for batch in &batches {
+            while writer.append(batch).await.is_err() {}
+        }
+    };
+    let merges = async {
+        for _ in 0..6 {
+            // Where the erasure comes first, the next turn tries again.
+            let _ = writer.compact().await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let victim = subject("PLANTED-111");
+    let ((), (), erased) = tokio::join!(appends, merges, ward.warehouse.erase(&victim));
+    erased.expect("erased");
+    assert_eq!(
+        ward.told_of("SELECT count(*), count(DISTINCT patient_value) FROM event_rows WHERE patient_value LIKE 'later-%'").await,
+        "25,25\n"
+    );
+    assert!(matches!(ward.warehouse.traces(&victim).await, Err(EraseError::Nobody)));
+    ward.is_conserved().await;
+}
+
+#[tokio::test]
+async fn an_erasure_that_died_between_two_tables_is_finished_by_the_next() {
+    let ward = ward().await;
+    let victim = subject("PLANTED-111");
+    let person = search::person(&ward.warehouse, &victim).await.expect("known");
+    let found = search::find(&ward.warehouse, &person).await.expect("found");
+    rewrite::empty_messages(&ward.warehouse, &found.records).await.expect("the first table");
+    rewrite::delete(&ward.warehouse, Table::Notes, "note_version_id", &found.notes).await.expect("the second");
+    ward.warehouse.erase(&victim).await.expect("goes on");
+    assert!(matches!(ward.warehouse.traces(&victim).await, Err(EraseError::Nobody)));
+    ward.is_conserved().await;
+}
+
+#[tokio::test]
+async fn rows_past_their_retention_go_and_offsets_still_add_up() {
+    let mut ward = ward().await;
+    // One of a later day.
+    let source = schemas::Source { topic: RAW.to_owned(), partition: 1, offset: 0 };
+    let late = crate::store::tests::rows(
+        Record::of(vec![fact(PatientSex, "late", None, None)]),
+        source,
+        "2026-02-01T00:00:00Z".parse().expect("an instant"),
+    );
+    ward.warehouse.append(&late).await.expect("lands");
+    let retention = [(Table::Messages, 10), (Table::Events, 20), (Table::Notes, 20), (Table::Predictions, 20)];
+    ward.settings.retention = crate::Retention(retention.into_iter().collect());
+    let keeping = Warehouse::open(&ward.settings).await.expect("opens");
+    keeping.vacuum("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("vacuums");
+    let counted = "SELECT (SELECT count(*) FROM message_rows) AS a, (SELECT count(payload) FROM message_rows) AS b, (SELECT count(*) FROM event_rows) AS c, \
+                   (SELECT count(*) FROM note_rows) AS d, (SELECT count(*) FROM prediction_rows) AS e";
+    assert_eq!(told_at(&keeping, counted, &AsOf::default()).await, "13,1,1,0,0\n");
+    ward.is_conserved().await;
+    // The second turn finds nothing to do.
+    let version = keeping.snapshot(Table::Messages).await.expect("a table").version();
+    keeping.apply_retention("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("nothing to do");
+    assert_eq!(keeping.snapshot(Table::Messages).await.expect("a table").version(), version);
+}
+
+#[tokio::test]
+async fn the_audit_beside_the_tables_keeps_who_and_why_and_not_whom() {
+    let ward = ward().await;
+    let victim = subject("PLANTED-111");
+    let at: Timestamp = "2026-03-01T00:00:00Z".parse().expect("an instant");
+    let begun = Deed::begun(&victim, at, "the officer", "asked by letter");
+    ward.warehouse.record_deed(&begun).await.expect("recorded");
+    ward.warehouse.record_deed(&begun.done(at, Traces { events: 9, ..Traces::default() })).await.expect("recorded");
+    let kept = ward.folder.path().join("erasures");
+    assert!(!holds(&kept, b"PLANTED-111"));
+    assert!(std::fs::read_dir(kept).expect("a folder").count() >= 3, "two rows and a log");
+    // The same person gives another digest each time, and the same one under the same salt.
+    assert_ne!(Deed::begun(&victim, at, "", "").subject, Deed::begun(&victim, at, "", "").subject);
+}

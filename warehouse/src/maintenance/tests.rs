@@ -1,0 +1,51 @@
+//! Merges beside each other, and how long history is kept.
+
+use schemas::EventCode;
+
+use super::*;
+use crate::store::tests::{Record, Ward, fact};
+use crate::{Settings, Warehouse};
+
+/// Delta alone lets both pass, and every row would stand twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_processes_that_merge_the_same_files_at_once_double_nothing() {
+    let mut ward = Ward::told(|settings| settings.compact_files = 2).await;
+    for patient in 0..12 {
+        ward.arrives(vec![Record::of(vec![fact(EventCode::PatientSex, &patient.to_string(), None, None)])]).await;
+    }
+    let others = [Warehouse::open(&ward.settings).await.expect("opens"), Warehouse::open(&ward.settings).await.expect("opens")];
+    for warehouse in &others {
+        warehouse.snapshot(Table::Events).await.expect("a table");
+    }
+    // Both plan from the same version; which of them is refused is not told beforehand.
+    let (one, two) = tokio::join!(others[0].merge_files(Table::Events), others[1].merge_files(Table::Events));
+    assert!(one.is_ok() || two.is_ok(), "one of them merges");
+    assert_eq!(ward.told_of("SELECT count(*), count(DISTINCT event_id) FROM event_rows").await, "12,12\n");
+    ward.is_conserved().await;
+}
+
+#[tokio::test]
+async fn merged_and_vacuumed_tables_hold_the_same_rows_in_fewer_files() {
+    let mut ward = Ward::told(|settings: &mut Settings| (settings.compact_files, settings.checkpoint_commits) = (4, 5)).await;
+    for patient in 0..10 {
+        ward.arrives(vec![Record::of(vec![fact(EventCode::PatientSex, &patient.to_string(), None, None)])]).await;
+    }
+    ward.warehouse.compact().await.expect("merges");
+    let far: Timestamp = "2100-01-01T00:00:00Z".parse().expect("an instant");
+    ward.warehouse.vacuum(far).await.expect("vacuums");
+    let delta = ward.warehouse.snapshot(Table::Events).await.expect("a table");
+    assert_eq!(delta.snapshot().expect("loaded").snapshot().log_data().iter().count(), 1);
+    assert!(last_checkpoint(&delta).await >= 10, "the log is summed up");
+    ward.is_conserved().await;
+}
+
+#[test]
+fn history_before_an_erasure_goes_within_its_days_and_other_history_after_the_kept_ones() {
+    let (keep, within) = (DAY * 30, DAY * 7);
+    assert_eq!(kept_for(keep, None, within), (keep, VacuumMode::Full));
+    assert_eq!(kept_for(keep, Some(DAY * 3), within), (keep, VacuumMode::Full), "its time is not up");
+    assert_eq!(kept_for(keep, Some(DAY * 6), within), (DAY * 6, VacuumMode::Full), "the last day has begun");
+    assert_eq!(kept_for(keep, Some(DAY * 40), within), (keep, VacuumMode::Full), "all of it is older than what is kept");
+    // At once: what an append has written but not committed is left alone.
+    assert_eq!(kept_for(keep, Some(Duration::ZERO), Duration::ZERO), (Duration::ZERO, VacuumMode::Lite));
+}

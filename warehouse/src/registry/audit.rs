@@ -1,0 +1,115 @@
+//! Who was erased, what was exported, and which of what was made may have used a patient's rows.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_postgres::Row;
+
+use super::{Registry, RegistryError};
+use crate::erasure::Deed;
+
+/// A copy of rows that left the warehouse: a dataset, a MEDS export.
+pub struct Export {
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// `dataset`, `meds`.
+    pub kind: String,
+    /// Its id, where it has one.
+    pub dataset_id: Option<String>,
+    /// The newest instant that it may hold; `None`: unknown, so it may hold anything.
+    pub watermark: Option<Timestamp>,
+    /// Where it went, pins, counts. No patient's data.
+    pub details: serde_json::Value,
+}
+
+/// What was made of rows that were known by an instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UsedBy {
+    /// Versions of models.
+    pub models: Vec<String>,
+    /// Datasets that models learned from.
+    pub datasets: Vec<String>,
+    /// Exports, as `kind dataset_id at`.
+    pub exports: Vec<String>,
+}
+
+fn refused(source: tokio_postgres::Error) -> RegistryError {
+    RegistryError::Refused { action: "write or read the audit", source }
+}
+
+impl Registry {
+    /// Records that rows left the warehouse.
+    ///
+    /// # Errors
+    /// Where PostgreSQL refuses or is away.
+    pub async fn record_export(&self, export: &Export) -> Result<(), RegistryError> {
+        let sql = "INSERT INTO wardstream.exports (at, by, kind, dataset_id, watermark, details) VALUES ($1, $2, $3, $4, $5, $6)";
+        let watermark = export.watermark.map(|at| at.to_string());
+        let at = export.at.to_string();
+        let client = self.client().await?;
+        client.execute(sql, &[&at, &export.by, &export.kind, &export.dataset_id, &watermark, &export.details]).await.map_err(refused)?;
+        Ok(())
+    }
+
+    /// Records a line about an erasure.
+    ///
+    /// # Errors
+    /// Where PostgreSQL refuses or is away.
+    pub async fn record_deed(&self, deed: &Deed) -> Result<(), RegistryError> {
+        let sql = "INSERT INTO wardstream.erasures (event, at, by, reason, salt, subject, counts, used_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let (at, counts) = (deed.at.to_string(), deed.counts());
+        let client = self.client().await?;
+        client
+            .execute(sql, &[&deed.event, &at, &deed.by, &deed.reason, &deed.salt, &deed.subject, &counts, &deed.used_by])
+            .await
+            .map_err(refused)?;
+        Ok(())
+    }
+
+    /// Models, datasets and exports that may hold rows which became known at `since` or later.
+    ///
+    /// # Errors
+    /// Where PostgreSQL refuses or is away.
+    pub async fn used_since(&self, since: Timestamp) -> Result<UsedBy, RegistryError> {
+        let client = self.client().await?;
+        let models =
+            "SELECT details->'pin'->>'watermark', model_version, dataset_id FROM wardstream.models ORDER BY created_at, model_version";
+        let exports = "SELECT watermark, kind, COALESCE(dataset_id, ''), at FROM wardstream.exports ORDER BY seq";
+        let mut used = UsedBy::default();
+        for row in client.query(models, &[]).await.map_err(refused)?.iter().filter(|row| may_hold(row, since)) {
+            used.models.push(row.get(1));
+            let dataset: String = row.get(2);
+            if !used.datasets.contains(&dataset) {
+                used.datasets.push(dataset);
+            }
+        }
+        for row in client.query(exports, &[]).await.map_err(refused)?.iter().filter(|row| may_hold(row, since)) {
+            let (kind, dataset, at): (String, String, String) = (row.get(1), row.get(2), row.get(3));
+            used.exports.push(format!("{kind} {dataset} {at}"));
+        }
+        Ok(used)
+    }
+}
+
+/// Whether what was made up to the row's first column may hold what became known at `since`.
+fn may_hold(row: &Row, since: Timestamp) -> bool {
+    reaches(row.get::<_, Option<String>>(0).as_deref(), since)
+}
+
+fn reaches(watermark: Option<&str>, since: Timestamp) -> bool {
+    watermark.and_then(|text| text.parse::<Timestamp>().ok()).is_none_or(|watermark| watermark >= since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_before_the_patient_began_is_not_listed_and_what_says_nothing_is() {
+        let since: Timestamp = "2020-03-01T00:00:00Z".parse().expect("an instant");
+        assert!(!reaches(Some("2020-02-29T23:59:59Z"), since));
+        assert!(reaches(Some("2020-03-01T00:00:00Z"), since));
+        assert!(reaches(None, since));
+    }
+}

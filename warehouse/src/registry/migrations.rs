@@ -1,0 +1,82 @@
+//! The registry's schema, brought forward and never back. A version is what its file says, for ever: a change is another file.
+
+use tokio_postgres::Client;
+
+use super::RegistryError;
+
+/// Every version, in order: the first brings an empty database to version 1.
+const MIGRATIONS: [&str; 2] = [include_str!("0001_registry.sql"), include_str!("0002_audit.sql")];
+/// Key of the advisory lock under which migrations run.
+const LOCK: i64 = 0x7761_7264;
+
+fn refused(source: tokio_postgres::Error) -> RegistryError {
+    RegistryError::Refused { action: "bring the registry's schema forward", source }
+}
+
+/// Brings the schema to this release's version. A database that is there already is only looked at, so that a role without the right to
+/// change it can serve.
+///
+/// # Errors
+/// Where a newer release has been there, or the role may not change the schema and must.
+pub async fn bring_forward(client: &mut Client) -> Result<(), RegistryError> {
+    if behind(version(client).await?)?.is_empty() {
+        return Ok(());
+    }
+    let transaction = client.transaction().await.map_err(refused)?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(refused)?;
+    // Another process may have been faster.
+    let before = version(transaction.client()).await?;
+    for (migration, number) in behind(before)?.iter().zip(before + 1..) {
+        transaction.batch_execute(migration).await.map_err(refused)?;
+        let note = "CREATE TABLE IF NOT EXISTS wardstream.schema_version (version int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())";
+        transaction.batch_execute(note).await.map_err(refused)?;
+        transaction.execute("INSERT INTO wardstream.schema_version (version) VALUES ($1)", &[&number]).await.map_err(refused)?;
+    }
+    transaction.commit().await.map_err(refused)
+}
+
+/// The database's version; 0 where there is none.
+async fn version(client: &Client) -> Result<i32, RegistryError> {
+    let there = client.query_one("SELECT to_regclass('wardstream.schema_version') IS NOT NULL", &[]).await.map_err(refused)?;
+    if !there.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    let row = client.query_one("SELECT COALESCE(max(version), 0) FROM wardstream.schema_version", &[]).await.map_err(refused)?;
+    Ok(row.get(0))
+}
+
+/// The migrations that a database at `version` has not seen.
+fn behind(version: i32) -> Result<&'static [&'static str], RegistryError> {
+    let seen = usize::try_from(version).unwrap_or(0);
+    MIGRATIONS.get(seen..).ok_or(RegistryError::Newer { found: version, known: MIGRATIONS.len() })
+}
+
+/// Gives a role what the services need and no more: to read, and to add. Nobody may change or remove a line.
+pub async fn grant(client: &Client, role: &str) -> Result<(), RegistryError> {
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    let sql = format!(
+        "REVOKE ALL ON ALL TABLES IN SCHEMA wardstream FROM {role}; GRANT USAGE ON SCHEMA wardstream TO {role}; \
+         GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA wardstream TO {role}; REVOKE INSERT ON wardstream.schema_version FROM {role}; \
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA wardstream TO {role}"
+    );
+    client.batch_execute(&sql).await.map_err(|source| RegistryError::Refused { action: "give the service's role its rights", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_a_newer_release_is_refused_and_an_older_one_gets_what_it_lacks() {
+        assert_eq!(behind(0).map(<[_]>::len).ok(), Some(MIGRATIONS.len()));
+        assert_eq!(behind(2).map(<[_]>::len).ok(), Some(MIGRATIONS.len() - 2));
+        let refused = behind(99).expect_err("newer");
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "the registry is at version 99 and this release knows {}: start the newer release; nothing was changed",
+                MIGRATIONS.len()
+            )
+        );
+    }
+}
