@@ -271,7 +271,7 @@ async fn unread(warehouse: &Warehouse, person: &Person, found: &mut Found, first
         person.identifiers.iter().map(|(_, value)| value.as_bytes()).filter(|value| value.len() >= TELLING_BYTES).collect();
     let sql = format!(
         "SELECT topic, \"partition\", \"offset\", known_at, payload, COALESCE(event_count, 0) AS events, COALESCE(note_count, 0) AS notes \
-         FROM message_rows WHERE reading = 0 AND payload IS NOT NULL AND facility = {} \
+         FROM message_rows WHERE reading <= 0 AND payload IS NOT NULL AND facility = {} \
          AND (outcome <> 'mapped' OR COALESCE(event_count, 0) + COALESCE(note_count, 0) = 0)",
         quoted(&person.facility)
     );

@@ -165,12 +165,12 @@ async fn the_same_records_sent_again_are_new_and_those_stored_do_not_come_back()
     let mut ward = ward().await;
     ward.warehouse.erase(&subject("PLANTED-111")).await.expect("erased");
     // A repeat of an offset that was held is skipped as ever.
-    let again = crate::store::tests::rows(
+    let mut again = crate::store::tests::rows(
         Record::of(vec![fact(PatientSex, "PLANTED-111", None, None)]),
         schemas::Source { topic: RAW.to_owned(), partition: 0, offset: 1 },
         BEGAN.parse().expect("an instant"),
     );
-    ward.warehouse.append(&again).await.expect("changes nothing");
+    ward.warehouse.append(&mut again).await.expect("changes nothing");
     assert!(ward.warehouse.find("outcome = 'erased'").await.expect("answers").is_empty(), "there is nothing to replay");
     assert!(matches!(ward.warehouse.traces(&subject("PLANTED-111")).await, Err(EraseError::Nobody)));
     ward.arrives(vec![Record::of(vec![fact(PatientSex, "PLANTED-111", None, None)])]).await;
@@ -202,10 +202,10 @@ async fn an_identifier_that_names_nobody_or_several_is_refused() {
 async fn appends_and_merges_go_on_beside_an_erasure_and_nothing_is_lost_or_doubled() {
     let mut ward = ward().await;
     let writer = Warehouse::open(&Settings { compact_files: 3, ..ward.settings.clone() }).await.expect("opens");
-    let batches: Vec<_> =
+    let mut batches: Vec<_> =
         (0..25).map(|number| ward.batch(RAW, Record::of(vec![fact(PatientSex, &format!("later-{number}"), None, None)]))).collect();
     let appends = async {
-        for batch in &batches {
+        for batch in &mut batches {
             while writer.append(batch).await.is_err() {}
         }
     };

@@ -70,7 +70,7 @@ async fn consume(warehouse: &Warehouse, partition: i32, records: i64) {
         for later in next + 1..(next + 3).min(records) {
             batch.append(record(partition, later));
         }
-        if warehouse.append(&batch).await.is_ok() {
+        if warehouse.append(&mut batch).await.is_ok() {
             next = batch.upto[&owned] + 1;
         } else {
             let held = warehouse.held(&[owned.clone()].into()).await.expect("the logs can be read");

@@ -153,8 +153,8 @@ impl Ward {
     pub async fn arrives(&mut self, records: Vec<Record>) {
         for record in records {
             let topic = if record.predictions.is_empty() { RAW } else { schemas::topic::PREDICTION };
-            let batch = self.batch(topic, record);
-            self.warehouse.append(&batch).await.expect("lands");
+            let mut batch = self.batch(topic, record);
+            self.warehouse.append(&mut batch).await.expect("lands");
         }
     }
 

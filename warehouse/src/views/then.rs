@@ -25,7 +25,7 @@ async fn rows(warehouse: &Warehouse, relation: &str, at: &AsOf) -> Vec<String> {
 
 async fn append(warehouse: &Warehouse, lines: &[Line], offset: usize) {
     for (place, part) in lines.chunks(400).enumerate() {
-        warehouse.append(&batch(part, offset + place * 400)).await.expect("appends");
+        warehouse.append(&mut batch(part, offset + place * 400)).await.expect("appends");
     }
 }
 
