@@ -21,7 +21,7 @@ CREATE VIEW came (patient, visit, code, at, said) AS VALUES
     ('h', 'h1', 'encounter.department', TIMESTAMP '2024-05-01T08:00:00Z', 'REH'), ('h', 'h1', 'encounter.transferred', TIMESTAMP '2024-05-03T08:00:00Z', 'REH'),
     ('i', 'i1', 'encounter.admitted', TIMESTAMP '2024-05-01T08:00:00Z', NULL);
 INSERT INTO event_rows (patient_id, encounter_id, visit_number, code, time, asserted_at, known_at, text_value)
-SELECT patient, visit, visit AS visit_number, code, at AS time, COALESCE(at, TIMESTAMP '2024-03-01T00:00:00Z') AS asserted_at, COALESCE(at, TIMESTAMP '2024-03-01T00:00:00Z') AS known_at, said FROM came;
+SELECT patient, visit, visit AS visit_number, code, at AS time, COALESCE(at, TIMESTAMP '2023-01-01T00:00:00Z') AS asserted_at, COALESCE(at, TIMESTAMP '2023-01-01T00:00:00Z') AS known_at, said FROM came;
 CREATE VIEW coded (patient, visit, code, rank, said) AS VALUES
     ('a', 'a1', 'encounter.diagnosed', 1.0, 'ICD10CM/I50.9'), ('a', 'a1', 'encounter.diagnosed', 2.0, 'ICD10CM/N18.3'), ('a', 'a2', 'encounter.diagnosed', 1.0, 'ICD10CM/I50.9'),
     ('b', 'b1', 'encounter.diagnosed', 1.0, 'ICD10CM/S72.0'), ('c', 'c1', 'encounter.diagnosed', 1.0, 'ICD10CM/C78.0'), ('e', 'e2', 'encounter.diagnosed', 1.0, 'ICD10CM/E11.9'),

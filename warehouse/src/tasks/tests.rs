@@ -113,6 +113,17 @@ async fn a_query_that_reads_or_does_what_it_must_not_is_refused() {
     }
 }
 
+/// The example of the README is a task, as it stands there.
+#[tokio::test]
+async fn the_readmes_example_is_taken() -> Result<(), super::TaskError> {
+    let readme = include_str!("../../README.md");
+    let block = |head: &str| readme.split(head).nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default().to_owned();
+    let (toml, sql) = (block("```toml\n# exact_days.toml\n"), block("```sql\n-- exact_days.sql: "));
+    let tasks = Folder::holding("exact_days", &toml, &format!("-- {sql}")).open().await?;
+    assert_eq!(tasks.names().last(), Some("exact_days"));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_question_that_the_note_answers_is_refused() {
     let discharge = TOML.replace("note = \"admission\"", "note = \"discharge\"");
@@ -120,6 +131,10 @@ async fn a_question_that_the_note_answers_is_refused() {
         let error = refusal(toml, SQL).await;
         assert!(error.contains("it asks a discharge note about what is decided at or before discharge"), "{error}");
     }
+    // Its own word is not believed: nothing that becomes known later changes who died.
+    let disguised = "SELECT encounter_id, died AS outcome, discharged_at + $horizon AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes";
+    let error = refusal(&discharge.replace("unit = \"days\"", "classes = 2"), disguised).await;
+    assert!(error.contains("what is decided at or before discharge"), "{error}");
     let age = "SELECT encounter_id, 1 AS outcome, admitted_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes";
     let error = refusal(TOML, age).await;
     assert!(error.contains("an admission note about what is decided at or before admission"), "{error}");
