@@ -68,6 +68,11 @@ views! {
     "conservation" Planned,
 }
 
+/// Name and SQL of every view, in the order in which they build on each other.
+pub fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VIEWS.iter().map(|(name, _, sql)| (*name, *sql))
+}
+
 /// Registers every view over the base relations that the session holds already.
 ///
 /// # Errors
