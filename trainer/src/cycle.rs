@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use model::{Asked, Config, Draft, LearnError, Learner, ScoreError};
-use schemas::{ModelVersion, Task};
+use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
-use warehouse::{Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
+use warehouse::{AsOf, Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
 
 use crate::dataset::{self, Known};
 use crate::evaluation::{Paired, advantage, auroc_interval, ece, threshold};
@@ -28,6 +28,9 @@ pub enum CycleError {
     /// The views.
     #[error("could not read the examples")]
     Examples(#[from] warehouse::QueryError),
+    /// What the examples are made of.
+    #[error("could not tell which dataset the examples are")]
+    Dataset(#[from] warehouse::DatasetError),
     /// The registry.
     #[error("could not use the registry")]
     Registry(#[from] RegistryError),
@@ -103,14 +106,11 @@ pub async fn run(
     let begun = begin(warehouse, &order, champion.as_ref()).await?;
     let parent = fetched(weights, champion.as_ref(), order.workdir).await?;
     let examples = warehouse.examples(&begun.pin).await?;
-    let work = Work {
-        settings: settings.clone(),
-        workdir: order.workdir.to_owned(),
-        begun: begun.clone(),
-        parent,
-        examples,
-        splits: warehouse.splits().clone(),
-    };
+    if examples.is_empty() {
+        return Err(CycleError::NoExamples { examples: 0 });
+    }
+    let dataset_id = warehouse.dataset_id(warehouse::ALL_TASKS, &AsOf { pin: Some(begun.pin.clone()), ..AsOf::default() }).await?;
+    let work = Work { settings: settings.clone(), workdir: order.workdir.to_owned(), begun: begun.clone(), parent, examples, dataset_id };
     let (made, folder) = tokio::task::spawn_blocking(move || work.make(&said).map(|made| (made, work.workdir.join("model")))).await??;
     let mut report = made;
     let uri = weights.put_folder(&folder, &report.model_version).await?;
@@ -171,7 +171,7 @@ struct Work {
     begun: Begun,
     parent: Option<PathBuf>,
     examples: Vec<Example>,
-    splits: warehouse::Splits,
+    dataset_id: DatasetId,
 }
 
 /// What one split of one task was measured on.
@@ -212,7 +212,7 @@ impl Work {
         let judged: Vec<Figures> = figures.iter().filter(|figures| figures.split == main).cloned().collect();
         let spread = after.get(main).map_or(0.0, |measured| measured.iter().map(spread).fold(0.0, f64::max));
         let refused = diagnosis(&Evidence { figures: &judged, spread, tuned, advantage, refresh: self.parent.is_some() });
-        let dataset_id = dataset::id(&self.begun.pin, &self.period());
+        let dataset_id = self.dataset_id.clone();
         let draft = Draft {
             dataset_id: Some(dataset_id.clone()),
             parent: self.begun.parent.clone(),
@@ -240,10 +240,6 @@ impl Work {
             (_, Some(_)) => self.begun.at.checked_sub(jiff::SignedDuration::from_hours(24 * 365)).ok(),
             _ => None,
         }
-    }
-
-    fn period(&self) -> String {
-        self.recent_from().map_or_else(|| serde_json::to_string(&self.splits).unwrap_or_default(), |from| format!("since {from}"))
     }
 
     /// What is learned from: the training split, or for a refresh the recent notes of patients of the training fold.

@@ -1,20 +1,9 @@
-//! A dataset: examples at a pinned version, by note, with an id that says what they are.
+//! A dataset's examples, by note. Its id is the warehouse's: `wardstream dataset all` writes the same examples under the same id.
 
 use std::collections::BTreeMap;
 
-use schemas::{DatasetId, Digest, NoteVersionId, Task};
-use warehouse::{Example, Pin};
-
-/// Rules that stand in code rather than in a table; raised when they change.
-const RULES: &str = "five tasks, joint, prompt note's first version, rules 1";
-
-/// Sixteen digits over tasks, table versions, code set, rules and periods.
-pub fn id(pin: &Pin, periods: &str) -> DatasetId {
-    let tasks: Vec<&str> = Task::ALL.iter().map(|task| task.as_str()).collect();
-    let versions: Vec<String> = pin.versions.iter().map(|(table, version)| format!("{}={version}", table.as_str())).collect();
-    let whole = [tasks.join(","), versions.join(","), warehouse::CODE_SET.to_owned(), RULES.to_owned(), periods.to_owned()].join("\u{1f}");
-    DatasetId(Digest::of(whole.as_bytes()).to_string().chars().take(16).collect())
-}
+use schemas::{NoteVersionId, Task};
+use warehouse::Example;
 
 /// One note with every question about it whose answer is known.
 pub struct Known<'a> {

@@ -62,6 +62,11 @@ pub struct Example {
     pub text: String,
 }
 
+/// The tasks that models are asked, as SQL; a site's own are asked of nobody yet.
+fn asked() -> String {
+    Task::ALL.map(|task| format!("'{}'", task.as_str())).join(", ")
+}
+
 /// A range of offsets in which something is missing or doubled.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
@@ -218,12 +223,15 @@ impl Warehouse {
     /// # Errors
     /// Where the views cannot be read.
     pub async fn examples(&self, pin: &Pin) -> Result<Vec<Example>, QueryError> {
-        let sql = "SELECT e.task, e.split, e.fold, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, e.prediction_at, e.label, n.text \
+        let sql = format!(
+            "SELECT e.task, e.split, e.fold, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, e.prediction_at, e.label, n.text \
                    FROM examples AS e JOIN (SELECT note_version_id, min(text) AS text FROM standing_notes GROUP BY note_version_id) AS n \
-                   ON n.note_version_id = e.note_version_id ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id";
+                   ON n.note_version_id = e.note_version_id WHERE e.task IN ({}) ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id",
+            asked()
+        );
         let at = AsOf { pin: Some(pin.clone()), ..AsOf::default() };
         let mut examples = Vec::new();
-        for batch in self.query(sql, &at).await? {
+        for batch in self.query(&sql, &at).await? {
             let text = |column| texts(&batch, column);
             let (tasks, splits, folds, notes) = (text("task")?, text("split")?, text("fold")?, text("note_id")?);
             let (encounters, patients, versions, bodies) =
@@ -257,7 +265,7 @@ impl Warehouse {
     /// # Errors
     /// Where the views cannot be read.
     pub async fn examples_since(&self, since: Timestamp) -> Result<usize, QueryError> {
-        let sql = format!("SELECT count(*) AS examples FROM examples WHERE prediction_at >= TIMESTAMP '{since}'");
+        let sql = format!("SELECT count(*) AS examples FROM examples WHERE prediction_at >= TIMESTAMP '{since}' AND task IN ({})", asked());
         let batches = self.query(&sql, &AsOf::default()).await?;
         let counts = batches.iter().map(|batch| ints(batch, "examples")).collect::<Result<Vec<_>, _>>()?;
         Ok(counts.into_iter().flatten().flatten().filter_map(|count| usize::try_from(count).ok()).sum())

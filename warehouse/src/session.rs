@@ -22,7 +22,7 @@ use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
-use crate::{functions, moments, views};
+use crate::{functions, meds, moments, views};
 
 /// The name under which a table stands in SQL, before the view of the same name as the table.
 fn relation(table: Table) -> &'static str {
@@ -81,6 +81,7 @@ impl Warehouse {
             SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(&self.0.runtime)).with_default_features().build();
         let ctx = SessionContext::new_with_state(state);
         functions::register(&ctx);
+        ctx.register_udf(meds::subject());
         ctx
     }
 
@@ -185,14 +186,14 @@ fn instants(values: impl Iterator<Item = Timestamp>) -> Arc<TimestampMicrosecond
     Arc::new(values.map(|at| Some(at.as_microsecond())).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
-/// `split_periods`: task, split, first instant, first instant after.
+/// `split_periods`: task, period (`main`, or the name of a temporal test), first instant, first instant after.
 fn period_rows(splits: &Splits) -> EngineResult<MemTable> {
     let rows: Vec<(&str, &str, Period)> = splits
         .0
         .iter()
         .flat_map(|(task, splits)| {
-            let temporal = splits.temporal.iter().map(|period| ("temporal_test", *period));
-            std::iter::once(("main", splits.main)).chain(temporal).map(|(split, period)| (task.as_str(), split, period))
+            let tests = splits.temporal.iter().map(|test| (test.name.as_str(), Period { from: test.from, until: test.until }));
+            std::iter::once(("main", splits.main)).chain(tests).map(|(split, period)| (task.as_str(), split, period))
         })
         .collect();
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
@@ -208,13 +209,21 @@ fn period_rows(splits: &Splits) -> EngineResult<MemTable> {
     )
 }
 
-/// `fold_weights`: task, and patients per mille in each fold.
+/// `fold_weights`: task, shares of each fold, and what is hashed behind which salt.
 fn fold_rows(splits: &Splits) -> EngineResult<MemTable> {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let number = |name: &str| Field::new(name, DataType::Int64, false);
     let share =
         |fold: usize| Arc::new(splits.0.values().map(|task| task.folds.get(fold).map(|share| i64::from(*share))).collect::<Int64Array>());
     one_table(
-        vec![Field::new("task", DataType::Utf8, false), number("train"), number("validation"), number("test")],
-        vec![Arc::new(splits.0.keys().map(|task| Some(task.as_str())).collect::<StringArray>()), share(0), share(1), share(2)],
+        vec![text("task"), number("train"), number("validation"), number("test"), text("unit"), text("salt")],
+        vec![
+            Arc::new(splits.0.keys().map(|task| Some(task.as_str())).collect::<StringArray>()),
+            share(0),
+            share(1),
+            share(2),
+            Arc::new(splits.0.values().map(|task| Some(task.unit.as_str())).collect::<StringArray>()),
+            Arc::new(splits.0.values().map(|task| Some(task.salt.as_str())).collect::<StringArray>()),
+        ],
     )
 }

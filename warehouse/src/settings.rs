@@ -1,11 +1,14 @@
-//! What the warehouse is told, and how labelled examples are split.
+//! What the warehouse is told.
+
+mod splits;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-use schemas::{Table, Task};
+use schemas::Table;
 use serde::{Deserialize, Serialize};
+
+pub use splits::{DEFAULT as DEFAULT_RULE, Period, Splits, SplitsError, TaskSplits, TemporalTest, Unit};
 
 use crate::objects::StoreSettings;
 
@@ -92,61 +95,5 @@ impl Default for Settings {
             tasks: TaskSettings::default(),
             departments: Departments::default(),
         }
-    }
-}
-
-/// Periods and folds of every task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, transparent)]
-pub struct Splits(pub BTreeMap<Task, TaskSplits>);
-
-/// Periods and folds of one task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TaskSplits {
-    /// Training, validation and same-period test.
-    pub main: Period,
-    /// Temporal tests.
-    pub temporal: Vec<Period>,
-    /// Patients per mille in training, validation and test.
-    pub folds: [u32; 3],
-}
-
-/// From the first instant until before the second, by prediction time.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Period {
-    /// First instant.
-    pub from: Timestamp,
-    /// First instant after it.
-    pub until: Timestamp,
-}
-
-/// Midnight UTC of the first day of a month.
-const fn month(year: i16, month: i8) -> jiff::civil::Date {
-    jiff::civil::date(year, month, 1)
-}
-
-impl Period {
-    fn between(from: jiff::civil::Date, until: jiff::civil::Date) -> Self {
-        let instant = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).map(|at| at.timestamp()).unwrap_or_default();
-        Self { from: instant(from), until: instant(until) }
-    }
-}
-
-impl Default for Splits {
-    /// L1 section 2, as the paper has it.
-    fn default() -> Self {
-        let four = TaskSplits {
-            main: Period::between(month(2013, 1), month(2021, 6)),
-            temporal: vec![Period::between(month(2021, 6), month(2022, 1)), Period::between(month(2024, 1), month(2025, 1))],
-            folds: [800, 100, 100],
-        };
-        let denial = TaskSplits {
-            main: Period::between(month(2021, 5), month(2022, 3)),
-            temporal: vec![Period::between(month(2022, 3), month(2022, 5)), Period::between(month(2024, 1), month(2024, 2))],
-            folds: [900, 50, 50],
-        };
-        Self(Task::ALL.into_iter().map(|task| (task, if task == Task::Denial { denial.clone() } else { four.clone() })).collect())
     }
 }

@@ -119,6 +119,11 @@ impl Tasks {
         self.definitions.iter().map(|definition| definition.name.as_str())
     }
 
+    /// The queries by which tasks ask for their outcomes.
+    pub(crate) fn queries(&self) -> impl Iterator<Item = &str> {
+        self.definitions.iter().map(|definition| definition.sql.as_str())
+    }
+
     /// Digest of all that a task is: its file, its query and the departments it leaves out. `None` where there is no such task.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<String> {

@@ -90,6 +90,10 @@ views! {
 
 /// The first view that knows of tasks: those before it are about stays, and tasks are made of them.
 const FIRST_OF_TASKS: &str = "reporting_delays";
+/// Name and SQL of every view, in the order in which they build on each other.
+pub fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VIEWS.iter().map(|(name, _, sql)| (*name, *sql))
+}
 
 /// Registers every view over the base relations that the session holds already.
 ///

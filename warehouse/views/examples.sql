@@ -1,19 +1,28 @@
--- examples: one row per (task, stay) that is labelled and has a note to read. `fold` is the patient's, whatever the period;
--- `split` is NULL outside the configured periods. Temporal tests hold no patient of the training split.
-WITH folded AS (
-    SELECT l.task, l.encounter_id, l.patient_id, l.note_id, l.note_version_id, l.prediction_at, l.label,
-           CASE WHEN permille(l.patient_id) < w.train THEN 'train'
-                WHEN permille(l.patient_id) < w.train + w.validation THEN 'validation' ELSE 'test' END AS fold,
-           main.task IS NOT NULL AS in_main, temporal.task IS NOT NULL AS in_temporal
-    FROM labels AS l
-    JOIN fold_weights AS w ON w.task = l.task
-    LEFT JOIN split_periods AS main
-        ON main.task = l.task AND main.split = 'main' AND l.prediction_at >= main.period_from AND l.prediction_at < main.period_until
-    LEFT JOIN split_periods AS temporal
-        ON temporal.task = l.task AND temporal.split = 'temporal_test' AND l.prediction_at >= temporal.period_from AND l.prediction_at < temporal.period_until
-    WHERE l.label IS NOT NULL AND l.note_id IS NOT NULL
+-- examples: one row per (task, stay) that is labelled and has a note to read. `fold` is drawn by a hash of the patient, or of the note where the task's
+-- rule says so, whatever the period; merged patients have the survivor's. `period`: `main`, or the temporal test in whose time the prediction lies. `split` is
+-- NULL outside the configured periods and, by patient, for patients of the training split in a temporal test; by note they stay, and
+-- `patient_in_train` (the patient has an example in the training split) is the paper's control. `value` is the outcome as a number; a task whose target
+-- is a number has no `label`.
+WITH ruled AS (
+    SELECT t.task, COALESCE(own.task, 'default') AS rule
+    FROM (SELECT DISTINCT task FROM labels) AS t LEFT JOIN fold_weights AS own ON own.task = t.task
 ),
-learned AS (SELECT DISTINCT task, patient_id FROM folded WHERE in_main AND fold = 'train')
-SELECT f.task, CASE WHEN f.in_main THEN f.fold WHEN f.in_temporal AND k.patient_id IS NULL THEN 'temporal_test' END AS split, f.fold,
-       f.encounter_id, f.patient_id, f.note_id, f.note_version_id, f.prediction_at, f.label
+hashed AS (
+    SELECT l.task, l.encounter_id, l.patient_id, l.note_id, l.note_version_id, l.prediction_at, l.label, l.value, r.rule, w.unit, w.train, w.validation,
+           w.train + w.validation + w.test AS shares, permille(w.salt || CASE w.unit WHEN 'note' THEN l.note_id ELSE l.patient_id END) AS drawn
+    FROM labels AS l
+    JOIN ruled AS r ON r.task = l.task
+    JOIN fold_weights AS w ON w.task = r.rule
+    WHERE l.value IS NOT NULL AND l.note_id IS NOT NULL
+),
+folded AS (
+    SELECT h.*, p.split AS period,
+           CASE WHEN h.drawn * h.shares < h.train * 1000 THEN 'train'
+                WHEN h.drawn * h.shares < (h.train + h.validation) * 1000 THEN 'validation' ELSE 'test' END AS fold
+    FROM hashed AS h
+    LEFT JOIN split_periods AS p ON p.task = h.rule AND h.prediction_at >= p.period_from AND h.prediction_at < p.period_until
+),
+learned AS (SELECT DISTINCT task, patient_id FROM folded WHERE period = 'main' AND fold = 'train')
+SELECT f.task, CASE WHEN f.period = 'main' THEN f.fold WHEN f.unit = 'note' OR k.patient_id IS NULL THEN f.period END AS split, f.fold, f.period,
+       k.patient_id IS NOT NULL AS patient_in_train, f.encounter_id, f.patient_id, f.note_id, f.note_version_id, f.prediction_at, f.label, f.value
 FROM folded AS f LEFT JOIN learned AS k ON k.task = f.task AND k.patient_id = f.patient_id

@@ -66,7 +66,17 @@ pub enum Command {
         version: Option<i64>,
         #[arg(long, value_enum, default_value_t = Rows::Table)]
         format: Rows,
+        /// Into this file instead of stdout.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         query: String,
+    },
+    /// A task's splits as Parquet, with a manifest.
+    Dataset(Dataset),
+    /// The warehouse in another form.
+    Export {
+        #[command(subcommand)]
+        what: Export,
     },
     /// Maps stored messages again: those that were refused or read by maps of another version, or those that meet a condition.
     Replay(Replay),
@@ -117,6 +127,33 @@ pub struct Publish {
     pub facility: String,
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct Dataset {
+    /// `readmission`, `mortality`, ..., or `all`, as the trainer learns from them.
+    pub task: String,
+    /// Only what was known at this instant; the log's watermark where absent.
+    #[arg(long, value_name = "INSTANT")]
+    pub as_known_at: Option<jiff::Timestamp>,
+    /// Folder that is made.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub enum Export {
+    /// A MEDS 0.4 dataset with the labels of every task.
+    Meds {
+        /// Folder that is made.
+        dir: PathBuf,
+        /// Only what was known at this instant; the log's watermark where absent.
+        #[arg(long, value_name = "INSTANT")]
+        as_known_at: Option<jiff::Timestamp>,
+        /// Most subjects of a shard.
+        #[arg(long, default_value_t = 10_000)]
+        shard_subjects: u64,
+    },
 }
 
 #[derive(clap::Args)]
@@ -199,6 +236,11 @@ pub enum Bench {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// The 30-day readmission cohort from the files of `export meds`, to be held beside ACES.
+    Cohort {
+        /// Folder of the export.
+        export: PathBuf,
+    },
     /// Kafka to committed rows, exactly once: a backlog as fast as it goes, then a steady rate.
     Ingest(BenchIngest),
 }
@@ -237,4 +279,5 @@ pub enum Rows {
     Csv,
     Json,
     Ndjson,
+    Parquet,
 }

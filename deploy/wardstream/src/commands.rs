@@ -1,6 +1,7 @@
 //! One function a subcommand. `main` is the match; what takes more than a page lives in a file of its own.
 
 mod bench;
+mod datasets;
 mod erase;
 mod files;
 mod models;
@@ -37,10 +38,12 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Publish(publish) => files::publish(&config, &publish).await,
         Command::Map { facility, files } => files::map(&config, &facility, &files),
         Command::Backfill { facility, files } => files::backfill(&config, &facility, &files).await,
-        Command::Sql { as_known_at, version, format, query } => {
+        Command::Sql { as_known_at, version, format, out, query } => {
             let at = AsOf { known_at: as_known_at, version, ..AsOf::default() };
-            rows::sql(&config, &query, &at, format).await
+            rows::sql(&config, &rows::Question { query: &query, at: &at, format, out: out.as_deref() }).await
         }
+        Command::Dataset(wanted) => datasets::dataset(&config, &wanted).await,
+        Command::Export { what } => datasets::export(&config, &what).await,
         Command::Replay(wanted) => files::replay(&config, wanted).await,
         Command::Erase(wanted) => erase::run(&config, wanted).await,
         Command::Bench { what } => bench::run(config, what).await,

@@ -28,3 +28,18 @@ pub fn failure(error: &anyhow::Error, code: u8) -> ExitCode {
 pub fn progress(text: impl std::fmt::Display) {
     let _gone = writeln!(std::io::stderr(), "{text}");
 }
+
+/// Stdout for a result that is written piece by piece. A reader that has gone away is no failure of ours.
+pub struct Stdout;
+
+impl std::io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = std::io::stdout().write(bytes);
+        if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) { Ok(bytes.len()) } else { written }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = std::io::stdout().flush();
+        if flushed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) { Ok(()) } else { flushed }
+    }
+}

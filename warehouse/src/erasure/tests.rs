@@ -245,12 +245,12 @@ async fn rows_past_their_retention_go_and_offsets_still_add_up() {
     let mut ward = ward().await;
     // One of a later day.
     let source = schemas::Source { topic: RAW.to_owned(), partition: 1, offset: 0 };
-    let late = crate::store::tests::rows(
+    let mut late = crate::store::tests::rows(
         Record::of(vec![fact(PatientSex, "late", None, None)]),
         source,
         "2026-02-01T00:00:00Z".parse().expect("an instant"),
     );
-    ward.warehouse.append(&late).await.expect("lands");
+    ward.warehouse.append(&mut late).await.expect("lands");
     let retention = [(Table::Messages, 10), (Table::Events, 20), (Table::Notes, 20), (Table::Predictions, 20)];
     ward.settings.retention = crate::Retention(retention.into_iter().collect());
     let keeping = Warehouse::open(&ward.settings).await.expect("opens");

@@ -274,7 +274,7 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
         let warehouse = Warehouse::open(&settings).await.expect("opens");
         // Fewer than a hundred facts of a kind: delays are the configured ones.
         let lines = history(seed, 38);
-        warehouse.append(&batch(&lines, 0)).await.expect("appends");
+        warehouse.append(&mut batch(&lines, 0)).await.expect("appends");
         let last = lines[lines.len() - 1].known;
         for known in [last / 3, last / 2, last - 40 * DAY, last, last + 400 * DAY] {
             let mut lines = lines.clone();
@@ -282,7 +282,7 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
                 // Somebody says something a year later, so that everything is mature.
                 let what = What::Fact { code: EventCode::PatientSex, time: None, text: Some("female".to_owned()), related: None };
                 lines.push(Line { known, asserted: known, patient: "nobody".to_owned(), visit: String::new(), what });
-                warehouse.append(&batch(&lines[lines.len() - 1..], lines.len() - 1)).await.expect("appends");
+                warehouse.append(&mut batch(&lines[lines.len() - 1..], lines.len() - 1)).await.expect("appends");
             }
             let at = AsOf { known_at: Some(instant(known)), ..AsOf::default() };
             let sql = "SELECT l.task, s.visit_number, l.label, l.excluded_because FROM labels AS l JOIN stays AS s ON s.encounter_id = l.encounter_id ORDER BY 1, 2";

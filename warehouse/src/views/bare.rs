@@ -26,7 +26,7 @@ pub fn register(ctx: &SessionContext) -> Result<()> {
     let number = |name: &str| field(name, DataType::Int64);
     let settings = [
         ("split_periods", vec![text("task"), text("split"), field("period_from", instant()), field("period_until", instant())]),
-        ("fold_weights", vec![text("task"), number("train"), number("validation"), number("test")]),
+        ("fold_weights", vec![text("task"), number("train"), number("validation"), number("test"), text("unit"), text("salt")]),
         ("table_positions", vec![text("table_name"), text("topic"), field("partition", DataType::Int32), number("last_offset")]),
     ];
     for (name, fields) in settings {

@@ -1,5 +1,6 @@
 //! Measures on this machine: one JSON object a figure, in the field names of the peers' scripts.
 
+mod cohort;
 mod ingest;
 mod messages;
 mod parse;
@@ -57,6 +58,7 @@ impl Figure {
 pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
     match bench {
         Bench::Parse { facility, files } => parse::run(&config, &facility, &files),
+        Bench::Cohort { export } => cohort::run(&export).await,
         Bench::Ingest(wanted) => ingest::run(config, &wanted).await,
     }
 }

@@ -1,9 +1,11 @@
 //! Commands that answer with rows: `sql`, `verify`.
 
+use std::io::{IsTerminal as _, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use warehouse::{AsOf, Format, render};
+use warehouse::{AsOf, Format, Warehouse, render};
 
 use super::open;
 use crate::cli::Rows;
@@ -11,23 +13,55 @@ use crate::config::Config;
 use crate::output;
 use crate::services;
 
-impl From<Rows> for Format {
-    fn from(rows: Rows) -> Self {
-        match rows {
-            Rows::Table => Self::Table,
-            Rows::Csv => Self::Csv,
-            Rows::Json => Self::Json,
-            Rows::Ndjson => Self::Ndjson,
+/// One query, and where its answer goes.
+pub struct Question<'a> {
+    pub query: &'a str,
+    pub at: &'a AsOf,
+    pub format: Rows,
+    pub out: Option<&'a Path>,
+}
+
+impl Rows {
+    /// The form of text; `None` for a Parquet file.
+    fn text(self) -> Option<Format> {
+        match self {
+            Self::Table => Some(Format::Table),
+            Self::Csv => Some(Format::Csv),
+            Self::Json => Some(Format::Json),
+            Self::Ndjson => Some(Format::Ndjson),
+            Self::Parquet => None,
         }
     }
 }
 
-pub async fn sql(config: &Config, query: &str, at: &AsOf, format: Rows) -> anyhow::Result<ExitCode> {
+pub async fn sql(config: &Config, question: &Question<'_>) -> anyhow::Result<ExitCode> {
+    if question.format.text().is_none() && question.out.is_none() && std::io::stdout().is_terminal() {
+        output::progress("Parquet is no text: name a file with --out, or redirect stdout");
+        return Ok(ExitCode::from(output::WRONG_USAGE));
+    }
     let warehouse = open(config).await?;
     services::tie_registry(config, &warehouse).await;
-    let batches = warehouse.query(query, at).await.context("could not answer the query")?;
-    output::block(&render(&batches, format.into()).context("could not show the rows")?);
+    let Some(path) = question.out else {
+        answer(&warehouse, question, output::Stdout).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    // A file that was not finished never stands under its name.
+    let failed = || format!("could not write {}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    let file = answer(&warehouse, question, file).await?;
+    file.persist(path).with_context(failed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn answer<W: Write + Send>(warehouse: &Warehouse, question: &Question<'_>, mut to: W) -> anyhow::Result<W> {
+    let Some(format) = question.format.text() else {
+        return warehouse.query_parquet(question.query, question.at, to).await.context("could not answer the query");
+    };
+    let batches = warehouse.query(question.query, question.at).await.context("could not answer the query")?;
+    let text = render(&batches, format).context("could not show the rows")?;
+    to.write_all(text.as_bytes()).context("could not write the rows")?;
+    Ok(to)
 }
 
 pub async fn verify(config: &Config) -> anyhow::Result<ExitCode> {

@@ -35,9 +35,7 @@ pub fn sizes(config: &mut Config) {
     // The story orders its first model when the history has landed.
     config.trainer.min_first_examples = 0;
     // The paper's claims are of 2021 and 2022; a model that starts in June 2021 learns from the decisions before.
-    if let Some(four) = config.warehouse.splits.0.get(&Task::Mortality).cloned() {
-        config.warehouse.splits.0.insert(Task::Denial, four);
-    }
+    config.warehouse.splits.0.insert(Task::Denial.to_string(), config.warehouse.splits.of(Task::Mortality.as_str()));
 }
 
 /// The demo under way.

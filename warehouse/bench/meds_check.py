@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Holds an export against the `meds` package's schemas and against ACES, and measures both on the same files.
+
+    python -m venv venv && venv/bin/pip install meds==0.4.1 es-aces==0.7.3
+    venv/bin/python warehouse/bench/meds_check.py --wardstream PATH --warehouse URL [--as-known-at T] [--measure]
+
+Exits 1 where a file breaks the standard, or a cohort or a label differs.
+"""
+import argparse, json, os, pathlib, resource, subprocess, sys, tempfile, time
+
+HERE = pathlib.Path(__file__).resolve().parent
+TASKS = {
+    "readmission": ("discharged_at", "l.label"),
+    "mortality": ("admitted_at", "l.label"),
+    "length_of_stay": ("admitted_at", "l.label"),
+}
+
+
+def ours(args, task):
+    """(subject, trigger time in microseconds, label) of every labelled stay."""
+    moment, label = TASKS[task]
+    sql = (f"SELECT meds_subject(l.patient_id) AS subject_id, CAST(arrow_cast(e.{moment}, 'Timestamp(µs, \"UTC\")') AS BIGINT) AS at, "
+           f"{label} AS label FROM labels AS l JOIN encounters AS e ON e.encounter_id = l.encounter_id "
+           f"WHERE l.task = '{task}' AND l.label IS NOT NULL")
+    command = [args.wardstream, "--warehouse", args.warehouse, "sql", "--format", "ndjson", *args.at, sql]
+    rows = [json.loads(line) for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()]
+    return sorted((row["subject_id"], row["at"], row["label"]) for row in rows)
+
+
+def aces(folder, task):
+    """The same by ACES, shard by shard."""
+    from aces import config, predicates, query
+    from omegaconf import DictConfig
+    import polars as pl
+    cfg = config.TaskExtractorConfig.load(config_path=HERE.parent / "meds/aces" / f"{task}.yaml")
+    found = []
+    for shard in sorted((folder / "data").glob("*/*.parquet")):
+        frame = predicates.get_predicates_df(cfg=cfg, data_config=DictConfig({"path": str(shard), "standard": "meds"}))
+        result = query.query(cfg=cfg, predicates_df=frame)
+        if result.is_empty():
+            continue
+        at = pl.col("trigger").dt.timestamp("us").alias("at")
+        if task == "length_of_stay":
+            inside = lambda window: pl.col(f"{window}.{summary(result, window)}_summary").struct.field("discharge") > 0
+            label = pl.when(inside("days_0_2")).then(0).when(inside("days_3")).then(1).when(inside("days_4_5")).then(2).otherwise(3)
+        else:
+            label = (pl.col("label") > 0).cast(pl.Int64)
+        found += result.select("subject_id", at, label.alias("label")).rows()
+    return sorted(found)
+
+
+def summary(result, window):
+    return "end" if f"{window}.end_summary" in result.columns else "start"
+
+
+def check_schemas(folder):
+    """Every file against the standard's own schemas; subjects whole, sorted and in one shard."""
+    import meds, pyarrow.parquet as pq, pyarrow.compute as pc
+    seen, events, codes = {}, 0, set()
+    for shard in sorted((folder / "data").glob("*/*.parquet")):
+        table = pq.read_table(shard)
+        meds.DataSchema.validate(table)
+        last = None
+        for subject, at in zip(table["subject_id"].to_pylist(), table["time"].to_pylist()):
+            if last is None or subject != last[0]:
+                assert subject not in seen, f"subject in two places: {shard}"
+                seen[subject] = shard.parent.name
+            elif last[1] is not None:
+                assert at is not None and at >= last[1], f"not sorted by time: {shard}"
+            last = (subject, at)
+        events += table.num_rows
+        codes |= set(pc.unique(table["code"]).to_pylist())
+    splits = pq.read_table(folder / meds.subject_splits_filepath)
+    meds.SubjectSplitSchema.validate(splits)
+    assert dict(zip(splits["subject_id"].to_pylist(), splits["split"].to_pylist())) == seen, "splits and shards differ"
+    described = pq.read_table(folder / meds.code_metadata_filepath)
+    meds.CodeMetadataSchema.validate(described)
+    assert set(described["code"].to_pylist()) == codes, "codes.parquet does not hold exactly the codes there are"
+    meds.DatasetMetadataSchema.validate(json.loads((folder / meds.dataset_metadata_filepath).read_text()))
+    labels = 0
+    for file in sorted((folder / "task_labels").glob("*/*.parquet")):
+        table = pq.read_table(file)
+        meds.LabelSchema.validate(table)
+        assert set(table["subject_id"].to_pylist()) <= set(seen), "a label of nobody"
+        labels += table.num_rows
+    return {"subjects": len(seen), "events": events, "codes": len(codes), "labels": labels}
+
+
+def peak_mb(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next((int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")), 0.0)
+
+
+def measured(command):
+    """Seconds of the wall clock and the most memory resident, of a process of its own."""
+    began = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"{command}: {child.stderr.read()}")
+    return time.monotonic() - began, usage.ru_maxrss / 1024
+
+
+def measure(args, folder):
+    """The readmission cohort, by ACES and by the warehouse's engine, over the same files in one run."""
+    this = [sys.executable, __file__, "--cohort", str(folder)]
+    mine = [args.wardstream, "bench", "cohort", str(folder)]
+    for name, command in [("aces", this), ("wardstream", mine)]:
+        best = min((measured(command) for _ in range(args.repeat)), key=lambda pair: pair[0])
+        yield name, best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wardstream")
+    parser.add_argument("--warehouse")
+    parser.add_argument("--as-known-at")
+    parser.add_argument("--export", type=pathlib.Path, help="an export that lies there already")
+    parser.add_argument("--cohort", type=pathlib.Path, help="only runs ACES for the readmission cohort of this export")
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--repeat", type=int, default=1)
+    args = parser.parse_args()
+    import logging
+    logging.disable(logging.WARNING)
+    if args.cohort:
+        print(len(aces(args.cohort, "readmission")))
+        return
+    args.at = ["--as-known-at", args.as_known_at] if args.as_known_at else []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.export or pathlib.Path(scratch) / "meds"
+        if not args.export:
+            subprocess.run([args.wardstream, "--warehouse", args.warehouse, "export", "meds", str(folder), *args.at], check=True, stdout=subprocess.DEVNULL)
+        if args.measure:
+            figures = dict(measure(args, folder))
+            print(json.dumps({name: {"seconds": round(s, 2), "peak_mb": round(mb)} for name, (s, mb) in figures.items()}))
+            return
+        print(json.dumps({"schemas": check_schemas(folder)}))
+        differing = 0
+        for task in TASKS:
+            mine, theirs = ours(args, task), aces(folder, task)
+            only_mine, only_theirs = set(mine) - set(theirs), set(theirs) - set(mine)
+            differing += len(only_mine) + len(only_theirs) + abs(len(mine) - len(theirs))
+            print(json.dumps({"task": task, "wardstream": len(mine), "aces": len(theirs), "positive": sum(label > 0 for _, _, label in mine),
+                              "only_wardstream": len(only_mine), "only_aces": len(only_theirs)}))
+        sys.exit(1 if differing else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+-- rows of a MEDS dataset: one row per fact of a living identity, merges resolved; what was taken back is not there.
+-- Coming, going, birth and death stand at their own time, whenever it was told. All else stands at the instant at which it became known, so
+-- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known. `MATURE` and `EXCLUDED`
+-- are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not to be learned from.
+-- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice.
+WITH codes AS (
+    SELECT patient_id, encounter_id, text_value, code, min(known_at) AS known_at, max(asserted_at) AS asserted_at, min(numeric_value) AS rank,
+           left(text_value, character_length(text_value) - character_length(substr_index(text_value, '/', -1)) - 1) AS system,
+           substr_index(text_value, '/', -1) AS bare
+    FROM events
+    WHERE code IN ('encounter.diagnosed', 'encounter.procedure', 'encounter.procedure_retracted') AND patient_id IS NOT NULL AND text_value IS NOT NULL
+    GROUP BY patient_id, encounter_id, text_value, code
+),
+cancelled AS (SELECT encounter_id, max(asserted_at) AS asserted_at FROM events WHERE code = 'encounter.transfer_cancelled' GROUP BY encounter_id),
+born AS (
+    SELECT patient_id, birth_date,
+           TRY_CAST(CASE character_length(birth_date) WHEN 4 THEN birth_date || '-01-01' WHEN 7 THEN birth_date || '-01' ELSE birth_date END AS TIMESTAMP) AS born_at
+    FROM patients
+),
+seen AS (
+    SELECT DISTINCT patient_id, facility FROM events WHERE patient_id IS NOT NULL AND code <> 'patient.identified'
+    UNION SELECT DISTINCT patient_id, facility FROM note_versions WHERE patient_id IS NOT NULL
+)
+SELECT patient_id, arrow_cast(born_at, 'Timestamp(µs, "UTC")') AS time, 'MEDS_BIRTH' AS code, CAST(NULL AS DOUBLE) AS numeric_value, birth_date AS text_value,
+       CAST(NULL AS VARCHAR) AS encounter_id, arrow_cast(NULL, 'Timestamp(µs, "UTC")') AS known_at, '' AS tie
+FROM born WHERE born_at IS NOT NULL
+UNION ALL
+SELECT patient_id, NULL AS time, 'SEX//' || sex AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
+FROM patients WHERE sex IS NOT NULL
+UNION ALL
+SELECT patient_id, NULL AS time, 'RACE//' || race AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
+FROM patients WHERE race IS NOT NULL
+UNION ALL
+SELECT patient_id, died_at AS time, 'MEDS_DEATH' AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
+FROM patients WHERE died_at IS NOT NULL
+UNION ALL
+SELECT patient_id, admitted_at AS time, 'HOSPITAL_ADMISSION//' || COALESCE(class, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM encounters WHERE patient_id IS NOT NULL
+UNION ALL
+SELECT patient_id, discharged_at AS time, 'HOSPITAL_DISCHARGE//' || COALESCE(disposition, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM encounters WHERE patient_id IS NOT NULL AND discharged_at IS NOT NULL
+UNION ALL
+SELECT patient_id, discharged_at AS time, 'DISCHARGED_FROM//' || department AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM encounters WHERE patient_id IS NOT NULL AND discharged_at IS NOT NULL AND department IS NOT NULL
+UNION ALL
+SELECT c.patient_id, c.known_at AS time, 'DIAGNOSIS//' || c.system || '//' || c.bare AS code, d.rank AS numeric_value, NULL AS text_value,
+       c.encounter_id, c.known_at AS known_at, '' AS tie
+FROM codes AS c
+JOIN diagnoses AS d ON d.encounter_id = c.encounter_id AND d.system = c.system AND d.code = c.bare
+WHERE c.code = 'encounter.diagnosed'
+UNION ALL
+SELECT c.patient_id, c.known_at AS time, 'PROCEDURE//' || c.system || '//' || c.bare AS code, c.rank AS numeric_value, NULL AS text_value,
+       c.encounter_id, c.known_at AS known_at, '' AS tie
+FROM codes AS c
+LEFT JOIN codes AS r ON r.encounter_id = c.encounter_id AND r.text_value = c.text_value AND r.code = 'encounter.procedure_retracted'
+WHERE c.code = 'encounter.procedure' AND (r.asserted_at IS NULL OR c.asserted_at > r.asserted_at)
+UNION ALL
+SELECT e.patient_id, e.known_at AS time, 'TRANSFER//' || COALESCE(e.text_value, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
+       e.encounter_id, e.known_at AS known_at, e.event_id AS tie
+FROM events AS e LEFT JOIN cancelled AS c ON c.encounter_id = e.encounter_id
+WHERE e.code = 'encounter.transferred' AND e.patient_id IS NOT NULL AND (c.asserted_at IS NULL OR e.asserted_at > c.asserted_at)
+UNION ALL
+SELECT patient_id, known_at AS time, CASE code WHEN 'encounter.registered' THEN 'VISIT_REGISTRATION' WHEN 'claim.submitted' THEN 'CLAIM_SUBMISSION'
+       ELSE 'CLAIM_DECISION//' || COALESCE(text_value, 'UNKNOWN') END AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, known_at AS known_at, event_id AS tie
+FROM events WHERE code IN ('encounter.registered', 'claim.submitted', 'claim.decided') AND patient_id IS NOT NULL
+UNION ALL
+SELECT v.patient_id, v.known_at AS time, 'NOTE//' || v.kind AS code, NULL AS numeric_value, n.text AS text_value,
+       p.encounter_id, v.known_at AS known_at, v.note_version_id AS tie
+FROM note_versions AS v
+JOIN note_places AS p ON p.note_id = v.note_id
+JOIN standing_notes AS n ON n.note_version_id = v.note_version_id
+WHERE v.patient_id IS NOT NULL AND NOT v.retracted
+UNION ALL
+SELECT s.patient_id, w.watermark AS time, 'WATERMARK' AS code, NULL AS numeric_value, NULL AS text_value,
+       NULL AS encounter_id, NULL AS known_at, s.facility AS tie
+FROM seen AS s JOIN watermarks AS w ON w.facility = s.facility
+UNION ALL
+SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.admitted_at END AS time, 'MATURE//' || l.task AS code, NULL AS numeric_value,
+       NULL AS text_value, l.encounter_id, NULL AS known_at, '' AS tie
+FROM labels AS l
+JOIN encounters AS e ON e.encounter_id = l.encounter_id
+JOIN watermarks AS w ON w.facility = e.facility
+WHERE l.mature_at <= w.watermark AND e.discharged_at IS NOT NULL AND l.patient_id IS NOT NULL
+UNION ALL
+SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.admitted_at END AS time, 'EXCLUDED//' || l.task || '//' || l.excluded_because AS code,
+       NULL AS numeric_value, NULL AS text_value, l.encounter_id, NULL AS known_at, '' AS tie
+FROM labels AS l
+JOIN encounters AS e ON e.encounter_id = l.encounter_id
+WHERE l.excluded_because IS NOT NULL AND e.discharged_at IS NOT NULL AND l.patient_id IS NOT NULL

@@ -1,0 +1,161 @@
+//! The files of a dataset: one Parquet file a split, examples in an order that depends on nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::{cast, filter_record_batch};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::SessionContext;
+use futures::TryStreamExt as _;
+use serde::Serialize;
+
+use super::{ALL, Basis, DatasetError};
+use crate::columnar::{Rows, plain};
+use crate::error::QueryError;
+use crate::staged::{FolderError, Staged, StagedFile};
+
+/// Rows that the engine holds at a time: notes are long.
+const BATCH: usize = 512;
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileOf {
+    /// Name within the folder.
+    pub name: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Of its bytes, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Examples of a split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Examples.
+    pub examples: u64,
+    /// Different patients.
+    pub patients: u64,
+    /// Examples of each task and label; none of a task whose label is a measure.
+    pub labels: BTreeMap<String, BTreeMap<i64, u64>>,
+    #[serde(skip)]
+    seen: BTreeSet<String>,
+}
+
+/// Every example of a split, with its note as it was read at prediction time. A version that was sent twice is joined twice;
+/// its copies stand beside each other.
+fn sql(task: &str) -> String {
+    let of = if task == ALL { String::new() } else { format!(" AND e.task = '{}'", task.replace('\'', "''")) };
+    format!(
+        "SELECT e.*, n.text FROM examples AS e JOIN standing_notes AS n ON n.note_version_id = e.note_version_id \
+         WHERE e.split IS NOT NULL{of} \
+         ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id, n.known_at, n.source_topic, n.source_partition, n.source_offset"
+    )
+}
+
+/// A session over the same relations that holds few rows at a time.
+pub(crate) fn in_small_batches(ctx: &SessionContext) -> SessionContext {
+    // The catalogue is that of `ctx`: a default one would take its place.
+    let config = ctx.copied_config().with_batch_size(BATCH).with_create_default_catalog_and_schema(false);
+    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).build())
+}
+
+/// The file of one split under way.
+struct Split {
+    name: String,
+    rows: Rows<StagedFile>,
+    counted: Counted,
+}
+
+/// Writes a file for every split of the basis, empty ones too.
+pub async fn write(ctx: &SessionContext, basis: &Basis, staged: &Staged) -> Result<(Vec<FileOf>, BTreeMap<String, Counted>), DatasetError> {
+    let frame = in_small_batches(ctx).sql(&sql(&basis.task)).await.map_err(QueryError::from)?;
+    let schema = plain(frame.schema().as_arrow());
+    let names: BTreeSet<String> = basis.splits.values().flat_map(crate::settings::TaskSplits::names).collect();
+    let mut splits = names.into_iter().map(|name| Split::begin(name, staged, &schema)).collect::<Result<Vec<_>, _>>()?;
+    let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
+    let mut last = None;
+    while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
+        let batch = without_repeats(&batch, &mut last).map_err(engine)?;
+        for split in &mut splits {
+            split.take(&batch, staged)?;
+        }
+    }
+    let mut files = Vec::new();
+    let mut counts = BTreeMap::new();
+    for split in splits {
+        let (file, counted) = split.end(staged)?;
+        counts.insert(file.name.trim_end_matches(".parquet").to_owned(), counted);
+        files.push(file);
+    }
+    Ok((files, counts))
+}
+
+fn engine(error: ArrowError) -> QueryError {
+    QueryError::Engine { reason: error.to_string() }
+}
+
+fn texts(batch: &RecordBatch, name: &'static str) -> Result<StringArray, ArrowError> {
+    let column = batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("examples have no column {name}")))?;
+    Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+/// The first row of each (task, stay, note version); `last` is that of the batch before.
+fn without_repeats(batch: &RecordBatch, last: &mut Option<[String; 3]>) -> Result<RecordBatch, ArrowError> {
+    let (tasks, stays, notes) = (texts(batch, "task")?, texts(batch, "encounter_id")?, texts(batch, "note_version_id")?);
+    let mut keep = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let key = [&tasks, &stays, &notes].map(|column| column.value(row));
+        let repeats = last.as_ref().is_some_and(|last| last.iter().zip(key).all(|(last, now)| last == now));
+        keep.push(!repeats);
+        if !repeats {
+            *last = Some(key.map(str::to_owned));
+        }
+    }
+    filter_record_batch(batch, &BooleanArray::from(keep))
+}
+
+impl Split {
+    fn begin(name: String, staged: &Staged, schema: &SchemaRef) -> Result<Self, FolderError> {
+        let file = format!("{name}.parquet");
+        let rows = Rows::begin(staged.create(&file)?, Arc::clone(schema)).map_err(staged.encoding(&file))?;
+        Ok(Self { name, rows, counted: Counted::default() })
+    }
+
+    fn take(&mut self, batch: &RecordBatch, staged: &Staged) -> Result<(), DatasetError> {
+        let splits = texts(batch, "split").map_err(engine)?;
+        let mine: BooleanArray = splits.iter().map(|split| Some(split == Some(self.name.as_str()))).collect();
+        let mine = filter_record_batch(batch, &mine).map_err(engine)?;
+        self.counted.add(&mine).map_err(engine)?;
+        self.rows.push(&mine).map_err(staged.encoding(&format!("{}.parquet", self.name)))?;
+        Ok(())
+    }
+
+    fn end(self, staged: &Staged) -> Result<(FileOf, Counted), FolderError> {
+        let name = format!("{}.parquet", self.name);
+        let rows = self.rows.rows();
+        let file = self.rows.end().map_err(staged.encoding(&name))?;
+        let (bytes, sha256) = staged.close(&name, file)?;
+        Ok((FileOf { name, rows, bytes, sha256 }, self.counted))
+    }
+}
+
+impl Counted {
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        let (tasks, patients) = (texts(batch, "task")?, texts(batch, "patient_id")?);
+        self.examples += batch.num_rows() as u64;
+        self.seen.extend(patients.iter().flatten().map(str::to_owned));
+        self.patients = self.seen.len() as u64;
+        let label = batch.column_by_name("label").filter(|label| label.data_type().is_integer());
+        let Some(label) = label.map(|label| cast(label, &DataType::Int64)).transpose()? else { return Ok(()) };
+        let labels = label.as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+        for (task, label) in tasks.iter().zip(labels.iter()).filter_map(|(task, label)| task.zip(label)) {
+            *self.labels.entry(task.to_owned()).or_default().entry(label).or_default() += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The same id gives the same bytes, and what could change them gives another id.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemas::EventCode;
+
+use super::fixture::{Story, at, empty, open, part};
+use super::{ALL, DatasetError};
+use crate::{AsOf, NEWEST, Warehouse};
+
+const THEN: &str = "2024-06-30T00:00:00Z";
+
+fn then() -> AsOf {
+    AsOf { known_at: Some(at(THEN)), ..AsOf::default() }
+}
+
+/// Every file of a folder with its bytes.
+fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).expect("is a folder");
+    entries
+        .map(|entry| {
+            let path = entry.expect("can be read").path();
+            (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), std::fs::read(&path).expect("can be read"))
+        })
+        .collect()
+}
+
+async fn id(warehouse: &Warehouse) -> String {
+    warehouse.dataset_id("mortality", &then()).await.expect("has stays").0
+}
+
+#[tokio::test]
+async fn the_same_instant_gives_the_same_bytes_however_the_files_lie_and_whatever_is_known_later() {
+    let (warehouse, folder) = empty("dataset-bytes").await;
+    let mut story = Story::hospital();
+    let whole = story.take();
+    for records in whole.messages.chunks(100) {
+        warehouse.append(&mut part(&whole, records)).await.expect("appends");
+    }
+    let first = warehouse.dataset("mortality", &then(), &folder.join("first")).await.expect("is written");
+    assert!(first.counts.get("train").is_some_and(|train| train.examples > 20 && train.patients > 10), "{:?}", first.counts);
+    assert!(first.counts.get("temporal_test").is_some_and(|test| test.examples > 0), "{:?}", first.counts);
+    let rows: u64 = first.files.iter().map(|file| file.rows).sum();
+    assert_eq!(rows, first.counts.values().map(|split| split.examples).sum::<u64>());
+
+    warehouse.compact().await.expect("merges");
+    warehouse.vacuum("2030-01-01T00:00:00Z".parse().expect("an instant")).await.expect("clears away");
+    story.stay("61", "61a", at("2024-07-01T00:00:00Z"), 3);
+    warehouse.append(&mut story.take()).await.expect("appends");
+    warehouse.compact().await.expect("merges");
+
+    // Another process: nothing that was computed or cached is shared.
+    let other = open(&folder, |_| {}).await;
+    let second = other.dataset("mortality", &then(), &folder.join("second")).await.expect("is written");
+    assert_eq!(first, second);
+    assert_eq!(bytes(&folder.join("first")), bytes(&folder.join("second")));
+    // The same again takes the place of what it wrote.
+    other.dataset("mortality", &then(), &folder.join("second")).await.expect("is written");
+    assert_eq!(bytes(&folder.join("first")), bytes(&folder.join("second")));
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+#[tokio::test]
+async fn another_rule_task_or_late_row_gives_another_id_and_an_idle_replay_the_same() {
+    let (warehouse, folder) = empty("dataset-ids").await;
+    let mut story = Story::hospital();
+    let mut whole = story.take();
+    warehouse.append(&mut whole).await.expect("appends");
+    let before = id(&warehouse).await;
+    assert_eq!(before.len(), 16);
+    assert_ne!(warehouse.dataset_id("readmission", &then()).await.expect("has stays").0, before);
+
+    let salted = |settings: &mut crate::Settings| {
+        let mut rule = settings.splits.of("mortality");
+        rule.salt = "2".to_owned();
+        settings.splits.0.insert("mortality".to_owned(), rule);
+    };
+    assert_ne!(id(&open(&folder, salted).await).await, before);
+
+    // A replay that found the same facts again leaves the rows of the first reading standing.
+    let mut idle = crate::Batch { messages: whole.messages.iter().take(1).cloned().collect(), ..crate::Batch::default() };
+    warehouse.append_reading(idle.clone()).await.expect("appends");
+    assert_eq!(id(&warehouse).await, before);
+
+    // One that found other facts changes what was known then.
+    idle.messages.iter_mut().for_each(|message| message.rows_reading = NEWEST);
+    warehouse.append_reading(idle).await.expect("appends");
+    let replayed = id(&warehouse).await;
+    assert_ne!(replayed, before);
+
+    // A record that lands late, from before that instant.
+    story.fact(at("2020-03-01T00:00:00Z"), EventCode::PatientSex, ("1", ""), Some("male"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    assert_ne!(id(&warehouse).await, replayed);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+#[tokio::test]
+async fn a_pin_names_the_dataset_that_can_be_written_later() {
+    let (warehouse, folder) = empty("dataset-pin").await;
+    warehouse.append(&mut Story::hospital().take()).await.expect("appends");
+    let pin = warehouse.pin().await.expect("can be read");
+    let watermark = AsOf { known_at: pin.watermark, ..AsOf::default() };
+    let examples = warehouse.examples(&pin).await.expect("can be read");
+    let pinned = warehouse.dataset_id(ALL, &AsOf { pin: Some(pin), ..AsOf::default() }).await.expect("has stays");
+    let mut story = Story::hospital();
+    story.take();
+    story.stay("61", "61a", at("2025-07-01T00:00:00Z"), 3);
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let written = warehouse.dataset(ALL, &watermark, &folder.join("all")).await.expect("is written");
+    assert_eq!(written.dataset_id, pinned);
+    let rows: u64 = written.files.iter().map(|file| file.rows).sum();
+    assert_eq!(rows, examples.iter().filter(|example| example.split.is_some()).count() as u64);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_leaves_the_folder_as_it_was() {
+    let (warehouse, folder) = empty("dataset-refused").await;
+    let out = folder.join("out");
+    assert!(matches!(warehouse.dataset("mortality", &AsOf::default(), &out).await, Err(DatasetError::Nothing)));
+    warehouse.append(&mut Story::hospital().take()).await.expect("appends");
+    let refused = warehouse.dataset("mortalty", &then(), &out).await.expect_err("is no task").to_string();
+    assert!(refused.contains("`mortalty`") && refused.contains("mortality"), "{refused}");
+    assert!(!out.exists());
+    std::fs::create_dir_all(&out).expect("can be made");
+    std::fs::write(out.join("mine"), "kept").expect("can be written");
+    assert!(matches!(warehouse.dataset("mortality", &then(), &out).await, Err(DatasetError::Folder(_))));
+    assert_eq!(bytes(&out).len(), 1);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}

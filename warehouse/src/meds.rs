@@ -1,0 +1,125 @@
+//! Export to MEDS 0.4 (Medical Event Data Standard): shards of events sorted by subject and time, subjects' splits, codes, and the labels
+//! of every task, as they were known at one instant. The same instant gives the same bytes, as with datasets.
+//!
+//! A subject is a living identity, merges resolved. Shards hold whole subjects of one split and stream to their files.
+
+mod cohort;
+mod labels;
+mod shards;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use schemas::DatasetId;
+use serde::Serialize;
+
+use crate::dataset::{self, Basis, DatasetError};
+use crate::error::{QueryError, ReadError};
+use crate::read::AsOf;
+use crate::settings::DEFAULT_RULE;
+use crate::staged::{FolderError, Staged};
+use crate::store::Warehouse;
+
+pub use cohort::readmission;
+pub use subject::subject;
+
+/// Version of the standard.
+const MEDS_VERSION: &str = "0.4";
+/// What a finished export holds.
+const METADATA: &str = "metadata/dataset.json";
+
+/// No export was written.
+#[derive(Debug, thiserror::Error)]
+pub enum MedsError {
+    /// Nothing has landed yet.
+    #[error("nothing was known by then: the warehouse holds no record of that time")]
+    Nothing,
+    /// One in 2^63 for two patients: export with another release.
+    #[error("two patients have the same subject id; nothing was written")]
+    Collision,
+    /// Try again.
+    #[error("could not read the tables")]
+    Read(#[from] ReadError),
+    /// Try again.
+    #[error("could not read the facts")]
+    Query(#[from] QueryError),
+    /// Mend the folder.
+    #[error("could not write the export")]
+    Folder(#[from] FolderError),
+}
+
+impl From<DatasetError> for MedsError {
+    fn from(error: DatasetError) -> Self {
+        match error {
+            DatasetError::Nothing | DatasetError::Task { .. } => Self::Nothing,
+            DatasetError::Read(source) => Self::Read(source),
+            DatasetError::Query(source) => Self::Query(source),
+            DatasetError::Folder(source) => Self::Folder(source),
+        }
+    }
+}
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MedsExport {
+    /// Digest of what the export is made of; in `metadata/dataset.json` the dataset's version.
+    pub dataset_version: DatasetId,
+    /// Only what was known then.
+    pub as_known_at: jiff::Timestamp,
+    /// Subjects.
+    pub subjects: u64,
+    /// Events, static ones too.
+    pub events: u64,
+    /// Files of events.
+    pub shards: u64,
+    /// Labels of all tasks.
+    pub labels: u64,
+}
+
+/// `metadata/dataset.json`. It names no time of creation: the same data give the same bytes.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    dataset_name: &'static str,
+    dataset_version: &'a DatasetId,
+    etl_name: &'static str,
+    etl_version: &'static str,
+    meds_version: &'static str,
+    raw_source_id_columns: [&'static str; 1],
+    other_extension_columns: [&'static str; 1],
+}
+
+impl Warehouse {
+    /// Writes everything known at `at`, or by the log's watermark, to the folder `out`, at most `subjects` of them a shard.
+    ///
+    /// # Errors
+    /// See [`MedsError`]; the folder is then as it was before.
+    pub async fn export_meds(&self, at: &AsOf, out: &Path, subjects: u64) -> Result<MedsExport, MedsError> {
+        let staged = Staged::begin(out, METADATA)?;
+        let known_at = self.resolved(at).await?.ok_or(MedsError::Nothing)?;
+        let ctx = self.session(&AsOf { known_at: Some(known_at), ..at.clone() }).await?;
+        let tasks = dataset::tasks(&ctx).await?;
+        let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), known_at).await?;
+        let small = dataset::in_small_batches(&ctx);
+        let written = shards::write(&small, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
+        let mut labels = 0;
+        for task in &tasks {
+            labels += labels::write(&small, task, &staged).await?;
+        }
+        let dataset_version = basis.id();
+        let metadata = Metadata {
+            dataset_name: "wardstream",
+            dataset_version: &dataset_version,
+            etl_name: "wardstream export meds",
+            etl_version: env!("CARGO_PKG_VERSION"),
+            meds_version: MEDS_VERSION,
+            raw_source_id_columns: ["encounter_id"],
+            other_extension_columns: ["known_at"],
+        };
+        staged.put(METADATA, &serde_json::to_vec_pretty(&metadata).unwrap_or_default())?;
+        staged.finish()?;
+        let shards::Written { subjects, events, shards } = written;
+        Ok(MedsExport { dataset_version, as_known_at: known_at, subjects, events, shards, labels })
+    }
+}

@@ -1,0 +1,280 @@
+//! The events: `data/SPLIT/N.parquet`, and beside them which split each subject is in and which codes there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
+use datafusion::prelude::SessionContext;
+use futures::TryStreamExt as _;
+
+use super::MedsError;
+use crate::columnar::Rows;
+use crate::error::QueryError;
+use crate::settings::TaskSplits;
+use crate::staged::{FolderError, Staged, StagedFile};
+
+const ROWS: &str = include_str!("../../meds/rows.sql");
+
+/// What the standard calls our folds, in the order of the shares.
+const SPLITS: [&str; 3] = ["train", "tuning", "held_out"];
+
+/// What was written.
+#[derive(Default)]
+pub struct Written {
+    /// Subjects.
+    pub subjects: u64,
+    /// Rows.
+    pub events: u64,
+    /// Files.
+    pub shards: u64,
+}
+
+/// All rows in the order of the files: shard by shard, subject by subject, static ones first.
+fn sql(rule: &TaskSplits) -> String {
+    let [train, validation, test] = rule.folds;
+    let (salt, shares) = (rule.salt.replace('\'', "''"), train + validation + test);
+    format!(
+        "SELECT split, meds_subject(patient_id) AS subject_id, time, code, numeric_value, text_value, encounter_id, known_at, patient_id, tie \
+         FROM (SELECT *, CASE WHEN permille('{salt}' || patient_id) * {shares} < {train} * 1000 THEN 0 \
+               WHEN permille('{salt}' || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM ({ROWS}) AS facts) AS drawn \
+         ORDER BY split, subject_id, time NULLS FIRST, code, encounter_id, numeric_value, tie",
+        train + validation
+    )
+}
+
+/// Where the columns of a shard stand in that.
+const WRITTEN: [usize; 7] = [1, 2, 3, 4, 5, 6, 7];
+
+/// Columns of a shard.
+fn schema() -> SchemaRef {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("subject_id", DataType::Int64, false),
+        Field::new("time", instant.clone(), true),
+        Field::new("code", DataType::Utf8, false),
+        Field::new("numeric_value", DataType::Float32, true),
+        Field::new("text_value", DataType::LargeUtf8, true),
+        Field::new("encounter_id", DataType::Utf8, true),
+        Field::new("known_at", instant, true),
+    ]))
+}
+
+/// Writes `data/` and what stands in `metadata/` about it.
+pub async fn write(ctx: &SessionContext, rule: &TaskSplits, staged: &Staged, subjects: u64) -> Result<Written, MedsError> {
+    let mut stream = ctx.sql(&sql(rule)).await.map_err(QueryError::from)?.execute_stream().await.map_err(QueryError::from)?;
+    let mut shards = Shards::begin(staged, subjects);
+    while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
+        shards.take(&batch)?;
+    }
+    shards.end()
+}
+
+/// Where a row belongs, and what tells it apart from the one before.
+struct Key {
+    split: usize,
+    subject: i64,
+    patient: String,
+    tie: String,
+}
+
+/// The shard under way, and what is known of those before.
+struct Shards<'a> {
+    staged: &'a Staged,
+    limit: u64,
+    open: Option<(String, Rows<StagedFile>)>,
+    /// Subjects of the open shard, and number of the next one of its split.
+    held: u64,
+    next: u64,
+    last: Option<Key>,
+    splits: Vec<(i64, &'static str)>,
+    codes: BTreeMap<String, i64>,
+    written: Written,
+}
+
+impl<'a> Shards<'a> {
+    fn begin(staged: &'a Staged, limit: u64) -> Self {
+        Self {
+            staged,
+            limit,
+            open: None,
+            held: 0,
+            next: 0,
+            last: None,
+            splits: Vec::new(),
+            codes: BTreeMap::new(),
+            written: Written::default(),
+        }
+    }
+
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), MedsError> {
+        let columns = Columns::of(batch).map_err(engine)?;
+        let mut from = 0;
+        for row in 0..batch.num_rows() {
+            let key = columns.key(row);
+            let (next_subject, next_split, repeats) = match &self.last {
+                Some(last) if last.subject == key.subject && last.patient != key.patient => return Err(MedsError::Collision),
+                Some(last) => {
+                    let same = last.subject == key.subject;
+                    (!same, last.split != key.split, same && !key.tie.is_empty() && last.tie == key.tie)
+                }
+                None => (true, true, false),
+            };
+            if next_subject && (next_split || self.held >= self.limit) {
+                self.put(&batch.slice(from, row - from))?;
+                from = row;
+                self.turn(key.split, next_split)?;
+            }
+            if repeats {
+                self.put(&batch.slice(from, row - from))?;
+                from = row + 1;
+            } else {
+                *self.codes.entry(columns.codes.value(row).to_owned()).or_default() += 1;
+            }
+            if next_subject {
+                self.held += 1;
+                self.splits.push((key.subject, SPLITS.get(key.split).copied().unwrap_or_default()));
+            }
+            self.last = Some(key);
+        }
+        self.put(&batch.slice(from, batch.num_rows() - from))
+    }
+
+    fn put(&mut self, batch: &RecordBatch) -> Result<(), MedsError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if let Some((name, rows)) = &mut self.open {
+            let cut = batch.project(&WRITTEN).map_err(engine)?;
+            rows.push(&cut).map_err(self.staged.encoding(name))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open shard and begins the next.
+    fn turn(&mut self, split: usize, next_split: bool) -> Result<(), FolderError> {
+        self.close()?;
+        self.next = if next_split { 0 } else { self.next + 1 };
+        let name = format!("data/{}/{}.parquet", SPLITS.get(split).copied().unwrap_or_default(), self.next);
+        let rows = Rows::begin(self.staged.create(&name)?, schema()).map_err(self.staged.encoding(&name))?;
+        self.open = Some((name, rows));
+        self.held = 0;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), FolderError> {
+        if let Some((name, rows)) = self.open.take() {
+            self.written.events += rows.rows();
+            self.written.shards += 1;
+            let file = rows.end().map_err(self.staged.encoding(&name))?;
+            self.staged.close(&name, file)?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Written, MedsError> {
+        self.close()?;
+        self.splits.sort_unstable();
+        let subjects: Int64Array = self.splits.iter().map(|(subject, _)| Some(*subject)).collect();
+        let splits: StringArray = self.splits.iter().map(|(_, split)| Some(*split)).collect();
+        whole(self.staged, "metadata/subject_splits.parquet", vec![("subject_id", Arc::new(subjects)), ("split", Arc::new(splits))])?;
+        whole(self.staged, "metadata/codes.parquet", described(&self.codes))?;
+        self.written.subjects = self.splits.len() as u64;
+        Ok(self.written)
+    }
+}
+
+fn engine(error: ArrowError) -> QueryError {
+    QueryError::Engine { reason: error.to_string() }
+}
+
+fn whole(staged: &Staged, name: &str, columns: Vec<(&str, ArrayRef)>) -> Result<(), MedsError> {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| {
+        let nullable = name == "description" || name == "parent_codes";
+        (name, column, nullable)
+    }))
+    .map_err(engine)?;
+    let mut rows = Rows::begin(staged.create(name)?, batch.schema()).map_err(staged.encoding(name))?;
+    rows.push(&batch).map_err(staged.encoding(name))?;
+    let file = rows.end().map_err(staged.encoding(name))?;
+    staged.close(name, file)?;
+    Ok(())
+}
+
+/// What the first part of a code says.
+fn description(code: &str) -> &'static str {
+    match code.split("//").next().unwrap_or_default() {
+        "MEDS_BIRTH" => "Birth; an imprecise date stands at its first day, and as stated in text_value",
+        "MEDS_DEATH" => "Death",
+        "SEX" => "Sex as last stated",
+        "RACE" => "Race as last stated, as coded by the sender",
+        "HOSPITAL_ADMISSION" => "Admission of a stay that stands, with the patient class as coded",
+        "HOSPITAL_DISCHARGE" => "Discharge from a stay that stands, with the disposition as coded",
+        "DISCHARGED_FROM" => "Department of a stay at its discharge, as coded",
+        "DIAGNOSIS" => "Diagnosis of a stay when it became known; numeric_value is its rank",
+        "PROCEDURE" => "Procedure of a stay when it became known; numeric_value is its rank",
+        "TRANSFER" => "Transfer to a department when it became known",
+        "VISIT_REGISTRATION" => "Start of an outpatient or emergency visit when it became known",
+        "CLAIM_SUBMISSION" => "Claim submitted, when it became known",
+        "CLAIM_DECISION" => "Claim decided, when it became known",
+        "NOTE" => "Version of a note when it became known, with its text",
+        "WATERMARK" => "How far the feed of the patient's facility is known; nothing after it can be told",
+        "MATURE" => "Mark, no fact: the label of this task is mature for a stay that begins (readmission: ends) here",
+        "EXCLUDED" => "Mark, no fact: why this task does not ask about a stay that begins (readmission: ends) here",
+        _ => "",
+    }
+}
+
+fn described(codes: &BTreeMap<String, i64>) -> Vec<(&'static str, ArrayRef)> {
+    let mut parents = ListBuilder::new(StringBuilder::new());
+    for code in codes.keys() {
+        if let Some(parent) = code.strip_prefix("DIAGNOSIS//").or_else(|| code.strip_prefix("PROCEDURE//")) {
+            parents.values().append_value(parent.replacen("//", "/", 1));
+        }
+        parents.append(true);
+    }
+    let names: StringArray = codes.keys().map(|code| Some(code.as_str())).collect();
+    let descriptions: StringArray = codes.keys().map(|code| Some(description(code))).collect();
+    let counts: Int64Array = codes.values().map(|count| Some(*count)).collect();
+    vec![
+        ("code", Arc::new(names)),
+        ("description", Arc::new(descriptions)),
+        ("parent_codes", Arc::new(parents.finish())),
+        ("code_count", Arc::new(counts)),
+    ]
+}
+
+/// The columns that decide where a row goes.
+struct Columns {
+    splits: Int64Array,
+    subjects: Int64Array,
+    patients: StringArray,
+    ties: StringArray,
+    codes: StringArray,
+}
+
+impl Columns {
+    fn of(batch: &RecordBatch) -> Result<Self, ArrowError> {
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")));
+        let text = |name: &str| Ok::<_, ArrowError>(cast(column(name)?, &DataType::Utf8)?.as_string::<i32>().clone());
+        let number = |name: &str| Ok::<_, ArrowError>(cast(column(name)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
+        Ok(Self {
+            splits: number("split")?,
+            subjects: number("subject_id")?,
+            patients: text("patient_id")?,
+            ties: text("tie")?,
+            codes: text("code")?,
+        })
+    }
+
+    fn key(&self, row: usize) -> Key {
+        Key {
+            split: usize::try_from(self.splits.value(row)).unwrap_or_default(),
+            subject: self.subjects.value(row),
+            patient: self.patients.value(row).to_owned(),
+            tie: if self.ties.is_null(row) { String::new() } else { self.ties.value(row).to_owned() },
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What an export holds, read back from its files.
+
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+
+use crate::dataset::fixture::{Story, at, empty};
+use crate::{AsOf, Format as Rows, render};
+
+/// The rows of a query over the files of an export, as CSV.
+async fn told(folder: &std::path::Path, sql: &str) -> String {
+    let config = SessionConfig::new().set_bool("datafusion.execution.listing_table_ignore_subdirectory", false);
+    let ctx = SessionContext::new_with_config(config);
+    for (name, path) in [
+        ("data", "data"),
+        ("splits", "metadata/subject_splits.parquet"),
+        ("codes", "metadata/codes.parquet"),
+        ("readmission", "task_labels/readmission"),
+        ("length_of_stay", "task_labels/length_of_stay"),
+    ] {
+        let path = folder.join(path).display().to_string();
+        ctx.register_parquet(name, path, ParquetReadOptions::default()).await.expect("is Parquet");
+    }
+    render(&ctx.sql(sql).await.expect("plans").collect().await.expect("answers"), Rows::Csv).expect("csv")
+}
+
+#[tokio::test]
+async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_labels() {
+    let (warehouse, folder) = empty("meds").await;
+    warehouse.append(&Story::hospital().take()).await.expect("appends");
+    let out = folder.join("meds");
+    let then = AsOf { known_at: Some(at("2024-06-30T00:00:00Z")), ..AsOf::default() };
+    let exported = warehouse.export_meds(&then, &out, 20).await.expect("is written");
+    assert_eq!(exported.subjects, 60);
+    assert!(exported.shards >= 4 && exported.labels > 300, "{exported:?}");
+
+    let count = async |sql: &str| told(&out, sql).await;
+    assert_eq!(count("SELECT count(*) AS n FROM data").await, format!("n\n{}\n", exported.events));
+    assert_eq!(count("SELECT count(*) AS n, count(DISTINCT subject_id) AS s FROM splits").await, "n,s\n60,60\n");
+    assert_eq!(
+        count("SELECT count(*) AS n FROM (SELECT DISTINCT code FROM data) LEFT JOIN codes USING (code) WHERE description IS NULL").await,
+        "n\n0\n"
+    );
+    assert_eq!(count("SELECT count(*) AS n FROM readmission WHERE boolean_value").await, "n\n30\n");
+    assert_eq!(count("SELECT count(*) AS n FROM length_of_stay WHERE integer_value NOT BETWEEN 0 AND 3").await, "n\n0\n");
+    // Asked of the files alone, the cohort is the labels'.
+    let stays = "SELECT count(*) AS n, sum(label) AS returned FROM labels WHERE task = 'readmission' AND label IS NOT NULL";
+    let labelled = render(&warehouse.query(stays, &then).await.expect("answers"), Rows::Csv).expect("csv");
+    let (cohort, returned) = super::readmission(&out).await.expect("is an export");
+    assert_eq!(labelled, format!("n,returned\n{cohort},{returned}\n"));
+    let before = "SELECT count(*) AS n FROM (SELECT time, lag(time) OVER () AS before, subject_id, lag(subject_id) OVER () AS of FROM data) WHERE of = subject_id AND time < before";
+    for split in ["train", "tuning", "held_out"] {
+        let shard = out.join(format!("data/{split}/0.parquet"));
+        let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        ctx.register_parquet("data", shard.display().to_string(), ParquetReadOptions::default()).await.expect("is Parquet");
+        let rows = ctx.sql(before).await.expect("plans").collect().await.expect("answers");
+        assert_eq!(render(&rows, Rows::Csv).expect("csv"), "n\n0\n", "{split}");
+    }
+
+    let subject =
+        warehouse.query("SELECT meds_subject(patient_id) AS s FROM encounters WHERE visit_number = '0a'", &then).await.expect("answers");
+    let subject = render(&subject, Rows::Csv).expect("csv").lines().nth(1).expect("one stay").to_owned();
+    let story = told(
+        &out,
+        &format!("SELECT time, code, text_value, known_at FROM data WHERE subject_id = {subject} AND code NOT LIKE 'MATURE//%' AND code NOT LIKE 'EXCLUDED//%' ORDER BY time NULLS FIRST, code LIMIT 6"),
+    )
+    .await;
+    assert_eq!(
+        story,
+        "time,code,text_value,known_at\n\
+         ,SEX//female,,\n\
+         2020-01-01T08:00:00,HOSPITAL_ADMISSION//I,,\n\
+         2020-01-01T10:00:00,NOTE//admission,text of 0a-Admission,2020-01-01T10:00:00\n\
+         2020-01-03T08:00:00,DISCHARGED_FROM//MED,,\n\
+         2020-01-03T08:00:00,HOSPITAL_DISCHARGE//01,,\n\
+         2020-01-03T09:00:00,NOTE//discharge,text of 0a-Discharge,2020-01-03T09:00:00\n"
+    );
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
