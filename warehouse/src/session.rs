@@ -34,8 +34,8 @@ fn relation(table: Table) -> &'static str {
     }
 }
 
-/// Earlier moments whose relations are kept, with what was computed for them.
-const MOMENTS: usize = 4;
+/// Earlier moments whose relations are kept, with what was computed for them: two beside the present can be compared, and memory stays bounded.
+const MOMENTS: usize = 2;
 
 /// What decides every row of every relation but the registry's.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,15 +94,19 @@ impl Warehouse {
         }
         let versions = tables.iter().map(|(table, delta)| (*table, delta.version())).collect();
         let moment = Moment { versions, known_at: at.known_at, version: at.version };
-        if at.known_at.is_none() && at.version.is_none() && at.pin.is_none() {
-            let mut newest = self.0.newest.lock().await;
-            if let Some(kept) = newest.as_ref().filter(|kept| kept.moment == moment) {
-                return Ok(kept.clone());
-            }
+        let mut newest = self.0.newest.lock().await;
+        if let Some(kept) = newest.as_ref().filter(|kept| kept.moment == moment) {
+            return Ok(kept.clone());
+        }
+        if at.version.is_some() || at.pin.is_some() {
+            return Ok(Relations { providers: Arc::new(self.providers(tables, at).await?), moment });
+        }
+        if at.known_at.is_none() {
             let relations = Relations { providers: Arc::new(self.providers(tables, at).await?), moment };
             *newest = Some(relations.clone());
             return Ok(relations);
         }
+        drop(newest);
         let mut earlier = self.0.earlier.lock().await;
         let known = earlier.iter().position(|kept| kept.moment == moment).and_then(|place| earlier.remove(place));
         let relations = match known {
