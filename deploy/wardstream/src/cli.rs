@@ -243,6 +243,17 @@ pub enum Bench {
     },
     /// Kafka to committed rows, exactly once: a backlog as fast as it goes, then a steady rate.
     Ingest(BenchIngest),
+    /// The SQL functions over made-up rows in memory.
+    Sql(BenchSql),
+}
+
+#[derive(clap::Args)]
+pub struct BenchSql {
+    /// Which of auroc, bootstraps, delong, psi, ks, wasserstein; all where none is named.
+    pub questions: Vec<String>,
+    /// Rows of the predictions, and of each of the two samples.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: usize,
 }
 
 #[derive(clap::Args)]

@@ -5,6 +5,7 @@ mod ingest;
 mod messages;
 mod parse;
 mod process;
+mod sql;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,10 @@ struct Figure {
     messages_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     megabytes_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows_per_second: Option<f64>,
     /// Messages a second of processor time.
     #[serde(skip_serializing_if = "Option::is_none")]
     messages_per_core_second: Option<f64>,
@@ -60,6 +65,7 @@ pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Parse { facility, files } => parse::run(&config, &facility, &files),
         Bench::Cohort { export } => cohort::run(&export).await,
         Bench::Ingest(wanted) => ingest::run(config, &wanted).await,
+        Bench::Sql(wanted) => sql::run(&wanted).await,
     }
 }
 
