@@ -52,7 +52,10 @@ impl Stand {
     /// Where there is no room for it.
     pub fn folder_only() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("wardstream-").tempdir().context("could not make a folder")?;
-        std::fs::write(folder.path().join("wardstream.toml"), "[telemetry]\nlisten = \"127.0.0.1:0\"\n[sql]\nlisten = \"127.0.0.1:0\"\n")?;
+        std::fs::write(
+            folder.path().join("wardstream.toml"),
+            "[telemetry]\nlisten = \"127.0.0.1:0\"\n[sql]\nlisten = \"127.0.0.1:0\"\nflight_listen = \"127.0.0.1:0\"\n",
+        )?;
         Ok(Self { folder, services: None })
     }
 

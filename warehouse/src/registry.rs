@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::datasource::MemTable;
+use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::prelude::SessionContext;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use jiff::Timestamp;
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for whoever must send it.
+    /// The text itself, for whoever compares or sends it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -363,6 +363,14 @@ fn instant(text: String) -> Result<Timestamp, RegistryError> {
 impl Relations {
     /// Registers `models` (a row a version, task and split), `model_history`, `exports` and `erasures`; empty where the registry is away.
     pub(crate) fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
+        for (name, relation) in self.named() {
+            ctx.register_table(name, relation)?;
+        }
+        Ok(())
+    }
+
+    /// `models` (a row a version, task and split), `model_history`, `exports` and `erasures`; empty where the registry is away.
+    pub(crate) fn named(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         let models = "SELECT m.model_version, COALESCE(e.task, ''), m.created_at, m.dataset_id, COALESCE(m.parent, ''), m.weights_uri, \
                       COALESCE(e.split, ''), COALESCE(e.figures::text, '') FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
         let history = "SELECT model_version, event, at, by, reason, COALESCE(offsets::text, '') FROM wardstream.model_history ORDER BY seq";
@@ -375,10 +383,10 @@ impl Relations {
             ("models", models, &["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"]),
             ("model_history", history, &["model_version", "event", "at", "by", "reason", "offsets"]),
         ];
-        for (name, sql, columns) in relations {
-            ctx.register_table(name, Arc::new(Computed::anew(Relation::new(&self.0, sql, columns))))?;
-        }
-        Ok(())
+        let named = relations.into_iter().map(|(name, sql, columns)| {
+            (name.to_owned(), Arc::new(Computed::anew(Relation::new(&self.0, sql, columns))) as Arc<dyn TableProvider>)
+        });
+        named.collect()
     }
 }
 

@@ -52,6 +52,21 @@ pub(crate) struct Relations {
     providers: Arc<Vec<(String, Arc<dyn TableProvider>)>>,
 }
 
+impl Relations {
+    /// Whether these are the very same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.providers, &other.providers)
+    }
+
+    /// By name, with the registry's.
+    pub(crate) fn named(&self, warehouse: &Warehouse) -> Result<BTreeMap<String, Arc<dyn TableProvider>>, QueryError> {
+        let mut named: BTreeMap<_, _> = self.providers.iter().cloned().collect();
+        let registry = warehouse.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
+        named.extend(registry.iter().flat_map(crate::registry::Relations::named));
+        Ok(named)
+    }
+}
+
 impl Warehouse {
     /// A session in which everything is as it was known at `at`.
     pub(crate) async fn session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
@@ -85,15 +100,32 @@ impl Warehouse {
         ctx
     }
 
-    /// The relations of the moment `at`. The newest are kept until the tables have moved on, and of earlier moments those that were asked for last.
-    async fn relations(&self, at: &AsOf) -> Result<Relations, QueryError> {
+    /// The moment `at`, and the tables at it.
+    async fn tables_at(&self, at: &AsOf) -> Result<(Moment, BTreeMap<Table, DeltaTable>), QueryError> {
         let mut tables = BTreeMap::new();
         // `messages` first, which is committed last: what it shows as landed is in the others too.
         for table in Table::ALL.into_iter().rev() {
             tables.insert(table, self.table_at(table, at).await?);
         }
         let versions = tables.iter().map(|(table, delta)| (*table, delta.version())).collect();
-        let moment = Moment { versions, known_at: at.known_at, version: at.version };
+        Ok((Moment { versions, known_at: at.known_at, version: at.version }, tables))
+    }
+
+    /// The relations of the moment `at`, or `kept` where no table has moved since they were made.
+    pub(crate) async fn relations_since(&self, at: &AsOf, kept: Option<&Relations>) -> Result<Relations, QueryError> {
+        if at.known_at.is_none() && at.version.is_none() && at.pin.is_none() {
+            return self.relations(at).await;
+        }
+        let (moment, tables) = self.tables_at(at).await?;
+        if let Some(kept) = kept.filter(|kept| kept.moment == moment) {
+            return Ok(kept.clone());
+        }
+        Ok(Relations { providers: Arc::new(self.providers(tables, at).await?), moment })
+    }
+
+    /// The relations of the moment `at`. The newest are kept until the tables have moved on, and of earlier moments those that were asked for last.
+    async fn relations(&self, at: &AsOf) -> Result<Relations, QueryError> {
+        let (moment, tables) = self.tables_at(at).await?;
         let mut newest = self.0.newest.lock().await;
         if let Some(kept) = newest.as_ref().filter(|kept| kept.moment == moment) {
             return Ok(kept.clone());

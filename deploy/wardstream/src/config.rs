@@ -24,7 +24,7 @@ pub struct Config {
     pub mllp: mllp::Settings,
     pub scorer: scorer::Settings,
     pub trainer: trainer::Settings,
-    pub sql: Sql,
+    pub sql: warehouse::SqlSettings,
     pub telemetry: Telemetry,
 }
 
@@ -40,16 +40,6 @@ pub struct State {
 #[serde(deny_unknown_fields, default)]
 pub struct Weights {
     pub url: String,
-}
-
-/// The PostgreSQL-protocol port.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sql {
-    pub listen: SocketAddr,
-    pub user: String,
-    /// File that holds the password; made with a random one where it does not exist.
-    pub password_file: PathBuf,
 }
 
 /// Logs, metrics and health.
@@ -71,16 +61,6 @@ impl Default for State {
 impl Default for Weights {
     fn default() -> Self {
         Self { url: ".wardstream/models".to_owned() }
-    }
-}
-
-impl Default for Sql {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
-            user: "wardstream".to_owned(),
-            password_file: ".wardstream/sql-password".into(),
-        }
     }
 }
 

@@ -163,11 +163,9 @@ impl Services {
         let (config, warehouse, stop) = (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone());
         self.tracker.spawn(async move {
             let served = async {
-                let password = password(&config.sql.password_file)?;
-                let account = warehouse::pg::Account { user: config.sql.user.clone(), password };
-                warehouse::pg::serve(warehouse, config.sql.listen, account, stop)
-                    .await
-                    .with_context(|| format!("could not serve SQL on {}; set sql.listen to a free address", config.sql.listen))
+                let accounts = accounts(&config.sql)?;
+                let told = |ports: warehouse::Ports| tell_how_to_ask(&config.sql, ports);
+                warehouse::serve_sql(warehouse, &config.sql, accounts, told, stop).await.context("could not serve SQL")
             };
             if let Err(error) = served.await {
                 tracing::error!(error = format!("{error:#}"), "SQL is not served");
@@ -221,6 +219,34 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// The bus as one service uses it: with a consumer group of its own.
 pub fn grouped(config: &Config, service: &str) -> bus::Settings {
     bus::Settings { group: format!("{}-{service}", config.bus.group), ..config.bus.clone() }
+}
+
+/// How clients connect, in lines that can be pasted.
+fn tell_how_to_ask(sql: &warehouse::SqlSettings, ports: warehouse::Ports) {
+    let (pg, flight) = (ports.pg, ports.flight);
+    let user = if sql.user.is_empty() { "USER" } else { &sql.user };
+    let (mode, scheme) = if sql.tls.is_some() { ("require", "grpc+tls") } else { ("disable", "grpc") };
+    tracing::info!(
+        address = %pg,
+        connect = format!("psql 'host={} port={} user={user} dbname=wardstream sslmode={mode}'", pg.ip(), pg.port()),
+        "SQL over the PostgreSQL protocol"
+    );
+    tracing::info!(
+        address = %flight,
+        connect = format!("adbc_driver_flightsql.dbapi.connect('{scheme}://{flight}', db_kwargs={{'username': '{user}', 'password': '...'}})"),
+        "SQL over Arrow Flight SQL"
+    );
+    if !sql.user.is_empty() {
+        tracing::info!(user, file = %sql.password_file.display(), "the password of the operator lies in a file");
+    }
+}
+
+/// Who may ask. The password of the user of our own is made where there is none yet.
+fn accounts(sql: &warehouse::SqlSettings) -> anyhow::Result<warehouse::Accounts> {
+    let own = if sql.user.is_empty() { None } else { Some(password(&sql.password_file)?.into()) };
+    #[expect(clippy::disallowed_methods, reason = "only the binary reads the environment")]
+    let environment = |name: &str| std::env::var(name).ok();
+    Ok(sql.accounts(own, environment)?)
 }
 
 /// The password in `file`; a new random one where there is no file yet.
@@ -388,8 +414,8 @@ pub async fn alone(config: Config, start: impl FnOnce(&Services)) -> anyhow::Res
     start(&services);
     ready.set();
     output::progress(format_args!(
-        "wardstream is up; metrics and health on http://{listen}, SQL on {} as {}",
-        services.config.sql.listen, services.config.sql.user
+        "wardstream is up; metrics and health on http://{listen}, SQL on {} and {} as {}",
+        services.config.sql.listen, services.config.sql.flight_listen, services.config.sql.user
     ));
     signal().await?;
     output::progress("stopping");

@@ -25,7 +25,7 @@ async fn told(folder: &std::path::Path, sql: &str) -> String {
 #[tokio::test]
 async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_labels() {
     let (warehouse, folder) = empty("meds").await;
-    warehouse.append(&Story::hospital().take()).await.expect("appends");
+    warehouse.append(&mut Story::hospital().take()).await.expect("appends");
     let out = folder.join("meds");
     let then = AsOf { known_at: Some(at("2024-06-30T00:00:00Z")), ..AsOf::default() };
     let exported = warehouse.export_meds(&then, &out, 20).await.expect("is written");

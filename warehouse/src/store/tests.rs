@@ -209,7 +209,7 @@ pub fn rows(record: Record, source: Source, known_at: Timestamp) -> Batch {
         reading: 0,
     };
     let upto = BTreeMap::from([(TopicPartition { topic: source.topic, partition: source.partition }, source.offset)]);
-    Batch { messages: vec![message], events, notes, predictions, upto }
+    Batch { messages: vec![message], events, notes, predictions, upto, ..Batch::default() }
 }
 
 /// The wall clock, against which the store's own files are dated.

@@ -1,0 +1,113 @@
+//! SQL as people ask it: psql against a running server. Needs nothing but the machine.
+#![cfg(feature = "live")]
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tests::stand::{Service, Stand};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ROLES: &str = "[[sql.roles]]\nname = \"analyst\"\nrow_limit = 1000\nstatement_timeout_ms = 20000\n\
+                     [[sql.users]]\nname = \"ann\"\nrole = \"analyst\"\npassword_file = \"ann\"";
+
+/// A server, and psql as a user of it.
+struct Server<'a> {
+    stand: &'a Stand,
+    port: String,
+    service: Service,
+}
+
+impl<'a> Server<'a> {
+    fn start(stand: &'a Stand) -> anyhow::Result<Self> {
+        let service = stand.service("serve")?;
+        let began = Instant::now();
+        loop {
+            let log = std::fs::read_to_string(stand.path().join("serve.log"))?;
+            let found = log.split("port=").nth(1).and_then(|rest| rest.split_whitespace().next()).map(str::to_owned);
+            if let Some(port) = found {
+                return Ok(Self { stand, port, service });
+            }
+            ensure!(began.elapsed() < PATIENCE, "the server does not say its port: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn psql(&self, user: &str, commands: &[&str]) -> anyhow::Result<Output> {
+        let file = if user == "ann" { "ann" } else { ".wardstream/sql-password" };
+        let password = std::fs::read_to_string(self.stand.path().join(file)).context("the password lies in a file")?;
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-A", "-t", "-q", "-v", "VERBOSITY=verbose", "-h", "127.0.0.1", "-p", &self.port, "-U", user, "-d", "wardstream"]);
+        psql.env("PGPASSWORD", password.trim()).current_dir(self.stand.path());
+        for command in commands {
+            psql.args(["-c", command]);
+        }
+        psql.output().context("could not run psql")
+    }
+
+    /// What the commands give; they must be answered.
+    fn answers(&self, user: &str, commands: &[&str]) -> anyhow::Result<String> {
+        let output = self.psql(user, commands)?;
+        let (out, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        ensure!(output.status.success() && !said.contains("ERROR"), "{commands:?}: {said}");
+        Ok(out)
+    }
+
+    /// What is said to the command; it must be refused.
+    fn refuses(&self, user: &str, command: &str) -> anyhow::Result<String> {
+        let output = self.psql(user, &[command])?;
+        ensure!(!output.status.success(), "{command} was answered");
+        Ok(String::from_utf8(output.stderr)?)
+    }
+}
+
+/// psql asks, describes, copies and counts as of a moment; what is wrong or may not be asked is said as PostgreSQL says it.
+#[test]
+fn psql_is_answered_as_by_postgresql() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    stand.configure(ROLES)?;
+    std::fs::write(stand.path().join("ann"), "a word of ann's\n")?;
+    let feed = stand.hospital(&["--seed", "7", "--patients", "20", "--from", "2019-01-01", "--to", "2019-06-01", "--speak", "both"])?;
+    let published = stand.publish("hl7.raw", &feed.join("hl7"))?;
+    let ingest = stand.service("ingest")?;
+    stand.until("SELECT count(*) FROM messages WHERE topic = 'hl7.raw'", published)?;
+    let server = Server::start(&stand)?;
+
+    let all: u64 = server.answers("ann", &["SELECT count(*) FROM messages"])?.trim().parse()?;
+    ensure!(all >= published, "{all} of {published}");
+    let half = "SELECT min(known_at) + (max(known_at) - min(known_at)) / 2 FROM messages WHERE topic = 'hl7.raw'";
+    let at = server.answers("wardstream", &[half]).unwrap_or_else(|_| "2019-03-15".to_owned());
+    let set = format!("SET wardstream.as_known_at = '{}'", at.trim());
+    let then: u64 = server.answers("ann", &[&set, "SELECT count(*) FROM messages"])?.trim().parse()?;
+    assert!(then > 0 && then < all, "{then} of {all} at {at}");
+
+    for command in ["\\d", "\\dv", "\\dt", "\\dn", "\\l", "\\d labels", "\\d+ notes", "\\df auroc*", "\\du", "\\conninfo"] {
+        server.answers("ann", &[command]).with_context(|| command.to_owned())?;
+    }
+    assert!(server.answers("ann", &["\\d"])?.contains("labels"));
+    assert!(server.answers("ann", &["\\d notes"])?.contains("note_id") && !server.answers("ann", &["\\d notes"])?.contains("text|"));
+    assert!(server.answers("wardstream", &["\\d notes"])?.contains("text|"));
+
+    let copied =
+        server.answers("ann", &["\\copy (SELECT topic, \"offset\" FROM messages LIMIT 10) TO 'rows.csv' WITH (FORMAT csv, HEADER)"]);
+    copied.context("copies")?;
+    assert_eq!(std::fs::read_to_string(stand.path().join("rows.csv"))?.lines().count(), 11);
+    let fetched = server.answers("ann", &["\\set FETCH_COUNT 100", "SELECT * FROM generate_series(1, 777)"])?;
+    assert_eq!(fetched.lines().count(), 777);
+
+    for (command, class) in [
+        ("SELECT text FROM notes", "42501"),
+        ("SELECT * FROM generate_series(1, 1001)", "54000"),
+        ("CREATE TABLE t (a INT)", "25006"),
+        ("COPY labels TO '/tmp/x'", "42501"),
+        ("SELECT nothing FROM labels", "42703"),
+        ("SELECT 1 / 0", "22012"),
+    ] {
+        let said = server.refuses("ann", command)?;
+        assert!(said.contains(class), "{command}: {said}");
+    }
+    drop(ingest);
+    server.service.signal("TERM")?;
+    assert_eq!(server.service.ended()?, Some(0));
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! From a message to its answer: one statement after another, each within its turn, its rows sent as they come.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::dataframe::DataFrame;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, df};
+use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use datafusion_postgres::pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_partial_query_response, send_query_response, send_ready_for_query,
+};
+use datafusion_postgres::pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo, QueryResponse, Response, Tag};
+use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
+use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::messages::extendedquery::{Execute, Parse, ParseComplete};
+use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use datafusion_postgres::pgwire::messages::simplequery::Query;
+use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
+use datafusion_postgres::pgwire::types::format::FormatOptions;
+use futures::{Sink, SinkExt, StreamExt, stream};
+
+use super::connection::{Connection, Cursor};
+use super::prepared::{Parser, Prepared};
+use super::rows::{Batches, Watch, encoded, fits, parameter, watched};
+use super::{copy, functions};
+use crate::metrics::{self, Ended};
+use crate::roles::fault::{self, Asked, Refusal};
+use crate::roles::gate::{Wish, wish};
+use crate::roles::parse;
+
+/// The error as the protocol sends it.
+pub(super) fn error(refusal: Refusal) -> PgWireError {
+    sent("ERROR", refusal)
+}
+
+/// As [`error`], and the connection ends.
+pub(super) fn fatal(refusal: Refusal) -> PgWireError {
+    sent("FATAL", refusal)
+}
+
+fn sent(severity: &str, refusal: Refusal) -> PgWireError {
+    let severity = if refusal.code == "57P01" || refusal.code == "28000" { "FATAL" } else { severity };
+    let mut info = ErrorInfo::new(severity.to_owned(), refusal.code.to_owned(), refusal.message);
+    info.hint = refusal.hint;
+    info.position = refusal.position.map(|position| position.to_string());
+    PgWireError::UserError(Box::new(info))
+}
+
+/// Answers the messages of one connection.
+pub(super) struct Answers {
+    pub connection: Arc<Connection>,
+    pub parser: Arc<Parser>,
+}
+
+/// What was asked beside the statement itself.
+struct Asking<'a> {
+    sql: &'a str,
+    portal: Option<&'a Portal<Arc<Prepared>>>,
+}
+
+impl Answers {
+    /// Runs a text's statements one after another.
+    async fn text<C>(&self, client: &mut C, sql: &str) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let statements = parse::statements(sql).map_err(error)?;
+        if statements.is_empty() {
+            client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+        }
+        for statement in statements {
+            let wish = wish(statement).map_err(error)?;
+            let response = self.answer(client, &wish, &Asking { sql, portal: None }).await?;
+            send(client, response, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a portal, or goes on with it; `rows` of 0 are all.
+    async fn portal<C>(&self, client: &mut C, portal: &Portal<Arc<Prepared>>, rows: usize) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let state = portal.state();
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            let prepared = &portal.statement.statement;
+            let asking = Asking { sql: &prepared.sql, portal: Some(portal) };
+            *state = PortalExecutionState::Finished;
+            match self.answer(client, &prepared.wish, &asking).await? {
+                Response::Query(rows) => *state = PortalExecutionState::Suspended(rows),
+                other => return send(client, other, false).await,
+            }
+        }
+        match &mut *state {
+            PortalExecutionState::Suspended(response) => {
+                self.connection.admit().await.map_err(error)?;
+                if !send_partial_query_response(client, response, rows).await? {
+                    *state = PortalExecutionState::Finished;
+                }
+            }
+            _ => client.feed(PgWireBackendMessage::CommandComplete(Tag::new("SELECT").with_rows(0).into())).await?,
+        }
+        Ok(())
+    }
+
+    async fn answer<C>(&self, client: &mut C, wish: &Wish, asking: &Asking<'_>) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let failed = matches!(client.transaction_status(), TransactionStatus::Error);
+        if failed && !matches!(wish, Wish::Commit | Wish::Rollback) {
+            return Err(error(Refusal::new("25P02", "current transaction is aborted, commands ignored until end of transaction block")));
+        }
+        let done = |tag: &str| Ok(Response::Execution(Tag::new(tag)));
+        match wish {
+            Wish::Ask(statement) => self.rows(client, statement, asking).await.map(Response::Query),
+            Wish::CopyOut(statement, options) => {
+                let options = copy::Options::of(options).map_err(error)?;
+                let (schema, rows) = self.batches(statement, asking).await.map_err(error)?;
+                copy::response(&schema, rows, options).map(Response::CopyOut).map_err(error)
+            }
+            Wish::Set { name, value, local } => {
+                let told = self.connection.set(name, value.as_deref(), *local).map_err(error)?;
+                self.tell(client, told).await?;
+                done("SET")
+            }
+            Wish::Reset(Some(name)) => {
+                let told = self.connection.set(name, None, false).map_err(error)?;
+                self.tell(client, told).await?;
+                done("RESET")
+            }
+            Wish::Reset(None) => {
+                self.connection.reset();
+                done("RESET")
+            }
+            Wish::Show(name) => self.show(name.as_deref()).map(Response::Query),
+            Wish::Begin => {
+                self.connection.open_transaction();
+                Ok(Response::TransactionStart(Tag::new("BEGIN")))
+            }
+            Wish::Commit if failed => {
+                self.connection.rollback();
+                Ok(Response::TransactionEnd(Tag::new("ROLLBACK")))
+            }
+            Wish::Commit => {
+                self.connection.commit();
+                Ok(Response::TransactionEnd(Tag::new("COMMIT")))
+            }
+            Wish::Rollback => {
+                self.connection.rollback();
+                Ok(Response::TransactionEnd(Tag::new("ROLLBACK")))
+            }
+            Wish::Declare { name, ask, hold } => self.declare(client, (name, *hold), ask, asking).await,
+            Wish::Fetch { name, rows } => self.fetch(name, *rows).await.map(Response::Query),
+            Wish::Close(name) => {
+                self.connection.close(name.as_deref()).map_err(error)?;
+                done("CLOSE CURSOR")
+            }
+            Wish::Deallocate(name) => {
+                if let Some(name) = name {
+                    client.portal_store().rm_statement(name);
+                }
+                done("DEALLOCATE")
+            }
+            Wish::Discard => {
+                self.connection.reset();
+                self.connection.close(None).map_err(error)?;
+                done("DISCARD ALL")
+            }
+            Wish::Nothing(tag) => done(tag),
+        }
+    }
+
+    /// Tells the client of a setting that it follows.
+    async fn tell<C>(&self, client: &mut C, told: super::variables::Told) -> PgWireResult<()>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if let Some((name, value)) = told {
+            client.feed(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value))).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows of a statement, planned within the moment that the session sees.
+    async fn batches(
+        &self,
+        statement: &Statement,
+        asking: &Asking<'_>,
+    ) -> Result<(datafusion::arrow::datatypes::SchemaRef, Batches), Refusal> {
+        let account = self.connection.account()?;
+        let notes = account.role.notes;
+        let asked = Asked { sql: asking.sql, notes };
+        let turn = self.connection.turn();
+        let engine = |error: datafusion::error::DataFusionError| fault::refusal(&error, asked);
+        self.connection.admit().await?;
+        let started = turn.run(async {
+            let shown = self.connection.shown(asked).await?;
+            let desk = &self.connection.server.desk;
+            let mut state = desk.state(&account.role, &shown).map_err(engine)?;
+            functions::register(&mut state, &self.connection.variables()).map_err(engine)?;
+            let planned = asking.portal.and_then(|portal| portal.statement.statement.planned_at(&shown));
+            let plan = match planned {
+                Some(plan) => plan.clone(),
+                None => desk.plan(&state, statement.clone(), asked).await?,
+            };
+            let plan = match asking.portal {
+                Some(portal) => {
+                    let prepared = &portal.statement.statement;
+                    let wire: Vec<Option<&Type>> = prepared.parameters.iter().map(|(_, wire)| Some(wire)).collect();
+                    let types: Vec<Option<&DataType>> = prepared.parameters.iter().map(|(kind, _)| kind.as_ref()).collect();
+                    let values = df::deserialize_parameters_with_server_types(portal, &types, &wire).map_err(|error| parameter(&error))?;
+                    plan.replace_params_with_values(&values).map_err(engine)?
+                }
+                None => plan,
+            };
+            let schema = Arc::clone(plan.schema().inner());
+            let rows = DataFrame::new(state, plan).execute_stream().await.map_err(engine)?;
+            Ok::<_, Refusal>((schema, rows))
+        });
+        let (schema, rows) = started.await??;
+        let limit = account.role.row_limit;
+        Ok((schema, watched(Arc::clone(&self.connection), rows, Watch { sql: asking.sql.to_owned(), notes, limit })))
+    }
+
+    async fn rows<C: ClientInfo>(&self, client: &C, statement: &Statement, asking: &Asking<'_>) -> PgWireResult<QueryResponse> {
+        let (schema, batches) = self.batches(statement, asking).await.map_err(error)?;
+        let format = asking.portal.map_or(Format::UnifiedText, |portal| portal.result_column_format.clone());
+        fits(&format, schema.fields().len()).map_err(error)?;
+        let options = Arc::new(self.formats(client));
+        let fields = Arc::new(arrow_schema_to_pg_fields(&schema, &format, Some(options))?);
+        let encoding = Arc::clone(&fields);
+        let rows = batches.flat_map(move |batch| stream::iter(encoded(&encoding, batch)));
+        Ok(QueryResponse::new(fields, rows))
+    }
+
+    /// How values are written as texts.
+    fn formats<C: ClientInfo>(&self, _: &C) -> FormatOptions {
+        let settings = self.connection.variables().all();
+        let settings = settings.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+        FormatOptions::from_client_metadata(&settings)
+    }
+
+    fn show(&self, name: Option<&str>) -> PgWireResult<QueryResponse> {
+        let variables = self.connection.variables();
+        let (columns, rows) = match name {
+            Some(name) => (vec![name.to_owned()], vec![vec![variables.get(name).map_err(error)?]]),
+            None => {
+                let rows = variables.all().into_iter().map(|(name, value)| vec![name.to_owned(), value, String::new()]).collect();
+                (vec!["name".to_owned(), "setting".to_owned(), "description".to_owned()], rows)
+            }
+        };
+        let fields: Vec<FieldInfo> =
+            columns.into_iter().map(|name| FieldInfo::new(name, None, None, Type::TEXT, FieldFormat::Text)).collect();
+        let fields = Arc::new(fields);
+        let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
+        let mut encoded = Vec::new();
+        for row in rows {
+            for value in &row {
+                encoder.encode_field(&value.as_str())?;
+            }
+            encoded.push(Ok(encoder.take_row()));
+        }
+        let mut response = QueryResponse::new(fields, stream::iter(encoded));
+        response.set_command_tag("SHOW");
+        Ok(response)
+    }
+
+    async fn declare<C: ClientInfo>(
+        &self,
+        client: &C,
+        (name, hold): (&str, bool),
+        statement: &Statement,
+        asking: &Asking<'_>,
+    ) -> PgWireResult<Response> {
+        if !hold && !self.connection.is_in_transaction() {
+            return Err(error(Refusal::new("25P01", "DECLARE CURSOR can only be used in transaction blocks")));
+        }
+        let asking = Asking { sql: asking.sql, portal: None };
+        let response = self.rows(client, statement, &asking).await?;
+        let rows = Arc::new(tokio::sync::Mutex::new(response.data_rows.boxed()));
+        self.connection.declare(name, Cursor { fields: response.row_schema, rows, hold }).map_err(error)?;
+        Ok(Response::Execution(Tag::new("DECLARE CURSOR")))
+    }
+
+    async fn fetch(&self, name: &str, rows: Option<usize>) -> PgWireResult<QueryResponse> {
+        self.connection.admit().await.map_err(error)?;
+        let cursor = self.connection.cursor(name).map_err(error)?;
+        let left = (Arc::clone(&cursor.rows), rows);
+        let read = stream::unfold(left, |(rows, left)| async move {
+            if left == Some(0) {
+                return None;
+            }
+            let row = rows.lock().await.next().await?;
+            Some((row, (Arc::clone(&rows), left.map(|left| left - 1))))
+        });
+        let mut response = QueryResponse::new(Arc::clone(&cursor.fields), read);
+        response.set_command_tag("FETCH");
+        Ok(response)
+    }
+}
+
+/// Sends a response; `describe` says the columns first.
+async fn send<C>(client: &mut C, response: Response, describe: bool) -> PgWireResult<()>
+where
+    C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    match response {
+        Response::Query(rows) => send_query_response(client, rows, describe).await,
+        Response::CopyOut(bytes) => copy::send(client, bytes).await,
+        Response::Execution(tag) => Ok(client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?),
+        Response::TransactionStart(tag) => {
+            client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?;
+            client.set_transaction_status(client.transaction_status().to_in_transaction_state());
+            Ok(())
+        }
+        Response::TransactionEnd(tag) => {
+            client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?;
+            client.set_transaction_status(client.transaction_status().to_idle_state());
+            Ok(())
+        }
+        _ => Err(error(Refusal::new("XX000", "internal error: an answer of no kind"))),
+    }
+}
+
+fn count(result: &PgWireResult<()>) {
+    let how = match result {
+        Ok(()) => Ended::Answered,
+        Err(PgWireError::UserError(info)) => Ended::of(&info.code),
+        Err(_) => Ended::Failed,
+    };
+    metrics::ended("pgwire", how);
+}
+
+#[async_trait]
+impl SimpleQueryHandler for Answers {
+    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        self.connection.begin().map_err(fatal)?;
+        // The whole answer is within the turn: a client that does not read holds no place longer than its time.
+        let done = self.connection.turn().run(self.text(client, &query.query)).await.map_err(error).and_then(|done| done);
+        self.connection.end();
+        count(&done);
+        done?;
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        let status = client.transaction_status();
+        send_ready_for_query(client, status).await
+    }
+
+    async fn do_query<C>(&self, _: &mut C, _: &str) -> PgWireResult<Vec<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(error(Refusal::new("XX000", "internal error: texts are answered in on_query")))
+    }
+}
+
+#[async_trait]
+impl ExtendedQueryHandler for Answers {
+    type Statement = Arc<Prepared>;
+    type QueryParser = Parser;
+
+    fn query_parser(&self) -> Arc<Parser> {
+        Arc::clone(&self.parser)
+    }
+
+    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.connection.begin().map_err(fatal)?;
+        let name = message.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let parsed = datafusion_postgres::pgwire::api::stmt::StoredStatement::parse(client, &message, self.query_parser()).await;
+        self.connection.end();
+        match parsed.inspect_err(|_| metrics::ended("pgwire", Ended::Refused))? {
+            Some(statement) => client.portal_store().put_statement(Arc::new(statement)),
+            None => client.portal_store().put_empty_statement(&name),
+        }
+        client.feed(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        self.connection.begin().map_err(fatal)?;
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let done = match client.portal_store().get_portal(name) {
+            Some(Entry::Value(portal)) => {
+                let rows = usize::try_from(message.max_rows).unwrap_or(0);
+                self.connection.turn().run(self.portal(client, &portal, rows)).await.map_err(error).and_then(|done| done)
+            }
+            Some(Entry::Empty) => {
+                client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await.map_err(PgWireError::from)
+            }
+            None => Err(error(Refusal::new("34000", "the portal does not exist"))),
+        };
+        self.connection.end();
+        count(&done);
+        done?;
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
+    async fn do_query<C>(&self, _: &mut C, _: &Portal<Self::Statement>, _: usize) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        Err(error(Refusal::new("XX000", "internal error: portals are answered in on_execute")))
+    }
+}

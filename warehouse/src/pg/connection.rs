@@ -1,0 +1,333 @@
+//! What a connection holds between its messages: who it is of, its settings, its transaction's moment, its cursors and its turn.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use datafusion_postgres::pgwire::api::results::FieldInfo;
+use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
+use datafusion_postgres::pgwire::error::PgWireResult;
+use datafusion_postgres::pgwire::messages::data::DataRow;
+use datafusion_postgres::pgwire::messages::startup::SecretKey;
+use futures::stream::BoxStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::startup::Passwords;
+use super::variables::{Told, Variables};
+use crate::metrics;
+use crate::roles::desk::Desk;
+use crate::roles::fault::{Asked, Refusal};
+use crate::roles::moments::Shown;
+use crate::roles::turn::Turn;
+use crate::roles::{Account, Accounts};
+
+/// Pause between two looks at whether statements run.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// Cursors that a connection may hold open.
+const CURSORS: usize = 16;
+
+/// What all connections of the port share.
+pub(super) struct Server {
+    pub desk: Arc<Desk>,
+    pub accounts: Accounts,
+    pub passwords: Passwords,
+    pub tls_required: bool,
+    places: Arc<Semaphore>,
+    keys: RandomPidSecretKeyGenerator,
+    connected: Mutex<BTreeMap<i32, (SecretKey, Weak<Connection>)>>,
+}
+
+impl Server {
+    pub(super) fn new(desk: Arc<Desk>, accounts: Accounts, connections: usize, tls_required: bool) -> Self {
+        Self {
+            desk,
+            passwords: Passwords::of(&accounts),
+            accounts,
+            tls_required,
+            places: Arc::new(Semaphore::new(connections)),
+            keys: RandomPidSecretKeyGenerator::default(),
+            connected: Mutex::default(),
+        }
+    }
+
+    /// Ends when no statement runs.
+    pub(super) async fn quiet(&self) {
+        while self.is_busy() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections: Vec<_> = connected.values().filter_map(|(_, connection)| connection.upgrade()).collect();
+        drop(connected);
+        connections.iter().any(|connection| connection.inner().busy)
+    }
+
+    /// Cancels the statement of the connection with this number and key; whoever does not know the key changes nothing.
+    pub(super) fn cancel(&self, pid: i32, key: &SecretKey) {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = connected.get(&pid).filter(|(known, _)| known.eq_value(key)).and_then(|(_, connection)| connection.upgrade());
+        // The last handle of a connection takes it off the list when it goes.
+        drop(connected);
+        if let Some(connection) = found {
+            connection.inner().turn.cancelled.cancel();
+        }
+    }
+}
+
+/// Rows of a cursor that are still to come.
+pub(super) type Rows = BoxStream<'static, PgWireResult<DataRow>>;
+
+/// A cursor. Its rows are shared with the answer that reads on.
+#[derive(Clone)]
+pub(super) struct Cursor {
+    pub fields: Arc<Vec<FieldInfo>>,
+    pub rows: Arc<tokio::sync::Mutex<Rows>>,
+    pub hold: bool,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub server: Arc<Server>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    account: Option<Arc<Account>>,
+    place: Option<OwnedSemaphorePermit>,
+    pid: Option<i32>,
+    variables: Variables,
+    /// The settings with which the connection came.
+    preset: Vec<(String, String)>,
+    /// Of an open transaction, once its first statement has asked.
+    moment: Option<Option<Arc<Shown>>>,
+    turn: Turn,
+    /// Whether a message is being answered.
+    busy: bool,
+    admitted: Option<OwnedSemaphorePermit>,
+    cursors: BTreeMap<String, Cursor>,
+}
+
+impl Connection {
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        let turn = Turn::new(std::time::Duration::ZERO, &server.desk.closing);
+        let inner = Inner {
+            account: None,
+            place: None,
+            pid: None,
+            variables: Variables::default(),
+            preset: Vec::new(),
+            moment: None,
+            turn,
+            busy: false,
+            admitted: None,
+            cursors: BTreeMap::new(),
+        };
+        Self { server, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place among the connections.
+    pub(super) fn enter(&self) -> Result<(), Refusal> {
+        let place = Arc::clone(&self.server.places).try_acquire_owned();
+        let place = place.map_err(|_| Refusal::new("53300", "sorry, too many clients already"))?;
+        self.inner().place = Some(place);
+        Ok(())
+    }
+
+    /// A setting with which the connection came.
+    pub(super) fn preset(&self, name: &str, value: &str) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        inner.variables.set(name, Some(value), false)?;
+        inner.preset.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn told(&self) -> Vec<(&'static str, String)> {
+        self.inner().variables.told()
+    }
+
+    /// The number and the key of this connection, known from now on.
+    pub(super) fn keys(self: &Arc<Self>, client: &dyn ClientInfo) -> (i32, SecretKey) {
+        let (pid, key) = self.server.keys.generate(client);
+        let mut connected = self.server.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        connected.insert(pid, (key.clone(), Arc::downgrade(self)));
+        self.inner().pid = Some(pid);
+        (pid, key)
+    }
+
+    /// Whose settings these are; it may still be refused.
+    pub(super) fn authorize(&self, account: &Account) {
+        self.inner().variables.authorize(&account.name);
+    }
+
+    /// The account has shown who it is.
+    pub(super) fn let_in(&self, account: Arc<Account>) {
+        metrics::connected("pgwire", 1.0);
+        self.inner().account = Some(account);
+    }
+
+    /// Whose connection this is.
+    pub(super) fn account(&self) -> Result<Arc<Account>, Refusal> {
+        self.inner().account.clone().ok_or_else(|| Refusal::new("28000", "the connection is not authenticated"))
+    }
+
+    /// A statement's turn begins.
+    pub(super) fn begin(&self) -> Result<Arc<Account>, Refusal> {
+        let account = self.account()?;
+        let mut inner = self.inner();
+        inner.busy = true;
+        inner.turn = self.server.desk.turn(&account.role, Some(inner.variables.statement_timeout()));
+        Ok(account)
+    }
+
+    /// The statement's turn is over, and another may run.
+    pub(super) fn end(&self) {
+        let mut inner = self.inner();
+        inner.admitted = None;
+        inner.busy = false;
+        inner.turn = Turn::new(std::time::Duration::ZERO, &self.server.desk.closing);
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        self.inner().turn.clone()
+    }
+
+    /// Waits until the statement may run; once a turn.
+    pub(super) async fn admit(&self) -> Result<(), Refusal> {
+        let turn = {
+            let inner = self.inner();
+            if inner.admitted.is_some() {
+                return Ok(());
+            }
+            inner.turn.clone()
+        };
+        let permit = self.server.desk.admit(&turn).await?;
+        self.inner().admitted = Some(permit);
+        Ok(())
+    }
+
+    /// What the statement sees: everything committed by now, or the moment of the open transaction.
+    pub(super) async fn shown(&self, asked: Asked<'_>) -> Result<Arc<Shown>, Refusal> {
+        let (kept, when) = {
+            let inner = self.inner();
+            (inner.moment.clone().flatten(), inner.variables.when())
+        };
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let shown = self.server.desk.shown(when, asked).await?;
+        if let Some(moment) = &mut self.inner().moment {
+            *moment = Some(Arc::clone(&shown));
+        }
+        Ok(shown)
+    }
+
+    /// Changes a setting; says what the client must be told.
+    pub(super) fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<Told, Refusal> {
+        let mut inner = self.inner();
+        let before = inner.variables.when();
+        let told = inner.variables.set(name, value, local)?;
+        inner.moved(before);
+        Ok(told)
+    }
+
+    /// All settings as the connection came with them.
+    pub(super) fn reset(&self) {
+        let mut inner = self.inner();
+        let before = inner.variables.when();
+        inner.variables.reset();
+        for (name, value) in inner.preset.clone() {
+            // It was accepted at the start.
+            let _told = inner.variables.set(&name, Some(&value), false);
+        }
+        inner.moved(before);
+    }
+
+    pub(super) fn variables(&self) -> Variables {
+        self.inner().variables.clone()
+    }
+
+    pub(super) fn open_transaction(&self) {
+        let mut inner = self.inner();
+        inner.variables.begin();
+        inner.moment.get_or_insert(None);
+    }
+
+    pub(super) fn commit(&self) {
+        let mut inner = self.inner();
+        inner.variables.commit();
+        inner.close_transaction();
+    }
+
+    pub(super) fn rollback(&self) {
+        let mut inner = self.inner();
+        inner.variables.rollback();
+        inner.close_transaction();
+    }
+
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.inner().moment.is_some()
+    }
+
+    /// Opens a cursor.
+    pub(super) fn declare(&self, name: &str, cursor: Cursor) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        if inner.cursors.contains_key(name) {
+            return Err(Refusal::new("42P03", format!("cursor \"{name}\" already exists")));
+        }
+        if inner.cursors.len() >= CURSORS {
+            return Err(Refusal::new("53400", format!("more than {CURSORS} cursors are open")));
+        }
+        inner.cursors.insert(name.to_owned(), cursor);
+        Ok(())
+    }
+
+    pub(super) fn cursor(&self, name: &str) -> Result<Cursor, Refusal> {
+        let found = self.inner().cursors.get(name).cloned();
+        found.ok_or_else(|| Refusal::new("34000", format!("cursor \"{name}\" does not exist")))
+    }
+
+    /// Closes a cursor; all where none is named.
+    pub(super) fn close(&self, name: Option<&str>) -> Result<(), Refusal> {
+        match name {
+            None => self.inner().cursors.clear(),
+            Some(name) => {
+                self.cursor(name)?;
+                self.inner().cursors.remove(name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Another moment was asked for: an open transaction looks anew.
+    fn moved(&mut self, before: crate::roles::moments::When) {
+        if self.variables.when() != before
+            && let Some(moment) = &mut self.moment
+        {
+            *moment = None;
+        }
+    }
+
+    fn close_transaction(&mut self) {
+        self.moment = None;
+        self.cursors.retain(|_, cursor| cursor.hold);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pid) = inner.pid {
+            self.server.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+        }
+        if inner.account.is_some() {
+            metrics::connected("pgwire", -1.0);
+        }
+    }
+}

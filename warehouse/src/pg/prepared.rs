@@ -1,0 +1,119 @@
+//! Prepared statements: parsed and planned when they are prepared, planned anew where the tables have moved since.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
+use datafusion_postgres::pgwire::api::portal::Format;
+use datafusion_postgres::pgwire::api::results::{FieldFormat, FieldInfo};
+use datafusion_postgres::pgwire::api::stmt::QueryParser;
+use datafusion_postgres::pgwire::api::{ClientInfo, Type};
+use datafusion_postgres::pgwire::error::PgWireResult;
+use datafusion_postgres::pgwire::messages::response::TransactionStatus;
+
+use super::answer::error;
+use super::connection::Connection;
+use super::functions;
+use super::rows::fits;
+use crate::roles::fault::{self, Asked, Refusal};
+use crate::roles::gate::{Wish, wish};
+use crate::roles::moments::Shown;
+use crate::roles::parse;
+
+/// A statement that was prepared.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub sql: String,
+    pub wish: Wish,
+    /// Types of the parameters: the engine's where it knows one, and the protocol's.
+    pub parameters: Vec<(Option<DataType>, Type)>,
+    planned: Option<(Arc<Shown>, LogicalPlan)>,
+}
+
+impl Prepared {
+    /// The plan, where it was made at this very moment.
+    pub(super) fn planned_at(&self, shown: &Arc<Shown>) -> Option<&LogicalPlan> {
+        self.planned.as_ref().filter(|(at, _)| Arc::ptr_eq(at, shown)).map(|(_, plan)| plan)
+    }
+}
+
+/// Prepares statements of one connection.
+pub(super) struct Parser(pub Arc<Connection>);
+
+impl Parser {
+    async fn prepare(&self, sql: &str, wanted: &[Option<Type>]) -> Result<Option<Prepared>, Refusal> {
+        let account = self.0.account()?;
+        let mut statements = parse::statements(sql)?;
+        if statements.len() > 1 {
+            return Err(Refusal::new("42601", "cannot insert multiple commands into a prepared statement"));
+        }
+        let Some(statement) = statements.pop() else { return Ok(None) };
+        let wish = wish(statement)?;
+        let asked = Asked { sql, notes: account.role.notes };
+        let engine = |error| fault::refusal(&error, asked);
+        let mut prepared = Prepared { sql: sql.to_owned(), parameters: Vec::new(), planned: None, wish };
+        if let Wish::Ask(ask) | Wish::CopyOut(ask, _) | Wish::Declare { ask, .. } = &prepared.wish {
+            let shown = self.0.shown(asked).await?;
+            let desk = &self.0.server.desk;
+            let mut state = desk.state(&account.role, &shown).map_err(engine)?;
+            functions::register(&mut state, &self.0.variables()).map_err(engine)?;
+            let plan = desk.plan(&state, (**ask).clone(), asked).await?;
+            prepared.parameters = parameters(&plan, wanted).map_err(engine)?;
+            prepared.planned = Some((shown, plan));
+        }
+        Ok(Some(prepared))
+    }
+}
+
+/// The types of `$1`, `$2` ... in order; a type that the client names wins.
+fn parameters(plan: &LogicalPlan, wanted: &[Option<Type>]) -> datafusion::error::Result<Vec<(Option<DataType>, Type)>> {
+    let inferred = plan.get_parameter_types()?;
+    let highest = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok()).max().unwrap_or(0);
+    let one = |number: usize| {
+        let kind = inferred.get(&format!("${number}")).cloned().flatten();
+        let named = wanted.get(number - 1).cloned().flatten().filter(|named| *named != Type::UNKNOWN);
+        let wire = named.or_else(|| kind.as_ref().and_then(|kind| into_pg_type(kind).ok())).unwrap_or(Type::TEXT);
+        (kind, wire)
+    };
+    Ok((1..=highest.max(wanted.len())).map(one).collect())
+}
+
+#[async_trait]
+impl QueryParser for Parser {
+    type Statement = Arc<Prepared>;
+
+    async fn parse_sql<C>(&self, client: &C, sql: &str, types: &[Option<Type>]) -> PgWireResult<Option<Arc<Prepared>>>
+    where
+        C: ClientInfo + Unpin + Send + Sync,
+    {
+        let turn = self.0.turn();
+        let prepared = turn.run(self.prepare(sql, types)).await.and_then(|done| done).map_err(error)?;
+        let ends = prepared.as_ref().is_none_or(|prepared| matches!(prepared.wish, Wish::Commit | Wish::Rollback));
+        if matches!(client.transaction_status(), TransactionStatus::Error) && !ends {
+            let aborted = "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(error(Refusal::new("25P02", aborted)));
+        }
+        Ok(prepared.map(Arc::new))
+    }
+
+    fn get_parameter_types(&self, statement: &Arc<Prepared>) -> PgWireResult<Vec<Type>> {
+        Ok(statement.parameters.iter().map(|(_, wire)| wire.clone()).collect())
+    }
+
+    fn get_result_schema(&self, statement: &Arc<Prepared>, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
+        let text = |name: &str| FieldInfo::new(name.to_owned(), None, None, Type::TEXT, FieldFormat::Text);
+        match (&statement.wish, &statement.planned) {
+            (Wish::Ask(_), Some((_, plan))) => {
+                let format = format.unwrap_or(&Format::UnifiedText);
+                fits(format, plan.schema().fields().len()).map_err(error)?;
+                arrow_schema_to_pg_fields(plan.schema().as_arrow(), format, None)
+            }
+            (Wish::Show(Some(name)), _) => Ok(vec![text(name)]),
+            (Wish::Show(None), _) => Ok(["name", "setting", "description"].into_iter().map(text).collect()),
+            (Wish::Fetch { name, .. }, _) => Ok(self.0.cursor(name).map_err(error)?.fields.as_ref().clone()),
+            _ => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The rows of a statement on their way: watched batch by batch, and written as the protocol sends them.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion_postgres::arrow_pg::datatypes::encode_recordbatch;
+use datafusion_postgres::pgwire::api::portal::Format;
+use datafusion_postgres::pgwire::api::results::FieldInfo;
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::data::DataRow;
+use futures::{StreamExt, stream};
+
+use super::answer::error;
+use super::connection::Connection;
+use crate::roles::fault::{self, Asked, Refusal};
+use crate::roles::turn::panicked;
+
+/// Batches as they come, or what stopped them.
+pub(super) type Batches = stream::BoxStream<'static, Result<RecordBatch, Refusal>>;
+
+/// What is told of a statement when its rows stop.
+pub(super) struct Watch {
+    pub sql: String,
+    pub notes: bool,
+    pub limit: u64,
+}
+
+/// The rows, each batch within the turn that the connection then has, and no more of them than the role may have.
+pub(super) fn watched(connection: Arc<Connection>, rows: SendableRecordBatchStream, watch: Watch) -> Batches {
+    let watch = Arc::new(watch);
+    let state = Some((rows, 0_u64));
+    let batches = stream::unfold(state, move |state| {
+        let (connection, watch) = (Arc::clone(&connection), Arc::clone(&watch));
+        async move {
+            let (mut rows, seen) = state?;
+            let failed = |refusal| Some((Err(refusal), None));
+            match connection.turn().run(rows.next()).await {
+                Err(refusal) => failed(refusal),
+                Ok(None) => None,
+                Ok(Some(Err(error))) => failed(fault::refusal(&error, Asked { sql: &watch.sql, notes: watch.notes })),
+                Ok(Some(Ok(batch))) => {
+                    let seen = seen.saturating_add(u64::try_from(batch.num_rows()).unwrap_or(u64::MAX));
+                    if watch.limit > 0 && seen > watch.limit {
+                        return failed(
+                            Refusal::new("54000", format!("the statement gives more than the {} rows that its role may have", watch.limit))
+                                .with_hint("add LIMIT, or group the rows"),
+                        );
+                    }
+                    Some((Ok(batch), Some((rows, seen))))
+                }
+            }
+        }
+    });
+    batches.boxed()
+}
+
+/// The rows of a batch as the protocol sends them.
+pub(super) fn encoded(fields: &Arc<Vec<FieldInfo>>, batch: Result<RecordBatch, Refusal>) -> Vec<PgWireResult<DataRow>> {
+    let encode = |batch| encode_recordbatch(Arc::clone(fields), batch).collect();
+    match batch {
+        Ok(batch) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| encode(batch)))
+            .unwrap_or_else(|panic| vec![Err(error(panicked(panic)))]),
+        Err(refusal) => vec![Err(error(refusal))],
+    }
+}
+
+/// A parameter that cannot be read as its type.
+pub(super) fn parameter(error: &PgWireError) -> Refusal {
+    match error {
+        PgWireError::UserError(info) if info.code == "22023" => Refusal::new("22023", info.message.clone()),
+        _ => Refusal::new("22P02", "a parameter is none of its type"),
+    }
+}
+
+/// A client may name one format for all columns or one for each.
+pub(super) fn fits(format: &Format, columns: usize) -> Result<(), Refusal> {
+    match format {
+        Format::Individual(formats) if formats.len() != columns => {
+            Err(Refusal::new("08P01", format!("bind message has {} result formats but query has {columns} columns", formats.len())))
+        }
+        _ => Ok(()),
+    }
+}

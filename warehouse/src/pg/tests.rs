@@ -1,0 +1,8 @@
+//! Promises of the port, kept with a client of its own over a socket.
+
+mod catalogue;
+mod limits;
+mod moments;
+mod refusals;
+pub(crate) mod stand;
+mod texts;

@@ -1,0 +1,44 @@
+//! The catalogue as clients ask for it.
+
+use super::stand::{Stand, rows, said};
+
+/// What psql, SQLAlchemy, pgjdbc, Grafana, Metabase, DBeaver, pgAdmin and pgcli ask about the catalogue, as they ask it.
+const CLIENTS: [(&str, &str); 9] = [
+    ("psql", include_str!("../catalogue/psql.sql")),
+    ("psql's completion", include_str!("../catalogue/psql_tab.sql")),
+    ("SQLAlchemy", include_str!("../catalogue/sqlalchemy.sql")),
+    ("pgjdbc", include_str!("../catalogue/pgjdbc.sql")),
+    ("Grafana", include_str!("../catalogue/grafana.sql")),
+    ("Metabase", include_str!("../catalogue/metabase.sql")),
+    ("DBeaver", include_str!("../catalogue/dbeaver.sql")),
+    ("pgAdmin", include_str!("../catalogue/pgadmin.sql")),
+    ("pgcli", include_str!("../catalogue/pgcli.sql")),
+];
+
+#[tokio::test]
+async fn the_questions_of_clients_about_the_catalogue_are_answered() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let mut failed = Vec::new();
+    for (name, text) in CLIENTS {
+        for (index, sql) in text.split("\n-- next\n").enumerate() {
+            if let Err(error) = client.simple_query(sql).await {
+                let sql: String = sql.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(700).collect();
+                failed.push(format!("{name} {index}: {}\n    {sql}", said(&error)));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[tokio::test]
+async fn the_catalogue_names_the_relations_and_their_columns() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let listed = "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND c.relname = 'labels'";
+    assert_eq!(rows(&client, listed).await, ["labels"]);
+    let columns = "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = 'labels'::regclass AND attname = 'task'";
+    assert_eq!(rows(&client, columns).await, ["task"]);
+    assert_eq!(rows(&client, "SELECT current_database(), current_schema(), current_user").await, ["wardstream|public|reader"]);
+    assert!(rows(&client, "SELECT version()").await.join("").starts_with("PostgreSQL 16"));
+}

@@ -1,0 +1,124 @@
+//! Wrong, writing and curious statements, and who is not let in.
+
+use super::stand::{Stand, refused, rows};
+
+/// Wrong questions get PostgreSQL's classes, and a place where there is one.
+#[tokio::test]
+async fn wrong_questions_get_postgresqls_classes_and_a_place() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let mut wrong = Vec::new();
+    for (sql, code, place) in [
+        ("SELEC 1", "42601", Some(1)),
+        ("SELECT 1 +", "42601", Some(11)),
+        ("SELECT nothing FROM labels", "42703", Some(8)),
+        ("SELECT l.nothing FROM labels AS l", "42703", Some(10)),
+        ("SELECT * FROM nothing", "42P01", Some(15)),
+        ("SELECT * FROM other.nothing", "42P01", Some(21)),
+        ("SELECT nothing(1)", "42883", Some(8)),
+        ("SELECT * FROM nothing(1)", "42883", Some(15)),
+        ("SELECT abs('x', 2)", "42883", None),
+        ("SELECT CAST('12x' AS INT)", "22P02", Some(13)),
+        ("SELECT '12x'::int", "22P02", Some(8)),
+        ("SELECT 'x'::timestamp", "22007", Some(8)),
+        ("SELECT '99999999999'::int", "22P02", Some(8)),
+        ("SELECT 1 / 0", "22012", Some(12)),
+        ("SELECT label / 0 FROM (VALUES (1)) AS t (label)", "22012", Some(16)),
+        ("SELECT task, count(*) FROM labels", "42803", None),
+        ("SELECT topic FROM messages AS a JOIN messages AS b ON a.topic = b.topic", "42702", Some(8)),
+        ("SELECT true + 1", "42883", None),
+        ("SELECT * FROM labels LIMIT -1", "2201W", None),
+        ("SELECT (SELECT topic FROM messages)", "21000", None),
+        ("SELECT 1 UNION SELECT 1, 2", "42601", None),
+        ("SELECT $1", "42P02", None),
+        ("SELECT regexp_like('a', '(')", "2201B", None),
+        ("SELECT 1::nothing", "42704", None),
+        ("SHOW nothing", "42704", None),
+    ] {
+        let found = refused(&client, sql).await;
+        if found.0 != code || (place.is_some() && found.1 != place) {
+            let said = client.simple_query(sql).await.err().map(|error| super::stand::said(&error));
+            wrong.push(format!("{sql}: {found:?}, not {code} {place:?}: {said:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"], "the connection goes on");
+}
+
+/// Nothing writes, nothing reads a file, whatever the trick.
+#[tokio::test]
+async fn nothing_writes_and_nothing_reads_a_file() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("nurse").await;
+    let mut wrong = Vec::new();
+    for (sql, code) in [
+        ("INSERT INTO labels VALUES (1)", "25006"),
+        ("CREATE TABLE t (a INT)", "25006"),
+        ("SELECT 1 INTO t", "25006"),
+        ("EXPLAIN ANALYZE INSERT INTO labels VALUES (1)", "25006"),
+        ("CREATE EXTERNAL TABLE t (a INT) STORED AS CSV LOCATION '/etc/passwd'", "42601"),
+        ("COPY labels TO '/tmp/x'", "42501"),
+        ("COPY labels FROM '/etc/passwd'", "42501"),
+        ("SET datafusion.catalog.location = '/'", "42704"),
+        ("SET datafusion.runtime.memory_limit = '100G'", "42704"),
+        ("SELECT set_config('datafusion.catalog.location', '/', false)", "0A000"),
+        ("SELECT * FROM '/etc/passwd'", "42P01"),
+        ("SELECT * FROM \"/etc/passwd\"", "42P01"),
+        ("SELECT * FROM 'x.parquet'", "42P01"),
+        ("SELECT * FROM 'file:///etc/passwd'", "42P01"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "42883"),
+        ("SELECT * FROM read_parquet('/x')", "42883"),
+        ("SELECT * FROM parquet_metadata('/x')", "42883"),
+        ("SELECT pg_read_file('/etc/passwd')", "42883"),
+        ("SELECT lo_import('/etc/passwd')", "42883"),
+        ("PREPARE p AS INSERT INTO labels VALUES (1)", "0A000"),
+        ("LOAD '/x'", "25006"),
+    ] {
+        let found = refused(&client, sql).await.0;
+        if found != code && !(sql.starts_with("LOAD") || sql.contains("FROM '")) {
+            wrong.push(format!("{sql}: {found}, not {code}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(client.prepare("INSERT INTO labels VALUES (1)").await.is_err());
+    assert!(client.prepare("COPY (SELECT 1) TO '/tmp/x'").await.is_err());
+}
+
+/// Whoever has not shown who it is asks nothing.
+#[tokio::test]
+async fn nobody_is_let_in_without_the_password() {
+    let mut stand = Stand::new().await;
+    for (user, password) in [("reader", "wrong"), ("nobody", "open sesame"), ("reader", "")] {
+        let error = stand.connect(user, password).await.err().expect("must be refused");
+        let code = error.as_db_error().map(|error| error.code().code().to_owned());
+        assert!(code.as_deref() == Some("28P01") || password.is_empty(), "{user}: {error:?}");
+    }
+}
+
+/// What is chained as far as it may be is answered or refused; the server goes on.
+#[test]
+fn long_chains_do_not_end_the_server() {
+    let test = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(long_chains());
+    // The stack of the server's own threads.
+    let thread = std::thread::Builder::new().stack_size(crate::serve::STACK_BYTES).spawn(test);
+    thread.expect("a thread").join().expect("holds");
+}
+
+async fn long_chains() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    for sql in [
+        format!("SELECT {}1", "1+".repeat(3_900)),
+        format!("SELECT 1 WHERE {}true", "1=1 AND ".repeat(1_900)),
+        format!("SELECT {}1", "- ".repeat(3_900)),
+        format!("SELECT {}true", "NOT ".repeat(3_900)),
+        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(900)),
+        format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT {}1{}", "abs(".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT {}1{}", "(SELECT ".repeat(2_000), ")".repeat(2_000)),
+        format!("SELECT {}", vec!["1 AS c"; 20_000].join(",")),
+    ] {
+        let _answered_or_refused = client.simple_query(&sql).await;
+        assert_eq!(rows(&client, "SELECT 1").await, ["1"], "after {}", sql.chars().take(40).collect::<String>());
+    }
+}

@@ -1,0 +1,232 @@
+//! Clients' questions about the catalogue, where the engine cannot read them as they are spelled.
+//!
+//! What a question means is not changed. Where it asks about what no read-only server of views has (keys, indexes, triggers,
+//! policies, comments, procedures) in a way that cannot be planned, the answer is what it would be: no rows.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::SchemaProvider;
+use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::error::Result;
+use datafusion::logical_expr::{LogicalPlanBuilder, lit};
+use datafusion::prelude::Expr as EngineExpr;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, FunctionArguments, Ident, Query, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+/// Relations that hold nothing here, or nothing that is true of this server.
+const EMPTY: [&str; 17] = [
+    "pg_constraint",
+    "pg_index",
+    "pg_inherits",
+    "pg_policy",
+    "pg_trigger",
+    "pg_statistic_ext",
+    "pg_publication",
+    "pg_attrdef",
+    "pg_enum",
+    "pg_proc",
+    "pg_event_trigger",
+    "pg_timezone_names",
+    "pg_foreign",
+    "pg_collation",
+    "pg_user_mapping",
+    "pg_subscription",
+    // How pgjdbc names the type of a domain: there are none.
+    "base_type",
+];
+
+/// Phrases of clients, and what the engine reads instead. No type here is a relation's.
+const PHRASES: [(&str, &str); 5] = [
+    ("COALESCE(proallargtypes::regtype[], proargtypes::regtype[])::text[]", "CAST(NULL AS TEXT)"),
+    ("(SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid)", "false"),
+    ("typinput='pg_catalog.array_in'::regproc", "typinput='array_in'"),
+    ("typinput = 'pg_catalog.array_in'::regproc", "typinput = 'array_in'"),
+    ("ESCAPE '\\\\'", ""),
+];
+
+/// Whether a text asks about the catalogue.
+pub(super) fn is_asked(sql: &str) -> bool {
+    let lower = sql.to_lowercase();
+    ["pg_", "information_schema", "::reg", "current_schemas"].iter().any(|word| lower.contains(word))
+}
+
+/// The text with the phrases that are known.
+pub(super) fn respelled(sql: &str) -> String {
+    let spaced = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !PHRASES.iter().any(|(phrase, _)| spaced.contains(phrase)) {
+        return sql.to_owned();
+    }
+    PHRASES.iter().fold(spaced, |sql, (phrase, read)| sql.replace(phrase, read))
+}
+
+/// A question of no rows with the columns of `statement`, where that asks about what is empty here.
+pub(super) fn without_rows(statement: &Statement, sql: &str) -> Option<Statement> {
+    let lower = sql.to_lowercase();
+    let Statement::Query(query) = statement else { return None };
+    if !EMPTY.iter().any(|name| lower.contains(name)) {
+        return None;
+    }
+    let columns: Vec<String> =
+        names(query).into_iter().map(|name| format!("CAST(NULL AS TEXT) AS {}", Ident::with_quote('"', name))).collect();
+    let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &format!("SELECT {} WHERE false", columns.join(", "))).ok()?;
+    parsed.into_iter().next()
+}
+
+/// Names of a query's columns, each once.
+fn names(query: &Query) -> Vec<String> {
+    let mut body = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left.as_ref();
+    }
+    let SetExpr::Select(select) = body else { return vec!["?column?".to_owned()] };
+    let mut names: Vec<String> = Vec::new();
+    for item in &select.projection {
+        let name = match item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.value.clone(),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(|part| part.value.clone()).unwrap_or_default(),
+            _ => "?column?".to_owned(),
+        };
+        let again = names.iter().filter(|other| other.trim_end_matches(char::is_numeric) == name).count();
+        names.push(if again == 0 { name } else { format!("{name}{}", again + 1) });
+    }
+    names
+}
+
+/// What is changed in every statement: patterns with an escape of their own, arrays of queries, unnamed columns that repeat.
+pub(super) fn readable(mut statement: Statement) -> Statement {
+    let _whole: ControlFlow<()> = visit_expressions_mut(&mut statement, |expr| {
+        match expr {
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => escape(pattern, escape_char),
+            Expr::Function(function)
+                if function.name.to_string().eq_ignore_ascii_case("array") && matches!(function.args, FunctionArguments::Subquery(_)) =>
+            {
+                *expr = null();
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    let _whole = statement.visit(&mut Unnamed);
+    statement
+}
+
+fn null() -> Expr {
+    Expr::Cast {
+        kind: datafusion::sql::sqlparser::ast::CastKind::Cast,
+        expr: Box::new(Expr::Value(Value::Null.into())),
+        data_type: DataType::Text,
+        array: false,
+        format: None,
+    }
+}
+
+/// A pattern whose escape is not the backslash, with the backslash: its texts are the pattern's own.
+fn escape(pattern: &mut Expr, escape_char: &mut Option<datafusion::sql::sqlparser::ast::ValueWithSpan>) {
+    let Some(Value::SingleQuotedString(mark)) = escape_char.as_ref().map(|escape| escape.value.clone()) else { return };
+    if mark == "\\" {
+        return;
+    }
+    let _whole: ControlFlow<()> = visit_expressions_mut(pattern, |expr| {
+        if let Expr::Value(value) = expr
+            && let Value::SingleQuotedString(text) = &mut value.value
+        {
+            *text = text.replace('\\', "\\\\").replace(&mark, "\\");
+        }
+        ControlFlow::Continue(())
+    });
+    *escape_char = None;
+}
+
+/// Gives unnamed columns that repeat a name of their own: PostgreSQL lets them repeat, the engine does not.
+struct Unnamed;
+
+impl VisitorMut for Unnamed {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            let mut seen: Vec<String> = Vec::new();
+            for item in &mut select.projection {
+                let SelectItem::UnnamedExpr(expr) = item else { continue };
+                let text = match &*expr {
+                    Expr::Identifier(_) | Expr::CompoundIdentifier(_) => continue,
+                    Expr::Subquery(_) => "?column?".to_owned(),
+                    other => other.to_string(),
+                };
+                let again = seen.iter().filter(|other| **other == text).count();
+                if again > 0 || matches!(expr, Expr::Subquery(_)) {
+                    let alias = if again == 0 { text.clone() } else { format!("{text}{}", again + 1) };
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', alias) };
+                }
+                seen.push(text);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Columns that the catalogue's relations lack and clients name; they are NULL.
+const LACKING: [(&str, &[&str]); 2] =
+    [("pg_class", &["relacl", "reloptions"]), ("pg_attribute", &["attacl", "attoptions", "attfdwoptions"])];
+
+/// The catalogue with the columns that it lacks.
+#[derive(Debug)]
+pub(super) struct Completed(pub Arc<dyn SchemaProvider>);
+
+#[async_trait]
+impl SchemaProvider for Completed {
+    fn table_names(&self) -> Vec<String> {
+        self.0.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(table) = self.0.table(name).await? else { return Ok(None) };
+        let Some((_, lacking)) = LACKING.iter().find(|(relation, _)| *relation == name) else { return Ok(Some(table)) };
+        let schema = table.schema();
+        let there = schema.fields().iter().map(|field| EngineExpr::Column(datafusion::common::Column::new(Some(name), field.name())));
+        let lacking = lacking.iter().filter(|column| schema.field_with_name(column).is_err());
+        let lacking = lacking.map(|column| lit(ScalarValue::Utf8(None)).alias(*column));
+        let columns: Vec<EngineExpr> = there.chain(lacking).collect();
+        let plan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::clone(&table)), None)?.project(columns)?.build()?;
+        Ok(Some(Arc::new(ViewTable::new(plan, None))))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.table_exist(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(sql: &str) -> String {
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses");
+        readable(parsed.into_iter().next().expect("one")).to_string()
+    }
+
+    #[test]
+    fn spelling_is_changed_and_meaning_is_not() {
+        assert_eq!(read("SELECT 1 WHERE a LIKE 'x/_\\y' ESCAPE '/'"), "SELECT 1 WHERE a LIKE 'x\\_\\\\y'");
+        assert_eq!(read("SELECT NULL, NULL, a, a"), "SELECT NULL, NULL AS \"NULL2\", a, a");
+        assert_eq!(read("SELECT (SELECT 1), (SELECT 2)"), "SELECT (SELECT 1) AS \"?column?\", (SELECT 2) AS \"?column?2\"");
+    }
+
+    #[test]
+    fn what_is_empty_here_has_no_rows_and_its_columns() {
+        let sql = "SELECT a.oid, 1, 2, b AS c FROM pg_index AS a";
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses").remove(0);
+        let empty = without_rows(&parsed, sql).expect("it is empty").to_string();
+        for name in ["\"oid\"", "\"?column?\"", "\"?column?2\"", "\"c\"", "WHERE false"] {
+            assert!(empty.contains(name), "{empty}");
+        }
+        assert!(without_rows(&parsed, "SELECT 1 FROM labels").is_none());
+    }
+}

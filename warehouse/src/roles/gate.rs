@@ -1,0 +1,340 @@
+//! The gate: what a statement wants, and the refusal of everything but reading. Nothing else in the server decides that.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CloseCursor, ContextModifier, CopyOption, CopySource, CopyTarget, Expr, FetchDirection, ObjectName, Query, Reset, Set, SetExpr,
+    Statement, TransactionAccessMode, TransactionMode, UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
+};
+
+use super::fault::Refusal;
+use super::parse;
+
+/// What a statement wants.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// Rows.
+    Ask(Box<Statement>),
+    /// Rows as a file's bytes.
+    CopyOut(Box<Statement>, Vec<CopyOption>),
+    /// A setting of the session; `local` ends with the transaction.
+    Set { name: String, value: Option<String>, local: bool },
+    /// A setting's default; all where none is named.
+    Reset(Option<String>),
+    /// A setting's value; all where none is named.
+    Show(Option<String>),
+    /// One moment for all statements until the end.
+    Begin,
+    /// The end of it.
+    Commit,
+    /// The end of it, with the settings as they were.
+    Rollback,
+    /// A cursor over rows; `hold` outlives the transaction.
+    Declare { name: String, ask: Box<Statement>, hold: bool },
+    /// Rows of a cursor, all where no count is given.
+    Fetch { name: String, rows: Option<usize> },
+    /// The end of a cursor; of all where none is named.
+    Close(Option<String>),
+    /// The end of a prepared statement; of all where none is named.
+    Deallocate(Option<String>),
+    /// Everything of the session as at its start.
+    Discard,
+    /// What changes nothing here; the answer's tag.
+    Nothing(&'static str),
+}
+
+/// What `statement` wants.
+///
+/// # Errors
+/// 25006 where it wants to write, 42501 where it names a file or another user, 0A000 where it is not there.
+pub(crate) fn wish(statement: Statement) -> Result<Wish, Refusal> {
+    match statement {
+        Statement::Query(_) | Statement::ShowTables { .. } | Statement::ShowColumns { .. } => asking(statement),
+        Statement::Explain { ref statement, .. } if !matches!(**statement, Statement::Query(_)) => Err(writing(statement)),
+        Statement::Explain { .. } => asking(statement),
+        Statement::Copy { source, to, target, options, legacy_options, .. } => {
+            let plain = legacy_options.is_empty();
+            copying(source, Copying { to, target, options, plain })
+        }
+        Statement::Set(set) => setting(set),
+        Statement::Reset(reset) => Ok(Wish::Reset(match reset.reset {
+            Reset::ALL => None,
+            Reset::ConfigurationParameter(name) => Some(plain_name(&name)),
+        })),
+        Statement::ShowVariable { variable } => {
+            let words: Vec<&str> = variable.iter().map(|word| word.value.as_str()).collect();
+            Ok(Wish::Show(shown_name(&words)))
+        }
+        Statement::StartTransaction { modes, .. } => access(&modes).map(|()| Wish::Begin),
+        Statement::Commit { .. } => Ok(Wish::Commit),
+        Statement::Rollback { savepoint: None, .. } => Ok(Wish::Rollback),
+        Statement::Rollback { savepoint: Some(_), .. } => Ok(Wish::Nothing("ROLLBACK")),
+        Statement::Savepoint { .. } => Ok(Wish::Nothing("SAVEPOINT")),
+        Statement::ReleaseSavepoint { .. } => Ok(Wish::Nothing("RELEASE")),
+        Statement::UNLISTEN { .. } => Ok(Wish::Nothing("UNLISTEN")),
+        Statement::Discard { .. } => Ok(Wish::Discard),
+        Statement::Deallocate { name, .. } => Ok(Wish::Deallocate(Some(name.value).filter(|name| !name.eq_ignore_ascii_case("all")))),
+        Statement::Declare { .. } | Statement::Fetch { .. } | Statement::Close { .. } => cursor(statement),
+        Statement::Prepare { .. } | Statement::Execute { .. } => {
+            Err(absent("PREPARE and EXECUTE").with_hint("prepare statements through the protocol, as drivers do"))
+        }
+        Statement::LISTEN { .. } | Statement::NOTIFY { .. } => Err(absent("LISTEN and NOTIFY")),
+        other => Err(writing(&other)),
+    }
+}
+
+fn absent(what: &str) -> Refusal {
+    Refusal::new("0A000", format!("{what} are not supported"))
+}
+
+/// The refusal of a statement that would change something.
+fn writing(statement: &Statement) -> Refusal {
+    let text = statement.to_string();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let kind = match words.first().copied() {
+        Some(first @ ("CREATE" | "DROP" | "ALTER")) => {
+            let object = words.iter().skip(1).find(|word| !["OR", "REPLACE", "TEMPORARY", "TEMP", "UNIQUE"].contains(word));
+            format!("{first} {}", object.unwrap_or(&""))
+        }
+        Some(first) => first.to_owned(),
+        None => "this statement".to_owned(),
+    };
+    Refusal::new("25006", format!("cannot execute {} in a read-only transaction", kind.trim()))
+        .with_hint("this server only reads: SELECT, EXPLAIN, SHOW, SET and COPY ... TO STDOUT are answered")
+}
+
+/// Finds a query that writes or locks, however deep it stands.
+struct Writes;
+
+impl Visitor for Writes {
+    type Break = Refusal;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
+        let refused = |kind: &str| ControlFlow::Break(Refusal::new("25006", format!("cannot execute {kind} in a read-only transaction")));
+        if !query.locks.is_empty() {
+            return refused("SELECT FOR UPDATE");
+        }
+        match query.body.as_ref() {
+            SetExpr::Insert(_) => refused("INSERT"),
+            SetExpr::Update(_) => refused("UPDATE"),
+            SetExpr::Delete(_) => refused("DELETE"),
+            SetExpr::Merge(_) => refused("MERGE"),
+            SetExpr::Select(select) if select.into.is_some() => refused("SELECT INTO"),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn asking(statement: Statement) -> Result<Wish, Refusal> {
+    match statement.visit(&mut Writes) {
+        ControlFlow::Break(refusal) => Err(refusal),
+        ControlFlow::Continue(()) => Ok(Wish::Ask(Box::new(statement))),
+    }
+}
+
+/// The parts of COPY beside its source.
+struct Copying {
+    to: bool,
+    target: CopyTarget,
+    options: Vec<CopyOption>,
+    plain: bool,
+}
+
+fn copying(source: CopySource, copying: Copying) -> Result<Wish, Refusal> {
+    match (copying.to, &copying.target) {
+        (_, CopyTarget::File { .. }) => return Err(Refusal::new("42501", "permission denied to COPY to or from a file")),
+        (_, CopyTarget::Program { .. }) => {
+            return Err(Refusal::new("42501", "permission denied to COPY to or from an external program"));
+        }
+        (true, CopyTarget::Stdout) => {}
+        _ => return Err(Refusal::new("25006", "cannot execute COPY FROM in a read-only transaction")),
+    }
+    if !copying.plain {
+        return Err(absent("options of COPY without parentheses").with_hint("write COPY ... TO STDOUT WITH (FORMAT csv, HEADER)"));
+    }
+    let query = match source {
+        CopySource::Query(query) => Statement::Query(query),
+        CopySource::Table { table_name, columns } => {
+            let columns = columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let columns = if columns.is_empty() { "*" } else { &columns };
+            let parsed = parse::statements(&format!("SELECT {columns} FROM {table_name}"))?;
+            parsed.into_iter().next().ok_or_else(|| Refusal::new("42601", "COPY names no relation"))?
+        }
+    };
+    match asking(query)? {
+        Wish::Ask(query) => Ok(Wish::CopyOut(query, copying.options)),
+        other => Ok(other),
+    }
+}
+
+/// The name without quotes, in lower case.
+fn plain_name(name: &ObjectName) -> String {
+    let parts: Vec<String> =
+        name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| ident.value.clone())).collect();
+    parts.join(".").to_lowercase()
+}
+
+/// The setting that SHOW names, also in its spellings of several words.
+fn shown_name(words: &[&str]) -> Option<String> {
+    let name = words.join(" ").to_lowercase();
+    match name.as_str() {
+        "all" => None,
+        "time zone" => Some("timezone".to_owned()),
+        "transaction isolation level" => Some("transaction_isolation".to_owned()),
+        "session authorization" => Some("session_authorization".to_owned()),
+        _ => Some(words.join(".").to_lowercase()),
+    }
+}
+
+fn access(modes: &[TransactionMode]) -> Result<(), Refusal> {
+    if modes.iter().any(|mode| matches!(mode, TransactionMode::AccessMode(TransactionAccessMode::ReadWrite))) {
+        return Err(Refusal::new("25006", "cannot set transaction read-write mode: this server only reads"));
+    }
+    Ok(())
+}
+
+fn setting(set: Set) -> Result<Wish, Refusal> {
+    let other_user = || Refusal::new("42501", "permission denied to set another user or role");
+    match set {
+        Set::SingleAssignment { scope, hivevar: false, variable, values } => {
+            let local = matches!(scope, Some(ContextModifier::Local));
+            let value = values.iter().map(text_of).collect::<Vec<_>>().join(", ");
+            let value = Some(value).filter(|value| !value.eq_ignore_ascii_case("default"));
+            Ok(Wish::Set { name: plain_name(&variable), value, local })
+        }
+        Set::SetTimeZone { local, value } => {
+            let value = Some(text_of(&value)).filter(|value| !["default", "local"].contains(&value.to_lowercase().as_str()));
+            Ok(Wish::Set { name: "timezone".to_owned(), value, local })
+        }
+        Set::SetNames { charset_name, .. } => {
+            Ok(Wish::Set { name: "client_encoding".to_owned(), value: Some(charset_name.value), local: false })
+        }
+        Set::SetNamesDefault {} => Ok(Wish::Reset(Some("client_encoding".to_owned()))),
+        Set::SetTransaction { modes, snapshot: None, .. } => access(&modes).map(|()| Wish::Nothing("SET")),
+        Set::SetRole { role_name: None, .. } => Ok(Wish::Nothing("SET")),
+        Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Err(other_user()),
+        other => Err(Refusal::new("0A000", format!("{other} is not supported"))),
+    }
+}
+
+/// A setting's value as a text.
+fn text_of(value: &Expr) -> String {
+    match value {
+        Expr::Value(ValueWithSpan { value, .. }) => match value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) | Value::EscapedStringLiteral(text) => text.clone(),
+            other => other.to_string(),
+        },
+        Expr::Identifier(ident) => ident.value.clone(),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => format!("-{}", text_of(expr)),
+        other => other.to_string(),
+    }
+}
+
+fn cursor(statement: Statement) -> Result<Wish, Refusal> {
+    match statement {
+        Statement::Declare { stmts } => {
+            let one = stmts.into_iter().next().ok_or_else(|| Refusal::new("42601", "DECLARE names no cursor"))?;
+            let name = one.names.into_iter().next().ok_or_else(|| Refusal::new("42601", "DECLARE names no cursor"))?.value;
+            let query = one.for_query.ok_or_else(|| absent("variables").with_hint("DECLARE name CURSOR FOR SELECT ..."))?;
+            match asking(Statement::Query(query))? {
+                Wish::Ask(ask) => Ok(Wish::Declare { name, ask, hold: one.hold == Some(true) }),
+                other => Ok(other),
+            }
+        }
+        Statement::Fetch { name, direction, .. } => {
+            let count = |limit: &ValueWithSpan| {
+                limit.to_string().parse().map(Some).map_err(|_| Refusal::new("22023", "FETCH takes a count from 0"))
+            };
+            let rows = match &direction {
+                FetchDirection::Next | FetchDirection::Forward { limit: None } => Some(1),
+                FetchDirection::Count { limit } | FetchDirection::Forward { limit: Some(limit) } => count(limit)?,
+                FetchDirection::All | FetchDirection::ForwardAll => None,
+                _ => return Err(Refusal::new("55000", "cursor can only scan forward")),
+            };
+            Ok(Wish::Fetch { name: name.value, rows })
+        }
+        Statement::Close { cursor: CloseCursor::All } => Ok(Wish::Close(None)),
+        Statement::Close { cursor: CloseCursor::Specific { name } } => Ok(Wish::Close(Some(name.value))),
+        other => Err(writing(&other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(sql: &str) -> &'static str {
+        match parse::statements(sql) {
+            Ok(statements) => statements.into_iter().map(wish).find_map(Result::err).map_or("", |refusal| refusal.code),
+            Err(refusal) => refusal.code,
+        }
+    }
+
+    #[test]
+    fn only_what_reads_is_let_through() {
+        for sql in [
+            "SELECT 1",
+            "EXPLAIN SELECT 1",
+            "EXPLAIN ANALYZE SELECT 1",
+            "SHOW server_version",
+            "SHOW ALL",
+            "SET client_encoding = 'UTF8'",
+            "SET wardstream.as_known_at = '2024-01-01'",
+            "RESET ALL",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            "COPY (SELECT 1) TO STDOUT WITH (FORMAT csv, HEADER)",
+            "COPY labels (task, label) TO STDOUT",
+            "DECLARE c CURSOR FOR SELECT 1",
+            "FETCH FORWARD 5 FROM c",
+            "CLOSE ALL",
+            "DISCARD ALL",
+            "SAVEPOINT a",
+            "VALUES (1), (2)",
+        ] {
+            assert_eq!(code(sql), "", "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_writes_is_refused_however_deep_it_stands() {
+        for sql in [
+            "INSERT INTO t VALUES (1)",
+            "UPDATE t SET a = 1",
+            "DELETE FROM t",
+            "MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE",
+            "TRUNCATE t",
+            "CREATE TABLE t (a INT)",
+            "CREATE TABLE t AS SELECT 1",
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE FUNCTION f() RETURNS INT AS 'SELECT 1'",
+            "DROP TABLE t",
+            "ALTER TABLE t ADD COLUMN b INT",
+            "GRANT ALL ON t TO u",
+            "VACUUM",
+            "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+            "EXPLAIN ANALYZE DELETE FROM t",
+            "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
+            "SELECT * FROM (WITH x AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM x) AS y",
+            "SELECT 1 INTO t",
+            "SELECT * FROM t FOR UPDATE",
+            "COPY t FROM STDIN",
+            "BEGIN READ WRITE",
+            "SELECT 1; DROP TABLE t",
+        ] {
+            assert_eq!(code(sql), "25006", "{sql}");
+        }
+    }
+
+    #[test]
+    fn files_and_other_users_are_refused() {
+        for sql in [
+            "COPY (SELECT 1) TO '/x'",
+            "COPY t FROM '/etc/passwd'",
+            "COPY t FROM PROGRAM 'id'",
+            "SET ROLE other",
+            "SET SESSION AUTHORIZATION other",
+        ] {
+            assert_eq!(code(sql), "42501", "{sql}");
+        }
+    }
+}

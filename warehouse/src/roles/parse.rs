@@ -1,0 +1,110 @@
+//! From a text to statements: parsed as PostgreSQL's, with places, and made into what the query engine understands.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
+    AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, FixVersionColumnName,
+    RewriteArrayAnyAllOperation, RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+};
+
+use super::catalogue;
+use super::fault::{Refusal, syntax};
+
+/// A statement may be this long, in bytes.
+const TEXT_LIMIT: usize = 1 << 20;
+/// A statement may hold this many operators: each is one level of a tree that is walked by recursion.
+const OPERATOR_LIMIT: usize = 4_000;
+
+static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+
+/// What is changed in the questions of people: spelling alone, never what a question means.
+static SPELLING: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(|| {
+    vec![
+        Arc::new(AliasDuplicatedProjectionRewrite),
+        Arc::new(RewriteArrayAnyAllOperation),
+        Arc::new(StripCallableQualifier),
+        Arc::new(FixArrayLiteral),
+        Arc::new(CurrentUserVariableToSessionUserFunctionCall),
+        Arc::new(StripCollate),
+        Arc::new(RewritePgCatalogOperator),
+        Arc::new(FixVersionColumnName),
+    ]
+});
+
+/// The statements of a text, in order.
+pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
+    if sql.len() > TEXT_LIMIT {
+        return Err(Refusal::new("54000", format!("the statement is longer than {TEXT_LIMIT} bytes")));
+    }
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
+        let words = datafusion::sql::sqlparser::parser::ParserError::from(error);
+        syntax(&words, sql)
+    })?;
+    if tokens.iter().filter(|token| is_operator(&token.token)).count() > OPERATOR_LIMIT {
+        return Err(Refusal::new("54001", "stack depth limit exceeded")
+            .with_hint(format!("a statement may hold {OPERATOR_LIMIT} operators; write a list as IN (...) or VALUES")));
+    }
+    let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
+    // Clients' questions about the catalogue are spelled in ways that need more than spelling changed.
+    if catalogue::is_asked(sql)
+        && let Ok(statements) = CATALOGUE.parse(&catalogue::respelled(sql))
+    {
+        return Ok(statements.into_iter().map(catalogue::readable).collect());
+    }
+    let parsed = parsed.map_err(|error| syntax(&error, sql))?;
+    let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
+    Ok(parsed.into_iter().map(spelled).collect())
+}
+
+/// Whether the token joins two expressions or two queries.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.quote_style.is_none() && is_joining(&word.value),
+        Token::Whitespace(_) | Token::Comma | Token::LParen | Token::RParen | Token::SemiColon | Token::Period | Token::EOF => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::DollarQuotedString(_) | Token::Placeholder(_) => false,
+        Token::NationalStringLiteral(_) | Token::EscapedStringLiteral(_) | Token::HexStringLiteral(_) => false,
+        _ => true,
+    }
+}
+
+fn is_joining(word: &str) -> bool {
+    ["and", "or", "not", "union", "except", "intersect", "join", "between", "like", "ilike", "is", "when", "case", "cast", "exists"]
+        .iter()
+        .any(|joining| word.eq_ignore_ascii_case(joining))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(sql: &str) -> (&'static str, Option<usize>) {
+        let refusal = statements(sql).expect_err("must be refused");
+        (refusal.code, refusal.position)
+    }
+
+    #[test]
+    fn what_does_not_parse_has_its_class_and_its_place() {
+        assert_eq!(refused("SELEC 1"), ("42601", Some(1)));
+        assert_eq!(refused("SELECT 1 +\n )"), ("42601", Some(13)));
+        assert_eq!(refused("SELECT 'open"), ("42601", Some(8)));
+        assert_eq!(refused("SELECT (1"), ("42601", Some(10)));
+    }
+
+    /// What is nested or chained a hundred thousand times must not end the process.
+    #[test]
+    fn deep_statements_are_refused_before_they_are_walked() {
+        assert_eq!(refused(&format!("SELECT {}1", "1+".repeat(100_000))).0, "54001");
+        assert_eq!(refused(&format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000))).0, "54001");
+        assert_eq!(refused(&format!("SELECT {}1", "NOT ".repeat(100_000))).0, "54001");
+        assert_eq!(refused(&format!("SELECT {}1", "- ".repeat(100_000))).0, "54001");
+        assert_eq!(refused(&format!("SELECT 1{}", " UNION SELECT 1".repeat(50_000))).0, "54001");
+        assert_eq!(refused(&format!("SELECT '{}'", "x".repeat(2_000_000))).0, "54000");
+        let list = (0..50_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(statements(&format!("SELECT 1 WHERE 1 IN ({list})")).map(|statements| statements.len()).ok(), Some(1));
+    }
+}

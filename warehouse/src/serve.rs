@@ -1,0 +1,110 @@
+//! SQL for others: both protocols over one desk, each on its own address.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::QueryError;
+use crate::roles::desk::Desk;
+use crate::roles::tls::TlsError;
+use crate::roles::{Accounts, SqlSettings};
+use crate::store::Warehouse;
+use crate::{flight, pg};
+
+/// Stack of a thread: statements are walked by recursion, and `roles::parse` lets through what fits here with room to spare.
+pub(crate) const STACK_BYTES: usize = 16 << 20;
+
+/// SQL could not be served: mend the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not ours.
+    #[error("could not listen on {listen} ({key})")]
+    Listen {
+        /// As configured.
+        listen: SocketAddr,
+        /// Where it is configured.
+        key: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificate or key.
+    #[error("could not set up TLS")]
+    Tls(#[from] TlsError),
+    /// The system has no more of them.
+    #[error("could not start threads for SQL")]
+    Threads(#[source] std::io::Error),
+    /// A bug.
+    #[error("the service of SQL died")]
+    Died,
+    /// The tables cannot be read.
+    #[error("could not open the tables for questions")]
+    Tables(#[from] QueryError),
+}
+
+/// Where SQL is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// The PostgreSQL protocol.
+    pub pg: SocketAddr,
+    /// Arrow Flight SQL.
+    pub flight: SocketAddr,
+}
+
+/// Serves both protocols until `stop`; statements that run then may end within a few seconds. `listening` is told the addresses.
+///
+/// # Errors
+/// Where an address, the certificate or the tables cannot be used.
+pub async fn serve_sql(
+    warehouse: Warehouse,
+    settings: &SqlSettings,
+    accounts: Accounts,
+    listening: impl FnOnce(Ports),
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let threads = Threads::new()?;
+    let own = settings.clone();
+    let (pg_listener, pg) = listen(settings.listen, "sql.listen").await?;
+    let (flight_listener, flight) = listen(settings.flight_listen, "sql.flight_listen").await?;
+    let desk = Desk::open(warehouse, settings).await?;
+    listening(Ports { pg, flight });
+    let serving = threads.handle().spawn(async move {
+        tokio::try_join!(
+            pg::serve_on(pg_listener, std::sync::Arc::clone(&desk), &own, accounts.clone(), stop.clone()),
+            flight::serve_on(flight_listener, desk, &own, accounts, stop),
+        )
+    });
+    serving.await.map_err(|_| ServeError::Died)??;
+    Ok(())
+}
+
+/// Threads for questions alone: one that plans for long holds up no other service, and a deep one has room.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new() -> Result<Self, ServeError> {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        let threads = threads.enable_all().thread_name("sql").thread_stack_size(STACK_BYTES).build();
+        threads.map(|threads| Self(Some(threads))).map_err(ServeError::Threads)
+    }
+
+    fn handle(&self) -> Handle {
+        self.0.as_ref().map_or_else(Handle::current, |threads| threads.handle().clone())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+async fn listen(listen: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { listen, key, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
