@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use schemas::Table;
 
 /// Columns that are long or never twice the same: a dictionary of them is built and thrown away, and their extremes prune nothing.
@@ -31,12 +32,41 @@ pub fn configuration(table: Table, keep_days: u32) -> HashMap<String, Option<Str
     .collect()
 }
 
-/// How rows are written, by appends and merges alike.
+/// Columns that are asked for by one value, and how many values a merged file holds of each. Rows lie in the order in which they became
+/// known, so the extremes of these say nothing; a bloom filter says of a file that the value is not in it.
+fn looked_up(table: Table) -> &'static [(&'static str, u64)] {
+    match table {
+        Table::Messages => &[],
+        Table::Events => &[("patient_id", 20_000), ("encounter_id", 40_000), ("event_id", 200_000)],
+        Table::Notes => &[("patient_id", 5_000), ("encounter_id", 5_000), ("note_id", 10_000)],
+        Table::Predictions => &[("patient_id", 20_000), ("encounter_id", 20_000), ("note_id", 20_000)],
+    }
+}
+
+/// One in so many files is read for a value that it does not hold.
+const FALSE_FINDS: f64 = 0.01;
+
+/// How rows are appended: a filter would be larger than the rows of one commit.
 pub fn writing() -> WriterProperties {
+    properties().build()
+}
+
+/// How files are written that take the place of others.
+pub fn merging(table: Table) -> WriterProperties {
+    let filtered = |builder: WriterPropertiesBuilder, (column, values): &(&str, u64)| {
+        let column = ColumnPath::from(*column);
+        let builder =
+            builder.set_column_bloom_filter_enabled(column.clone(), true).set_column_bloom_filter_max_ndv(column.clone(), *values);
+        builder.set_column_bloom_filter_fpp(column, FALSE_FINDS)
+    };
+    looked_up(table).iter().fold(properties(), filtered).build()
+}
+
+fn properties() -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
     let plain = |builder: WriterPropertiesBuilder, column: &str| {
-        let column = parquet::schema::types::ColumnPath::from(column);
+        let column = ColumnPath::from(column);
         builder.set_column_dictionary_enabled(column.clone(), false).set_column_statistics_enabled(column, EnabledStatistics::None)
     };
-    UNIQUE.into_iter().fold(WriterProperties::builder().set_compression(level), plain).build()
+    UNIQUE.into_iter().fold(WriterProperties::builder().set_compression(level), plain)
 }

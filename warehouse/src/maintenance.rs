@@ -106,7 +106,7 @@ impl Warehouse {
         let session = Arc::<SessionState>::clone(&self.0.plumbing);
         let merge =
             exclusive::apart(&delta).await?.optimize().with_target_size(target).with_max_concurrent_tasks(1).with_session_state(session);
-        merge.with_writer_properties(layout::writing()).with_commit_properties(commit_alone(CommitProperties::default())).await?;
+        merge.with_writer_properties(layout::merging(table)).with_commit_properties(commit_alone(CommitProperties::default())).await?;
         Ok(())
     }
 

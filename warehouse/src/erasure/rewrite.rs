@@ -134,7 +134,7 @@ pub async fn update(warehouse: &Warehouse, table: Table, condition: &str, update
 /// Each table keeps when it gave up rows: history before that goes earlier than other history.
 pub async fn mark(warehouse: &Warehouse) -> Result<(), EraseError> {
     for table in Table::ALL {
-        commit(warehouse, table, &Change::Mark(table)).await?;
+        commit(warehouse, table, &Change::Mark).await?;
     }
     Ok(())
 }
@@ -143,23 +143,23 @@ pub async fn mark(warehouse: &Warehouse) -> Result<(), EraseError> {
 enum Change<'a> {
     Delete(&'a str),
     Update(&'a str, &'a [(&'a str, String)]),
-    Mark(Table),
+    Mark,
 }
 
 impl Change<'_> {
-    async fn make(&self, delta: DeltaTable, session: Arc<SessionState>) -> Result<(), DeltaTableError> {
+    async fn make(&self, table: Table, delta: DeltaTable, session: Arc<SessionState>) -> Result<(), DeltaTableError> {
         let properties = commit_alone(CommitProperties::default());
         match self {
             Self::Delete(condition) => {
                 let delete = delta.delete().with_predicate(*condition).with_session_state(session);
-                delete.with_writer_properties(layout::writing()).with_commit_properties(properties).await?;
+                delete.with_writer_properties(layout::merging(table)).with_commit_properties(properties).await?;
             }
             Self::Update(condition, updates) => {
                 let update = delta.update().with_predicate(*condition).with_session_state(session);
                 let update = updates.iter().fold(update, |update, (column, value)| update.with_update(*column, value.as_str()));
-                update.with_writer_properties(layout::writing()).with_commit_properties(properties).await?;
+                update.with_writer_properties(layout::merging(table)).with_commit_properties(properties).await?;
             }
-            Self::Mark(table) => {
+            Self::Mark => {
                 // By the store's clock of the newest commit: what was given up was given up by then.
                 let newest = commit_uri_from_version(delta.version());
                 let at = delta.log_store().object_store(None).head(&newest).await?.last_modified.timestamp_millis();
@@ -179,7 +179,7 @@ async fn commit(warehouse: &Warehouse, table: Table, change: &Change<'_>) -> Res
     loop {
         attempt += 1;
         let delta = apart(&warehouse.snapshot(table).await.map_err(failed)?).await.map_err(failed)?;
-        match change.make(delta, Arc::clone(&warehouse.0.plumbing)).await {
+        match change.make(table, delta, Arc::clone(&warehouse.0.plumbing)).await {
             Ok(()) => return Ok(()),
             Err(source) if attempt >= ATTEMPTS => return Err(failed(source)),
             Err(error) => {

@@ -39,6 +39,36 @@ async fn merged_and_vacuumed_tables_hold_the_same_rows_in_fewer_files() {
     ward.is_conserved().await;
 }
 
+#[tokio::test]
+async fn a_merged_file_says_of_a_patient_that_he_is_not_in_it() {
+    let mut ward = Ward::told(|settings: &mut Settings| settings.compact_files = 2).await;
+    for patient in 0..3 {
+        ward.arrives(vec![Record::of(vec![fact(EventCode::PatientSex, &patient.to_string(), None, None)])]).await;
+    }
+    ward.warehouse.compact().await.expect("merges");
+    let delta = ward.warehouse.snapshot(Table::Events).await.expect("a table");
+    let file = delta.snapshot().expect("loaded").snapshot().log_data().iter().next().expect("one file").object_store_path();
+    let bytes = delta.log_store().object_store(None).get(&file).await.expect("there").bytes().await.expect("read");
+    let properties = parquet::file::properties::ReaderProperties::builder().set_read_bloom_filter(true).build();
+    let options = parquet::file::serialized_reader::ReadOptionsBuilder::new().with_reader_properties(properties).build();
+    let reader = parquet::file::serialized_reader::SerializedFileReader::new_with_options(bytes, options).expect("Parquet");
+    let group = parquet::file::reader::FileReader::get_row_group(&reader, 0).expect("a row group");
+    let columns = reader_columns(&reader);
+    let filter = group.get_column_bloom_filter(columns.iter().position(|name| name == "patient_id").expect("a column")).expect("a filter");
+    let id =
+        |value: &str| schemas::PatientId::derive(&schemas::Facility::new("north"), &crate::store::tests::identifier(value)).to_string();
+    assert!(filter.check(&id("1").as_str()));
+    assert!(!filter.check(&id("another").as_str()));
+}
+
+/// The columns of a file, in order.
+fn reader_columns<R: parquet::file::reader::ChunkReader + 'static>(
+    reader: &parquet::file::serialized_reader::SerializedFileReader<R>,
+) -> Vec<String> {
+    let schema = parquet::file::reader::FileReader::metadata(reader).file_metadata().schema_descr();
+    schema.columns().iter().map(|column| column.path().string()).collect()
+}
+
 #[test]
 fn history_before_an_erasure_goes_within_its_days_and_other_history_after_the_kept_ones() {
     let (keep, within) = (DAY * 30, DAY * 7);
