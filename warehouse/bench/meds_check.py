@@ -42,7 +42,7 @@ def aces(folder, task):
         at = pl.col("trigger").dt.timestamp("us").alias("at")
         if task == "length_of_stay":
             inside = lambda window: pl.col(f"{window}.{summary(result, window)}_summary").struct.field("discharge") > 0
-            label = pl.when(inside("days_0_2")).then(0).when(inside("days_3")).then(1).when(inside("days_4_5")).then(2).otherwise(3)
+            label = pl.when(inside("within_3_days")).then(0).when(inside("within_4_days")).then(1).when(inside("within_6_days")).then(2).otherwise(3)
         else:
             label = (pl.col("label") > 0).cast(pl.Int64)
         found += result.select("subject_id", at, label.alias("label")).rows()

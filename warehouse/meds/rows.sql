@@ -2,6 +2,7 @@
 -- Coming, going, birth and death stand at their own time, whenever it was told. All else stands at the instant at which it became known, so
 -- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known. `MATURE` and `EXCLUDED`
 -- are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not to be learned from.
+-- Notes and claims are those of the patient of their stay: senders name a person by one number here and by another there.
 -- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice.
 WITH codes AS (
     SELECT patient_id, encounter_id, text_value, code, min(known_at) AS known_at, max(asserted_at) AS asserted_at, min(numeric_value) AS rank,
@@ -17,9 +18,23 @@ born AS (
            TRY_CAST(CASE character_length(birth_date) WHEN 4 THEN birth_date || '-01-01' WHEN 7 THEN birth_date || '-01' ELSE birth_date END AS TIMESTAMP) AS born_at
     FROM patients
 ),
+told AS (
+    SELECT COALESCE(e.patient_id, f.patient_id) AS patient_id, f.facility, f.code, f.text_value, f.known_at, f.event_id, COALESCE(f.encounter_id, c.encounter_id) AS encounter_id
+    FROM events AS f
+    LEFT JOIN claims AS c ON c.claim_id = f.facility || '/' || f.related AND f.code IN ('claim.submitted', 'claim.decided')
+    LEFT JOIN encounters AS e ON e.encounter_id = COALESCE(f.encounter_id, c.encounter_id)
+    WHERE f.code <> 'patient.identified' AND COALESCE(e.patient_id, f.patient_id) IS NOT NULL
+),
+written AS (
+    SELECT COALESCE(e.patient_id, v.patient_id) AS patient_id, v.facility, v.note_version_id, v.known_at, v.kind, p.encounter_id
+    FROM note_versions AS v
+    JOIN note_places AS p ON p.note_id = v.note_id
+    LEFT JOIN encounters AS e ON e.encounter_id = p.encounter_id
+    WHERE NOT v.retracted AND COALESCE(e.patient_id, v.patient_id) IS NOT NULL
+),
 seen AS (
-    SELECT DISTINCT patient_id, facility FROM events WHERE patient_id IS NOT NULL AND code <> 'patient.identified'
-    UNION SELECT DISTINCT patient_id, facility FROM note_versions WHERE patient_id IS NOT NULL
+    SELECT DISTINCT patient_id, facility FROM told
+    UNION SELECT DISTINCT patient_id, facility FROM written
 )
 SELECT patient_id, arrow_cast(born_at, 'Timestamp(µs, "UTC")') AS time, 'MEDS_BIRTH' AS code, CAST(NULL AS DOUBLE) AS numeric_value, birth_date AS text_value,
        CAST(NULL AS VARCHAR) AS encounter_id, arrow_cast(NULL, 'Timestamp(µs, "UTC")') AS known_at, '' AS tie
@@ -66,14 +81,12 @@ UNION ALL
 SELECT patient_id, known_at AS time, CASE code WHEN 'encounter.registered' THEN 'VISIT_REGISTRATION' WHEN 'claim.submitted' THEN 'CLAIM_SUBMISSION'
        ELSE 'CLAIM_DECISION//' || COALESCE(text_value, 'UNKNOWN') END AS code, NULL AS numeric_value, NULL AS text_value,
        encounter_id, known_at AS known_at, event_id AS tie
-FROM events WHERE code IN ('encounter.registered', 'claim.submitted', 'claim.decided') AND patient_id IS NOT NULL
+FROM told WHERE code IN ('encounter.registered', 'claim.submitted', 'claim.decided')
 UNION ALL
 SELECT v.patient_id, v.known_at AS time, 'NOTE//' || v.kind AS code, NULL AS numeric_value, n.text AS text_value,
-       p.encounter_id, v.known_at AS known_at, v.note_version_id AS tie
-FROM note_versions AS v
-JOIN note_places AS p ON p.note_id = v.note_id
+       v.encounter_id, v.known_at AS known_at, v.note_version_id AS tie
+FROM written AS v
 JOIN standing_notes AS n ON n.note_version_id = v.note_version_id
-WHERE v.patient_id IS NOT NULL AND NOT v.retracted
 UNION ALL
 SELECT s.patient_id, w.watermark AS time, 'WATERMARK' AS code, NULL AS numeric_value, NULL AS text_value,
        NULL AS encounter_id, NULL AS known_at, s.facility AS tie

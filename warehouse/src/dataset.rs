@@ -25,8 +25,8 @@ use crate::store::Warehouse;
 
 use basis::Ruled;
 pub use basis::{ALL, Basis};
-pub(crate) use files::in_small_batches;
 pub use files::{Counted, FileOf};
+pub(crate) use files::{sorted, spilling};
 
 /// What a finished dataset's folder holds beside its files.
 const MANIFEST: &str = "manifest.json";
@@ -102,7 +102,7 @@ impl Warehouse {
     pub async fn dataset(&self, task: &str, at: &AsOf, out: &Path) -> Result<Manifest, DatasetError> {
         let staged = Staged::begin(out, MANIFEST)?;
         let moment = self.moment(task, at).await?;
-        let (files, counts) = files::write(&moment.ctx, &moment.basis, &staged).await?;
+        let (files, counts) = files::write(&spilling(&moment.ctx, self.export_bytes())?, &moment.basis, &staged).await?;
         let manifest = Manifest {
             dataset_id: moment.basis.id(),
             counts,
@@ -141,6 +141,11 @@ impl Warehouse {
         }
         let basis = Basis::read(&ctx, task, &tasks, self.ruled(), known_at).await?;
         Ok(Moment { ctx, basis, tasks })
+    }
+
+    /// Memory in which an export's rows are joined and sorted.
+    pub(crate) fn export_bytes(&self) -> usize {
+        (self.0.settings.memory_limit_mb << 20) / 2
     }
 
     /// The instant that is asked for; without one, everything up to the watermark.

@@ -101,7 +101,7 @@ impl Warehouse {
         let ctx = self.session(&AsOf { known_at: Some(known_at), ..at.clone() }).await?;
         let tasks = dataset::tasks(&ctx).await?;
         let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), known_at).await?;
-        let small = dataset::in_small_batches(&ctx);
+        let small = dataset::spilling(&ctx, self.export_bytes())?;
         let written = shards::write(&small, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
         let mut labels = 0;
         for task in &tasks {

@@ -8,7 +8,10 @@ use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::SessionContext;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::cast as cast_to;
+use datafusion::prelude::{DataFrame, SessionContext, ident};
 use futures::TryStreamExt as _;
 use serde::Serialize;
 
@@ -51,17 +54,39 @@ pub struct Counted {
 fn sql(task: &str) -> String {
     let of = if task == ALL { String::new() } else { format!(" AND e.task = '{}'", task.replace('\'', "''")) };
     format!(
-        "SELECT e.*, n.text FROM examples AS e JOIN standing_notes AS n ON n.note_version_id = e.note_version_id \
-         WHERE e.split IS NOT NULL{of} \
-         ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id, n.known_at, n.source_topic, n.source_partition, n.source_offset"
+        "SELECT e.*, n.text, n.known_at AS copy_known_at, n.source_topic AS copy_topic, n.source_partition AS copy_partition, n.source_offset AS copy_offset \
+         FROM examples AS e JOIN standing_notes AS n ON n.note_version_id = e.note_version_id WHERE e.split IS NOT NULL{of}"
     )
 }
 
-/// A session over the same relations that holds few rows at a time.
-pub(crate) fn in_small_batches(ctx: &SessionContext) -> SessionContext {
+/// The order of the files, and behind it that of a note's copies.
+const ORDER: [&str; 4] = ["prediction_at", "note_id", "task", "encounter_id"];
+const COPIES: [&str; 4] = ["copy_known_at", "copy_topic", "copy_partition", "copy_offset"];
+
+/// Sorted by these columns, NULL first. Each batch holds its own texts: views into shared buffers would count as whole buffers, batch by batch,
+/// and no memory would be enough for the sort.
+pub(crate) fn sorted(frame: DataFrame, by: &[&str]) -> Result<DataFrame, QueryError> {
+    let own = frame.schema().fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8View => cast_to(ident(field.name()), DataType::Utf8).alias(field.name()),
+        DataType::BinaryView => cast_to(ident(field.name()), DataType::Binary).alias(field.name()),
+        _ => ident(field.name()),
+    });
+    let own: Vec<_> = own.collect();
+    Ok(frame.select(own)?.sort(by.iter().map(|name| ident(*name).sort(true, true)).collect())?)
+}
+
+/// A session over the same relations that holds few rows at a time and sorts in one piece, within `bytes` of memory of its own: what does not
+/// fit spills. In a pool that others fill meanwhile a sort cannot even begin to.
+///
+/// # Errors
+/// Where there is no folder to spill to.
+pub(crate) fn spilling(ctx: &SessionContext, bytes: usize) -> Result<SessionContext, QueryError> {
+    let pool = Arc::new(FairSpillPool::new(bytes));
+    let runtime = RuntimeEnvBuilder::from_runtime_env(&ctx.runtime_env()).with_memory_pool(pool).build_arc()?;
     // The catalogue is that of `ctx`: a default one would take its place.
-    let config = ctx.copied_config().with_batch_size(BATCH).with_create_default_catalog_and_schema(false);
-    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).build())
+    let config = ctx.copied_config().with_batch_size(BATCH).with_target_partitions(1).with_create_default_catalog_and_schema(false);
+    let state = SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).with_runtime_env(runtime).build();
+    Ok(SessionContext::new_with_state(state))
 }
 
 /// The file of one split under way.
@@ -73,7 +98,8 @@ struct Split {
 
 /// Writes a file for every split of the basis, empty ones too.
 pub async fn write(ctx: &SessionContext, basis: &Basis, staged: &Staged) -> Result<(Vec<FileOf>, BTreeMap<String, Counted>), DatasetError> {
-    let frame = in_small_batches(ctx).sql(&sql(&basis.task)).await.map_err(QueryError::from)?;
+    let frame = ctx.sql(&sql(&basis.task)).await.map_err(QueryError::from)?;
+    let frame = sorted(frame, &[ORDER, COPIES].concat())?.drop_columns(&COPIES).map_err(QueryError::from)?;
     let schema = plain(frame.schema().as_arrow());
     let names: BTreeSet<String> = basis.splits.values().flat_map(crate::settings::TaskSplits::names).collect();
     let mut splits = names.into_iter().map(|name| Split::begin(name, staged, &schema)).collect::<Result<Vec<_>, _>>()?;

@@ -12,6 +12,7 @@ use futures::TryStreamExt as _;
 
 use super::MedsError;
 use crate::columnar::Rows;
+use crate::dataset::sorted;
 use crate::error::QueryError;
 use crate::settings::TaskSplits;
 use crate::staged::{FolderError, Staged, StagedFile};
@@ -32,15 +33,17 @@ pub struct Written {
     pub shards: u64,
 }
 
-/// All rows in the order of the files: shard by shard, subject by subject, static ones first.
+/// Shard by shard, subject by subject, static rows first.
+const ORDER: [&str; 7] = ["split", "subject_id", "time", "code", "encounter_id", "numeric_value", "tie"];
+
+/// All rows, each with the split of its subject.
 fn sql(rule: &TaskSplits) -> String {
     let [train, validation, test] = rule.folds;
     let (salt, shares) = (rule.salt.replace('\'', "''"), train + validation + test);
     format!(
         "SELECT split, meds_subject(patient_id) AS subject_id, time, code, numeric_value, text_value, encounter_id, known_at, patient_id, tie \
          FROM (SELECT *, CASE WHEN permille('{salt}' || patient_id) * {shares} < {train} * 1000 THEN 0 \
-               WHEN permille('{salt}' || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM ({ROWS}) AS facts) AS drawn \
-         ORDER BY split, subject_id, time NULLS FIRST, code, encounter_id, numeric_value, tie",
+               WHEN permille('{salt}' || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM ({ROWS}) AS facts) AS drawn",
         train + validation
     )
 }
@@ -64,7 +67,8 @@ fn schema() -> SchemaRef {
 
 /// Writes `data/` and what stands in `metadata/` about it.
 pub async fn write(ctx: &SessionContext, rule: &TaskSplits, staged: &Staged, subjects: u64) -> Result<Written, MedsError> {
-    let mut stream = ctx.sql(&sql(rule)).await.map_err(QueryError::from)?.execute_stream().await.map_err(QueryError::from)?;
+    let frame = sorted(ctx.sql(&sql(rule)).await.map_err(QueryError::from)?, &ORDER)?;
+    let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
     let mut shards = Shards::begin(staged, subjects);
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
         shards.take(&batch)?;
