@@ -47,6 +47,9 @@ pub struct Traces {
     pub identities: usize,
     /// Identifiers of any of them.
     pub identifiers: usize,
+    /// Other persons whom the same value names under another authority or at another facility; they are not touched. They may be the same
+    /// person, sent without the authority.
+    pub namesakes: usize,
     /// Records that speak of them, whose bytes go.
     pub messages: usize,
     /// Those among them that speak of others too, whose facts stay.
@@ -75,6 +78,7 @@ impl Traces {
         Self {
             identities: self.identities.max(later.identities),
             identifiers: self.identifiers.max(later.identifiers),
+            namesakes: self.namesakes.max(later.namesakes),
             messages: self.messages + later.messages,
             shared_messages: self.shared_messages + later.shared_messages,
             unread_messages: self.unread_messages + later.unread_messages,

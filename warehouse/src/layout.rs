@@ -32,7 +32,7 @@ pub fn configuration(table: Table, keep_days: u32) -> HashMap<String, Option<Str
     .collect()
 }
 
-/// Columns that are asked for by one value, and how many values a merged file holds of each. Rows lie in the order in which they became
+/// Columns that are asked for by one value, and how many values a merged file holds of each at most. Rows lie in the order in which they became
 /// known, so the extremes of these say nothing; a bloom filter says of a file that the value is not in it.
 fn looked_up(table: Table) -> &'static [(&'static str, u64)] {
     match table {
@@ -46,7 +46,7 @@ fn looked_up(table: Table) -> &'static [(&'static str, u64)] {
 /// One in so many files is read for a value that it does not hold.
 const FALSE_FINDS: f64 = 0.01;
 
-/// How rows are appended: a filter would be larger than the rows of one commit.
+/// How rows are appended: small files that are merged soon, and no time for filters.
 pub fn writing() -> WriterProperties {
     properties().build()
 }

@@ -22,6 +22,7 @@ pub struct Person {
     facility: String,
     ids: BTreeSet<String>,
     identifiers: BTreeSet<(String, String)>,
+    namesakes: usize,
 }
 
 /// Topic, partition and offset of a record.
@@ -117,9 +118,12 @@ pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, 
     let sql = format!("SELECT patient_id FROM survivors WHERE survivor_id = {}", quoted(&survivor));
     let mut ids = column(warehouse, &sql, "patient_id").await?;
     ids.insert(survivor);
+    let listed = listed(ids.iter().map(String::as_str));
+    let sql = format!("SELECT DISTINCT patient_id FROM identifiers WHERE value = {value} AND patient_id NOT IN ({listed})");
+    let namesakes = column(warehouse, &sql, "patient_id").await?.len();
     let mut identifiers = identifiers(warehouse, &ids).await?;
     identifiers.insert((subject.system.clone(), subject.value.clone()));
-    Ok(Person { facility, ids, identifiers })
+    Ok(Person { facility, ids, identifiers, namesakes })
 }
 
 async fn identifiers(warehouse: &Warehouse, ids: &BTreeSet<String>) -> Result<BTreeSet<(String, String)>, QueryError> {
@@ -234,6 +238,7 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
     }
     unread(warehouse, person, &mut found, &mut first).await?;
     found.traces.messages = found.records.len();
+    found.traces.namesakes = person.namesakes;
     found.traces.identities = person.ids.len();
     found.traces.identifiers = person.identifiers.len();
     found.traces.first_known_at = first;

@@ -85,6 +85,7 @@ async fn looking_counts_every_identity_and_record_of_the_patient_and_changes_not
     let expected = Traces {
         identities: 2,
         identifiers: 2,
+        namesakes: 0,
         messages: 9,
         shared_messages: 2,
         unread_messages: 1,
@@ -194,6 +195,9 @@ async fn an_identifier_that_names_nobody_or_several_is_refused() {
         refused.to_string(),
         "that identifier names 2 persons, at north: name one with --facility, or by an identifier that is theirs alone"
     );
+    // The same number from another authority is told, and not taken for the same person.
+    ward.arrives(vec![Record::of(vec![fact(PatientIdentified, "3", None, Some("OTHER|PLANTED-111"))])]).await;
+    assert_eq!(ward.warehouse.traces(&subject("PLANTED-111")).await.expect("found").namesakes, 1);
     let elsewhere = Subject { facility: Some("south".to_owned()), ..subject("1") };
     assert!(matches!(ward.warehouse.erase(&elsewhere).await, Err(EraseError::Nobody)));
 }

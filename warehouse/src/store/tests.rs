@@ -73,7 +73,10 @@ impl Record {
     /// One with these facts; its bytes hold every patient's number.
     pub fn of(facts: Vec<Fact>) -> Self {
         // Bytes of their own for facts of their own, or they would pass for a repeat.
-        let said = |fact: &Fact| format!("PID|{}|{}|", fact.patient.as_ref().map_or("", |patient| &patient.value), fact.code.as_str());
+        let said = |fact: &Fact| {
+            let patient = fact.patient.as_ref().map_or("", |patient| &patient.value);
+            format!("PID|{patient}|{}|{}|", fact.code.as_str(), fact.related.as_deref().unwrap_or_default())
+        };
         let payload = facts.iter().map(said).collect();
         Self { facts, notes: Vec::new(), predictions: Vec::new(), payload, outcome: Outcome::Mapped }
     }

@@ -25,6 +25,12 @@ pub async fn run(config: &Config, wanted: Erase) -> anyhow::Result<ExitCode> {
         _ => UsedBy::default(),
     };
     output::line(serde_json::json!({"found": traces, "used_by": used_by}));
+    if traces.namesakes > 0 {
+        output::progress(format_args!(
+            "the same value names {} others under another authority or facility; if they are the same person, erase them too",
+            traces.namesakes
+        ));
+    }
     if !wanted.confirm {
         output::progress("nothing was changed; the same command with --confirm erases this");
         return Ok(ExitCode::SUCCESS);
