@@ -89,12 +89,14 @@ fn known(name: &str) -> Result<&'static Known, Refusal> {
         .ok_or_else(|| Refusal::new("42704", format!("unrecognized configuration parameter \"{name}\"")))
 }
 
+type Values = BTreeMap<&'static str, String>;
+
 /// The settings of a session, and what they become at the end of its transaction.
 #[derive(Clone, Default)]
 pub(super) struct Variables {
-    now: BTreeMap<&'static str, String>,
+    now: Values,
     /// What is left at a rollback, and at a commit.
-    ending: Option<(BTreeMap<&'static str, String>, BTreeMap<&'static str, String>)>,
+    ending: Option<(Values, Values)>,
 }
 
 /// A setting that clients are told of: its name and its value.
