@@ -208,7 +208,7 @@ fn checked(name: &str, default: &str, may: May, value: &str) -> Result<String, R
 }
 
 fn is_same(default: &str, value: &str) -> bool {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', '\''], "");
     let value = plain(value);
     value == plain(default)
         || (default == "UTF8" && value == "unicode")
@@ -253,6 +253,8 @@ mod tests {
             ("server_version", "9", "55P02"),
             ("client_encoding", "LATIN1", "22023"),
             ("CLIENT_ENCODING", "utf-8", ""),
+            // As asyncpg sends it.
+            ("client_encoding", "'utf-8'", ""),
             ("transaction_read_only", "off", "25006"),
             ("statement_timeout", "5 fortnights", "22023"),
             ("statement_timeout", "5s", ""),
