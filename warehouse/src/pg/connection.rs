@@ -160,8 +160,8 @@ impl Connection {
     }
 
     /// Whose settings these are; it may still be refused.
-    pub(super) fn authorize(&self, account: &Account) {
-        self.inner().variables.authorize(&account.name);
+    pub(super) fn authorize(&self, user: &str) {
+        self.inner().variables.authorize(user);
     }
 
     /// The account has shown who it is.

@@ -106,6 +106,7 @@ impl Door {
             }
         }
         let user = startup.parameters.get("user").map(String::as_str).unwrap_or_default();
+        self.connection.authorize(user);
         Ok(self.connection.server.accounts.0.get(user).cloned())
     }
 }
@@ -152,7 +153,6 @@ impl StartupHandler for Door {
                 if !certified && account.password.is_none() {
                     return Err(fatal(Refusal::new("28000", format!("certificate authentication failed for user \"{}\"", account.name))));
                 }
-                self.connection.authorize(&account);
                 if certified {
                     protocol_negotiation(client, startup).await?;
                     save_startup_parameters_to_metadata(client, startup);
@@ -167,7 +167,8 @@ impl StartupHandler for Door {
         let done = self.sasl.on_startup(client, message).await;
         // A failed attempt is the last: it may not be followed by another on the same connection.
         done.map_err(|error| match error {
-            PgWireError::InvalidPassword(user) => {
+            PgWireError::InvalidPassword(_) => {
+                let user = self.connection.variables().get("session_authorization").unwrap_or_default();
                 fatal(Refusal::new("28P01", format!("password authentication failed for user \"{user}\"")))
             }
             other => other,

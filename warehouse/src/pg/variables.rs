@@ -89,12 +89,14 @@ fn known(name: &str) -> Result<&'static Known, Refusal> {
         .ok_or_else(|| Refusal::new("42704", format!("unrecognized configuration parameter \"{name}\"")))
 }
 
+type Values = BTreeMap<&'static str, String>;
+
 /// The settings of a session, and what they become at the end of its transaction.
 #[derive(Clone, Default)]
 pub(super) struct Variables {
-    now: BTreeMap<&'static str, String>,
+    now: Values,
     /// What is left at a rollback, and at a commit.
-    ending: Option<(BTreeMap<&'static str, String>, BTreeMap<&'static str, String>)>,
+    ending: Option<(Values, Values)>,
 }
 
 /// A setting that clients are told of: its name and its value.
@@ -206,7 +208,7 @@ fn checked(name: &str, default: &str, may: May, value: &str) -> Result<String, R
 }
 
 fn is_same(default: &str, value: &str) -> bool {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', '\''], "");
     let value = plain(value);
     value == plain(default)
         || (default == "UTF8" && value == "unicode")
@@ -251,6 +253,8 @@ mod tests {
             ("server_version", "9", "55P02"),
             ("client_encoding", "LATIN1", "22023"),
             ("CLIENT_ENCODING", "utf-8", ""),
+            // As asyncpg sends it.
+            ("client_encoding", "'utf-8'", ""),
             ("transaction_read_only", "off", "25006"),
             ("statement_timeout", "5 fortnights", "22023"),
             ("statement_timeout", "5s", ""),

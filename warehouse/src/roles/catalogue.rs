@@ -42,7 +42,8 @@ const EMPTY: [&str; 17] = [
 ];
 
 /// Phrases of clients, and what the engine reads instead. No type here is a relation's.
-const PHRASES: [(&str, &str); 5] = [
+const PHRASES: [(&str, &str); 6] = [
+    ("SELECT setting FROM pg_catalog.pg_settings WHERE name='max_index_keys'", "SELECT '32' AS setting"),
     ("COALESCE(proallargtypes::regtype[], proargtypes::regtype[])::text[]", "CAST(NULL AS TEXT)"),
     ("(SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid)", "false"),
     ("typinput='pg_catalog.array_in'::regproc", "typinput='array_in'"),
@@ -76,6 +77,24 @@ pub(super) fn without_rows(statement: &Statement, sql: &str) -> Option<Statement
         names(query).into_iter().map(|name| format!("CAST(NULL AS TEXT) AS {}", Ident::with_quote('"', name))).collect();
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &format!("SELECT {} WHERE false", columns.join(", "))).ok()?;
     parsed.into_iter().next()
+}
+
+/// The question without its subqueries for single values, where it asks about what is empty here: they are NULL.
+pub(super) fn without_subqueries(statement: &Statement, sql: &str) -> Option<Statement> {
+    let lower = sql.to_lowercase();
+    if !EMPTY.iter().any(|name| lower.contains(name)) {
+        return None;
+    }
+    let mut statement = statement.clone();
+    let mut replaced = false;
+    let _whole: ControlFlow<()> = visit_expressions_mut(&mut statement, |expr| {
+        if matches!(expr, Expr::Subquery(_)) {
+            *expr = null();
+            replaced = true;
+        }
+        ControlFlow::Continue(())
+    });
+    replaced.then_some(statement)
 }
 
 /// Names of a query's columns, each once.
@@ -217,6 +236,14 @@ mod tests {
         assert_eq!(read("SELECT 1 WHERE a LIKE 'x/_\\y' ESCAPE '/'"), "SELECT 1 WHERE a LIKE 'x\\_\\\\y'");
         assert_eq!(read("SELECT NULL, NULL, a, a"), "SELECT NULL, NULL AS \"NULL2\", a, a");
         assert_eq!(read("SELECT (SELECT 1), (SELECT 2)"), "SELECT (SELECT 1) AS \"?column?\", (SELECT 2) AS \"?column?2\"");
+    }
+
+    #[test]
+    fn single_values_out_of_what_is_empty_are_null() {
+        let sql = "SELECT a.attname, (SELECT d.adbin FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid) AS value FROM pg_attribute AS a";
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses").remove(0);
+        let read = without_subqueries(&parsed, sql).expect("it is shorter").to_string();
+        assert_eq!(read, "SELECT a.attname, CAST(NULL AS TEXT) AS value FROM pg_attribute AS a");
     }
 
     #[test]

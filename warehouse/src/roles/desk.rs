@@ -104,16 +104,16 @@ impl Desk {
 
     /// The plan of a statement; what does not only read has none.
     pub(crate) async fn plan(&self, state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
-        let empty = catalogue::without_rows(&statement, asked.sql);
-        let planned = state.statement_to_plan(EngineStatement::Statement(Box::new(statement))).await;
-        let planned = match (planned, empty) {
-            (Err(_), Some(empty)) => state.statement_to_plan(EngineStatement::Statement(Box::new(empty))).await,
+        let instead = [catalogue::without_subqueries(&statement, asked.sql), catalogue::without_rows(&statement, asked.sql)];
+        let plan_of = |statement| state.statement_to_plan(EngineStatement::Statement(Box::new(statement)));
+        let mut planned = plan_of(statement).await;
+        for instead in instead.into_iter().flatten() {
             // Some questions are found unreadable only when their plan is made smaller.
-            (Ok(plan), Some(empty)) if state.optimize(&plan).is_err() => {
-                state.statement_to_plan(EngineStatement::Statement(Box::new(empty))).await
+            if planned.as_ref().is_ok_and(|plan| state.optimize(plan).is_ok()) {
+                break;
             }
-            (planned, _) => planned,
-        };
+            planned = plan_of(instead).await;
+        }
         let plan = planned.map_err(|error| fault::refusal(&error, asked))?;
         read_only().verify_plan(&plan).map_err(|error| {
             Refusal::new("25006", format!("cannot execute this in a read-only transaction: {}", error.strip_backtrace()))

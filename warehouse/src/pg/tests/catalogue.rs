@@ -31,6 +31,16 @@ async fn the_questions_of_clients_about_the_catalogue_are_answered() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
+/// SQLAlchemy reflects a relation by the question in which it asks for defaults, identities and collations too.
+#[tokio::test]
+async fn sqlalchemy_is_told_the_columns() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asks = include_str!("../catalogue/sqlalchemy.sql").split("\n-- next\n").find(|sql| sql.contains("AS identity_options"));
+    let told = rows(&client, asks.expect("it is among them")).await;
+    assert!(told.iter().any(|row| row.starts_with("task|")), "{told:?}");
+}
+
 #[tokio::test]
 async fn the_catalogue_names_the_relations_and_their_columns() {
     let mut stand = Stand::new().await;

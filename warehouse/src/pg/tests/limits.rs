@@ -71,7 +71,7 @@ async fn one_connection_too_many_is_told_so() {
     for _ in 0..4 {
         clients.push(stand.client("reader").await);
     }
-    let error = stand.connect("reader", "open sesame").await.err().expect("there is no place");
+    let error = stand.connect("reader", "open sesame").await.expect_err("there is no place");
     assert_eq!(class(&error).0, "53300");
     drop(clients);
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -89,7 +89,7 @@ async fn nothing_writes_and_nothing_reads_a_file() {
 async fn nobody_is_let_in_without_the_password() {
     let mut stand = Stand::new().await;
     for (user, password) in [("reader", "wrong"), ("nobody", "open sesame"), ("reader", "")] {
-        let error = stand.connect(user, password).await.err().expect("must be refused");
+        let error = stand.connect(user, password).await.expect_err("must be refused");
         let code = error.as_db_error().map(|error| error.code().code().to_owned());
         assert!(code.as_deref() == Some("28P01") || password.is_empty(), "{user}: {error:?}");
     }
@@ -112,11 +112,11 @@ async fn long_chains() {
         format!("SELECT 1 WHERE {}true", "1=1 AND ".repeat(1_900)),
         format!("SELECT {}1", "- ".repeat(3_900)),
         format!("SELECT {}true", "NOT ".repeat(3_900)),
-        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(900)),
+        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(300)),
         format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
         format!("SELECT {}1{}", "abs(".repeat(5_000), ")".repeat(5_000)),
         format!("SELECT {}1{}", "(SELECT ".repeat(2_000), ")".repeat(2_000)),
-        format!("SELECT {}", vec!["1 AS c"; 20_000].join(",")),
+        format!("SELECT {}", vec!["1 AS c"; 5_000].join(",")),
     ] {
         let _answered_or_refused = client.simple_query(&sql).await;
         assert_eq!(rows(&client, "SELECT 1").await, ["1"], "after {}", sql.chars().take(40).collect::<String>());
