@@ -3,7 +3,7 @@
 -- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known. `MATURE` and `EXCLUDED`
 -- are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not to be learned from.
 -- Notes and claims are those of the patient of their stay: senders name a person by one number here and by another there.
--- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice.
+-- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice. Of a note it is the version, by which its text is found.
 WITH codes AS (
     SELECT patient_id, encounter_id, text_value, code, min(known_at) AS known_at, max(asserted_at) AS asserted_at, min(numeric_value) AS rank,
            left(text_value, character_length(text_value) - character_length(substr_index(text_value, '/', -1)) - 1) AS system,
@@ -83,10 +83,9 @@ SELECT patient_id, known_at AS time, CASE code WHEN 'encounter.registered' THEN 
        encounter_id, known_at AS known_at, event_id AS tie
 FROM told WHERE code IN ('encounter.registered', 'claim.submitted', 'claim.decided')
 UNION ALL
-SELECT v.patient_id, v.known_at AS time, 'NOTE//' || v.kind AS code, NULL AS numeric_value, n.text AS text_value,
+SELECT v.patient_id, v.known_at AS time, 'NOTE//' || v.kind AS code, NULL AS numeric_value, NULL AS text_value,
        v.encounter_id, v.known_at AS known_at, v.note_version_id AS tie
 FROM written AS v
-JOIN standing_notes AS n ON n.note_version_id = v.note_version_id
 UNION ALL
 SELECT s.patient_id, w.watermark AS time, 'WATERMARK' AS code, NULL AS numeric_value, NULL AS text_value,
        NULL AS encounter_id, NULL AS known_at, s.facility AS tie

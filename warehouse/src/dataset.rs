@@ -25,8 +25,9 @@ use crate::store::Warehouse;
 
 use basis::Ruled;
 pub use basis::{ALL, Basis};
+pub(crate) use files::sorted;
+use files::spilling;
 pub use files::{Counted, FileOf};
-pub(crate) use files::{sorted, spilling};
 
 /// What a finished dataset's folder holds beside its files.
 const MANIFEST: &str = "manifest.json";
@@ -144,8 +145,8 @@ impl Warehouse {
     }
 
     /// Memory in which an export's rows are joined and sorted.
-    pub(crate) fn export_bytes(&self) -> usize {
-        (self.0.settings.memory_limit_mb << 20) / 2
+    fn export_bytes(&self) -> usize {
+        self.0.settings.memory_limit_mb << 20
     }
 
     /// The instant that is asked for; without one, everything up to the watermark.

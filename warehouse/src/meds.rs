@@ -101,11 +101,10 @@ impl Warehouse {
         let ctx = self.session(&AsOf { known_at: Some(known_at), ..at.clone() }).await?;
         let tasks = dataset::tasks(&ctx).await?;
         let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), known_at).await?;
-        let small = dataset::spilling(&ctx, self.export_bytes())?;
-        let written = shards::write(&small, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
+        let written = shards::write(&ctx, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
         let mut labels = 0;
         for task in &tasks {
-            labels += labels::write(&small, task, &staged).await?;
+            labels += labels::write(&ctx, task, &staged).await?;
         }
         let dataset_version = basis.id();
         let metadata = Metadata {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder};
 use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::cast as cast_to;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use futures::TryStreamExt as _;
 use serde::Serialize;
@@ -19,9 +19,6 @@ use super::{ALL, Basis, DatasetError};
 use crate::columnar::{Rows, plain};
 use crate::error::QueryError;
 use crate::staged::{FolderError, Staged, StagedFile};
-
-/// Rows that the engine holds at a time: notes are long.
-const BATCH: usize = 512;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,12 +47,14 @@ pub struct Counted {
 }
 
 /// Every example of a split, with its note as it was read at prediction time. A version that was sent twice is joined twice;
-/// its copies stand beside each other.
+/// its copies stand beside each other. The texts come last, on the side of the join that streams: `standing_notes` would hold them all.
 fn sql(task: &str) -> String {
     let of = if task == ALL { String::new() } else { format!(" AND e.task = '{}'", task.replace('\'', "''")) };
     format!(
-        "SELECT e.*, n.text, n.known_at AS copy_known_at, n.source_topic AS copy_topic, n.source_partition AS copy_partition, n.source_offset AS copy_offset \
-         FROM examples AS e JOIN standing_notes AS n ON n.note_version_id = e.note_version_id WHERE e.split IS NOT NULL{of}"
+        "SELECT e.*, t.text, s.known_at AS copy_known_at, s.source_topic AS copy_topic, s.source_partition AS copy_partition, s.source_offset AS copy_offset \
+         FROM examples AS e JOIN standing_notes AS s ON s.note_version_id = e.note_version_id \
+         JOIN note_rows AS t ON t.note_version_id = s.note_version_id AND t.source_topic = s.source_topic \
+         AND t.source_partition = s.source_partition AND t.source_offset = s.source_offset AND t.reading = s.reading WHERE e.split IS NOT NULL{of}"
     )
 }
 
@@ -63,28 +62,47 @@ fn sql(task: &str) -> String {
 const ORDER: [&str; 4] = ["prediction_at", "note_id", "task", "encounter_id"];
 const COPIES: [&str; 4] = ["copy_known_at", "copy_topic", "copy_partition", "copy_offset"];
 
-/// Sorted by these columns, NULL first. Each batch holds its own texts: views into shared buffers would count as whole buffers, batch by batch,
-/// and no memory would be enough for the sort.
+/// Sorted by these columns, NULL first.
 pub(crate) fn sorted(frame: DataFrame, by: &[&str]) -> Result<DataFrame, QueryError> {
-    let own = frame.schema().fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8View => cast_to(ident(field.name()), DataType::Utf8).alias(field.name()),
-        DataType::BinaryView => cast_to(ident(field.name()), DataType::Binary).alias(field.name()),
-        _ => ident(field.name()),
-    });
-    let own: Vec<_> = own.collect();
-    Ok(frame.select(own)?.sort(by.iter().map(|name| ident(*name).sort(true, true)).collect())?)
+    Ok(own(frame)?.sort(by.iter().map(|name| ident(*name).sort(true, true)).collect())?)
 }
 
-/// A session over the same relations that holds few rows at a time and sorts in one piece, within `bytes` of memory of its own: what does not
-/// fit spills. In a pool that others fill meanwhile a sort cannot even begin to.
+/// The same rows, each batch with texts of its own: views into shared buffers count as whole buffers, batch by batch, casting them makes room
+/// for whole buffers, and no memory would be enough for a sort.
+fn own(frame: DataFrame) -> Result<DataFrame, QueryError> {
+    let own_text = own_text();
+    let columns = frame.schema().fields().iter().map(|field| match field.data_type() {
+        // A column that is said to be no view may become one yet: a union's types are settled later.
+        DataType::Utf8 | DataType::Utf8View => own_text.call(vec![ident(field.name())]).alias(field.name()),
+        _ => ident(field.name()),
+    });
+    let columns: Vec<_> = columns.collect();
+    Ok(frame.select(columns)?)
+}
+
+/// A text of its own for each row, and no more memory than that takes.
+fn own_text() -> ScalarUDF {
+    let body = |values: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(values)?;
+        let [shared] = arrays.as_slice() else { return datafusion::common::exec_err!("own_text(text)") };
+        let mut own = StringBuilder::new();
+        own.extend(shared.as_string_view().iter());
+        Ok(ColumnarValue::Array(Arc::new(own.finish())))
+    };
+    create_udf("own_text", vec![DataType::Utf8View], DataType::Utf8, Volatility::Immutable, Arc::new(body))
+}
+
+/// A session over the same relations that sorts in one piece, within `bytes` of memory of its own: what does not fit spills. In a pool that others fill
+/// meanwhile a sort cannot even begin to.
 ///
 /// # Errors
 /// Where there is no folder to spill to.
-pub(crate) fn spilling(ctx: &SessionContext, bytes: usize) -> Result<SessionContext, QueryError> {
+pub fn spilling(ctx: &SessionContext, bytes: usize) -> Result<SessionContext, QueryError> {
     let pool = Arc::new(FairSpillPool::new(bytes));
     let runtime = RuntimeEnvBuilder::from_runtime_env(&ctx.runtime_env()).with_memory_pool(pool).build_arc()?;
-    // The catalogue is that of `ctx`: a default one would take its place.
-    let config = ctx.copied_config().with_batch_size(BATCH).with_target_partitions(1).with_create_default_catalog_and_schema(false);
+    // The catalogue is that of `ctx`: a default one would take its place. Joins stay as they are written: their left side is held, the texts stream past it.
+    let config = ctx.copied_config().with_target_partitions(1).with_create_default_catalog_and_schema(false);
+    let config = config.set_bool("datafusion.optimizer.join_reordering", false);
     let state = SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).with_runtime_env(runtime).build();
     Ok(SessionContext::new_with_state(state))
 }

@@ -1,12 +1,15 @@
 //! The events: `data/SPLIT/N.parquet`, and beside them which split each subject is in and which codes there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, LargeStringBuilder, ListBuilder, RecordBatch, StringArray, StringBuilder,
+};
+use datafusion::arrow::compute::{BatchCoalescer, cast};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::error::ArrowError;
+use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt as _;
 
@@ -36,7 +39,7 @@ pub struct Written {
 /// Shard by shard, subject by subject, static rows first.
 const ORDER: [&str; 7] = ["split", "subject_id", "time", "code", "encounter_id", "numeric_value", "tie"];
 
-/// All rows, each with the split of its subject.
+/// All rows but the texts of notes, each with the split of its subject.
 fn sql(rule: &TaskSplits) -> String {
     let [train, validation, test] = rule.folds;
     let (salt, shares) = (rule.salt.replace('\'', "''"), train + validation + test);
@@ -50,6 +53,9 @@ fn sql(rule: &TaskSplits) -> String {
 
 /// Where the columns of a shard stand in that.
 const WRITTEN: [usize; 7] = [1, 2, 3, 4, 5, 6, 7];
+
+/// Where the text stands in that.
+const SAID: usize = 5;
 
 /// Columns of a shard.
 fn schema() -> SchemaRef {
@@ -65,15 +71,63 @@ fn schema() -> SchemaRef {
     ]))
 }
 
+/// Rows whose notes' texts are looked up, and held, together.
+const CHUNK: usize = 100_000;
+/// The texts of the notes among the rows at hand. A version that was sent twice has its text twice.
+const TEXTS: &str =
+    "SELECT t.note_version_id, t.text FROM meds_wanted AS w JOIN note_rows AS t ON t.note_version_id = w.tie WHERE t.text IS NOT NULL";
+
 /// Writes `data/` and what stands in `metadata/` about it.
 pub async fn write(ctx: &SessionContext, rule: &TaskSplits, staged: &Staged, subjects: u64) -> Result<Written, MedsError> {
     let frame = sorted(ctx.sql(&sql(rule)).await.map_err(QueryError::from)?, &ORDER)?;
     let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
+    let mut chunks = BatchCoalescer::new(stream.schema(), CHUNK);
     let mut shards = Shards::begin(staged, subjects);
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
-        shards.take(&batch)?;
+        chunks.push_batch(batch).map_err(engine)?;
+        while let Some(chunk) = chunks.next_completed_batch() {
+            shards.take(&with_texts(ctx, &chunk).await?)?;
+        }
+    }
+    chunks.finish_buffered_batch().map_err(engine)?;
+    while let Some(chunk) = chunks.next_completed_batch() {
+        shards.take(&with_texts(ctx, &chunk).await?)?;
     }
     shards.end()
+}
+
+/// The same rows, each note's with its text.
+async fn with_texts(ctx: &SessionContext, chunk: &RecordBatch) -> Result<RecordBatch, QueryError> {
+    let columns = Columns::of(chunk).map_err(engine)?;
+    let notes = (0..chunk.num_rows()).filter(|row| columns.codes.value(*row).starts_with("NOTE//"));
+    let wanted: StringArray = notes.map(|row| Some(columns.ties.value(row))).collect();
+    let wanted = RecordBatch::try_from_iter([("tie", Arc::new(wanted) as ArrayRef)]).map_err(engine)?;
+    ctx.deregister_table("meds_wanted")?;
+    ctx.register_table("meds_wanted", Arc::new(MemTable::try_new(wanted.schema(), vec![vec![wanted]])?))?;
+    let mut texts = HashMap::new();
+    let mut found = ctx.sql(TEXTS).await?.execute_stream().await?;
+    while let Some(batch) = found.try_next().await? {
+        let text = |column: usize| Ok::<_, ArrowError>(cast(batch.column(column), &DataType::Utf8View)?.as_string_view().clone());
+        let (versions, bodies) = (text(0).map_err(engine)?, text(1).map_err(engine)?);
+        texts.extend(versions.iter().zip(bodies.iter()).filter_map(|(version, body)| Some((version?.to_owned(), body?.to_owned()))));
+    }
+    let said = cast(chunk.column(SAID), &DataType::LargeUtf8).map_err(engine)?;
+    let mut values = LargeStringBuilder::new();
+    for (row, said) in said.as_string::<i64>().iter().enumerate() {
+        values.append_option(texts.get(columns.ties.value(row)).map(String::as_str).or(said));
+    }
+    let mut all = chunk.columns().to_vec();
+    if let Some(column) = all.get_mut(SAID) {
+        *column = Arc::new(values.finish());
+    }
+    let fields = chunk
+        .schema()
+        .fields()
+        .iter()
+        .zip(&all)
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
+        .collect::<Vec<_>>();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), all).map_err(engine)
 }
 
 /// Where a row belongs, and what tells it apart from the one before.
