@@ -108,7 +108,12 @@ async fn several_writers_over_an_s3_store_lose_and_double_nothing_though_answers
     assert_eq!(told_at(&processes[0], counted, &AsOf::default()).await, format!("{0},{0}\n", 2 * RECORDS));
     assert!(server.refusals() > 0 && server.lost() > 0, "nobody was ever too late: the story says nothing");
     // What is there is found by a process that comes later, through the checkpoint.
-    processes[3].compact().await.expect("nobody is in its way");
+    // A merge whose answer is lost says that somebody was faster; it was itself.
+    let mut merged = false;
+    for _ in 0..5 {
+        merged |= processes[3].compact().await.is_ok();
+    }
+    assert!(merged, "nobody is in its way");
     let later = Warehouse::open(&settings).await.expect("opens");
     assert_eq!(told_at(&later, counted, &AsOf::default()).await, format!("{0},{0}\n", 2 * RECORDS));
     later.vacuum("2026-01-02T00:00:00Z".parse().expect("an instant")).await.expect("vacuums");
