@@ -224,18 +224,17 @@ impl Warehouse {
     /// Where the views cannot be read.
     pub async fn examples(&self, pin: &Pin) -> Result<Vec<Example>, QueryError> {
         let sql = format!(
-            "SELECT e.task, e.split, e.fold, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, e.prediction_at, e.label, n.text \
-                   FROM examples AS e JOIN (SELECT note_version_id, min(text) AS text FROM standing_notes GROUP BY note_version_id) AS n \
-                   ON n.note_version_id = e.note_version_id WHERE e.task IN ({}) ORDER BY e.prediction_at, e.note_id, e.task, e.encounter_id",
+            "SELECT task, split, fold, encounter_id, patient_id, note_id, note_version_id, prediction_at, label FROM examples \
+             WHERE task IN ({}) ORDER BY prediction_at, note_id, task, encounter_id",
             asked()
         );
         let at = AsOf { pin: Some(pin.clone()), ..AsOf::default() };
+        let bodies = self.bodies(&at).await?;
         let mut examples = Vec::new();
         for batch in self.query(&sql, &at).await? {
             let text = |column| texts(&batch, column);
             let (tasks, splits, folds, notes) = (text("task")?, text("split")?, text("fold")?, text("note_id")?);
-            let (encounters, patients, versions, bodies) =
-                (text("encounter_id")?, text("patient_id")?, text("note_version_id")?, text("text")?);
+            let (encounters, patients, versions) = (text("encounter_id")?, text("patient_id")?, text("note_version_id")?);
             let (times, labels) = (instants(&batch, "prediction_at")?, ints(&batch, "label")?);
             for row in 0..batch.num_rows() {
                 examples.push(Example {
@@ -253,11 +252,26 @@ impl Warehouse {
                         .flatten()
                         .and_then(|label| i32::try_from(label).ok())
                         .ok_or(QueryError::Row { column: "label" })?,
-                    text: bodies.get(row).cloned().flatten().unwrap_or_default(),
+                    text: versions.get(row).and_then(|version| bodies.get(version.as_deref()?)).cloned().unwrap_or_default(),
                 });
             }
         }
         Ok(examples)
+    }
+
+    /// The texts of the notes of examples, by version. Apart from the examples: a sort that carries texts asks for memory many times their size.
+    async fn bodies(&self, at: &AsOf) -> Result<BTreeMap<String, String>, QueryError> {
+        let sql = format!(
+            "SELECT note_version_id, min(text) AS text FROM standing_notes \
+             WHERE note_version_id IN (SELECT note_version_id FROM examples WHERE task IN ({})) GROUP BY note_version_id",
+            asked()
+        );
+        let mut bodies = BTreeMap::new();
+        for batch in self.query(&sql, at).await? {
+            let pairs = texts(&batch, "note_version_id")?.into_iter().zip(texts(&batch, "text")?);
+            bodies.extend(pairs.filter_map(|(version, text)| version.zip(text)));
+        }
+        Ok(bodies)
     }
 
     /// How many labelled examples of any task are known that were to be predicted at `since` or later.
