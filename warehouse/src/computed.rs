@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::datasource::{MemTable, TableProvider, TableType};
 use datafusion::error::Result;
@@ -81,8 +82,19 @@ impl Rows for LogicalPlan {
             None => session.create_physical_plan(self).await?,
         };
         let batches = collect(physical, session.task_ctx()).await?;
-        // The physical plan may know more columns to be never NULL than the logical one promises.
-        let batches = batches.into_iter().map(|batch| Ok(batch.with_schema(Arc::clone(&schema))?)).collect::<Result<Vec<_>>>()?;
+        let batches = batches.iter().map(|batch| kept(batch, &schema)).collect::<Result<Vec<_>>>()?;
         MemTable::try_new(schema, vec![batches])
     }
+}
+
+/// Rows that can be kept: without the buffers of whole files that views of texts share, which would be held, and counted again by every
+/// sort over them, with each batch. The schema is the promised one: the physical plan may know more columns to be never NULL.
+fn kept(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => Arc::clone(column),
+    });
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &rows)?)
 }

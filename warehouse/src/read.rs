@@ -225,7 +225,7 @@ impl Warehouse {
     pub async fn examples(&self, pin: &Pin) -> Result<Vec<Example>, QueryError> {
         let sql = format!(
             "SELECT task, split, fold, encounter_id, patient_id, note_id, note_version_id, prediction_at, label FROM examples \
-             WHERE task IN ({})",
+             WHERE task IN ({}) ORDER BY prediction_at, note_id, task, encounter_id",
             asked()
         );
         let at = AsOf { pin: Some(pin.clone()), ..AsOf::default() };
@@ -256,8 +256,6 @@ impl Warehouse {
                 });
             }
         }
-        // Here, not in SQL: the engine's sort counts what texts share again for each batch.
-        examples.sort_by_cached_key(|one| (one.prediction_at, one.note_id.to_string(), one.task.as_str(), one.encounter_id.to_string()));
         Ok(examples)
     }
 
