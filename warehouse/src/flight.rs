@@ -33,18 +33,15 @@ use crate::metrics;
 use crate::roles::desk::Desk;
 use crate::roles::tls::{TlsError, acceptor};
 use crate::roles::{Accounts, SqlSettings};
+use crate::serve::{GRACE, accepted};
 use messages::FlightData;
 use service::Service;
 use sessions::Sessions;
 
-/// Statements that run when the server stops have this long to end by themselves.
-const GRACE: Duration = Duration::from_secs(3);
 /// A client has this long to greet in TLS.
 const GREETING: Duration = Duration::from_secs(10);
 /// Calls that one connection may have open.
 const CALLS: u32 = 64;
-/// Pause after a connection could not be accepted: the system has no more of something.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 /// The service's path.
 const PATH: &str = "/arrow.flight.protocol.FlightService/";
 
@@ -61,15 +58,7 @@ pub(crate) async fn serve_on(
     let places = Arc::new(Semaphore::new(settings.connections));
     let tasks = TaskTracker::new();
     let service = Service { desk: Arc::clone(&desk), sessions: Arc::new(Sessions::new(accounts)), tasks: tasks.clone() };
-    loop {
-        let socket = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        let Ok((socket, _)) = socket else {
-            tokio::time::sleep(EXHAUSTED).await;
-            continue;
-        };
+    while let Some(socket) = accepted(&listener, &stop).await {
         // One too many is closed: gRPC knows no other answer before a call.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (service, tls, dropped) = (service.clone(), tls.clone(), dropped.clone());

@@ -31,17 +31,14 @@ use crate::metrics;
 use crate::roles::desk::Desk;
 use crate::roles::tls::{TlsError, acceptor};
 use crate::roles::{Accounts, SqlSettings};
+use crate::serve::{GRACE, accepted};
 use answer::Answers;
 use connection::{Connection, Server};
 use prepared::Parser;
 use startup::Door;
 
-/// Statements that run when the server stops have this long to end by themselves.
-const GRACE: Duration = Duration::from_secs(3);
 /// What is told to those that do not gets this long to be sent.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// Pause after a connection could not be accepted: the system has no more of something.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`; statements that run then may end within a few seconds.
 pub(crate) async fn serve_on(
@@ -55,15 +52,7 @@ pub(crate) async fn serve_on(
     let required = settings.tls.as_ref().is_some_and(|tls| tls.required);
     let server = Arc::new(Server::new(Arc::clone(&desk), accounts, settings.connections, required));
     let (connections, dropped) = (TaskTracker::new(), CancellationToken::new());
-    loop {
-        let socket = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        let Ok((socket, _)) = socket else {
-            tokio::time::sleep(EXHAUSTED).await;
-            continue;
-        };
+    while let Some(socket) = accepted(&listener, &stop).await {
         let (server, tls, dropped) = (Arc::clone(&server), tls.clone(), dropped.clone());
         connections.spawn(async move {
             tokio::select! {

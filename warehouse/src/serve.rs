@@ -1,8 +1,9 @@
 //! SQL for others: both protocols over one desk, each on its own address.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,11 @@ use crate::{flight, pg};
 
 /// Stack of a thread: statements are walked by recursion, and `roles::parse` lets through what fits here with room to spare.
 pub(crate) const STACK_BYTES: usize = 16 << 20;
+
+/// Statements that run when the server stops have this long to end by themselves.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+/// Pause after a connection could not be accepted: the system has no more of something.
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// SQL could not be served: mend the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -107,4 +113,18 @@ async fn listen(listen: SocketAddr, key: &'static str) -> Result<(TcpListener, S
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The next connection; `None` where the server stops.
+pub(crate) async fn accepted(listener: &TcpListener, stop: &CancellationToken) -> Option<TcpStream> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return None,
+        };
+        match accepted {
+            Ok((socket, _)) => return Some(socket),
+            Err(_) => tokio::time::sleep(EXHAUSTED).await,
+        }
+    }
 }

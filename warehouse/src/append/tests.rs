@@ -16,27 +16,10 @@ fn partition(number: i32) -> TopicPartition {
 
 fn message(partition: i32, offset: i64) -> Message {
     Message {
-        source: Source { topic: "hl7.raw".to_owned(), partition, offset },
-        known_at: Timestamp::UNIX_EPOCH,
-        key: None,
-        headers: "{}".to_owned(),
-        payload: Some(vec![b'x']),
         digest: "d".to_owned(),
         format: Format::Unknown,
-        trigger: None,
-        control_id: None,
-        facility: "north".to_owned(),
         outcome: Outcome::Rejected,
-        rejects: Vec::new(),
-        flags: Vec::new(),
-        charset: None,
-        events: 0,
-        notes: 0,
-        skip: None,
-        rows_digest: String::new(),
-        rows_reading: 0,
-        parser_version: 1,
-        reading: 0,
+        ..crate::store::tests::message(Source { topic: "hl7.raw".to_owned(), partition, offset }, Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
-use schemas::{
-    Digest, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Outcome, Source,
-};
+use schemas::{Digest, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Source};
 
+use crate::store::tests::message;
 use crate::{Batch, Settings, Warehouse};
 
 /// What has been said so far.
@@ -47,29 +46,7 @@ impl Story {
         let source = Source { topic: "hl7.raw".into(), partition: 0, offset: self.offset };
         self.offset += 1;
         self.batch.upto.insert(source.topic_partition(), source.offset);
-        self.batch.messages.push(Message {
-            source: source.clone(),
-            known_at,
-            key: None,
-            headers: "{}".into(),
-            payload: Some(vec![b'x']),
-            digest: Digest::of(source.offset.to_string().as_bytes()).to_string(),
-            format: Format::Hl7v2,
-            trigger: None,
-            control_id: None,
-            facility: self.facility.name.clone(),
-            outcome: Outcome::Mapped,
-            rejects: Vec::new(),
-            flags: Vec::new(),
-            charset: None,
-            events,
-            notes,
-            skip: None,
-            rows_digest: String::new(),
-            rows_reading: 0,
-            parser_version: 1,
-            reading: 0,
-        });
+        self.batch.messages.push(Message { facility: self.facility.name.clone(), events, notes, ..message(source.clone(), known_at) });
         source
     }
 

@@ -179,6 +179,33 @@ pub async fn told_at(warehouse: &Warehouse, sql: &str, at: &AsOf) -> String {
     rows.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
 }
 
+/// A record as it lands where it was mapped and gave nothing; a test says what is otherwise.
+pub fn message(source: Source, known_at: Timestamp) -> Message {
+    Message {
+        digest: Digest::of(source.offset.to_string().as_bytes()).to_string(),
+        source,
+        known_at,
+        key: None,
+        headers: "{}".to_owned(),
+        payload: Some(vec![b'x']),
+        format: Format::Hl7v2,
+        trigger: None,
+        control_id: None,
+        facility: "north".to_owned(),
+        outcome: Outcome::Mapped,
+        rejects: Vec::new(),
+        flags: Vec::new(),
+        charset: None,
+        events: 0,
+        notes: 0,
+        skip: None,
+        rows_digest: String::new(),
+        rows_reading: 0,
+        parser_version: 1,
+        reading: 0,
+    }
+}
+
 /// All rows of one record.
 pub fn rows(record: Record, source: Source, known_at: Timestamp) -> Batch {
     let facility = Facility::new(if record.predictions.is_empty() { "north" } else { "wardstream" });
@@ -189,27 +216,17 @@ pub fn rows(record: Record, source: Source, known_at: Timestamp) -> Batch {
     let row = |prediction| PredictionRow { prediction, known_at, source: source.clone() };
     let predictions: Vec<_> = record.predictions.into_iter().map(row).collect();
     let message = Message {
-        source: source.clone(),
-        known_at,
         key: Some(b"key".to_vec()),
         headers: "{\"who\":\"somebody\"}".to_owned(),
         payload: Some(record.payload.into_bytes()),
         digest: digest.to_string(),
         format: if predictions.is_empty() { Format::Hl7v2 } else { Format::Wardstream },
-        trigger: None,
         control_id: Some("17".to_owned()),
         facility: facility.name.clone(),
         outcome: record.outcome,
-        rejects: Vec::new(),
-        flags: Vec::new(),
-        charset: None,
         events: i32::try_from(events.len()).expect("few"),
         notes: i32::try_from(notes.len()).expect("few"),
-        skip: None,
-        rows_digest: String::new(),
-        rows_reading: 0,
-        parser_version: 1,
-        reading: 0,
+        ..message(source.clone(), known_at)
     };
     let upto = BTreeMap::from([(TopicPartition { topic: source.topic, partition: source.partition }, source.offset)]);
     Batch { messages: vec![message], events, notes, predictions, upto, ..Batch::default() }

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use schemas::{
-    Digest, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Outcome, Source,
-};
+use schemas::{Digest, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Source};
 
+use crate::store::tests::message;
 use crate::{AsOf, Batch, Format as Rows, Settings, Warehouse, render};
 
 /// One record a line: offset, instant of the log, what it says.
@@ -26,27 +25,12 @@ impl Log {
             Source { topic: "hl7.raw".into(), partition: 0, offset: i64::try_from(self.batch.messages.len()).expect("a short log") };
         self.batch.upto.insert(source.topic_partition(), source.offset);
         self.batch.messages.push(Message {
-            source: source.clone(),
-            known_at: at(known_at),
-            key: None,
-            headers: "{}".into(),
             payload: Some(known_at.into()),
             digest: Digest::of(known_at.as_bytes()).to_string(),
-            format: Format::Hl7v2,
-            trigger: None,
-            control_id: None,
             facility: self.facility.name.clone(),
-            outcome: Outcome::Mapped,
-            rejects: Vec::new(),
-            flags: Vec::new(),
-            charset: None,
             events,
             notes,
-            skip: None,
-            rows_digest: String::new(),
-            rows_reading: 0,
-            parser_version: 1,
-            reading: 0,
+            ..message(source.clone(), at(known_at))
         });
         source
     }

@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use schemas::{
-    Digest, EncounterId, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, Mode, ModelVersion, NoteKind,
-    NoteRow, NoteStatus, Outcome, PatientId, Prediction, PredictionId, Source, Task,
+    Digest, EncounterId, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, Mode, ModelVersion, NoteKind, NoteRow,
+    NoteStatus, PatientId, Prediction, PredictionId, Source, Task,
 };
 
 use crate::append::{Batch, PredictionRow};
+use crate::store::tests;
 
 /// Minutes of a day.
 pub const DAY: i64 = 24 * 60;
@@ -222,27 +223,11 @@ pub fn batch(lines: &[Line], offset: usize) -> Batch {
 
 fn message(source: &Source, line: &Line, facility: &str, (events, notes): (i32, i32)) -> Message {
     Message {
-        source: source.clone(),
-        known_at: instant(line.known),
-        key: None,
-        headers: "{}".into(),
         payload: Some(source.offset.to_string().into()),
-        digest: Digest::of(source.offset.to_string().as_bytes()).to_string(),
-        format: Format::Hl7v2,
-        trigger: None,
-        control_id: None,
         facility: facility.to_owned(),
-        outcome: Outcome::Mapped,
-        rejects: Vec::new(),
-        flags: Vec::new(),
-        charset: None,
         events,
         notes,
-        skip: None,
-        rows_digest: String::new(),
-        rows_reading: 0,
-        parser_version: 1,
-        reading: 0,
+        ..tests::message(source.clone(), instant(line.known))
     }
 }
 

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
-use schemas::{
-    Digest, EventCode, EventStamp, Facility, Fact, Format, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Outcome, Source,
-};
+use schemas::{Digest, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Source};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -15,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pg::serve_on;
 use crate::roles::desk::Desk;
+use crate::store::tests::message;
 use crate::{Batch, Role, Settings, SqlSettings, User, Warehouse};
 
 /// Words that stand in texts and in bytes, keys and headers of messages alone.
@@ -38,27 +37,14 @@ fn batch(offset: i64) -> Batch {
     let source = Source { topic: "hl7.raw".to_owned(), partition: 0, offset };
     let [text, payload, key, headers] = PLANTED;
     let message = Message {
-        source: source.clone(),
-        known_at,
         key: Some(key.into()),
         headers: format!("{{\"h\":\"{headers}\"}}"),
         payload: Some(payload.into()),
         digest: Digest::of(payload.as_bytes()).to_string(),
-        format: Format::Hl7v2,
-        trigger: None,
-        control_id: None,
         facility: facility.name.clone(),
-        outcome: Outcome::Mapped,
-        rejects: Vec::new(),
-        flags: Vec::new(),
-        charset: None,
         events: 1,
         notes: 1,
-        skip: None,
-        rows_digest: String::new(),
-        rows_reading: 0,
-        parser_version: 1,
-        reading: 0,
+        ..message(source.clone(), known_at)
     };
     let (patient, visit) = (Identifier { system: "H".into(), value: format!("p{offset}") }, format!("V{offset}"));
     let fact = Fact {
