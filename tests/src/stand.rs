@@ -237,7 +237,9 @@ impl Stand {
             if found == wanted {
                 return Ok(());
             }
-            ensure!(began.elapsed() < PATIENCE, "{query}: {found}, never {wanted}");
+            if began.elapsed() >= PATIENCE {
+                anyhow::bail!("{query}: {found}, never {wanted}; the services said:\n{}", self.logs()?);
+            }
             std::thread::sleep(Duration::from_millis(300));
         }
     }

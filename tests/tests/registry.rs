@@ -44,6 +44,30 @@ async fn connected(url: &str) -> anyhow::Result<(tokio_postgres::Client, tokio::
     Ok((client, kept))
 }
 
+/// Services that start together find an empty database: one makes the schema, the others wait and find it made.
+#[test]
+fn services_that_start_at_once_make_the_schema_once() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let url = stand.address("postgres")?;
+    let (server, _) = url.rsplit_once('/').context("a URL with a database")?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let (owner, _kept) = connected(&url).await?;
+        for round in 0..8 {
+            owner.batch_execute(&format!("CREATE DATABASE fresh{round}")).await?;
+            let settings = settings(&format!("{server}/fresh{round}"), "")?;
+            let mut services = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let settings = settings.clone();
+                services.spawn(async move { Registry::connect(&settings).await.map(drop) });
+            }
+            while let Some(opened) = services.join_next().await {
+                opened?.with_context(|| format!("round {round}"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn history_is_added_to_and_never_changed_by_the_owner_or_by_the_role_of_the_services() -> anyhow::Result<()> {
     let mut stand = Stand::start()?;

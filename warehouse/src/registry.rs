@@ -194,7 +194,7 @@ impl Registry {
             let owner = Self { pool: pool(&settings.owner_url, settings)? };
             let mut client = owner.client().await?;
             migrations::bring_forward(&mut client).await?;
-            migrations::grant(&client, role.get_user().unwrap_or_default()).await?;
+            migrations::grant(&mut client, role.get_user().unwrap_or_default()).await?;
             owner.pool.close();
         }
         Ok(registry)

@@ -37,7 +37,9 @@ pub async fn bring_forward(client: &mut Client) -> Result<(), RegistryError> {
 
 /// The database's version; 0 where there is none.
 async fn version(client: &Client) -> Result<i32, RegistryError> {
-    let there = client.query_one("SELECT to_regclass('wardstream.schema_version') IS NOT NULL", &[]).await.map_err(refused)?;
+    // A query reads the catalogue; `to_regclass` may remember from before the lock that there was no such table.
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'wardstream' AND tablename = 'schema_version')";
+    let there = client.query_one(there, &[]).await.map_err(refused)?;
     if !there.get::<_, bool>(0) {
         return Ok(0);
     }
@@ -52,14 +54,19 @@ fn behind(version: i32) -> Result<&'static [&'static str], RegistryError> {
 }
 
 /// Gives a role what the services need and no more: to read, and to add. Nobody may change or remove a line.
-pub async fn grant(client: &Client, role: &str) -> Result<(), RegistryError> {
+pub async fn grant(client: &mut Client, role: &str) -> Result<(), RegistryError> {
+    let granted = |source| RegistryError::Refused { action: "give the service's role its rights", source };
+    // PostgreSQL refuses one of two who give rights on the same table at once.
+    let transaction = client.transaction().await.map_err(granted)?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(granted)?;
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     let sql = format!(
         "REVOKE ALL ON ALL TABLES IN SCHEMA wardstream FROM {role}; GRANT USAGE ON SCHEMA wardstream TO {role}; \
          GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA wardstream TO {role}; REVOKE INSERT ON wardstream.schema_version FROM {role}; \
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA wardstream TO {role}"
     );
-    client.batch_execute(&sql).await.map_err(|source| RegistryError::Refused { action: "give the service's role its rights", source })
+    transaction.batch_execute(&sql).await.map_err(granted)?;
+    transaction.commit().await.map_err(granted)
 }
 
 #[cfg(test)]
