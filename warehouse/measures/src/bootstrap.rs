@@ -206,7 +206,7 @@ mod tests {
                 (u8::from((random.below(1_000) as f64) < 200.0 + 500.0 * score), score)
             })
             .collect();
-        Rows::new(1, rows.iter().map(|row| row.0).collect(), rows.iter().map(|row| row.1).collect()).expect("binary")
+        Rows::new(1, rows.iter().map(|row| row.0).collect(), rows.iter().map(|row| row.1).collect::<Vec<_>>()).expect("binary")
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         let rows = drawn(5, 800, 30);
         let turned = |by: usize| {
             let at = |row: usize| (row * 7 + by) % 800;
-            let scores = (0..800).map(|row| rows.scores()[at(row)]).collect();
+            let scores: Vec<f64> = (0..800).map(|row| rows.scores()[at(row)]).collect();
             Rows::new(1, (0..800).map(|row| rows.labels()[at(row)]).collect(), scores).expect("binary")
         };
         let deviation = |rows: &Rows| auroc_deviation(rows, 300, 9).map(f64::to_bits);

@@ -19,7 +19,7 @@ fn columns(rows: &[Judged]) -> Rows {
     let labels = rows.iter().map(|row| u8::try_from(row.label).unwrap_or(NO_CLASS)).collect();
     let padded = |row: &Judged| (0..width).map(|class| row.probabilities.get(class).copied().unwrap_or(0.0)).collect::<Vec<_>>();
     // Only a single score a row asks something of its label.
-    Rows::new(width, labels, rows.iter().flat_map(padded).collect()).unwrap_or_default()
+    Rows::new(width, labels, rows.iter().flat_map(padded).collect::<Vec<_>>()).unwrap_or_default()
 }
 
 /// One against the rest, macro mean over the classes that occur; of two classes the AUROC of the second.

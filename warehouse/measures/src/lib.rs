@@ -2,20 +2,25 @@
 //!
 //! Knows no Arrow, no SQL, no clock, no configuration. `None` says "not defined here"; NaN says "some input was not a number".
 
+mod beside;
 mod bootstrap;
+mod column;
 mod exact;
 mod judged;
 mod order;
 mod rank;
+mod ranking;
 mod rows;
+mod scale;
 mod shift;
 mod sums;
 
 pub use bootstrap::{MOST_DRAWS, MOST_RESAMPLES, auroc_deviation};
+pub use column::{Column, Shared};
 pub use exact::ExactSum;
 pub use judged::{Judged, auroc_ovr, ece};
 pub use rank::{auprc, auroc, auroc_delong, auroc_error};
-pub use rows::{Rows, RowsError, class};
+pub use rows::{Rows, RowsError, classes};
 pub use shift::{Samples, js, ks, psi, wasserstein};
 pub use sums::{BINS, Bin, Measure, Sums};
 

@@ -1,29 +1,32 @@
 //! Measures that only ask which score is above which: AUROC, its errors, average precision. Ties count half.
 
 use crate::order;
+use crate::ranking::{Kinds, Ranking, Run};
 use crate::rows::Rows;
+
+/// A class against the rest.
+struct Against {
+    scores: Scores,
+    hits: f64,
+    misses: f64,
+}
+
+enum Scores {
+    Counted(Ranking),
+    Weighed { hits: Side, misses: Side },
+}
 
 /// One side of a class: the scores of its rows, or of all others, smallest first.
 struct Side {
     keys: Vec<u64>,
-    /// Empty where every row weighs 1.
     weights: Vec<f64>,
 }
 
 impl Side {
-    fn plain(mut keys: Vec<u64>) -> Self {
-        order::sort(&mut keys);
-        Self { keys, weights: Vec::new() }
-    }
-
     /// Equal scores stand in the order of their weights, so that sums over them have the same bits however the rows came.
-    fn weighted(mut rows: Vec<(u64, u64)>) -> Self {
+    fn new(mut rows: Vec<(u64, u64)>) -> Self {
         rows.sort_unstable();
         Self { keys: rows.iter().map(|row| row.0).collect(), weights: rows.iter().map(|row| f64::from_bits(row.1)).collect() }
-    }
-
-    fn total(&self) -> f64 {
-        if self.weights.is_empty() { self.keys.len() as f64 } else { self.weights.iter().sum() }
     }
 
     /// Takes the rows whose score is `key` from the end of the first `upto`; what they weigh.
@@ -32,75 +35,68 @@ impl Side {
         while *upto > 0 && self.keys[*upto - 1] == key {
             *upto -= 1;
         }
-        if self.weights.is_empty() { (end - *upto) as f64 } else { self.weights[*upto..end].iter().sum() }
+        self.weights[*upto..end].iter().sum()
     }
 }
 
-/// A class against the rest.
-struct Against {
-    hits: Side,
-    misses: Side,
+/// The scores of one class where a row has several.
+fn gathered(rows: &Rows, class: u8) -> Vec<f64> {
+    let (width, column) = (rows.width().max(1), rows.column(class));
+    rows.pieces().into_iter().flat_map(|piece| piece.chunks_exact(width)).map(|row| row[column]).collect()
 }
-
-/// From this many rows on the two sides are sorted beside one another.
-const BESIDE: usize = 100_000;
 
 impl Against {
-    fn new(rows: &Rows, class: u8) -> Self {
-        let (width, column) = (rows.width().max(1), rows.column(class));
-        let scores = rows.scores().chunks_exact(width).map(|row| order::key(row[column]));
-        if rows.weights().is_empty() {
-            return Self::plain(rows, class, scores);
+    /// `None` where a score is NaN.
+    fn new(rows: &Rows, class: u8) -> Option<Self> {
+        let gathered = if rows.width() > 1 { gathered(rows, class) } else { Vec::new() };
+        let pieces = if rows.width() > 1 { vec![&gathered[..]] } else { rows.pieces() };
+        if !rows.weights().is_empty() {
+            return Some(Self::weighed(rows, class, &pieces));
         }
-        let (mut hits, mut misses) = (Vec::new(), Vec::new());
-        for ((key, label), weight) in scores.zip(rows.labels()).zip(rows.weights()) {
-            // What weighs nothing is as if it were not there.
-            if *weight > 0.0 {
-                if *label == class { hits.push((key, weight.to_bits())) } else { misses.push((key, weight.to_bits())) }
-            }
+        let hits = rows.labels().iter().filter(|label| **label == class).count();
+        let mut rest = rows.labels();
+        let mut runs = Vec::with_capacity(pieces.len());
+        for numbers in pieces {
+            let (labels, others) = rest.split_at(numbers.len());
+            rest = others;
+            runs.push(Run { numbers, kinds: Kinds::Labelled(labels, class) });
         }
-        Self { hits: Side::weighted(hits), misses: Side::weighted(misses) }
+        let ranking = Ranking::new(&runs)?;
+        Some(Self { scores: Scores::Counted(ranking), hits: hits as f64, misses: (rows.len() - hits) as f64 })
     }
 
-    fn plain(rows: &Rows, class: u8, keys: impl Iterator<Item = u64>) -> Self {
-        let hit = rows.labels().iter().filter(|label| **label == class).count();
-        let (mut hits, mut misses) = (vec![0; hit + 1], vec![0; rows.len() - hit + 1]);
-        let (mut hit, mut missed) = (0, 0);
-        // Both sides are written and one of them moves on: no branch that cannot be foretold.
-        for (key, label) in keys.zip(rows.labels()) {
-            let is_hit = usize::from(*label == class);
-            hits[hit] = key;
-            misses[missed] = key;
-            hit += is_hit;
-            missed += 1 - is_hit;
+    fn weighed(rows: &Rows, class: u8, pieces: &[&[f64]]) -> Self {
+        let (mut hits, mut misses) = (Vec::new(), Vec::new());
+        for ((score, label), weight) in pieces.iter().copied().flatten().zip(rows.labels()).zip(rows.weights()) {
+            // What weighs nothing is as if it were not there.
+            if *weight > 0.0 {
+                let side = if *label == class { &mut hits } else { &mut misses };
+                side.push((order::key(*score), weight.to_bits()));
+            }
         }
-        hits.truncate(hit);
-        misses.truncate(missed);
-        if rows.len() < BESIDE {
-            return Self { hits: Side::plain(hits), misses: Side::plain(misses) };
-        }
-        std::thread::scope(|scope| {
-            let beside = scope.spawn(|| Side::plain(hits));
-            let misses = Side::plain(misses);
-            let hits = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Self { hits, misses }
-        })
+        let (hits, misses) = (Side::new(hits), Side::new(misses));
+        let total = |side: &Side| side.weights.iter().sum();
+        Self { hits: total(&hits), misses: total(&misses), scores: Scores::Weighed { hits, misses } }
     }
 
     /// Each distinct score from the highest down: what weighs on it among the hits and among the misses.
     fn scores(&self, mut take: impl FnMut(f64, f64)) {
-        let (mut hits, mut misses) = (self.hits.keys.len(), self.misses.keys.len());
+        let (of_hits, of_misses) = match &self.scores {
+            Scores::Counted(ranking) => return ranking.falling(take),
+            Scores::Weighed { hits, misses } => (hits, misses),
+        };
+        let (mut hits, mut misses) = (of_hits.keys.len(), of_misses.keys.len());
         while hits > 0 || misses > 0 {
             let top = |side: &Side, upto: usize| upto.checked_sub(1).map(|at| side.keys[at]);
-            let key = top(&self.hits, hits).max(top(&self.misses, misses)).unwrap_or_default();
-            let hit = self.hits.take(key, &mut hits);
-            take(hit, self.misses.take(key, &mut misses));
+            let key = top(of_hits, hits).max(top(of_misses, misses)).unwrap_or_default();
+            let hit = of_hits.take(key, &mut hits);
+            take(hit, of_misses.take(key, &mut misses));
         }
     }
 
     /// What the hits weigh, and the misses; `None` where one side is empty.
     fn totals(&self) -> Option<(f64, f64)> {
-        let (hits, misses) = (self.hits.total(), self.misses.total());
+        let (hits, misses) = (self.hits, self.misses);
         (hits > 0.0 && misses > 0.0).then_some((hits, misses))
     }
 
@@ -115,7 +111,7 @@ impl Against {
     }
 
     fn average_precision(&self) -> Option<f64> {
-        let hits = self.hits.total();
+        let hits = self.hits;
         let (mut seen, mut hit_so_far, mut area) = (0.0, 0.0, 0.0);
         self.scores(|hit, missed| {
             seen += hit + missed;
@@ -134,8 +130,8 @@ impl Against {
         Some((variance.max(0.0) / (hits * misses)).sqrt())
     }
 
-    /// After DeLong, DeLong and Clarke-Pearson 1988: the spread of each row's share of pairs won.
-    fn delong(&self) -> Option<f64> {
+    /// The AUROC and its deviation after DeLong, DeLong and Clarke-Pearson 1988: the spread of each row's share of pairs won.
+    fn delong(&self) -> Option<(f64, f64)> {
         let (hits, misses) = self.totals().filter(|(hits, misses)| *hits > 1.0 && *misses > 1.0)?;
         let area = self.auroc()?;
         let (mut hits_above, mut misses_above, mut of_hits, mut of_misses) = (0.0, 0.0, 0.0, 0.0);
@@ -147,7 +143,7 @@ impl Against {
             hits_above += hit;
             misses_above += missed;
         });
-        Some((of_hits / (hits - 1.0) / hits + of_misses / (misses - 1.0) / misses).sqrt())
+        Some((area, (of_hits / (hits - 1.0) / hits + of_misses / (misses - 1.0) / misses).sqrt()))
     }
 }
 
@@ -156,7 +152,7 @@ fn of_each(rows: &Rows, measure: fn(&Against) -> Option<f64>) -> Option<Vec<f64>
     if !rows.usable() {
         return Some(vec![f64::NAN]);
     }
-    let each = rows.asked().into_iter().map(|class| measure(&Against::new(rows, class))).collect::<Option<Vec<_>>>()?;
+    let each = rows.asked().into_iter().map(|class| measure(&Against::new(rows, class)?)).collect::<Option<Vec<_>>>()?;
     (!each.is_empty()).then_some(each)
 }
 
@@ -191,8 +187,8 @@ pub fn auroc_delong(rows: &Rows) -> Option<(f64, f64)> {
     if !rows.usable() {
         return Some((f64::NAN, f64::NAN));
     }
-    let against = (rows.width() <= 2).then(|| Against::new(rows, 1))?;
-    Some((against.auroc()?, against.delong()?))
+    let against = Against::new(rows, 1).filter(|_| rows.width() <= 2)?;
+    against.delong()
 }
 
 #[cfg(test)]
@@ -234,7 +230,7 @@ mod tests {
 
     #[test]
     fn large_and_small_counts_are_ranked_alike() {
-        let (labels, scores, _) = drawn(3, BESIDE + 1);
+        let (labels, scores, _) = drawn(3, 120_000);
         let rows = Rows::new(1, labels.clone(), scores.clone()).expect("binary");
         let weighted = rows.clone().with_weights(vec![1.0; labels.len()]);
         assert!((auroc(&rows).expect("both occur") - auroc(&weighted).expect("both occur")).abs() < 1e-12);

@@ -1,6 +1,9 @@
 //! Rows of (label, score or probabilities, weight, threshold) in columns: never an allocation a row.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use crate::column::{Column, Shared};
 
 /// A label is none: mend the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,30 +26,34 @@ impl fmt::Display for RowsError {
 impl std::error::Error for RowsError {}
 
 /// Judged predictions in columns. Rows leave in the order in which they came.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     /// Scores a row: 1 for the score of class 1, else the probabilities of the classes `0..width`.
     width: usize,
     labels: Vec<u8>,
-    /// `[rows * width]`.
-    scores: Vec<f64>,
+    /// `[rows * width]`, of the rows that have not left.
+    scores: Column,
     /// Empty, or one a row.
     weights: Vec<f64>,
     /// Empty, or one a row.
     thresholds: Vec<f64>,
-    /// Rows at the front that have left.
+    /// Rows that have left and whose labels, weights and thresholds still stand at the front.
     left: usize,
 }
 
 /// The largest label that is told apart; those above hit no class, as do those beyond the probabilities.
 pub const NO_CLASS: u8 = u8::MAX;
 
-/// The class of a label as stated.
+/// The classes of labels as stated.
 ///
 /// # Errors
-/// Where it is negative.
-pub fn class(label: i64) -> Result<u8, RowsError> {
-    if label < 0 { Err(RowsError::NoClass) } else { Ok(u8::try_from(label).unwrap_or(NO_CLASS)) }
+/// Where one is negative.
+pub fn classes(labels: &[i64]) -> Result<Vec<u8>, RowsError> {
+    // Negative in the end where any is.
+    if labels.iter().fold(0, |any, label| any | label) < 0 {
+        return Err(RowsError::NoClass);
+    }
+    Ok(labels.iter().map(|label| u8::try_from(*label).unwrap_or(NO_CLASS)).collect())
 }
 
 impl Rows {
@@ -55,11 +62,11 @@ impl Rows {
     /// # Errors
     /// Where a label beside one score is neither 0 nor 1.
     #[must_use = "the rows are given back"]
-    pub fn new(width: usize, labels: Vec<u8>, scores: Vec<f64>) -> Result<Self, RowsError> {
+    pub fn new(width: usize, labels: Vec<u8>, scores: impl Into<Column>) -> Result<Self, RowsError> {
         if width == 1 && labels.iter().any(|label| *label > 1) {
             return Err(RowsError::NotBinary);
         }
-        Ok(Self { width, labels, scores, ..Self::default() })
+        Ok(Self { width, labels, scores: scores.into(), ..Self::default() })
     }
 
     /// The rows with a weight each; empty for none.
@@ -98,10 +105,16 @@ impl Rows {
         &self.labels[self.left..]
     }
 
-    /// `[rows * width]`.
+    /// `[rows * width]` in one run; copied together where they came in several.
     #[must_use]
-    pub fn scores(&self) -> &[f64] {
-        &self.scores[self.left * self.width..]
+    pub fn scores(&self) -> Cow<'_, [f64]> {
+        self.scores.whole()
+    }
+
+    /// `[rows * width]` in runs of whole rows, as they came.
+    #[must_use]
+    pub fn pieces(&self) -> Vec<&[f64]> {
+        self.scores.pieces()
     }
 
     /// Empty, or one a row.
@@ -118,52 +131,53 @@ impl Rows {
 
     /// Takes in other rows behind these, without their thresholds. Lists of different lengths: a class that is not named has the
     /// probability 0.
-    pub fn append(&mut self, other: &Self) {
-        self.extend(other.width, other.labels(), other.scores(), other.weights());
-    }
-
-    /// Takes in rows of columns: `scores` is `[labels * width]`, `weights` is empty or one a row.
-    pub fn extend(&mut self, width: usize, labels: &[u8], scores: &[f64], weights: &[f64]) {
-        if labels.is_empty() {
+    pub fn append(&mut self, other: Self) {
+        if other.is_empty() {
             return;
         }
         if self.labels.is_empty() {
-            self.width = width;
+            self.width = other.width;
         }
-        let widest = self.width.max(width);
+        let (width, widest) = (other.width, self.width.max(other.width));
         self.widen(widest);
-        self.labels.extend_from_slice(labels);
+        self.labels.extend_from_slice(other.labels());
+        self.weights.extend_from_slice(other.weights());
         if width == widest {
-            self.scores.extend_from_slice(scores);
+            self.scores.append(other.scores);
         } else {
-            self.scores.extend(widened(scores, width, widest));
+            self.scores.append(widened(&other.scores.whole(), width, widest).collect::<Vec<_>>().into());
         }
-        self.weights.extend_from_slice(weights);
+    }
+
+    /// Takes in rows as `take` gives them: `scores` is `[labels * width]`, `weights` is empty or one a row.
+    pub fn extend(&mut self, labels: &[u8], scores: Shared, weights: &[f64]) {
+        let width = (*scores).as_ref().len().checked_div(labels.len()).unwrap_or(0);
+        self.append(Self { width, labels: labels.to_vec(), scores: scores.into(), weights: weights.to_vec(), ..Self::default() });
     }
 
     /// The columns of the rows that have not left: labels, scores, weights. No row stays.
     pub fn take(&mut self) -> (Vec<u8>, Vec<f64>, Vec<f64>) {
         let mut rows = std::mem::take(self);
         rows.labels.drain(..rows.left);
-        rows.scores.drain(..rows.left * rows.width);
         rows.weights.drain(..rows.left.min(rows.weights.len()));
-        (rows.labels, rows.scores, rows.weights)
+        (rows.labels, rows.scores.into_vec(), rows.weights)
     }
 
     fn widen(&mut self, width: usize) {
         if self.width != width {
-            self.scores = widened(&self.scores, self.width, width).collect();
+            self.scores = widened(&self.scores.whole(), self.width, width).collect::<Vec<_>>().into();
             self.width = width;
         }
     }
 
     /// Lets the first `count` rows go.
     pub fn forget_first(&mut self, count: usize) {
-        self.left = (self.left + count).min(self.labels.len());
+        let count = count.min(self.len());
+        self.left += count;
+        self.scores.forget_first(count * self.width);
         // Moving what is left pays once it is less than what has gone.
         if self.left > 64 && self.left * 2 > self.labels.len() {
             self.labels.drain(..self.left);
-            self.scores.drain(..self.left * self.width);
             self.weights.drain(..self.left.min(self.weights.len()));
             self.thresholds.drain(..self.left.min(self.thresholds.len()));
             self.left = 0;
@@ -173,7 +187,7 @@ impl Rows {
     /// Bytes on the heap.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.labels.capacity() + (self.scores.capacity() + self.weights.capacity() + self.thresholds.capacity()) * size_of::<f64>()
+        self.labels.capacity() + self.scores.size() + (self.weights.capacity() + self.thresholds.capacity()) * size_of::<f64>()
     }
 
     /// The classes that are asked one against the rest: class 1 of two, or every one of more that occurs.
@@ -197,8 +211,9 @@ impl Rows {
     #[must_use]
     pub fn usable(&self) -> bool {
         // A sum is NaN if any number is, and asks no branch a row.
-        let zeros: f64 = self.scores().iter().map(|score| if score.is_nan() { f64::NAN } else { 0.0 }).sum();
-        !zeros.is_nan() && self.weights().iter().all(|weight| weight.is_finite() && *weight >= 0.0)
+        let zeros = |scores: &[f64]| scores.iter().map(|score| if score.is_nan() { f64::NAN } else { 0.0 }).sum::<f64>();
+        !self.pieces().into_iter().any(|scores| zeros(scores).is_nan())
+            && self.weights().iter().all(|weight| weight.is_finite() && *weight >= 0.0)
     }
 }
 
@@ -209,13 +224,14 @@ fn widened(scores: &[f64], from: usize, to: usize) -> impl Iterator<Item = f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn rows_leave_in_the_order_in_which_they_came() {
         let mut rows = Rows::default();
         for turn in 0..300 {
             let one = Rows::new(1, vec![u8::from(turn % 3 == 0)], vec![f64::from(turn)]).expect("binary");
-            rows.append(&one.with_weights(vec![f64::from(turn) + 0.5]));
+            rows.append(one.with_weights(vec![f64::from(turn) + 0.5]));
             if turn >= 10 {
                 rows.forget_first(1);
             }
@@ -228,15 +244,31 @@ mod tests {
     #[test]
     fn a_class_that_a_shorter_list_does_not_name_has_no_probability() {
         let mut rows = Rows::new(2, vec![1], vec![0.4, 0.6]).expect("classes");
-        rows.append(&Rows::new(3, vec![2], vec![0.1, 0.2, 0.7]).expect("classes"));
-        rows.append(&Rows::new(2, vec![0], vec![0.9, 0.1]).expect("classes"));
-        assert_eq!(rows.scores(), [0.4, 0.6, 0.0, 0.1, 0.2, 0.7, 0.9, 0.1, 0.0]);
+        rows.append(Rows::new(3, vec![2], vec![0.1, 0.2, 0.7]).expect("classes"));
+        rows.append(Rows::new(2, vec![0], vec![0.9, 0.1]).expect("classes"));
+        assert_eq!(*rows.scores(), [0.4, 0.6, 0.0, 0.1, 0.2, 0.7, 0.9, 0.1, 0.0]);
+    }
+
+    #[test]
+    fn rows_that_come_in_large_batches_are_those_that_came_in_small_ones() {
+        let label = |row: usize| u8::from(row.is_multiple_of(3));
+        let score = |row: usize| row as f64 / 2.0;
+        let (mut large, mut small) = (Rows::default(), Rows::default());
+        for batch in 0..5 {
+            let rows = batch * 3_000..(batch + 1) * 3_000;
+            large.extend(&rows.clone().map(label).collect::<Vec<_>>(), Arc::new(rows.clone().map(score).collect::<Vec<_>>()), &[]);
+            rows.for_each(|row| small.append(Rows::new(1, vec![label(row)], vec![score(row)]).expect("binary")));
+            large.forget_first(1_700);
+            small.forget_first(1_700);
+            assert_eq!((large.scores(), large.labels()), (small.scores(), small.labels()));
+        }
+        assert_eq!(large.take(), small.take());
     }
 
     #[test]
     fn labels_that_are_no_class_are_refused() {
-        assert_eq!(class(-1), Err(RowsError::NoClass));
-        assert_eq!(class(1_000), Ok(NO_CLASS));
-        assert_eq!(Rows::new(1, vec![2], vec![0.5]), Err(RowsError::NotBinary));
+        assert_eq!(classes(&[1, -1, 0]), Err(RowsError::NoClass));
+        assert_eq!(classes(&[1, 255, 1_000, 0]), Ok(vec![1, NO_CLASS, NO_CLASS, 0]));
+        assert_eq!(Rows::new(1, vec![2], vec![0.5]).err(), Some(RowsError::NotBinary));
     }
 }

@@ -127,9 +127,9 @@ impl Sums {
 
     fn take(&mut self, rows: &Rows, sign: f64) {
         let width = rows.width().max(1);
-        let weighted = !rows.weights().is_empty();
+        let (scores, weighted) = (rows.scores(), !rows.weights().is_empty());
         let mut total = 0.0;
-        for (row, (scores, label)) in rows.scores().chunks_exact(width).zip(rows.labels()).enumerate() {
+        for (row, (scores, label)) in scores.chunks_exact(width).zip(rows.labels()).enumerate() {
             let weight = if weighted { rows.weights()[row] } else { 1.0 };
             let threshold = rows.thresholds().get(row).copied().unwrap_or(0.0);
             if !self.is_usable(scores, threshold) || !weight.is_finite() || weight < 0.0 {

@@ -9,7 +9,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
-use measures::{Rows, RowsError};
+use measures::{Rows, RowsError, Shared};
 use std::sync::Arc;
 
 /// How an aggregate is called, for who calls it otherwise.
@@ -75,13 +75,17 @@ fn labels(column: &ArrayRef) -> Result<Vec<u8>> {
         }
     }
     let whole = cast(column, &DataType::Int64)?;
-    let whole = whole.as_primitive::<Int64Type>().values();
-    whole.iter().map(|label| measures::class(*label)).collect::<Result<_, _>>().map_err(refused)
+    measures::classes(whole.as_primitive::<Int64Type>().values()).map_err(refused)
+}
+
+/// The numbers of a column without NULL, which are not copied.
+pub fn shared(column: &Float64Array) -> Shared {
+    Arc::new(column.values().clone())
 }
 
 /// Scores a row, and all of them. Of lists the longest counts; a NULL in a list is no number, and neither is a list of one.
-fn scores(column: &ArrayRef) -> Result<(usize, Vec<f64>)> {
-    let Some(lists) = column.as_list_opt::<i64>() else { return Ok((1, numbers(column)?.values().to_vec())) };
+fn scores(column: &ArrayRef) -> Result<(usize, Shared)> {
+    let Some(lists) = column.as_list_opt::<i64>() else { return Ok((1, shared(&numbers(column)?))) };
     let stated: Vec<f64> = lists.values().as_primitive::<Float64Type>().iter().map(|one| one.unwrap_or(f64::NAN)).collect();
     let ends = || lists.offsets().windows(2).filter_map(|ends| stated.get(usize::try_from(ends[0]).ok()?..usize::try_from(ends[1]).ok()?));
     let width = ends().map(<[f64]>::len).max().unwrap_or(0).max(2);
@@ -90,7 +94,7 @@ fn scores(column: &ArrayRef) -> Result<(usize, Vec<f64>)> {
         all.extend_from_slice(if list.len() < 2 { &[f64::NAN, f64::NAN] } else { list });
         all.resize(all.len() + width - list.len().max(2), 0.0);
     }
-    Ok((width, all))
+    Ok((width, Arc::new(all)))
 }
 
 /// Rows of the columns label, score, and a threshold and a weight where they are given.

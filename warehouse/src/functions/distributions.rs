@@ -14,7 +14,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
 use measures::Samples;
 
-use super::arguments::{Usage, constant, is_number, numbers, pack, present, state_field, unpack};
+use super::arguments::{Usage, constant, is_number, numbers, pack, present, shared, state_field, unpack};
 
 /// Bins where none are named.
 const BINS: usize = 10;
@@ -116,7 +116,7 @@ impl Accumulator for Collected {
         let [numbers_of, references, ..] = columns.as_slice() else { return exec_err!("a shift is of (value, is_reference)") };
         let Some(references) = references.as_boolean_opt() else { return Ok(()) };
         let bits = references.values();
-        self.samples.extend(numbers(numbers_of)?.values(), bits.values(), bits.offset());
+        self.samples.extend(shared(&numbers(numbers_of)?), bits.values(), bits.offset());
         Ok(())
     }
 
@@ -135,14 +135,14 @@ impl Accumulator for Collected {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let samples = std::mem::take(&mut self.samples);
-        Ok([samples.reference, samples.current].into_iter().map(|sample| pack(Arc::new(Float64Array::from(sample)))).collect())
+        Ok([samples.reference, samples.current].into_iter().map(|sample| pack(Arc::new(Float64Array::from(sample.into_vec())))).collect())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let [references, currents] = states else { return exec_err!("the state of a shift is two samples") };
         for row in 0..references.len() {
-            self.samples.reference.extend_from_slice(unpack(references, row)?.values());
-            self.samples.current.extend_from_slice(unpack(currents, row)?.values());
+            self.samples.reference.share(shared(&unpack(references, row)?));
+            self.samples.current.share(shared(&unpack(currents, row)?));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
 use measures::{Bin, MOST_DRAWS, MOST_RESAMPLES, Measure, Rows, Sums};
 
-use super::arguments::{self, Usage, constant, is_label, is_list, is_number, pack, present, state_field, unpack};
+use super::arguments::{self, Usage, constant, is_label, is_list, is_number, pack, present, shared, state_field, unpack};
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -263,7 +263,7 @@ impl Ranked {
 
 impl Accumulator for Ranked {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.rows.append(&self.kind.rows(values)?);
+        self.rows.append(self.kind.rows(values)?);
         Ok(())
     }
 
@@ -288,9 +288,8 @@ impl Accumulator for Ranked {
         let Some(labels) = labels.as_list_opt::<i64>() else { return exec_err!("a state is a list of labels") };
         for row in (0..labels.len()).filter(|row| labels.is_valid(*row)) {
             let stated = labels.value(row);
-            let (classes, scores) = (stated.as_primitive::<UInt8Type>().values(), unpack(scores, row)?);
-            let width = scores.len().checked_div(classes.len()).unwrap_or(0);
-            self.rows.extend(width, classes, scores.values(), unpack(weights, row)?.values());
+            let classes = stated.as_primitive::<UInt8Type>().values();
+            self.rows.extend(classes, shared(&unpack(scores, row)?), unpack(weights, row)?.values());
         }
         Ok(())
     }
