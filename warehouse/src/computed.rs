@@ -4,15 +4,18 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
-use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
+use datafusion::prelude::DataFrame;
 use tokio::sync::OnceCell;
+
+use crate::kept::{Kept, KeptRows};
 
 /// How the rows come about.
 #[async_trait]
@@ -21,7 +24,7 @@ pub trait Rows: Debug + Send + Sync + 'static {
     fn schema(&self) -> SchemaRef;
 
     /// All of them.
-    async fn compute(&self, session: &dyn Session) -> Result<MemTable>;
+    async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>>;
 }
 
 /// The relation of such rows.
@@ -29,7 +32,7 @@ pub trait Rows: Debug + Send + Sync + 'static {
 pub struct Computed<R> {
     rows: R,
     /// What was computed, where it is kept.
-    kept: Option<OnceCell<MemTable>>,
+    kept: Option<OnceCell<Arc<dyn TableProvider>>>,
 }
 
 impl<R: Rows> Computed<R> {
@@ -69,32 +72,34 @@ impl<R: Rows> TableProvider for Computed<R> {
 }
 
 /// The rows of a query, by its optimized plan. It is not optimized again: a second turn may lose a filter that the first has moved.
-#[async_trait]
-impl Rows for LogicalPlan {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(LogicalPlan::schema(self).inner())
-    }
+#[derive(Debug)]
+pub struct Query {
+    plan: LogicalPlan,
+    /// Whose memory and disk hold the rows.
+    runtime: Arc<RuntimeEnv>,
+}
 
-    async fn compute(&self, session: &dyn Session) -> Result<MemTable> {
-        let schema = Rows::schema(self);
-        let physical = match session.as_any().downcast_ref::<SessionState>() {
-            Some(state) => state.query_planner().create_physical_plan(self, state).await?,
-            None => session.create_physical_plan(self).await?,
-        };
-        let batches = collect(physical, session.task_ctx()).await?;
-        let batches = batches.iter().map(|batch| kept(batch, &schema)).collect::<Result<Vec<_>>>()?;
-        MemTable::try_new(schema, vec![batches])
+impl Query {
+    /// # Errors
+    /// Where the query cannot be optimized.
+    pub fn new(query: DataFrame, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+        Ok(Self { plan: query.into_optimized_plan()?, runtime })
     }
 }
 
-/// Rows that can be kept: without the buffers of whole files that views of texts share, which would be held, and counted again by every
-/// sort over them, with each batch. The schema is the promised one: the physical plan may know more columns to be never NULL.
-fn kept(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(|column| match column.data_type() {
-        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
-        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-        _ => Arc::clone(column),
-    });
-    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &rows)?)
+#[async_trait]
+impl Rows for Query {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.plan.schema().inner())
+    }
+
+    async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
+        let physical = match session.as_any().downcast_ref::<SessionState>() {
+            Some(state) => state.query_planner().create_physical_plan(&self.plan, state).await?,
+            None => session.create_physical_plan(&self.plan).await?,
+        };
+        let streams = execute_stream_partitioned(physical, session.task_ctx())?;
+        let kept = Kept::of(&Rows::schema(self), streams, &self.runtime).await?;
+        Ok(Arc::new(KeptRows(Arc::new(kept))))
+    }
 }

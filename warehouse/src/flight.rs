@@ -5,6 +5,7 @@
 
 mod described;
 mod frames;
+mod marks;
 mod messages;
 mod service;
 mod sessions;

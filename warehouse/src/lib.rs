@@ -14,6 +14,7 @@ mod evolution;
 mod flight;
 pub mod functions;
 mod history;
+mod kept;
 mod landmarks;
 mod layout;
 mod maintenance;
@@ -58,4 +59,5 @@ pub use settings::{Departments, Period, Retention, Settings, Splits, SplitsError
 pub use store::{Positions, Warehouse, held_by_all};
 pub use stored::{Stored, StoredReading};
 pub use tasks::{TaskError, Tasks};
+pub use views::questions;
 pub use weights::{Weights, WeightsError};

@@ -27,6 +27,15 @@ use schemas::table::instant;
 use crate::read::AsOf;
 use crate::store::Warehouse;
 
+/// What a session may know at most, as its configuration says so: for sessions whose moment changes from statement to statement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// Only rows known by then.
+    pub known_at: Option<Timestamp>,
+    /// Only what `messages` held at this version.
+    pub version: Option<i64>,
+}
+
 /// Makes `<view>_at(ts)` known for each of these relations, to a session as of `at`.
 pub(crate) fn register(ctx: &SessionContext, warehouse: &Warehouse, at: &AsOf, relations: &[(String, Arc<dyn TableProvider>)]) {
     for (name, provider) in relations.iter().filter(|(name, _)| crate::views::names().any(|view| view == name)) {
@@ -58,8 +67,11 @@ impl TableFunctionImpl for AtMoment {
             Ok,
         )?;
         // Not beyond what the session itself may know.
-        let known_at = self.at.known_at.map_or(moment, |known_at| known_at.min(moment));
-        let at = AsOf { known_at: Some(known_at), ..self.at.clone() };
+        let bound = args.session().config().get_extension::<Bound>();
+        let bounds = [self.at.known_at, bound.as_ref().and_then(|bound| bound.known_at)];
+        let known_at = bounds.into_iter().flatten().fold(moment, Timestamp::min);
+        let version = self.at.version.or(bound.and_then(|bound| bound.version));
+        let at = AsOf { known_at: Some(known_at), version, ..self.at.clone() };
         Ok(Arc::new(View { view: self.view.clone(), schema: Arc::clone(&self.schema), warehouse: self.warehouse.clone(), at }))
     }
 }

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{AsArray, Int32Array, Int64Array, RecordBatch, Str
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::datasource::MemTable;
+use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
@@ -51,7 +51,7 @@ impl Rows for LogPositions {
         Arc::clone(&self.schema)
     }
 
-    async fn compute(&self, session: &dyn Session) -> Result<MemTable> {
+    async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
         let mut rows = Vec::new();
         if !self.tables.is_empty() {
             let physical = session.create_physical_plan(&self.partitions).await?;
@@ -71,7 +71,8 @@ impl Rows for LogPositions {
             Arc::new(rows.iter().map(|row| row.1.partition).collect::<Int32Array>()) as _,
             Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()) as _,
         ];
-        MemTable::try_new(Arc::clone(&self.schema), vec![vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?]])
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        Ok(Arc::new(MemTable::try_new(Arc::clone(&self.schema), vec![vec![rows]])?))
     }
 }
 

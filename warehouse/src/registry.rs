@@ -421,7 +421,7 @@ impl Rows for Relation {
         Arc::clone(&self.schema)
     }
 
-    async fn compute(&self, _session: &dyn Session) -> datafusion::error::Result<MemTable> {
+    async fn compute(&self, _session: &dyn Session) -> datafusion::error::Result<Arc<dyn TableProvider>> {
         let rows = match self.registry.client().await {
             Ok(client) => client.query(&self.sql, &[]).await.unwrap_or_default(),
             Err(error) => {
@@ -439,7 +439,8 @@ impl Rows for Relation {
             }
         };
         let columns = self.schema.fields().iter().enumerate().map(column).collect();
-        MemTable::try_new(Arc::clone(&self.schema), vec![vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?]])
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        Ok(Arc::new(MemTable::try_new(Arc::clone(&self.schema), vec![vec![rows]])?))
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
-use crate::computed::Computed;
+use crate::computed::{Computed, Query};
 use crate::settings::{Departments, TaskSettings};
 pub(crate) use definition::Definition;
 
@@ -141,7 +141,7 @@ impl Tasks {
     pub(crate) async fn register(&self, ctx: &SessionContext) -> Result<()> {
         for definition in self.definitions.iter() {
             let frame = ctx.sql(&definition.sql).await.map_err(|error| error.context(format!("task {}", definition.name)))?;
-            ctx.register_table(definition.relation(), Arc::new(Computed::once(frame.into_optimized_plan()?)))?;
+            ctx.register_table(definition.relation(), Arc::new(Computed::once(Query::new(frame, ctx.runtime_env())?)))?;
         }
         register(ctx, "task_definitions", &query::definitions(&self.definitions)).await?;
         register(ctx, "task_facts", &query::facts(&self.definitions)).await?;

@@ -10,6 +10,7 @@ mod cases;
 mod golden;
 #[cfg(test)]
 pub(crate) mod history;
+pub mod questions;
 #[cfg(test)]
 mod then;
 
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
-use crate::computed::Computed;
+use crate::computed::{Computed, Query};
 use crate::tasks::Tasks;
 
 /// How a view is kept within a session.
@@ -46,9 +47,11 @@ views! {
     "watermarks" Once,
     "survivors" Once,
     "encounter_survivors" Once,
-    "events" Once,
+    "copies" Once,
+    "events" Planned,
     "identifiers" Planned,
     "patients" Once,
+    "aliases" Once,
     "stays" Once,
     "encounters" Once,
     "diagnoses" Planned,
@@ -62,6 +65,7 @@ views! {
     "cohort" Planned,
     "reporting_lags" Once,
     "note_states" Once,
+    "stated_notes" Once,
     "note_versions" Once,
     "note_places" Once,
     "notes" Planned,
@@ -83,9 +87,9 @@ views! {
     "logits" Planned,
     "population" Once,
     "shifts" Planned,
-    "plumbing" Planned,
+    "plumbing" Once,
     "drift" Planned,
-    "conservation" Planned,
+    "conservation" Once,
 }
 
 /// The first view that knows of tasks: those before it are about stays, and tasks are made of them.
@@ -124,7 +128,7 @@ async fn register_one(ctx: &SessionContext, (name, kept, sql): &(&str, Kept, &st
     let frame = ctx.sql(sql).await.map_err(|error| error.context(format!("view {name}")))?;
     match kept {
         Kept::Planned => ctx.register_table(*name, frame.into_view())?,
-        Kept::Once => ctx.register_table(*name, Arc::new(Computed::once(frame.into_optimized_plan()?)))?,
+        Kept::Once => ctx.register_table(*name, Arc::new(Computed::once(Query::new(frame, ctx.runtime_env())?)))?,
     };
     Ok(())
 }

@@ -3,15 +3,24 @@
 -- read it (`lost`) is missing for ever. `events` and `notes` hold as many rows as their records gave, and `predictions` one
 -- for each that was understood; all have come as far as `messages`, which is committed last: rows beyond it are on their way. Of an earlier instant the logs say nothing, and the rows answer for themselves.
 WITH shown AS (SELECT topic, "partition", max("offset") AS upto FROM message_rows GROUP BY topic, "partition"),
+newest AS (
+    SELECT topic, "partition", "offset", max(outcome) AS outcome, max(event_count) AS event_count, max(note_count) AS note_count
+    FROM standing_messages GROUP BY topic, "partition", "offset"
+),
 landed AS (
     SELECT 'messages' AS "table", topic, "partition", min("offset") AS first_offset, max("offset") AS last_offset, count(*) AS landed, count(DISTINCT "offset") AS once,
            COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'void'), 0) AS void, COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'deleted'), 0) AS lost
     FROM message_rows WHERE reading <= 0 GROUP BY topic, "partition"
     UNION ALL
-    SELECT 'events' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
-           count(*) AS landed, count(DISTINCT event_id || '@' || CAST(source_offset AS VARCHAR)) AS once, 0 AS void, 0 AS lost
-    FROM standing_events JOIN shown ON topic = source_topic AND "partition" = source_partition
-    WHERE source_offset <= upto GROUP BY source_topic, source_partition
+    SELECT 'events' AS "table", f.topic, f."partition", min(f."offset") AS first_offset, max(f."offset") AS last_offset,
+           sum(f.facts) AS landed, sum(least(f.facts, COALESCE(n.event_count, 0))) AS once, 0 AS void, 0 AS lost
+    FROM (
+        SELECT source_topic AS topic, source_partition AS "partition", source_offset AS "offset", count(*) AS facts
+        FROM standing_events GROUP BY source_topic, source_partition, source_offset
+    ) AS f
+    JOIN shown AS w ON w.topic = f.topic AND w."partition" = f."partition"
+    LEFT JOIN newest AS n ON n.topic = f.topic AND n."partition" = f."partition" AND n."offset" = f."offset"
+    WHERE f."offset" <= w.upto GROUP BY f.topic, f."partition"
     UNION ALL
     SELECT 'notes' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(*) AS once, 0 AS void, 0 AS lost
@@ -26,11 +35,7 @@ landed AS (
 read AS (
     SELECT topic, "partition", sum(event_count) AS events, sum(note_count) AS notes,
            count(*) FILTER (WHERE split_part(topic, '#', 1) = 'prediction.v1' AND outcome = 'mapped') AS predictions
-    FROM (
-        SELECT topic, "partition", outcome, event_count, note_count, row_number() OVER (PARTITION BY topic, "partition", "offset" ORDER BY reading DESC) AS age
-        FROM message_rows
-    ) AS readings_of
-    WHERE age = 1 GROUP BY topic, "partition"
+    FROM newest GROUP BY topic, "partition"
 ),
 given AS (
     SELECT 'events' AS "table", topic, "partition", events AS wanted FROM read

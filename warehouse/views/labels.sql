@@ -1,26 +1,34 @@
 -- labels: one row per (task, stay). `value` is the outcome and `label` its class, NULL where the task asks for a number; both are NULL until they are mature
 -- for everyone, and where the stay is excluded. Mature is what its horizon and the reporting delay have passed for; an outcome that came to be later
 -- is known when it is, and a stay that waits (it has not ended) has none yet.
-WITH asked AS (
-    SELECT r.task, r.classes, c.encounter_id, c.patient_id, c.facility, c.gone_because, w.watermark, p.note_id, p.note_version_id, p.prediction_at,
-           o.outcome, o.outcome_at, COALESCE(o.waits, false) AND c.gone_because IS NULL AS waits, r.horizon, d.delay,
-           CASE r.clock WHEN 'discharge' THEN c.discharged_at WHEN 'prediction' THEN p.prediction_at ELSE c.admitted_at END AS clock_at,
-           CASE WHEN c.gone_because IS NOT NULL THEN c.gone_because
-                WHEN o.encounter_id IS NULL THEN 'not_asked'
-                WHEN o.copies > 1 THEN 'asked_twice'
-                WHEN o.waits THEN NULL
-                WHEN o.excluded_because IS NOT NULL THEN o.excluded_because
-                WHEN o.outcome IS NULL OR isnan(o.outcome) OR o.outcome_at IS NULL THEN 'no_outcome'
-                WHEN r.classes IS NOT NULL AND (o.outcome < 0 OR o.outcome >= r.classes OR o.outcome <> floor(o.outcome)) THEN 'no_such_class'
-                WHEN o.outcome_at <= p.prediction_at THEN 'outcome_before_prediction'
-                WHEN r.kind = 'admission' AND c.discharged_at <= p.prediction_at THEN 'note_after_discharge'
+-- The side that is small or kept stands first in each join: the engine builds its table of that one.
+WITH asked_of AS (
+    SELECT r.task, r.kind, r.classes, r.clock, r.horizon, d.delay, w.watermark,
+           c.encounter_id, c.patient_id, c.facility, c.admitted_at, c.discharged_at, c.gone_because
+    FROM task_rules AS r
+    JOIN task_delays AS d ON d.task = r.task
+    JOIN watermarks AS w ON w.facility = d.facility
+    JOIN cohort AS c ON c.facility = w.facility
+),
+answered AS (
+    SELECT s.*, o.encounter_id AS answered_id, o.outcome, o.outcome_at, o.excluded_because, o.waits, o.copies
+    FROM task_outcomes AS o RIGHT JOIN asked_of AS s ON o.task = s.task AND o.encounter_id = s.encounter_id
+),
+asked AS (
+    SELECT a.task, a.classes, a.encounter_id, a.patient_id, a.facility, a.gone_because, a.watermark, p.note_id, p.note_version_id, p.prediction_at,
+           a.outcome, a.outcome_at, COALESCE(a.waits, false) AND a.gone_because IS NULL AS waits, a.horizon, a.delay,
+           CASE a.clock WHEN 'discharge' THEN a.discharged_at WHEN 'prediction' THEN p.prediction_at ELSE a.admitted_at END AS clock_at,
+           CASE WHEN a.gone_because IS NOT NULL THEN a.gone_because
+                WHEN a.answered_id IS NULL THEN 'not_asked'
+                WHEN a.copies > 1 THEN 'asked_twice'
+                WHEN a.waits THEN NULL
+                WHEN a.excluded_because IS NOT NULL THEN a.excluded_because
+                WHEN a.outcome IS NULL OR isnan(a.outcome) OR a.outcome_at IS NULL THEN 'no_outcome'
+                WHEN a.classes IS NOT NULL AND (a.outcome < 0 OR a.outcome >= a.classes OR a.outcome <> floor(a.outcome)) THEN 'no_such_class'
+                WHEN a.outcome_at <= p.prediction_at THEN 'outcome_before_prediction'
+                WHEN a.kind = 'admission' AND a.discharged_at <= p.prediction_at THEN 'note_after_discharge'
            END AS because
-    FROM cohort AS c
-    JOIN watermarks AS w ON w.facility = c.facility
-    JOIN task_delays AS d ON d.facility = c.facility
-    JOIN task_rules AS r ON r.task = d.task
-    LEFT JOIN task_outcomes AS o ON o.task = r.task AND o.encounter_id = c.encounter_id
-    LEFT JOIN prompt_notes AS p ON p.encounter_id = c.encounter_id AND p.kind = r.kind
+    FROM prompt_notes AS p RIGHT JOIN answered AS a ON p.encounter_id = a.encounter_id AND p.kind = a.kind
 ),
 matured AS (SELECT *, CASE WHEN clock_at IS NOT NULL THEN greatest(clock_at + horizon + delay, outcome_at) END AS mature_at FROM asked)
 SELECT task, encounter_id, patient_id, facility, note_id, note_version_id, prediction_at,

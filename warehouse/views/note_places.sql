@@ -9,10 +9,6 @@ WITH stated AS (
            min(COALESCE(authored_at, known_at)) AS written_at
     FROM note_versions GROUP BY note_id
 ),
-aliases AS (
-    SELECT DISTINCT patient_id, patient_identity(facility, related) AS alias_id
-    FROM events WHERE code = 'patient.identified' AND related IS NOT NULL AND patient_id IS NOT NULL
-),
 numbered AS (
     SELECT n.*, e.patient_id <> n.patient_id AND a.patient_id IS NULL AND b.patient_id IS NULL AS is_others
     FROM stated AS n

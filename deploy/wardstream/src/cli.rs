@@ -245,6 +245,8 @@ pub enum Bench {
     Ingest(BenchIngest),
     /// The SQL functions over made-up rows in memory.
     Sql(BenchSql),
+    /// The daily views and the README's questions over the warehouse of the configuration: computed anew, and once more.
+    Views(BenchViews),
 }
 
 #[derive(clap::Args)]
@@ -254,6 +256,15 @@ pub struct BenchSql {
     /// Rows of the predictions, and of each of the two samples.
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: usize,
+}
+
+#[derive(clap::Args)]
+pub struct BenchViews {
+    /// Which views; those for daily questions and the README's twelve where none is named.
+    pub views: Vec<String>,
+    /// The statements of this file instead, each under a heading (`-- heading`).
+    #[arg(long, conflicts_with = "views")]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::described;
 use super::frames::{self, Frames};
+use super::marks;
 use super::messages::{
     Action, ActionType, Any, CommandStatementQuery, CreatedPreparedStatement, Criteria, Done, Empty, FlightData, FlightDescriptor,
     FlightEndpoint, FlightInfo, Handle, Handshake, PutResult, SchemaResult, Ticket,
@@ -264,7 +265,7 @@ impl Service {
         let (_, value) = Any::read(&action.body).unwrap_or_default();
         match action.kind.as_str() {
             "CreatePreparedStatement" => {
-                let query = decoded::<CommandStatementQuery>(&value)?.query;
+                let query = marks::numbered(decoded::<CommandStatementQuery>(&value)?.query);
                 let (_, plan) = self.counted(self.plan(&call, &query)).await?;
                 let created = CreatedPreparedStatement {
                     handle: call.session.prepare(query)?,

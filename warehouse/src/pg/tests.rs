@@ -6,3 +6,4 @@ mod moments;
 mod refusals;
 pub(crate) mod stand;
 mod texts;
+mod tls;

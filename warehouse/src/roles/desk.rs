@@ -27,6 +27,7 @@ use super::moments::{Moments, Names, Shown, When};
 use super::turn::Turn;
 use super::{Role, SqlSettings, bounded, catalogue, texts};
 use crate::error::QueryError;
+use crate::moments::Bound;
 use crate::read::{AsOf, read_only};
 use crate::store::Warehouse;
 
@@ -98,7 +99,9 @@ impl Desk {
             .build_arc()?;
         let public: Arc<dyn SchemaProvider> = Arc::new(Public { shown: Arc::clone(shown), notes: role.notes });
         let catalog = Catalog(RwLock::new(vec![("public".to_owned(), public), ("pg_catalog".to_owned(), Arc::clone(&template.catalogue))]));
-        let builder = SessionStateBuilder::new_from_existing(template.state.clone());
+        let bound = Bound { known_at: shown.when.known_at, version: shown.when.version };
+        let config = template.state.config().clone().with_extension(Arc::new(bound));
+        let builder = SessionStateBuilder::new_from_existing(template.state.clone()).with_config(config);
         Ok(builder.with_runtime_env(runtime).with_catalog_list(Arc::new(Catalogs(Arc::new(catalog)))).build())
     }
 

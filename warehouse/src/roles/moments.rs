@@ -23,6 +23,8 @@ pub(crate) type Names = BTreeMap<String, Arc<dyn TableProvider>>;
 /// All relations at one moment.
 #[derive(Debug)]
 pub(crate) struct Shown {
+    /// The moment.
+    pub when: When,
     /// As they are.
     pub all: Names,
     /// Without texts of notes and raw messages.
@@ -88,15 +90,15 @@ impl Moments {
         let relations = self.warehouse.relations_since(&at, kept.as_ref().map(|kept| &kept.relations)).await?;
         let shown = match kept.as_ref().filter(|kept| kept.relations.is(&relations)) {
             Some(kept) => Arc::clone(&kept.shown),
-            None => Arc::new(shown(relations.named(&self.warehouse)?)?),
+            None => Arc::new(shown(when, relations.named(&self.warehouse)?)?),
         };
         *kept = Some(Kept { began, relations, shown: Arc::clone(&shown) });
         Ok(shown)
     }
 }
 
-fn shown(all: Names) -> Result<Shown, QueryError> {
+fn shown(when: When, all: Names) -> Result<Shown, QueryError> {
     let without_notes = all.iter().map(|(name, provider)| Ok((name.clone(), texts::without(name, provider)?)));
     let without_notes = without_notes.collect::<datafusion::error::Result<_>>()?;
-    Ok(Shown { all, without_notes })
+    Ok(Shown { when, all, without_notes })
 }

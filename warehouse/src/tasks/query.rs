@@ -204,14 +204,16 @@ pub fn outcomes(all: &[Definition]) -> String {
         };
         let because = first(|rule| if rule.effect == Effect::Pending { "NULL".to_owned() } else { quoted(&rule.reason) }, "CAST(NULL AS VARCHAR)");
         let waits = first(|rule| (rule.effect == Effect::Pending).to_string(), "false");
+        let (task, relation) = (quoted(&one.name), one.relation());
+        // Few stays are answered twice, if any: of those no answer counts.
+        let twice = format!("SELECT encounter_id, count(*) AS copies FROM {relation} GROUP BY encounter_id HAVING count(*) > 1");
         format!(
-            "SELECT task, encounter_id, outcome, outcome_at, excluded_because, waits, copies FROM (\
-             SELECT {} AS task, encounter_id, CAST(outcome AS DOUBLE) AS outcome, \
+            "SELECT {task} AS task, a.encounter_id, CAST(outcome AS DOUBLE) AS outcome, \
              arrow_cast(outcome_at, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, {because} AS excluded_because, {waits} AS waits, \
-             count(*) OVER (PARTITION BY encounter_id) AS copies, row_number() OVER (PARTITION BY encounter_id ORDER BY outcome) AS copy \
-             FROM {}) AS asked WHERE copy = 1",
-            quoted(&one.name),
-            one.relation()
+             CAST(1 AS BIGINT) AS copies FROM {relation} AS a LEFT ANTI JOIN ({twice}) AS t ON t.encounter_id = a.encounter_id \
+             UNION ALL SELECT {task} AS task, encounter_id, CAST(NULL AS DOUBLE) AS outcome, \
+             arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, CAST(NULL AS VARCHAR) AS excluded_because, \
+             false AS waits, copies FROM ({twice}) AS t"
         )
     });
     each.collect::<Vec<_>>().join(" UNION ALL ")

@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use schemas::{Digest, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Source};
 
+use super::questions;
 use crate::store::tests::message;
 use crate::{AsOf, Batch, Format as Rows, Settings, Warehouse, render};
 
@@ -136,17 +137,12 @@ async fn every_view_gives_the_rows_that_stand_beside_it() {
 /// The README's questions, asked as they stand there.
 #[tokio::test]
 async fn the_questions_of_the_readme_are_answered() {
-    let readme = include_str!("../../README.md");
-    let asked = readme
-        .split_once("## Twelve questions")
-        .and_then(|(_, rest)| rest.split_once("```sql"))
-        .and_then(|(_, rest)| rest.split_once("```"));
-    let questions: Vec<&str> = asked.expect("a block of SQL").0.split(';').filter(|sql| !sql.trim().is_empty()).collect();
+    let questions = questions::twelve();
     assert_eq!(questions.len(), 12);
     let folder = std::env::temp_dir().join(format!("wardstream-questions-{}", std::process::id()));
     let warehouse = Warehouse::open(&Settings { url: folder.display().to_string(), ..Settings::default() }).await.expect("opens");
     warehouse.append(&mut log()).await.expect("appends");
-    for sql in questions {
+    for (_, sql) in questions {
         let answer = warehouse.query(sql, &AsOf::default()).await;
         assert!(answer.is_ok(), "{sql}\n{:?}", answer.err());
     }

@@ -6,6 +6,7 @@ mod messages;
 mod parse;
 mod process;
 mod sql;
+mod views;
 
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ const ROUNDS: usize = 7;
 #[derive(Default, Serialize)]
 #[serde(default)]
 struct Figure {
-    what: &'static str,
+    what: String,
     threads: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<usize>,
@@ -37,6 +38,9 @@ struct Figure {
     /// Messages a second of processor time.
     #[serde(skip_serializing_if = "Option::is_none")]
     messages_per_core_second: Option<f64>,
+    /// Of the first time, when nothing that the answer builds on was computed yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms_first: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ms_median: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,8 +50,14 @@ struct Figure {
 }
 
 impl Figure {
-    fn new(what: &'static str, threads: usize) -> Self {
-        Self { what, threads, peak_rss_gb: process::peak_rss_gb(), instruction_sets: process::instruction_sets(), ..Self::default() }
+    fn new(what: impl Into<String>, threads: usize) -> Self {
+        Self {
+            what: what.into(),
+            threads,
+            peak_rss_gb: process::peak_rss_gb(),
+            instruction_sets: process::instruction_sets(),
+            ..Self::default()
+        }
     }
 
     fn tell(&self) -> anyhow::Result<()> {
@@ -66,6 +76,7 @@ pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Cohort { export } => cohort::run(&export).await,
         Bench::Ingest(wanted) => ingest::run(config, &wanted).await,
         Bench::Sql(wanted) => sql::run(&wanted).await,
+        Bench::Views(wanted) => views::run(config, &wanted).await,
     }
 }
 

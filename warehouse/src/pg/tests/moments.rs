@@ -14,6 +14,10 @@ async fn every_relation_is_as_it_was_known_then() {
         assert_eq!(rows(&client, COUNTS).await, [counts], "{at}");
     }
     rows(&client, "SET wardstream.as_known_at TO '2024-01-01 08:00'").await;
+    for (at, count) in [("2024-01-09", "1"), ("2024-01-01", "0")] {
+        let then = format!("SELECT count(*) FROM messages_at('{at}')");
+        assert_eq!(rows(&client, &then).await, [count], "a function sees no further than its session");
+    }
     assert_eq!(rows(&client, "SHOW wardstream.as_known_at").await, ["2024-01-01T08:00:00Z"]);
     assert_eq!(rows(&client, "SELECT current_setting('wardstream.as_known_at')").await, ["2024-01-01T08:00:00Z"]);
     stand.append(2).await;

@@ -40,7 +40,7 @@ fn batch(offset: i64) -> Batch {
         key: Some(key.into()),
         headers: format!("{{\"h\":\"{headers}\"}}"),
         payload: Some(payload.into()),
-        digest: Digest::of(payload.as_bytes()).to_string(),
+        digest: Digest::of(offset.to_string().as_bytes()).to_string(),
         facility: facility.name.clone(),
         events: 1,
         notes: 1,

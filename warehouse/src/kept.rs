@@ -1,0 +1,309 @@
+//! Rows that were computed and are kept: in memory while they are few, counted against the memory of all, and on disk beyond.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Statistics, exec_datafusion_err, internal_err};
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::spill_file::SpillFile;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SpillManager};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::task::JoinSet;
+
+/// What a partition keeps in memory: when there is more, what is there goes to disk.
+const PART_BYTES: usize = 24 << 20;
+
+/// Batches are put together up to so many rows: what is joined to kept rows carries each buffer of theirs along.
+const BATCH_ROWS: usize = 32_768;
+
+/// One partition of rows: those on disk come first.
+struct Part {
+    /// Gone when nobody reads them any more.
+    files: Vec<Arc<dyn SpillFile>>,
+    batches: Vec<RecordBatch>,
+    /// What the batches are counted as.
+    reservation: MemoryReservation,
+    rows: usize,
+    /// In memory, wherever they are.
+    bytes: usize,
+}
+
+/// The rows.
+pub(crate) struct Kept {
+    schema: SchemaRef,
+    parts: Vec<Part>,
+    spills: SpillManager,
+}
+
+impl Kept {
+    /// Takes all rows of the streams, each a partition. `runtime` has the memory and the disk of all.
+    ///
+    /// # Errors
+    /// Where a stream fails, or the disk is full.
+    pub(crate) async fn of(schema: &SchemaRef, streams: Vec<SendableRecordBatchStream>, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
+        let metrics = SpillMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
+        let spills = SpillManager::new(Arc::clone(runtime), metrics, Arc::clone(schema));
+        let mut taken = JoinSet::new();
+        for (place, stream) in streams.into_iter().enumerate() {
+            let reservation = MemoryConsumer::new("kept rows").register(&runtime.memory_pool);
+            let part = Part { files: Vec::new(), batches: Vec::new(), reservation, rows: 0, bytes: 0 };
+            let (schema, spills) = (Arc::clone(schema), spills.clone());
+            taken.spawn(async move { part.filled(stream, &schema, &spills).await.map(|part| (place, part)) });
+        }
+        let mut found = Vec::new();
+        while let Some(part) = taken.join_next().await {
+            found.push(part.map_err(|error| exec_datafusion_err!("rows were not computed: {error}"))??);
+        }
+        found.sort_by_key(|(place, _)| *place);
+        Ok(Self { schema: Arc::clone(schema), parts: found.into_iter().map(|(_, part)| part).collect(), spills })
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |count: fn(&Part) -> usize| self.parts.iter().map(count).sum::<usize>();
+        let (rows, bytes, files) = (of(|part| part.rows), of(|part| part.bytes), of(|part| part.files.len()));
+        write!(f, "rows={rows} bytes={bytes} parts={} files={files}", self.parts.len())
+    }
+}
+
+impl Part {
+    /// With all rows of the stream.
+    async fn filled(mut self, mut stream: SendableRecordBatchStream, schema: &SchemaRef, spills: &SpillManager) -> Result<Self> {
+        // One alone would not be copied, and may be a part of much more.
+        let empty = RecordBatch::new_empty(Arc::clone(schema));
+        let (mut small, mut rows) = (vec![empty.clone()], 0);
+        while let Some(batch) = stream.next().await {
+            let batch = own(&batch?, schema)?;
+            rows += batch.num_rows();
+            small.push(batch);
+            if rows >= BATCH_ROWS {
+                self.put(own(&concat_batches(schema, &small)?, schema)?, spills)?;
+                (small, rows) = (vec![empty.clone()], 0);
+            }
+        }
+        self.put(own(&concat_batches(schema, &small)?, schema)?, spills)?;
+        Ok(self)
+    }
+
+    fn put(&mut self, batch: RecordBatch, spills: &SpillManager) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let bytes = batch.get_array_memory_size();
+        self.rows += batch.num_rows();
+        self.bytes += bytes;
+        let fits = self.reservation.size() + bytes <= PART_BYTES && self.reservation.try_grow(bytes).is_ok();
+        self.batches.push(batch);
+        if !fits {
+            self.files.extend(spills.spill_record_batch_and_finish(&self.batches, "kept rows")?);
+            self.batches.clear();
+            self.reservation.free();
+        }
+        Ok(())
+    }
+}
+
+/// The batch without the buffers of whole files that views of texts share, which would be held, and counted again by every sort over it.
+/// The schema is the promised one: the physical plan may know more columns to be never NULL.
+fn own(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => Arc::clone(column),
+    });
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &rows)?)
+}
+
+/// Kept rows as a relation.
+#[derive(Debug)]
+pub(crate) struct KeptRows(pub(crate) Arc<Kept>);
+
+#[async_trait]
+impl TableProvider for KeptRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(KeptScan::new(&self.0, projection.cloned())?))
+    }
+}
+
+/// Reads kept rows.
+#[derive(Debug)]
+struct KeptScan {
+    kept: Arc<Kept>,
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl KeptScan {
+    fn new(kept: &Arc<Kept>, projection: Option<Vec<usize>>) -> Result<Self> {
+        let schema = match &projection {
+            Some(columns) => Arc::new(kept.schema.project(columns)?),
+            None => Arc::clone(&kept.schema),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(kept.parts.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self { kept: Arc::clone(kept), projection, properties: Arc::new(properties) })
+    }
+}
+
+impl DisplayAs for KeptScan {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeptScan: {:?}", self.kept)
+    }
+}
+
+impl ExecutionPlan for KeptScan {
+    fn name(&self) -> &'static str {
+        "KeptScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() { Ok(self) } else { internal_err!("kept rows have no children") }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let schema = self.schema();
+        let Some(part) = self.kept.parts.get(partition) else { return internal_err!("kept rows have no partition {partition}") };
+        let in_memory = MemoryStream::try_new(part.batches.clone(), Arc::clone(&schema), self.projection.clone())?;
+        if part.files.is_empty() {
+            return Ok(Box::pin(in_memory));
+        }
+        let (spills, columns) = (self.kept.spills.clone(), self.projection.clone());
+        let on_disk = stream::iter(part.files.clone()).map(move |file| spills.read_spill_as_stream(file, None)).try_flatten();
+        let on_disk = on_disk.map(move |batch| match &columns {
+            Some(columns) => Ok(batch?.project(columns)?),
+            None => batch,
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, on_disk.chain(in_memory))))
+    }
+
+    /// How many rows there are is known, and joins are planned by it.
+    fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], wanted: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let parts = self.kept.parts.iter().enumerate().filter(|(place, _)| wanted.partition().is_none_or(|partition| partition == *place));
+        let (rows, bytes) = parts.fold((0, 0), |(rows, bytes), (_, part)| (rows + part.rows, bytes + part.bytes));
+        let bytes = bytes * self.schema().fields().len() / self.kept.schema.fields().len().max(1);
+        let statistics = Statistics::new_unknown(&self.schema());
+        Ok(Arc::new(Statistics { num_rows: Precision::Exact(rows), total_byte_size: Precision::Inexact(bytes), ..statistics }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Int64Array, StringViewArray};
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+
+    use super::*;
+
+    fn runtime(bytes: usize) -> Arc<RuntimeEnv> {
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes))).build_arc().expect("a runtime")
+    }
+
+    /// Two partitions of four batches of a thousand rows.
+    async fn kept(runtime: &Arc<RuntimeEnv>) -> Kept {
+        let schema: SchemaRef =
+            Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8View, true)]));
+        let batch = |from: i64| {
+            let ids = Int64Array::from_iter_values(from..from + 1_000);
+            let texts: StringViewArray = ids.values().iter().map(|id| (id % 3 > 0).then(|| format!("the text of number {id}"))).collect();
+            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(texts)]).expect("fits")
+        };
+        let stream = |first: i64| {
+            let batches = (0..4).map(|place| batch((first + place) * 1_000)).collect();
+            Box::pin(MemoryStream::try_new(batches, Arc::clone(&schema), None).expect("a stream")) as SendableRecordBatchStream
+        };
+        Kept::of(&schema, vec![stream(0), stream(4)], runtime).await.expect("is kept")
+    }
+
+    async fn asked(kept: &Arc<Kept>, sql: &str) -> String {
+        let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+        ctx.register_table("rows", Arc::new(KeptRows(Arc::clone(kept)))).expect("is known");
+        let answer = ctx.sql(sql).await.expect("plans").collect().await.expect("answers");
+        pretty_format_batches(&answer).expect("is printed").to_string()
+    }
+
+    #[tokio::test]
+    async fn rows_are_the_same_from_memory_and_from_disk() {
+        let (few, many) = (Arc::new(kept(&runtime(100_000)).await), Arc::new(kept(&runtime(100_000_000)).await));
+        assert!(!format!("{few:?}").ends_with("files=0") && format!("{many:?}").ends_with("files=0"), "{few:?}, {many:?}");
+        for sql in [
+            "SELECT * FROM rows ORDER BY id",
+            "SELECT text FROM rows ORDER BY text DESC NULLS LAST LIMIT 7",
+            "SELECT count(*), count(text), sum(id) FROM rows WHERE id % 2 = 0",
+            "SELECT count(*) FROM rows AS a JOIN rows AS b ON b.id = a.id + 1",
+        ] {
+            assert_eq!(asked(&few, sql).await, asked(&many, sql).await, "{sql}");
+        }
+        assert!(asked(&few, "SELECT count(*) FROM rows").await.contains("8000"));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_in_memory_is_counted_and_given_back() {
+        let runtime = runtime(100_000_000);
+        let kept = kept(&runtime).await;
+        let counted = runtime.memory_pool.reserved();
+        assert!(counted >= 8_000 * 16, "{counted}");
+        drop(kept);
+        assert_eq!(runtime.memory_pool.reserved(), 0);
+    }
+}
