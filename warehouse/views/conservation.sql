@@ -3,24 +3,31 @@
 -- read it (`lost`) is missing for ever. `events` and `notes` hold as many rows as their records gave, and `predictions` one
 -- for each that was understood; all have come as far as `messages`, which is committed last: rows beyond it are on their way. Of an earlier instant the logs say nothing, and the rows answer for themselves.
 WITH shown AS (SELECT topic, "partition", max("offset") AS upto FROM message_rows GROUP BY topic, "partition"),
+-- Records are counted by two numbers: a topic's name beside each would take most of the memory.
+parts AS (SELECT topic, "partition", row_number() OVER (ORDER BY topic, "partition") AS part FROM shown),
 newest AS (
-    SELECT topic, "partition", "offset", max(outcome) AS outcome, max(event_count) AS event_count, max(note_count) AS note_count
-    FROM standing_messages GROUP BY topic, "partition", "offset"
+    SELECT p.part, m."offset", max(m.event_count) AS events, max(m.note_count) AS notes,
+           max(CASE WHEN split_part(m.topic, '#', 1) = 'prediction.v1' AND m.outcome = 'mapped' THEN 1 ELSE 0 END) AS predictions
+    FROM parts AS p JOIN standing_messages AS m ON p.topic = m.topic AND p."partition" = m."partition"
+    GROUP BY p.part, m."offset"
+),
+facts AS (
+    SELECT p.part, e.source_offset AS "offset", count(*) AS facts
+    FROM parts AS p JOIN standing_events AS e ON p.topic = e.source_topic AND p."partition" = e.source_partition
+    GROUP BY p.part, e.source_offset
 ),
 landed AS (
     SELECT 'messages' AS "table", topic, "partition", min("offset") AS first_offset, max("offset") AS last_offset, count(*) AS landed, count(DISTINCT "offset") AS once,
            COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'void'), 0) AS void, COALESCE(sum(skipped) FILTER (WHERE skipped_because = 'deleted'), 0) AS lost
     FROM message_rows WHERE reading <= 0 GROUP BY topic, "partition"
     UNION ALL
-    SELECT 'events' AS "table", f.topic, f."partition", min(f."offset") AS first_offset, max(f."offset") AS last_offset,
-           sum(f.facts) AS landed, sum(least(f.facts, COALESCE(n.event_count, 0))) AS once, 0 AS void, 0 AS lost
-    FROM (
-        SELECT source_topic AS topic, source_partition AS "partition", source_offset AS "offset", count(*) AS facts
-        FROM standing_events GROUP BY source_topic, source_partition, source_offset
-    ) AS f
-    JOIN shown AS w ON w.topic = f.topic AND w."partition" = f."partition"
-    LEFT JOIN newest AS n ON n.topic = f.topic AND n."partition" = f."partition" AND n."offset" = f."offset"
-    WHERE f."offset" <= w.upto GROUP BY f.topic, f."partition"
+    SELECT 'events' AS "table", p.topic, p."partition", min(f."offset") AS first_offset, max(f."offset") AS last_offset,
+           sum(f.facts) AS landed, sum(least(f.facts, COALESCE(n.events, 0))) AS once, 0 AS void, 0 AS lost
+    FROM newest AS n
+    RIGHT JOIN facts AS f ON n.part = f.part AND n."offset" = f."offset"
+    JOIN parts AS p ON p.part = f.part
+    JOIN shown AS w ON w.topic = p.topic AND w."partition" = p."partition"
+    WHERE f."offset" <= w.upto GROUP BY p.topic, p."partition"
     UNION ALL
     SELECT 'notes' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(*) AS once, 0 AS void, 0 AS lost
@@ -33,9 +40,8 @@ landed AS (
     WHERE source_offset <= upto GROUP BY source_topic, source_partition
 ),
 read AS (
-    SELECT topic, "partition", sum(event_count) AS events, sum(note_count) AS notes,
-           count(*) FILTER (WHERE split_part(topic, '#', 1) = 'prediction.v1' AND outcome = 'mapped') AS predictions
-    FROM newest GROUP BY topic, "partition"
+    SELECT p.topic, p."partition", sum(n.events) AS events, sum(n.notes) AS notes, sum(n.predictions) AS predictions
+    FROM parts AS p JOIN newest AS n ON n.part = p.part GROUP BY p.topic, p."partition"
 ),
 given AS (
     SELECT 'events' AS "table", topic, "partition", events AS wanted FROM read

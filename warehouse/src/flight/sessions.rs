@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use datafusion::arrow::array::RecordBatch;
 use schemas::Digest;
 use tonic::Status;
@@ -14,6 +15,9 @@ use crate::roles::{Account, Accounts};
 
 /// Tokens that are known at once; the one that was used longest ago is forgotten first.
 const SESSIONS: usize = 1_000;
+/// Names and passwords come with padding and without: Go's drivers leave it out.
+const BASIC: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 /// Statements that a session may hold prepared.
 const PREPARED: usize = 64;
 
@@ -111,7 +115,7 @@ impl Sessions {
 
     fn by_password(&self, text: &str) -> Result<Arc<Account>, Status> {
         let decoded =
-            text.strip_prefix("Basic ").and_then(|text| STANDARD.decode(text.trim()).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
+            text.strip_prefix("Basic ").and_then(|text| BASIC.decode(text.trim()).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
         let decoded = decoded.ok_or_else(refused)?;
         let (name, password) = decoded.split_once(':').ok_or_else(refused)?;
         let account = self.accounts.0.get(name).ok_or_else(refused)?;

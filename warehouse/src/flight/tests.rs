@@ -72,6 +72,12 @@ async fn rows_are_given_under_the_callers_role_as_of_when_it_asks() {
         assert_eq!((found, said.starts_with(class)), (code, true), "{query}: {said}");
     }
     assert!(service.clone().actions(Request::new(Empty {})).await.is_err(), "who shows no name asks nothing");
+    let mut bare = call("nurse", None, Empty {});
+    let padded = bare.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned).expect("a header");
+    let without = padded.trim_end_matches('=');
+    assert_ne!(padded, without, "this name and password need padding");
+    bare.metadata_mut().insert("authorization", without.parse().expect("a header"));
+    assert!(service.clone().actions(bare).await.is_ok(), "drivers leave the padding out");
 }
 
 #[tokio::test]
