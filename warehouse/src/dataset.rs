@@ -25,9 +25,9 @@ use crate::store::Warehouse;
 
 use basis::Ruled;
 pub use basis::{ALL, Basis};
-pub(crate) use files::sorted;
-use files::spilling;
+use files::as_written;
 pub use files::{Counted, FileOf};
+pub(crate) use files::{sorted, spilling};
 
 /// What a finished dataset's folder holds beside its files.
 const MANIFEST: &str = "manifest.json";
@@ -103,7 +103,7 @@ impl Warehouse {
     pub async fn dataset(&self, task: &str, at: &AsOf, out: &Path) -> Result<Manifest, DatasetError> {
         let staged = Staged::begin(out, MANIFEST)?;
         let moment = self.moment(task, at).await?;
-        let (files, counts) = files::write(&spilling(&moment.ctx, self.export_bytes())?, &moment.basis, &staged).await?;
+        let (files, counts) = files::write(&as_written(&spilling(&moment.ctx, self.export_bytes())?), &moment.basis, &staged).await?;
         let manifest = Manifest {
             dataset_id: moment.basis.id(),
             counts,
@@ -145,7 +145,7 @@ impl Warehouse {
     }
 
     /// Memory in which an export's rows are joined and sorted.
-    fn export_bytes(&self) -> usize {
+    pub(crate) fn export_bytes(&self) -> usize {
         self.0.settings.memory_limit_mb << 20
     }
 

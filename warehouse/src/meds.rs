@@ -101,7 +101,8 @@ impl Warehouse {
         let ctx = self.session(&AsOf { known_at: Some(known_at), ..at.clone() }).await?;
         let tasks = dataset::tasks(&ctx).await?;
         let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), known_at).await?;
-        let written = shards::write(&ctx, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
+        let sorting = dataset::spilling(&ctx, self.export_bytes())?;
+        let written = shards::write(&ctx, &sorting, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
         let mut labels = 0;
         for task in &tasks {
             labels += labels::write(&ctx, task, &staged).await?;

@@ -100,11 +100,16 @@ fn own_text() -> ScalarUDF {
 pub fn spilling(ctx: &SessionContext, bytes: usize) -> Result<SessionContext, QueryError> {
     let pool = Arc::new(FairSpillPool::new(bytes));
     let runtime = RuntimeEnvBuilder::from_runtime_env(&ctx.runtime_env()).with_memory_pool(pool).build_arc()?;
-    // The catalogue is that of `ctx`: a default one would take its place. Joins stay as they are written: their left side is held, the texts stream past it.
+    // The catalogue is that of `ctx`: a default one would take its place.
     let config = ctx.copied_config().with_target_partitions(1).with_create_default_catalog_and_schema(false);
-    let config = config.set_bool("datafusion.optimizer.join_reordering", false);
     let state = SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).with_runtime_env(runtime).build();
     Ok(SessionContext::new_with_state(state))
+}
+
+/// The session with joins as they are written: their left side is held, and the texts stream past it.
+pub fn as_written(ctx: &SessionContext) -> SessionContext {
+    let config = ctx.copied_config().set_bool("datafusion.optimizer.join_reordering", false);
+    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).build())
 }
 
 /// The file of one split under way.

@@ -77,9 +77,15 @@ const CHUNK: usize = 100_000;
 const TEXTS: &str =
     "SELECT t.note_version_id, t.text FROM meds_wanted AS w JOIN note_rows AS t ON t.note_version_id = w.tie WHERE t.text IS NOT NULL";
 
-/// Writes `data/` and what stands in `metadata/` about it.
-pub async fn write(ctx: &SessionContext, rule: &TaskSplits, staged: &Staged, subjects: u64) -> Result<Written, MedsError> {
-    let frame = sorted(ctx.sql(&sql(rule)).await.map_err(QueryError::from)?, &ORDER)?;
+/// Writes `data/` and what stands in `metadata/` about it. The rows are sorted in `sorting`, whose memory is its own: texts are looked up meanwhile.
+pub async fn write(
+    ctx: &SessionContext,
+    sorting: &SessionContext,
+    rule: &TaskSplits,
+    staged: &Staged,
+    subjects: u64,
+) -> Result<Written, MedsError> {
+    let frame = sorted(sorting.sql(&sql(rule)).await.map_err(QueryError::from)?, &ORDER)?;
     let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
     let mut chunks = BatchCoalescer::new(stream.schema(), CHUNK);
     let mut shards = Shards::begin(staged, subjects);
