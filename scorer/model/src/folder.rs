@@ -1,29 +1,40 @@
-//! A model on disk: the folder that `transformers` loads, with our manifest beside it, and the version that names all of it.
+//! A model on disk: the folder that `transformers` loads, with our manifest beside it, or one GGUF file; and the version that names it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+mod export;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
-use safetensors::tensor::{Dtype, View};
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use tokenizers::Tokenizer;
 
-use crate::config::{Config, ConfigError};
-use crate::layout::{Layout, Place};
+use crate::config::Config;
+use crate::layout::Layout;
+use crate::load_error::LoadError;
 use crate::prompt;
-use crate::tokens::TokenizerError;
+use crate::tokens;
+use crate::weights::{Weights, folder_weights};
+use crate::{gguf, memory};
+
+pub use export::SaveError;
+pub(crate) use export::{Exported, Numbers, export, replace, tokenizer_json};
 
 /// Tokens of a note that are read where nothing says otherwise (L1 section 3).
 pub const MAX_NOTE_TOKENS: usize = 512;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+const SENTENCEPIECE: &str = "tokenizer.model";
 const WEIGHTS: &str = "model.safetensors";
 const MANIFEST: &str = "wardstream.json";
+
+/// Longest `config.json` and `wardstream.json` that are read.
+const MAX_SAID: u64 = 1 << 20;
+/// Longest tokenizer that is read; Llama 3's takes 17 MB.
+const MAX_TOKENIZER: u64 = 1 << 26;
 
 /// `wardstream.json`: what a model is, beside its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,79 +68,7 @@ pub struct Draft {
     pub training: serde_json::Value,
 }
 
-/// Why a folder is no model that may answer.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A file is missing or unreadable.
-    #[error("could not read {}", file.display())]
-    Read {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not what its name says.
-    #[error("could not parse {}", file.display())]
-    Parse {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Another architecture.
-    #[error("could not use the configuration")]
-    Config(#[from] ConfigError),
-    /// A tokenizer that does not fit.
-    #[error("could not use the tokenizer")]
-    Tokenizer(#[from] TokenizerError),
-    /// A tensor is missing or has another shape.
-    #[error("tensor {name} is missing or not of shape {shape:?}")]
-    Tensor {
-        /// Hugging Face name.
-        name: String,
-        /// What the configuration asks for.
-        shape: Vec<usize>,
-    },
-    /// The files are not those that the manifest names.
-    #[error("the folder is of version {found}, and its manifest says {expected}")]
-    Version {
-        /// In the manifest.
-        expected: ModelVersion,
-        /// Of the files.
-        found: ModelVersion,
-    },
-    /// It learned other questions than those asked now.
-    #[error("the model learned prompts {expected}, and this program asks prompts {found}")]
-    Prompt {
-        /// In the manifest.
-        expected: String,
-        /// [`prompt::digest`].
-        found: String,
-    },
-}
-
-/// Why a model is not on disk. Nothing that was there before is a model less.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// The disk refused.
-    #[error("could not write {}", file.display())]
-    Write {
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It could not be put into bytes.
-    #[error("could not encode {}", file.display())]
-    Encode {
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-/// Everything a folder holds.
+/// Everything a folder holds, its weights widened to `f32`.
 pub(crate) struct Folder {
     pub config: Config,
     pub tokenizer: Tokenizer,
@@ -137,72 +76,112 @@ pub(crate) struct Folder {
     pub manifest: Manifest,
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })
+/// A folder or file that was opened and checked: its weights are still where they lie.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub config: Config,
+    pub tokenizer: Tokenizer,
+    /// The tokenizer in bytes, for the version.
+    pub tokenizer_json: Vec<u8>,
+    /// The tensors of the configuration's layout, and none beside them.
+    pub weights: Weights,
+    /// `wardstream.json`, where there is one.
+    pub said: Option<Manifest>,
 }
 
-fn parse<T: for<'a> Deserialize<'a>>(file: &Path, bytes: &[u8]) -> Result<T, LoadError> {
-    serde_json::from_slice(bytes).map_err(|source| LoadError::Parse { file: file.to_owned(), source: source.into() })
+/// A whole file of at most `longest` bytes.
+fn read(file: &Path, longest: u64) -> Result<Vec<u8>, LoadError> {
+    let failed = |source| LoadError::Read { file: file.to_owned(), source };
+    let about = std::fs::metadata(file).map_err(failed)?;
+    if !about.is_file() {
+        return Err(failed(ErrorKind::InvalidInput.into()));
+    }
+    if about.len() > longest {
+        return Err(LoadError::Damaged { file: file.to_owned(), what: format!("it is {} bytes long", about.len()) });
+    }
+    std::fs::read(file).map_err(failed)
 }
 
-/// Reads a folder and holds it against its manifest. Without one, its version is what its files give.
-pub(crate) fn load(dir: &Path) -> Result<Folder, LoadError> {
-    let config: Config = parse(&dir.join(CONFIG), &read(&dir.join(CONFIG))?)?;
-    config.check()?;
-    let file = dir.join(TOKENIZER);
-    let tokenizer_bytes = read(&file)?;
-    let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes).map_err(|source| LoadError::Parse { file, source })?;
-    let said: Option<Manifest> = match read(&dir.join(MANIFEST)) {
-        Ok(bytes) => Some(parse(&dir.join(MANIFEST), &bytes)?),
-        Err(LoadError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+/// Opens a folder of Hugging Face's, a GGUF file, or a folder with one GGUF file in it, and checks all that can be checked without
+/// reading weights.
+pub(crate) fn open(path: &Path) -> Result<Opened, LoadError> {
+    let opened = if path.is_dir() {
+        match lone_gguf(path) {
+            Some(file) => gguf::open(&file)?,
+            None => open_folder(path)?,
+        }
+    } else {
+        gguf::open(path)?
+    };
+    opened.weights.check(&Layout::of(&opened.config))?;
+    Ok(opened)
+}
+
+/// The GGUF file of a folder that has no configuration and no second one.
+fn lone_gguf(dir: &Path) -> Option<PathBuf> {
+    let is_gguf = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "gguf");
+    let mut found = std::fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_gguf);
+    let first = found.next();
+    if dir.join(CONFIG).exists() || found.next().is_some() { None } else { first }
+}
+
+fn open_folder(dir: &Path) -> Result<Opened, LoadError> {
+    let file = dir.join(CONFIG);
+    let config = Config::read(&read(&file, MAX_SAID)?).map_err(|error| LoadError::of_config(file, error))?;
+    let (file, tokenizer_json) = tokenizer_json_of(dir)?;
+    let tokenizer = tokens::of_json(&tokenizer_json).map_err(|source| LoadError::Parse { file, source })?;
+    let file = dir.join(MANIFEST);
+    let said = match read(&file, MAX_SAID) {
+        Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|source| LoadError::Parse { file, source: source.into() })?),
+        Err(LoadError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let max_note_tokens = said.as_ref().map_or(MAX_NOTE_TOKENS, |manifest| manifest.max_note_tokens);
-    let file = dir.join(WEIGHTS);
-    let weights_digest = digest_of(&file).map_err(|source| LoadError::Read { file: file.clone(), source })?;
-    let found = version(&weights_digest, &tokenizer_bytes, &config, max_note_tokens);
-    let manifest = match said {
-        Some(said) if said.prompt_digest != prompt::digest() => {
-            return Err(LoadError::Prompt { expected: said.prompt_digest, found: prompt::digest() });
+    Ok(Opened { config, tokenizer, tokenizer_json, weights: folder_weights(dir)?, said })
+}
+
+/// `tokenizer.json`, or what `tokenizer.model` says where there is only that; and the file it came from.
+fn tokenizer_json_of(dir: &Path) -> Result<(PathBuf, Vec<u8>), LoadError> {
+    let (file, other) = (dir.join(TOKENIZER), dir.join(SENTENCEPIECE));
+    if file.exists() || !other.exists() {
+        return Ok((file.clone(), read(&file, MAX_TOKENIZER)?));
+    }
+    match tokens::of_sentencepiece(&read(&other, MAX_TOKENIZER)?) {
+        Ok(json) => Ok((other, json)),
+        Err(what) => Err(LoadError::Damaged { file: other, what }),
+    }
+}
+
+impl Opened {
+    /// The manifest of a folder whose weights have this digest: its own if it names these files, or a bare one.
+    pub fn manifest(&self, weights_digest: &[u8]) -> Result<Manifest, LoadError> {
+        let max_note_tokens = self.said.as_ref().map_or(MAX_NOTE_TOKENS, |manifest| manifest.max_note_tokens);
+        let found = version(weights_digest, &self.tokenizer_json, &self.config, max_note_tokens);
+        match &self.said {
+            Some(said) if said.prompt_digest != prompt::digest() => {
+                Err(LoadError::Prompt { expected: said.prompt_digest.clone(), found: prompt::digest() })
+            }
+            Some(said) if said.model_version != found => Err(LoadError::Version { expected: said.model_version.clone(), found }),
+            Some(said) => Ok(said.clone()),
+            None => Ok(Draft::default().about(found, max_note_tokens)),
         }
-        Some(said) if said.model_version != found => return Err(LoadError::Version { expected: said.model_version, found }),
-        Some(said) => said,
-        None => Draft::default().about(found, max_note_tokens),
-    };
-    let weights = weights(&file, &Layout::of(&config))?;
-    Ok(Folder { config, tokenizer, weights, manifest })
+    }
+}
+
+/// Reads a folder and holds it against its manifest, if the memory has room for as many `copies` of its weights, the one given here
+/// included. Without a manifest, its version is what its files give.
+pub(crate) fn load(path: &Path, copies: u64) -> Result<Folder, LoadError> {
+    let opened = open(path)?;
+    let layout = Layout::of(&opened.config);
+    memory::room_for(copies * layout.total() as u64 * size_of::<f32>() as u64 + opened.config.rotary_bytes())?;
+    let (digest, weights) = rayon::join(|| opened.weights.digest(), || opened.weights.run(&layout, 0..layout.total()));
+    let manifest = opened.manifest(&digest)?;
+    Ok(Folder { weights: weights?, config: opened.config, tokenizer: opened.tokenizer, manifest })
 }
 
 impl Draft {
     fn about(self, model_version: ModelVersion, max_note_tokens: usize) -> Manifest {
         let Self { dataset_id, parent, thresholds, training } = self;
         Manifest { model_version, prompt_digest: prompt::digest(), dataset_id, parent, thresholds, training, max_note_tokens }
-    }
-}
-
-/// All tensors of a file in the order of `layout`, widened to `f32`.
-fn weights(file: &Path, layout: &Layout) -> Result<Vec<f32>, LoadError> {
-    let parsed = |source: candle_core::Error| LoadError::Parse { file: file.to_owned(), source: source.into() };
-    let tensors = candle_core::safetensors::load(file, &Device::Cpu).map_err(parsed)?;
-    let mut weights = Vec::with_capacity(layout.total());
-    for Place { name, shape, .. } in &layout.places {
-        let tensor = tensors.get(name).filter(|tensor| tensor.dims() == shape.as_slice());
-        let tensor = tensor.ok_or_else(|| LoadError::Tensor { name: name.clone(), shape: shape.clone() })?;
-        let flat = tensor.to_dtype(DType::F32).and_then(|tensor| tensor.flatten_all()).and_then(|tensor| tensor.to_vec1::<f32>());
-        weights.extend(flat.map_err(parsed)?);
-    }
-    Ok(weights)
-}
-
-fn digest_of(file: &Path) -> std::io::Result<[u8; 32]> {
-    let mut hasher = sha2::Sha256::new();
-    let mut source = File::open(file)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match source.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().into()),
-            read => hasher.update(buffer.get(..read).unwrap_or_default()),
-        }
     }
 }
 
@@ -217,88 +196,5 @@ fn version(weights_digest: &[u8], tokenizer: &[u8], config: &Config, max_note_to
     ModelVersion(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A named run of numbers on its way into a file.
-pub(crate) struct Numbers<'a> {
-    pub shape: &'a [usize],
-    pub values: &'a [f32],
-}
-
-impl View for Numbers<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
-    }
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
-}
-
-/// Lets `fill` write a file beside `file`, makes it durable, and puts it in place at once.
-pub(crate) fn replace(file: &Path, fill: impl FnOnce(&Path) -> Result<(), SaveError>) -> Result<(), SaveError> {
-    let failed = |source| SaveError::Write { file: file.to_owned(), source };
-    let mut name = file.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    fill(&partial)?;
-    File::open(&partial).and_then(|written| written.sync_all()).map_err(failed)?;
-    std::fs::rename(&partial, file).map_err(failed)?;
-    let parent = file.parent().unwrap_or_else(|| Path::new("."));
-    File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)
-}
-
-fn replace_bytes(file: &Path, bytes: &[u8]) -> Result<(), SaveError> {
-    replace(file, |partial| {
-        let written = File::create(partial).and_then(|mut to| to.write_all(bytes));
-        written.map_err(|source| SaveError::Write { file: file.to_owned(), source })
-    })
-}
-
-fn replace_json(file: &Path, value: &impl Serialize) -> Result<(), SaveError> {
-    let bytes = serde_json::to_vec_pretty(value).map_err(|source| SaveError::Encode { file: file.to_owned(), source: source.into() })?;
-    replace_bytes(file, &bytes)
-}
-
-/// The tokenizer as its own library writes it.
-pub(crate) fn tokenizer_json(tokenizer: &Tokenizer, file: &Path) -> Result<String, SaveError> {
-    tokenizer.to_string(true).map_err(|source| SaveError::Encode { file: file.to_owned(), source })
-}
-
-/// What goes into a folder.
-pub(crate) struct Exported<'a> {
-    pub config: &'a Config,
-    pub tokenizer: &'a Tokenizer,
-    pub layout: &'a Layout,
-    pub weights: &'a [f32],
-    pub max_note_tokens: usize,
-}
-
-/// Writes the folder, the manifest last: a folder that a crash left half-written is refused by [`load`] or has no manifest.
-pub(crate) fn export(dir: &Path, model: &Exported<'_>, draft: Draft) -> Result<ModelVersion, SaveError> {
-    std::fs::create_dir_all(dir).map_err(|source| SaveError::Write { file: dir.to_owned(), source })?;
-    let file = dir.join(WEIGHTS);
-    replace(&file, |partial| {
-        let tensors = model.layout.places.iter().map(|place| {
-            (place.name.as_str(), Numbers { shape: &place.shape, values: model.weights.get(place.range.clone()).unwrap_or_default() })
-        });
-        let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize_to_file(tensors, Some(about), partial)
-            .map_err(|source| SaveError::Encode { file: file.clone(), source: source.into() })
-    })?;
-    let tokenizer = tokenizer_json(model.tokenizer, &dir.join(TOKENIZER))?;
-    replace_bytes(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
-    let class = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
-        "clean_up_tokenization_spaces": false, "model_max_length": model.config.max_position_embeddings});
-    if model.tokenizer.token_to_id("<s>").is_some() {
-        replace_json(&dir.join("tokenizer_config.json"), &class)?;
-    }
-    replace_json(&dir.join(CONFIG), model.config)?;
-    let weights_digest = digest_of(&file).map_err(|source| SaveError::Write { file, source })?;
-    let version = version(&weights_digest, tokenizer.as_bytes(), model.config, model.max_note_tokens);
-    replace_json(&dir.join(MANIFEST), &draft.about(version.clone(), model.max_note_tokens))?;
-    Ok(version)
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! The arithmetic between the matrix products: norm, rotary positions, softmax, gate, cross-entropy, and the gradient of each.
 //!
 //! Pure functions on rows of `f32`. Loops are written in lanes of sixteen so that the compiler turns them into the widest
-//! instructions that the processor has; [`pulp`] chooses those at run time. The order of additions is fixed by the row alone.
+//! instructions that the processor has, chosen at run time. The order of additions is fixed by the row alone.
+
+use crate::vectorised::vectorised;
 
 /// Numbers that are added side by side before they are added together.
 const LANES: usize = 16;
@@ -62,8 +64,9 @@ pub(crate) fn add_scaled(out: &mut [f32], row: &[f32], scale: f32) {
     }
 }
 
+/// The largest number of a row.
 #[inline(always)]
-fn maximum(row: &[f32]) -> f32 {
+pub(crate) fn maximum(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
     let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |most, &value| if value > most { value } else { most });
@@ -77,7 +80,7 @@ fn maximum(row: &[f32]) -> f32 {
 
 /// Replaces each number by `e^(number - shift)` and returns their sum.
 #[inline(always)]
-fn exponentials(row: &mut [f32], shift: f32) -> f32 {
+pub(crate) fn exponentials(row: &mut [f32], shift: f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let mut chunks = row.chunks_exact_mut(LANES);
     for chunk in &mut chunks {
@@ -114,10 +117,10 @@ pub(crate) fn softmax_again(row: &mut [f32], log_sum: f32) {
     }
 }
 
+vectorised! {
 /// Root-mean-square norm of each row of `width`: `out = input * inverse * weight`; keeps each row's `inverse`.
 pub(crate) fn norm(out: &mut [f32], inverse: &mut [f32], input: &[f32], weight: &[f32], epsilon: f32) {
     let width = weight.len();
-    wide(|| {
         for ((to, from), kept) in out.chunks_exact_mut(width).zip(input.chunks_exact(width)).zip(inverse.iter_mut()) {
             let mean = dot(from, from) / width as f32;
             *kept = 1.0 / (mean + epsilon).sqrt();
@@ -125,7 +128,7 @@ pub(crate) fn norm(out: &mut [f32], inverse: &mut [f32], input: &[f32], weight: 
                 *value = x * *kept * w;
             }
         }
-    });
+}
 }
 
 /// What the forward [`norm`] saw.
@@ -138,10 +141,10 @@ pub(crate) struct Normed<'a> {
     pub weight: &'a [f32],
 }
 
+vectorised! {
 /// The gradient of [`norm`], added: `towards_input` is `[tokens, width]`, `towards_weight` is `[width]`.
 pub(crate) fn norm_back(towards_input: &mut [f32], towards_weight: &mut [f32], gradient: &[f32], seen: &Normed<'_>) {
     let width = seen.weight.len();
-    wide(|| {
         let mut weighted = vec![0.0_f32; width];
         let rows = towards_input.chunks_exact_mut(width).zip(gradient.chunks_exact(width));
         for (((to, given), x), &inverse) in rows.zip(seen.input.chunks_exact(width)).zip(seen.inverse) {
@@ -154,24 +157,24 @@ pub(crate) fn norm_back(towards_input: &mut [f32], towards_weight: &mut [f32], g
                 *sum += w * inverse - value * along;
             }
         }
-    });
+}
 }
 
+vectorised! {
 /// `out = silu(gate) * up` for rows of `[gate, up]`, each `width` wide.
 pub(crate) fn gate(out: &mut [f32], gate_up: &[f32], width: usize) {
-    wide(|| {
         for (to, from) in out.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
             let (gates, ups) = from.split_at(width);
             for ((value, g), u) in to.iter_mut().zip(gates).zip(ups) {
                 *value = g / (1.0 + exp(-g)) * u;
             }
         }
-    });
+}
 }
 
+vectorised! {
 /// The gradient of [`gate`]; `gate_up` is replaced by the gradient towards it.
 pub(crate) fn gate_back(gate_up: &mut [f32], gradient: &[f32], width: usize) {
-    wide(|| {
         for (both, given) in gate_up.chunks_exact_mut(2 * width).zip(gradient.chunks_exact(width)) {
             let (gates, ups) = both.split_at_mut(width);
             for ((g, u), d) in gates.iter_mut().zip(ups).zip(given) {
@@ -182,7 +185,7 @@ pub(crate) fn gate_back(gate_up: &mut [f32], gradient: &[f32], width: usize) {
                 *u = d * silu;
             }
         }
-    });
+}
 }
 
 /// Cosines and sines of the rotary positions: `[positions, head / 2]` each.
@@ -203,34 +206,37 @@ pub(crate) enum Turn {
 }
 
 impl Rotary {
-    /// Tables for `positions` places and heads of `width`, as in Hugging Face's Llama.
-    pub fn new(positions: usize, width: usize, theta: f64) -> Self {
-        let half = width / 2;
-        let angles = (0..positions)
-            .flat_map(|place| (0..half).map(move |index| place as f32 * (1.0 / theta.powf(2.0 * index as f64 / width as f64)) as f32));
+    /// Tables for `positions` places and pairs that turn by `frequencies` radians a place, as in Hugging Face's Llama.
+    pub fn new(positions: usize, frequencies: &[f64]) -> Self {
+        let half = frequencies.len();
+        let angles = (0..positions).flat_map(|place| frequencies.iter().map(move |frequency| place as f32 * *frequency as f32));
         let (sines, cosines) = angles.map(f32::sin_cos).unzip();
         Self { cosines, sines, half }
     }
 
     /// Rotates `heads` heads at the start of each row of `stride` numbers; row `i` stands at `positions[i]`.
     pub fn turn(&self, rows: &mut [f32], positions: &[u32], (heads, stride): (usize, usize), turn: Turn) {
-        let (half, sign) = (self.half, if matches!(turn, Turn::Back) { -1.0 } else { 1.0 });
-        wide(|| {
-            for (row, &position) in rows.chunks_exact_mut(stride).zip(positions) {
-                let at = position as usize * half;
-                let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
-                for head in row.chunks_exact_mut(2 * half).take(heads) {
-                    let (first, second) = head.split_at_mut(half);
-                    for index in 0..half {
-                        let (x, y) = (first[index], second[index]);
-                        let sine = sines[index] * sign;
-                        first[index] = x * cosines[index] - y * sine;
-                        second[index] = y * cosines[index] + x * sine;
-                    }
-                }
-            }
-        });
+        rotate(self, rows, positions, (heads, stride), if matches!(turn, Turn::Back) { -1.0 } else { 1.0 });
     }
+}
+
+vectorised! {
+fn rotate(tables: &Rotary, rows: &mut [f32], positions: &[u32], heads_and_stride: (usize, usize), sign: f32) {
+    let ((heads, stride), half) = (heads_and_stride, tables.half);
+    for (row, &position) in rows.chunks_exact_mut(stride).zip(positions) {
+        let at = position as usize * half;
+        let (cosines, sines) = (&tables.cosines[at..at + half], &tables.sines[at..at + half]);
+        for head in row.chunks_exact_mut(2 * half).take(heads) {
+            let (first, second) = head.split_at_mut(half);
+            for index in 0..half {
+                let (x, y) = (first[index], second[index]);
+                let sine = sines[index] * sign;
+                first[index] = x * cosines[index] - y * sine;
+                second[index] = y * cosines[index] + x * sine;
+            }
+        }
+    }
+}
 }
 
 #[cfg(test)]
@@ -259,7 +265,7 @@ mod tests {
 
     #[test]
     fn turning_back_undoes_a_turn() {
-        let rotary = Rotary::new(9, 8, 10_000.0);
+        let rotary = Rotary::new(9, &[1.0, 0.1, 0.01, 0.001]);
         let start: Vec<f32> = (0..32).map(|step| step as f32 / 10.0).collect();
         let mut rows = start.clone();
         rotary.turn(&mut rows, &[3, 8], (2, 16), Turn::Forward);

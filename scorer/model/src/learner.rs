@@ -10,12 +10,14 @@ use schemas::{ModelVersion, Task};
 use tokenizers::Tokenizer;
 
 use crate::config::{Config, ConfigError};
-use crate::folder::{self, Draft, Exported, LoadError, MAX_NOTE_TOKENS, SaveError};
+use crate::folder::{self, Draft, Exported, MAX_NOTE_TOKENS, SaveError};
 use crate::layout::Layout;
+use crate::load_error::LoadError;
 use crate::loss::{Losses, Shares, Slopes};
 use crate::model::{Answer, Asked, ScoreError, score};
-use crate::network::{Keep, Network, Trace};
+use crate::network::{Network, Trace};
 use crate::page::Page;
+use crate::scoring::{Scorer, Settings};
 use crate::tokens::{Reader, TokenizerError};
 
 pub use adamw::Recipe;
@@ -123,7 +125,8 @@ impl Learner {
     /// # Errors
     /// As [`Model::load`](crate::Model::load).
     pub fn from(dir: &Path) -> Result<Self, LearnError> {
-        let folder = folder::load(dir)?;
+        // The weights, two moments and a gradient.
+        let folder = folder::load(dir, 4)?;
         Self::with(folder.config, folder.tokenizer, folder.weights, folder.manifest.max_note_tokens)
     }
 
@@ -224,12 +227,13 @@ impl Learner {
         Ok(Losses { answers: sum(|each| each.answers), next_tokens: sum(|each| each.next_tokens) })
     }
 
-    /// As [`Model::score`](crate::Model::score), with the weights of this moment.
+    /// As [`Model::score`](crate::Model::score), with the weights of this moment, which are packed for it: ask many notes at once.
     ///
     /// # Errors
     /// As there.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        score(&self.network, &self.weights, &self.reader, notes)
+        let scorer = Scorer::new(&self.network.config, &self.weights, &self.reader.letters, &Settings::default())?;
+        score(&scorer, &self.reader, notes)
     }
 
     /// Writes the Hugging Face folder of the weights of this moment and returns the version that it has.
@@ -255,7 +259,7 @@ impl Worker {
         gradient.resize(weights.len(), 0.0);
         let mut sum = Losses::default();
         for lesson in lessons.iter().filter(|lesson| !lesson.page.tokens.is_empty()) {
-            network.forward(weights, &lesson.page, Keep::EveryLayer, trace);
+            network.forward(weights, &lesson.page, trace);
             let losses = network.losses((weights, gradient), (&lesson.page, &lesson.labels), (trace, letters), shares, slopes);
             network.backward(weights, &lesson.page, trace, &slopes.normed, gradient);
             sum.answers += losses.answers;

@@ -6,21 +6,33 @@
 mod attention;
 mod config;
 mod folder;
+mod gguf;
+#[cfg(test)]
+mod goldens;
 mod kernels;
 mod layout;
 mod learner;
+mod load_error;
 mod loss;
 mod matmul;
+mod memory;
 mod model;
 mod network;
+mod packed;
 mod page;
 pub mod prompt;
 #[cfg(test)]
 mod reference;
+mod scoring;
 mod tokens;
+mod vectorised;
+mod weights;
 
 pub use config::{Config, ConfigError};
-pub use folder::{Draft, LoadError, MAX_NOTE_TOKENS, Manifest, SaveError};
+pub use folder::{Draft, MAX_NOTE_TOKENS, Manifest, SaveError};
 pub use learner::{LearnError, Learner, Lesson, Recipe, StepReport};
+pub use load_error::LoadError;
 pub use model::{Answer, Asked, Model, ScoreError};
+pub use packed::{InstructionSet, Precision, UnknownName};
+pub use scoring::{PoolError, Prompt, Scorer, Settings};
 pub use tokens::{TokenizerError, train_tokenizer};

@@ -1,11 +1,11 @@
-//! What the head reads from the last rows: the options' probabilities, the two losses, and their gradient.
+//! What the head reads from the last rows when a model learns: the two losses, and their gradient.
 
 use schemas::Task;
 
 use crate::kernels::{add_scaled, dot, softmax, wide};
 use crate::matmul::{Into, linear, linear_input, linear_weight};
 use crate::network::{Network, Trace};
-use crate::page::{Branch, Page};
+use crate::page::Page;
 
 /// Rows of the note whose whole-vocabulary logits exist at once.
 const CHUNK: usize = 64;
@@ -44,17 +44,6 @@ impl Network {
 
     fn letter_logits(&self, head: &[f32], row: &[f32], letters: &[u32]) -> Vec<f32> {
         wide(|| letters.iter().map(|&letter| dot(row, self.letter(head, letter))).collect())
-    }
-
-    /// Softmax over the options of `branch`, after [`Network::forward`].
-    pub fn probabilities(&self, weights: &[f32], trace: &Trace, branch: &Branch, letters: &[u32]) -> Vec<f64> {
-        let hidden = self.config.hidden_size;
-        let row = &trace.normed[branch.answer_row() * hidden..][..hidden];
-        let logits = self.letter_logits(&weights[self.layout.head.clone()], row, letters);
-        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let shares: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - most).exp()).collect();
-        let sum: f64 = shares.iter().sum();
-        shares.iter().map(|share| share / sum).collect()
     }
 
     /// The losses of one page, with the slope at the head's input left in `slopes.normed` and the head's own gradient added.

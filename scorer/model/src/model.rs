@@ -1,12 +1,18 @@
 //! A model that answers: weights that do not change any more, under a version.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use schemas::{ModelVersion, Task};
 
-use crate::folder::{self, LoadError, Manifest};
-use crate::network::{Keep, Network, Trace};
+use crate::folder::{self, Manifest};
+use crate::layout::Layout;
+use crate::load_error::LoadError;
+use crate::memory;
+use crate::page::Page;
+use crate::scoring::{PoolError, Prompt, Scorer, Settings};
 use crate::tokens::{Reader, TokenizerError};
 
 /// A note and what is asked about it.
@@ -43,6 +49,9 @@ pub enum ScoreError {
     /// The tokenizer refused a note.
     #[error("could not split a note into tokens")]
     Tokenize(#[from] TokenizerError),
+    /// There are no threads to be had.
+    #[error("could not answer")]
+    Threads(#[from] PoolError),
     /// The weights are broken: every answer of this model is in doubt.
     #[error("the model's answer about {task} is not a number")]
     NotANumber {
@@ -54,22 +63,37 @@ pub enum ScoreError {
 /// A loaded model. Share it behind an `Arc`; it never changes.
 #[derive(Debug)]
 pub struct Model {
-    network: Network,
-    weights: Vec<f32>,
+    scorer: Scorer,
     reader: Reader,
     manifest: Manifest,
 }
 
 impl Model {
-    /// Loads a Hugging Face folder: `config.json`, `model.safetensors` (any float type), `tokenizer.json`, and `wardstream.json` where
-    /// there is one.
+    /// Loads a Hugging Face folder: `config.json`, `model.safetensors` or its shards (`f32`, `f16`, `bf16`), `tokenizer.json` or
+    /// `tokenizer.model`, and `wardstream.json` where there is one; or a GGUF file, or a folder with nothing but one. It answers
+    /// as [`Settings::default`] says.
     ///
     /// # Errors
-    /// If a file is missing or broken, is not a plain Llama's, or is not what the manifest names.
+    /// If a file is missing or broken, is not a plain Llama's, is larger than the free memory, or is not what the manifest names. Nothing
+    /// of the weights was allocated then.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
-        let folder = folder::load(dir)?;
-        let reader = Reader::new(folder.tokenizer, &folder.config, folder.manifest.max_note_tokens)?;
-        Ok(Self { network: Network::new(folder.config), weights: folder.weights, reader, manifest: folder.manifest })
+        Self::load_with(dir, &Settings::default())
+    }
+
+    /// As [`Model::load`], with a precision, instructions and threads of one's own choice.
+    ///
+    /// # Errors
+    /// As there, or if there are no threads to be had.
+    pub fn load_with(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
+        let opened = folder::open(dir)?;
+        let layout = Layout::of(&opened.config);
+        let numbers = layout.total() as u64 * settings.precision().bytes();
+        memory::room_for(numbers + opened.config.rotary_bytes())?;
+        let manifest = opened.manifest(&opened.weights.digest())?;
+        let reader = Reader::new(opened.tokenizer, &opened.config, manifest.max_note_tokens)?;
+        let read = |range: Range<usize>| opened.weights.run(&layout, range).map(Cow::Owned);
+        let scorer = Scorer::packed(&opened.config, &read, &reader.letters, settings)?;
+        Ok(Self { scorer, reader, manifest })
     }
 
     /// Who answers.
@@ -90,39 +114,42 @@ impl Model {
         self.reader.note(text).map_or(0, |tokens| tokens.len())
     }
 
-    /// Answers every question about every note, in the order asked. Each note is read by itself, so its probabilities are the same
-    /// bit for bit whatever else is in the batch; notes are spread over rayon's threads.
+    /// Answers every question about every note, in the order asked. A note's probabilities are the same bit for bit whatever else is
+    /// in the batch and however many threads read it.
     ///
     /// # Errors
     /// If a note cannot be split into tokens, or an answer is not a number.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        score(&self.network, &self.weights, &self.reader, notes)
+        score(&self.scorer, &self.reader, notes)
     }
 }
 
-pub(crate) fn score(network: &Network, weights: &[f32], reader: &Reader, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-    notes.par_iter().map_init(Trace::default, |trace, asked| answer(network, weights, reader, (asked, trace))).collect()
+pub(crate) fn score(scorer: &Scorer, reader: &Reader, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
+    let page = |asked: &Asked<'_>| if asked.tasks.is_empty() { Ok(Page::default()) } else { reader.page(asked.text, asked.tasks) };
+    let pages: Vec<Page> = scorer.pool().install(|| notes.par_iter().map(page).collect::<Result<_, _>>())?;
+    let questions: Vec<Vec<&[u32]>> =
+        pages.iter().map(|page| page.branches.iter().map(|branch| &page.tokens[branch.rows.clone()]).collect()).collect();
+    let prompts: Vec<Prompt<'_>> =
+        pages.iter().zip(&questions).map(|(page, questions)| Prompt { note: &page.tokens[..page.note], questions }).collect();
+    pages.iter().zip(scorer.logits(&prompts)).map(|(page, logits)| answers(page, &logits)).collect()
 }
 
-fn answer(
-    network: &Network,
-    weights: &[f32],
-    reader: &Reader,
-    (asked, trace): (&Asked<'_>, &mut Trace),
-) -> Result<Vec<Answer>, ScoreError> {
-    if asked.tasks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let page = reader.page(asked.text, asked.tasks)?;
-    network.forward(weights, &page, Keep::OneLayer, trace);
-    let answers = page.branches.iter().map(|branch| {
+fn answers(page: &Page, logits: &[Vec<f32>]) -> Result<Vec<Answer>, ScoreError> {
+    let answers = page.branches.iter().zip(logits).map(|(branch, logits)| {
         let task = branch.task;
-        let letters = reader.letters.get(..task.classes()).unwrap_or_default();
-        let probabilities = network.probabilities(weights, trace, branch, letters);
+        let probabilities = shares(logits.get(..task.classes()).unwrap_or_default());
         if !probabilities.iter().all(|share| share.is_finite()) {
             return Err(ScoreError::NotANumber { task });
         }
         Ok(Answer { task, probabilities, tokens_read: page.tokens_read, truncated: page.truncated })
     });
     answers.collect()
+}
+
+/// Softmax.
+fn shares(logits: &[f32]) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - most).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|share| share / sum).collect()
 }

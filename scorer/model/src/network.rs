@@ -1,7 +1,6 @@
-//! The Llama: one forward pass for training and for serving, and its gradient, over flat `f32` rows.
+//! The Llama that learns: its forward pass, which keeps what every layer saw, and its gradient, over flat `f32` rows.
 //!
-//! What the two uses differ in is [`Keep`]: training keeps what every layer saw, serving lets the layers share one set of buffers. The
-//! arithmetic is the same, instruction for instruction, so a model answers in service what it answered in its evaluation.
+//! Answering has a path of its own, [`scoring`](crate::scoring), which tests hold against this one.
 
 use crate::attention::{Attended, Heads, Scratch, attend, attend_back};
 use crate::config::Config;
@@ -17,15 +16,6 @@ pub(crate) struct Network {
     pub layout: Layout,
     rotary: Rotary,
     heads: Heads,
-}
-
-/// Whether a backward pass will follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Training: each layer's rows stay.
-    EveryLayer,
-    /// Serving: layers share their buffers.
-    OneLayer,
 }
 
 /// What a layer saw; all `[rows, ..]`.
@@ -70,7 +60,7 @@ impl Network {
     /// The network of a configuration that [`Config::check`] accepted.
     pub fn new(config: Config) -> Self {
         let (queries, keys, width) = config.heads();
-        let rotary = Rotary::new(config.max_position_embeddings, width, config.rope_theta);
+        let rotary = Rotary::new(config.max_position_embeddings, &config.frequencies());
         Self { layout: Layout::of(&config), rotary, heads: Heads { queries, keys, width }, config }
     }
 
@@ -79,7 +69,7 @@ impl Network {
     }
 
     /// Reads `page`; the head's input is then `trace.normed`.
-    pub fn forward(&self, weights: &[f32], page: &Page, keep: Keep, trace: &mut Trace) {
+    pub fn forward(&self, weights: &[f32], page: &Page, trace: &mut Trace) {
         let (rows, hidden) = (page.tokens.len(), self.config.hidden_size);
         let blocks = page.blocks();
         trace.stream.clear();
@@ -87,11 +77,9 @@ impl Network {
             let at = self.layout.embedding.start + token as usize * hidden;
             trace.stream.extend_from_slice(&weights[at..at + hidden]);
         }
-        let kept = if keep == Keep::EveryLayer { self.layout.layers.len() } else { 1 };
-        trace.layers.resize_with(kept, LayerTrace::default);
-        for (index, places) in self.layout.layers.iter().enumerate() {
-            let layer = &mut trace.layers[index % kept];
-            self.attention(weights, places, (page, &blocks), (layer, &mut trace.stream, &mut trace.scratch));
+        trace.layers.resize_with(self.layout.layers.len(), LayerTrace::default);
+        for (places, layer) in self.layout.layers.iter().zip(&mut trace.layers) {
+            self.attention(weights, places, (page, &blocks), (&mut *layer, &mut trace.stream, &mut trace.scratch));
             self.feed_forward(weights, places, layer, &mut trace.stream);
         }
         trace.inverse.resize(rows, 0.0);
@@ -139,7 +127,7 @@ impl Network {
     }
 
     /// Adds to `gradient` what `towards_normed` (`[rows, hidden]`, the loss's slope at the head's input) means for every weight below
-    /// the head. `trace` must come from [`Network::forward`] with [`Keep::EveryLayer`] over the same page and weights; it is used up.
+    /// the head. `trace` must come from [`Network::forward`] over the same page and weights; it is used up.
     pub fn backward(&self, weights: &[f32], page: &Page, trace: &mut Trace, towards_normed: &[f32], gradient: &mut [f32]) {
         let hidden = self.config.hidden_size;
         let blocks = page.blocks();

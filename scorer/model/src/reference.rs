@@ -8,8 +8,10 @@ use schemas::Task;
 
 use crate::config::Config;
 use crate::loss::{Shares, Slopes};
-use crate::network::{Keep, Network, Trace};
+use crate::network::{Network, Trace};
+use crate::packed::{InstructionSet, Precision};
 use crate::page::Page;
+use crate::scoring::{Prompt, Scorer, Settings};
 
 const LETTERS: [u32; 5] = [3, 4, 5, 6, 7];
 const LABELS: [usize; 3] = [1, 3, 0];
@@ -138,7 +140,7 @@ impl<'a> Elementary<'a> {
 /// Our loss and gradient.
 fn ours(network: &Network, weights: &[f32], page: &Page) -> (f64, Vec<f32>) {
     let (mut trace, mut slopes, mut gradient) = (Trace::default(), Slopes::default(), vec![0.0; weights.len()]);
-    network.forward(weights, page, Keep::EveryLayer, &mut trace);
+    network.forward(weights, page, &mut trace);
     let losses = network.losses((weights, &mut gradient), (page, &LABELS), (&trace, &LETTERS), SHARES, &mut slopes);
     network.backward(weights, page, &mut trace, &slopes.normed, &mut gradient);
     (losses.answers * f64::from(SHARES.answer) + losses.next_tokens * f64::from(SHARES.next_token), gradient)
@@ -196,14 +198,8 @@ fn the_reference_itself_agrees_with_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// Reading the note once for all questions must not change an answer.
-#[test]
-fn a_branch_reads_what_the_whole_prompt_reads_in_the_stock_llama() -> Result<()> {
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(11);
-    let network = Network::new(config());
-    let (weights, page) = (weights(&network, &mut random), page(&mut random));
-    let mut trace = Trace::default();
-    network.forward(&weights, &page, Keep::OneLayer, &mut trace);
+/// Probabilities of the stock Llama, each question read with the whole note.
+fn stock(network: &Network, weights: &[f32], page: &Page) -> Result<Vec<Vec<f64>>> {
     let tensors = network.layout.places.iter().map(|place| {
         let values = weights.get(place.range.clone()).unwrap_or_default();
         Ok((place.name.clone(), Tensor::from_slice(values, place.shape.as_slice(), &Device::Cpu)?))
@@ -222,30 +218,41 @@ fn a_branch_reads_what_the_whole_prompt_reads_in_the_stock_llama() -> Result<()>
         ..StockConfig::config_7b_v2(false)
     };
     let llama = Llama::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &stock)?;
-    for branch in &page.branches {
+    let answers = page.branches.iter().map(|branch| {
         let rows = (0..page.note).chain(branch.rows.clone());
         let prompt: Vec<u32> = rows.map(|row| page.tokens[row]).collect();
         let mut cache = Cache::new(false, DType::F32, &stock, &Device::Cpu)?;
-        let logits =
-            llama.forward(&Tensor::new(prompt.as_slice(), &Device::Cpu)?.unsqueeze(0)?, 0, &mut cache)?.squeeze(0)?.to_vec1::<f32>()?;
-        let letters = LETTERS.get(..branch.task.classes()).unwrap_or_default();
-        let shares: Vec<f64> = letters.iter().map(|&letter| f64::from(logits[letter as usize]).exp()).collect();
-        let sum: f64 = shares.iter().sum();
-        for (found, expected) in network.probabilities(&weights, &trace, branch, letters).iter().zip(&shares) {
-            assert!((found - expected / sum).abs() < 1e-5, "{}: {found}, expected {}", branch.task, expected / sum);
+        let logits = llama.forward(&Tensor::new(prompt.as_slice(), &Device::Cpu)?.unsqueeze(0)?, 0, &mut cache)?;
+        let logits = logits.squeeze(0)?.to_vec1::<f32>()?;
+        Ok(softmax(&LETTERS.map(|letter| logits[letter as usize])))
+    });
+    answers.collect()
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let shares: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|share| share / sum).collect()
+}
+
+/// Reading the note once for all questions must not change an answer, nor must packing or another kernel.
+#[test]
+fn every_kernel_answers_what_the_stock_llama_answers_to_the_whole_prompt() -> Result<()> {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(11);
+    let network = Network::new(config());
+    let (weights, page) = (weights(&network, &mut random), page(&mut random));
+    let expected = stock(&network, &weights, &page)?;
+    let questions: Vec<&[u32]> = page.branches.iter().map(|branch| &page.tokens[branch.rows.clone()]).collect();
+    let prompt = Prompt { note: &page.tokens[..page.note], questions: &questions };
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2), (Precision::Int8, 1e-1)] {
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+            let settings = Settings { precision: Some(precision), instructions: Some(set), threads: Some(2) };
+            let scorer = Scorer::new(&network.config, &weights, &LETTERS, &settings).map_err(candle_core::Error::wrap)?;
+            let found: Vec<f64> = scorer.logits(&[prompt]).iter().flatten().flat_map(|logits| softmax(logits)).collect();
+            assert_eq!(found.len(), 15);
+            let apart = found.iter().zip(expected.iter().flatten()).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+            assert!(apart < tolerance, "{precision:?} on {set:?}: {apart} apart");
         }
     }
     Ok(())
-}
-
-/// One switch, one arithmetic.
-#[test]
-fn serving_and_training_compute_the_same_bits() {
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(13);
-    let network = Network::new(config());
-    let (weights, page) = (weights(&network, &mut random), page(&mut random));
-    let (mut kept, mut shared) = (Trace::default(), Trace::default());
-    network.forward(&weights, &page, Keep::EveryLayer, &mut kept);
-    network.forward(&weights, &page, Keep::OneLayer, &mut shared);
-    assert_eq!(kept.normed, shared.normed);
 }

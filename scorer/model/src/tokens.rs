@@ -4,6 +4,9 @@
 //! spaces of their own: a leading space belongs to its word, so ` A` to ` E` are tokens of one piece. Training sees the questions and
 //! the lettered answers often enough to make them so, and refuses to end otherwise.
 
+mod protobuf;
+pub(crate) mod sentencepiece;
+
 use schemas::Task;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::TrainerWrapper;
@@ -49,8 +52,28 @@ pub enum TokenizerError {
     },
 }
 
-fn library(action: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> TokenizerError {
+fn library(action: &'static str) -> impl Fn(Refused) -> TokenizerError {
     move |source| TokenizerError::Library { action, source }
+}
+
+type Refused = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the library makes of a file that anybody may have written: where it panics, it refuses.
+fn guarded<T>(asked: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
+    let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(asked));
+    answered.unwrap_or_else(|_| Err("the tokenizer's library panicked".into()))
+}
+
+/// A tokenizer as its own library writes it.
+pub(crate) fn of_json(json: &[u8]) -> Result<Tokenizer, Refused> {
+    // The library panics about parts of a file that are no JSON; it does not come to that.
+    serde_json::from_slice::<serde::de::IgnoredAny>(json)?;
+    guarded(|| Tokenizer::from_bytes(json))
+}
+
+/// The `tokenizer.json` of what SentencePiece calls `tokenizer.model`, in bytes.
+pub(crate) fn of_sentencepiece(model: &[u8]) -> Result<Vec<u8>, String> {
+    Ok(protobuf::sentencepiece_json(model)?.to_string().into_bytes())
 }
 
 /// Trains a byte-level BPE of at most `vocab` entries on cleaned `texts` and the questions. The same texts in the same order give the
@@ -86,7 +109,19 @@ pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str>, vocab: usize) -
 }
 
 fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
-    Ok(tokenizer.encode_fast(text, false).map_err(library("use"))?.get_ids().to_vec())
+    Ok(guarded(|| tokenizer.encode_fast(text, false)).map_err(library("use"))?.get_ids().to_vec())
+}
+
+/// The tokens of a text that stands behind another: without what a tokenizer puts before the first word of a text, such as
+/// SentencePiece's space.
+fn ids_behind(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    // Any word that a line break ends will do.
+    const BEFORE: &str = "note";
+    let (before, whole) = (ids(tokenizer, BEFORE)?, ids(tokenizer, &format!("{BEFORE}{text}"))?);
+    match whole.strip_prefix(before.as_slice()) {
+        Some(behind) => Ok(behind.to_vec()),
+        None => ids(tokenizer, text),
+    }
 }
 
 /// The tokens of ` A` to ` E` behind `Answer:`.
@@ -118,13 +153,15 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads at most `wanted` tokens of a note, fewer if the model has no room for them.
     pub fn new(tokenizer: Tokenizer, config: &Config, wanted: usize) -> Result<Self, TokenizerError> {
-        let tokens = tokenizer.get_vocab_size(true);
+        // By the highest number and not by how many there are: a token without a row would be read beyond the embedding.
+        let highest = tokenizer.get_vocab(true).into_values().max();
+        let tokens = highest.map_or(0, |token| token as usize + 1);
         if tokens > config.vocab_size {
             return Err(TokenizerError::Vocabulary { tokens, vocab: config.vocab_size });
         }
-        let empty = tokenizer.encode_fast("", true).map_err(library("use"))?;
+        let empty = guarded(|| tokenizer.encode_fast("", true)).map_err(library("use"))?;
         let opening: Vec<u32> = empty.get_ids().iter().copied().take(1).filter(|&token| Some(token) == config.bos_token_id).collect();
-        let questions = Task::ALL.iter().map(|&task| ids(&tokenizer, &prompt::question(task))).collect::<Result<Vec<_>, _>>()?;
+        let questions = Task::ALL.iter().map(|&task| ids_behind(&tokenizer, &prompt::question(task))).collect::<Result<Vec<_>, _>>()?;
         let positions = config.max_position_embeddings;
         let taken = opening.len() + questions.iter().map(Vec::len).max().unwrap_or(0);
         if positions <= taken {
@@ -176,6 +213,20 @@ mod tests {
         Ok(())
     }
 
+    /// A post-processor that names a token nobody knows: the library panics when it is first used.
+    #[test]
+    fn a_tokenizer_that_its_library_panics_about_is_refused() -> Result<(), TokenizerError> {
+        let written = include_str!("../goldens/linear/tokenizer.json");
+        let (named, known) = ("\"SpecialToken\": {\n          \"id\": \"<s>\"", "\"SpecialToken\": {\n          \"id\": \"<t>\"");
+        let json = written.replace(named, known);
+        assert_ne!(json, written);
+        let refused =
+            of_json(json.as_bytes()).map_err(library("parse")).and_then(|tokenizer| Reader::new(tokenizer, &Config::demo(160), 512));
+        assert!(matches!(refused, Err(TokenizerError::Library { .. })));
+        assert!(of_json(b"{\"decoder\": {\"type\": }}").is_err());
+        Ok(())
+    }
+
     #[test]
     fn a_vocabulary_without_room_for_the_letters_is_refused() {
         assert!(matches!(trained(97), Err(TokenizerError::Letter { .. })));
@@ -193,6 +244,37 @@ mod tests {
             assert_eq!(page.tokens, expected.get_ids());
             let positions: Vec<u32> = (0..).take(page.tokens.len()).collect();
             assert_eq!(page.positions, positions);
+        }
+        Ok(())
+    }
+
+    /// Counted, they would fit.
+    #[test]
+    fn a_token_without_a_row_in_the_embedding_is_refused() -> Result<(), TokenizerError> {
+        let mut tokenizer = trained(400)?;
+        let config = Config::demo(tokenizer.get_vocab_size(true));
+        assert!(Reader::new(tokenizer.clone(), &config, 512).is_ok());
+        tokenizer.add_tokens([AddedToken::from("zzz", false)]).map_err(library("extend"))?;
+        let refused = Reader::new(tokenizer, &config, 512);
+        assert!(matches!(refused, Err(TokenizerError::Vocabulary { tokens, vocab }) if tokens == vocab + 1));
+        let json = include_str!("../goldens/linear/tokenizer.json").replace("\"!\": 2,", "\"!\": 9999,");
+        let sparse = of_json(json.as_bytes()).map_err(library("parse"))?;
+        assert!(matches!(Reader::new(sparse, &Config::demo(160), 512), Err(TokenizerError::Vocabulary { tokens: 10_000, vocab: 160 })));
+        Ok(())
+    }
+
+    /// The same for SentencePiece, which puts a space before every text and not before a question.
+    #[test]
+    fn a_question_behind_a_note_begins_with_no_space_of_its_own() -> Result<(), Box<dyn std::error::Error>> {
+        let model = include_bytes!("../goldens/tokenizer.model");
+        let tokenizer = of_json(&of_sentencepiece(model)?).map_err(library("parse"))?;
+        let config = Config { bos_token_id: Some(1), ..Config::demo(tokenizer.get_vocab_size(true)) };
+        let reader = Reader::new(tokenizer.clone(), &config, 512)?;
+        for text in texts().iter().take(5) {
+            let page = reader.page(text, &[Task::Denial])?;
+            let whole = format!("{}{}", prompt::clean(text), prompt::question(Task::Denial));
+            let expected = tokenizer.encode(whole, true).map_err(library("use"))?;
+            assert_eq!(page.tokens, expected.get_ids());
         }
         Ok(())
     }

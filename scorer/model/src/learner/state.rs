@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use tokenizers::Tokenizer;
 
-use crate::folder::{LoadError, Numbers, SaveError, replace, tokenizer_json};
+use crate::folder::{Numbers, SaveError, replace, tokenizer_json};
 use crate::layout::Layout;
 use crate::learner::{LearnError, Learner};
+use crate::load_error::LoadError;
 
 fn file(dir: &Path) -> PathBuf {
     dir.join("learner.safetensors")

@@ -6,7 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use schemas::Task;
 
-use crate::{Asked, Config, Draft, Learner, Lesson, LoadError, Model, Recipe, train_tokenizer};
+use crate::{Asked, Config, Draft, Learner, Lesson, LoadError, Model, Precision, Recipe, Settings, train_tokenizer};
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
@@ -68,6 +68,31 @@ fn a_small_model_learns_what_decides() -> Tested {
         pairs += of(0).count();
     }
     assert!(f64::from(wins as u32) > 0.8 * f64::from(pairs as u32), "{wins} of {pairs}");
+    Ok(())
+}
+
+/// Weights that mean something, not random ones: what is cut off them must not change what the model says.
+#[test]
+fn a_trained_model_answers_nearly_the_same_in_every_precision() -> Tested {
+    let mut learner = learner()?;
+    for round in 0..80_u64 {
+        let batch = lessons(&learner, 8, 300 + round);
+        learner.step(&batch.iter().collect::<Vec<_>>(), &Recipe { learning_rate: 4e-3, ..Recipe::default() }, 2)?;
+    }
+    let dir = tempfile::tempdir()?;
+    learner.export(dir.path(), Draft::default())?;
+    let unseen = notes(60, 2);
+    let asked: Vec<Asked<'_>> = unseen.iter().map(|(text, _)| Asked { text, tasks: &[Task::Mortality, Task::Denial] }).collect();
+    let answers = |precision| -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+        let model = Model::load_with(dir.path(), &Settings { precision: Some(precision), ..Settings::default() })?;
+        Ok(model.score(&asked)?.iter().flatten().map(|answer| answer.probabilities[1]).collect())
+    };
+    let exact = answers(Precision::F32)?;
+    assert!(exact.iter().any(|share| (0.1..0.4).contains(share)) && exact.iter().any(|share| share > &0.7), "{exact:?}");
+    for precision in [Precision::Bf16, Precision::Int8] {
+        let apart = answers(precision)?.iter().zip(&exact).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-2, "{precision:?}: {apart} apart");
+    }
     Ok(())
 }
 

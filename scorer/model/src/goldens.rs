@@ -1,0 +1,164 @@
+//! Tests of what loads against others: small random Llamas whose tokens, logits and losses `transformers` and `sentencepiece` gave, and a
+//! real one where it is at hand. `goldens/make.py` makes them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::folder::{self, Folder};
+use crate::network::{Network, Trace};
+use crate::page::Page;
+use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights};
+
+type Tested = Result<(), Box<dyn std::error::Error>>;
+
+#[derive(Deserialize)]
+struct Pass {
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+    cross_entropy: f64,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    texts: Vec<String>,
+    ids: Vec<Vec<u32>>,
+    passes: Vec<Pass>,
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name)
+}
+
+/// Logits behind every token: `[tokens, vocab]`.
+fn logits(folder: &Folder, network: &Network, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let mut trace = Trace::default();
+    network.forward(&folder.weights, &Page::of(&[], tokens, &[]), &mut trace);
+    let head = &folder.weights[network.layout.head.clone()];
+    let hidden = network.config.hidden_size;
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum::<f64>() as f32;
+    trace.normed.chunks_exact(hidden).map(|row| head.chunks_exact(hidden).map(|word| dot(row, word)).collect()).collect()
+}
+
+fn cross_entropy(logits: &[Vec<f32>], tokens: &[u32]) -> f64 {
+    let of = |(row, next): (&Vec<f32>, &u32)| {
+        let most = row.iter().copied().fold(f32::MIN, f32::max);
+        let sum: f64 = row.iter().map(|logit| f64::from(logit - most).exp()).sum();
+        sum.ln() - f64::from(row[*next as usize] - most)
+    };
+    logits.iter().zip(&tokens[1..]).map(of).sum::<f64>() / (tokens.len() - 1) as f64
+}
+
+/// The folder's tokens are those expected, letter for letter, and its logits and losses within `tolerance`. Returns how far the farthest
+/// logit is.
+fn answers_as_expected(model: &Path, expected: &Path, tolerance: f32) -> Result<f32, Box<dyn std::error::Error>> {
+    let expected: Expected = serde_json::from_slice(&std::fs::read(expected)?)?;
+    let folder = folder::load(model, 1)?;
+    for (text, ids) in expected.texts.iter().zip(&expected.ids) {
+        let found = folder.tokenizer.encode_fast(text.as_str(), true).map_err(|error| error.to_string())?;
+        assert_eq!(found.get_ids(), ids, "{text:?}");
+    }
+    let network = Network::new(folder.config.clone());
+    assert!(!expected.passes.is_empty());
+    let mut farthest = 0.0;
+    for pass in &expected.passes {
+        let found = logits(&folder, &network, &pass.tokens);
+        let last = found.last().ok_or("no tokens")?;
+        let apart = last.iter().zip(&pass.logits).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(last.len() == pass.logits.len() && apart < tolerance, "logits are {apart} apart");
+        farthest = apart.max(farthest);
+        let loss = cross_entropy(&found, &pass.tokens);
+        assert!((loss - pass.cross_entropy).abs() < f64::from(tolerance), "{loss}, expected {}", pass.cross_entropy);
+    }
+    Ok(farthest)
+}
+
+/// bf16 in shards, untied, heads wider than their share, fewer keys than queries, `rope_parameters` of Llama 3.
+#[test]
+fn a_sharded_folder_answers_as_in_transformers() -> Tested {
+    answers_as_expected(&golden("sharded"), &golden("sharded/expected.json"), 1e-4).map(|_| ())
+}
+
+/// f16 in one file, tied, `rope_scaling` by the name of transformers 4.
+#[test]
+fn a_tied_folder_with_linear_scaling_answers_as_in_transformers() -> Tested {
+    answers_as_expected(&golden("linear"), &golden("linear/expected.json"), 1e-4).map(|_| ())
+}
+
+/// The sharded model in F16, Q8_0, Q4_0 and Q4_1: rows turned back, `rope_freqs` heard, the vocabulary taken from the file.
+#[test]
+fn a_gguf_answers_as_its_numbers_do_in_transformers() -> Tested {
+    answers_as_expected(&golden("byte-level.gguf"), &golden("byte-level.json"), 1e-4).map(|_| ())
+}
+
+/// BF16, tied, with a vocabulary of SentencePiece's: byte fallback, digits by themselves, line breaks as bytes.
+#[test]
+fn a_gguf_with_sentencepiece_reads_the_tokens_of_sentencepiece() -> Tested {
+    answers_as_expected(&golden("sentencepiece.gguf"), &golden("sentencepiece.json"), 1e-4).map(|_| ())
+}
+
+/// A folder with nothing in it but a GGUF is that GGUF.
+#[test]
+fn a_folder_with_one_gguf_is_that_gguf() -> Tested {
+    let dir = tempfile::tempdir()?;
+    std::fs::copy(golden("byte-level.gguf"), dir.path().join("any.gguf"))?;
+    let (file, folder) = (folder::load(&golden("byte-level.gguf"), 1)?, folder::load(dir.path(), 1)?);
+    assert_eq!((file.manifest.model_version, file.config), (folder.manifest.model_version, folder.config));
+    Ok(())
+}
+
+/// Bytes at random in every kind of block; the numbers are those of the `gguf` package.
+#[test]
+fn blocks_are_widened_as_the_gguf_package_widens_them() -> Tested {
+    let bytes = std::fs::read(golden("blocks.safetensors"))?;
+    let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("blocks");
+    for (name, code) in [
+        ("Q4_0", 2),
+        ("Q4_1", 3),
+        ("Q5_0", 6),
+        ("Q5_1", 7),
+        ("Q8_0", 8),
+        ("Q2_K", 10),
+        ("Q3_K", 11),
+        ("Q4_K", 12),
+        ("Q5_K", 13),
+        ("Q6_K", 14),
+    ] {
+        let encoding = Encoding::of_ggml(code).ok_or(name)?;
+        let (blocks, numbers) = (tensors.tensor(&format!("{name}.bytes"))?, tensors.tensor(&format!("{name}.numbers"))?);
+        std::fs::write(&file, blocks.data())?;
+        let mut weights = Weights::default();
+        let file = weights.add_file(Mapping::open(&file)?);
+        let stored = Stored { file, bytes: 0..blocks.data().len(), shape: vec![1, 512], encoding, order: RowOrder::Straight };
+        weights.add(name.to_owned(), stored)?;
+        let view = weights.tensor(name).ok_or(name)?;
+        assert_eq!((view.encoding(), view.bytes()), (encoding, Some(blocks.data())));
+        let mut found = [0.0; 512];
+        view.widen(0..1, &mut found);
+        let expected: Vec<f32> = numbers.data().as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        for (index, (x, y)) in found.iter().zip(&expected).enumerate() {
+            assert!((x - y).abs() <= 1e-6 * y.abs().max(1.0), "{name}[{index}]: {x}, expected {y}");
+        }
+        assert!(expected.len() == 512 && expected.iter().any(|number| *number != 0.0));
+    }
+    Ok(())
+}
+
+/// SmolLM2-135M or other real models: name folders with `model.gguf` and the `expected.json` of `make.py real`, a colon between them, in
+/// `WARDSTREAM_REAL_MODELS` when building.
+#[test]
+fn real_models_answer_as_in_transformers() -> Tested {
+    let Some(named) = option_env!("WARDSTREAM_REAL_MODELS") else {
+        eprintln!("no real model was named in WARDSTREAM_REAL_MODELS when building, so none was held against transformers");
+        let small = folder::load(&golden("byte-level.gguf"), 1)?;
+        assert_eq!(small.weights.len(), small.config.parameters());
+        return Ok(());
+    };
+    for dir in named.split(':').map(Path::new) {
+        let farthest = answers_as_expected(&dir.join("model.gguf"), &dir.join("expected.json"), 1e-3)?;
+        eprintln!("the farthest logit of {} is {farthest} from that of transformers", dir.display());
+    }
+    Ok(())
+}

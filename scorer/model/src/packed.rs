@@ -1,0 +1,228 @@
+//! Matrix products over packed weights: the layout of panels and rows, and the walk over tiles. The arithmetic of a tile is a kernel's.
+//!
+//! Everything is made of 32-bit words. A word holds one `f32`, two `bf16` or four 8-bit numbers that follow each other along the inner
+//! dimension, so that one layout and one loop serve every precision: `sum[row][column] += left[row][word] * right[word][column]`.
+//! Each sum runs over the words in their order, alone: a row's result does not depend on the rows beside it or on how they are split.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod choice;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::ops::Range;
+
+use crate::kernels::exp;
+use crate::vectorised::vectorised;
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
+
+pub(crate) use choice::Kernel;
+pub use choice::{InstructionSet, Precision, UnknownName};
+pub(crate) use words::{bf16, encode};
+
+/// Columns of a panel.
+pub(crate) const COLUMNS: usize = 32;
+/// The most rows that any kernel multiplies at once.
+pub(crate) const ROWS: usize = 32;
+
+/// One word of each of a panel's columns.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub [u32; COLUMNS]);
+
+impl Line {
+    pub const ZERO: Self = Self([0; COLUMNS]);
+}
+
+/// The result of a kernel: `[rows, COLUMNS]`; rows beyond those asked for hold what they held.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Tile(pub [[f32; COLUMNS]; ROWS]);
+
+impl Tile {
+    pub const ZERO: Self = Self([[0.0; COLUMNS]; ROWS]);
+}
+
+/// A few rows on their way into a kernel: row `r` is `words[r * stride..]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left<'a> {
+    pub words: &'a [u32],
+    pub stride: usize,
+    pub rows: usize,
+    /// What each row was divided by; only 8-bit rows have it.
+    pub scales: &'a [f32],
+}
+
+/// The right matrix before it is packed: element (`inner`, `column`) is `numbers[inner * inner_step + column * column_step]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub numbers: &'a [f32],
+    pub inner: usize,
+    pub columns: usize,
+    pub inner_step: usize,
+    pub column_step: usize,
+}
+
+impl<'a> Source<'a> {
+    /// A weight `[columns, inner]` as files hold it: the product is `left . weight^T`, a linear layer.
+    pub fn weight(numbers: &'a [f32], inner: usize) -> Self {
+        Self { numbers, inner, columns: numbers.len() / inner, inner_step: 1, column_step: inner }
+    }
+
+    /// A matrix `[inner, columns]` as it stands: the product is `left . matrix`.
+    #[cfg(test)]
+    pub fn matrix(numbers: &'a [f32], columns: usize) -> Self {
+        Self { numbers, inner: numbers.len() / columns, columns, inner_step: columns, column_step: 1 }
+    }
+
+    fn number(&self, inner: usize, column: usize) -> f32 {
+        if inner < self.inner && column < self.columns {
+            return self.numbers.get(inner * self.inner_step + column * self.column_step).copied().unwrap_or(0.0);
+        }
+        0.0
+    }
+}
+
+/// A right matrix in panels of [`COLUMNS`] columns, made once for one kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    kernel: Kernel,
+    columns: usize,
+    lines: Vec<Line>,
+    lines_per_panel: usize,
+}
+
+impl Packed {
+    /// Packs the columns of `source` in the order in which `columns` names them; a name beyond the last column is a column of zeros.
+    pub fn new(kernel: Kernel, source: Source<'_>, columns: &[usize]) -> Self {
+        let lines_per_panel = kernel.lines(source.inner);
+        let panels = columns.len().div_ceil(COLUMNS);
+        let mut lines = vec![Line::ZERO; panels * lines_per_panel];
+        lines.par_chunks_mut(lines_per_panel.max(1)).enumerate().for_each(|(panel, to)| {
+            let end = columns.len().min((panel + 1) * COLUMNS);
+            words::pack(kernel.precision, &source, &columns[panel * COLUMNS..end], to);
+        });
+        Self { kernel, columns: columns.len(), lines, lines_per_panel }
+    }
+
+    /// Packs all columns in their order.
+    pub fn whole(kernel: Kernel, source: Source<'_>) -> Self {
+        Self::new(kernel, source, &(0..source.columns).collect::<Vec<_>>())
+    }
+
+    /// Packed columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes that it occupies.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    /// `left . self` for the columns of `panels`, tile by tile: `take` receives the first row, the first column, the number of rows and
+    /// the tile. `left` must have been encoded for the same kernel and inner width.
+    pub fn product(&self, left: &Rows, panels: Range<usize>, mut take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
+        let mut tile = Tile::ZERO;
+        for panel in panels {
+            let lines = &self.lines[panel * self.lines_per_panel..][..self.lines_per_panel];
+            for (row, rows) in evenly(left.count, self.kernel.rows) {
+                self.kernel.multiply(left.some(row, rows), lines, &mut tile);
+                take(row, panel * COLUMNS, &tile.0[..rows]);
+            }
+        }
+    }
+
+    /// All panels.
+    pub fn panels(&self) -> Range<usize> {
+        0..self.columns.div_ceil(COLUMNS)
+    }
+}
+
+/// First row and number of rows of as few tiles as hold `count` rows, none much smaller than another.
+pub(crate) fn evenly(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = count.div_ceil(most);
+    let start = move |tile: usize| tile * count / tiles;
+    (0..tiles).map(move |tile| (start(tile), start(tile + 1) - start(tile)))
+}
+
+/// Where the rows of a tile go: row `r` to `at + r * stride`, its first `width` numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub at: usize,
+    pub stride: usize,
+    pub width: usize,
+}
+
+vectorised! {
+/// `out = silu(gate) * up` where a row of a tile holds sixteen gates and then the sixteen numbers that they let through.
+pub(crate) fn gate(out: &mut [f32], place: Place, tile: &[[f32; COLUMNS]]) {
+    for (row, values) in tile.iter().enumerate() {
+        let mut gated = [0.0; COLUMNS / 2];
+        for (index, value) in gated.iter_mut().enumerate() {
+            let g = values[index];
+            *value = g / (1.0 + exp(-g)) * values[index + COLUMNS / 2];
+        }
+        let to = &mut out[place.at + row * place.stride..][..place.width];
+        match <&mut [f32; COLUMNS / 2]>::try_from(&mut *to) {
+            Ok(whole) => *whole = gated,
+            Err(_) => to.copy_from_slice(&gated[..place.width]),
+        }
+    }
+}
+}
+
+vectorised! {
+/// `out = out * scale + tile`, with a scale for each row.
+pub(crate) fn accumulate(out: &mut [f32], place: Place, tile: &[[f32; COLUMNS]], scales: &[f32; ROWS]) {
+    for (row, (values, scale)) in tile.iter().zip(scales).enumerate() {
+        let to = &mut out[place.at + row * place.stride..][..place.width];
+        // Whole rows are the rule: a length that the compiler knows makes vectors of them.
+        if let Ok(whole) = <&mut [f32; COLUMNS]>::try_from(&mut *to) {
+            for (sum, value) in whole.iter_mut().zip(values) {
+                *sum = *sum * scale + value;
+            }
+        } else {
+            for (sum, value) in to.iter_mut().zip(values) {
+                *sum = *sum * scale + value;
+            }
+        }
+    }
+}
+}
+
+/// Rows in the words of a kernel; a buffer that is used again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    words: Vec<u32>,
+    stride: usize,
+    count: usize,
+    scales: Vec<f32>,
+}
+
+impl Rows {
+    /// Makes room for `count` rows of `inner` numbers; what they hold is to be encoded next.
+    pub fn reset(&mut self, kernel: Kernel, count: usize, inner: usize) {
+        self.stride = kernel.words(inner);
+        self.count = count;
+        self.words.resize(self.words.len().max(count * self.stride), 0);
+        self.scales.resize(self.scales.len().max(count), 1.0);
+    }
+
+    /// Puts `values` into row `row`.
+    pub fn encode(&mut self, kernel: Kernel, row: usize, values: &[f32]) {
+        let to = &mut self.words[row * self.stride..][..self.stride];
+        self.scales[row] = words::encode(kernel.precision, to, values);
+    }
+
+    fn some(&self, row: usize, rows: usize) -> Left<'_> {
+        Left { words: &self.words[row * self.stride..], stride: self.stride, rows, scales: &self.scales[row..row + rows] }
+    }
+}

@@ -1,0 +1,140 @@
+//! Tiles of up to six rows by sixteen columns in the registers of AVX2, twice for a panel: `f32`, `bf16` widened on the way, and 8 bits.
+//!
+//! AVX2's own product of bytes saturates; bytes widened to 16 bits, the even ones and the odd ones of each word, give exact sums.
+#![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel::multiply` has checked")]
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_load_si256,
+    _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16,
+    _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32,
+};
+
+use super::words::INT8_TAIL;
+use super::{Left, Line, Tile};
+
+/// Rows at once of `f32`: 12 sums of 8 columns, two loads and a word fill 15 of the 16 registers.
+pub(crate) const ROWS: usize = 6;
+/// Rows at once where words are two registers each: 8 sums, four halves of loads, two of a word, one mask.
+pub(crate) const HALVED_ROWS: usize = 4;
+
+/// Defines a kernel. `$part` makes of eight words their floats; `$parts` is how many there are.
+macro_rules! kernel {
+    ($name:ident, $tile:ident, $parts:literal, $part:expr, [$($rows:literal),+]) => {
+        /// # Safety
+        /// The processor has AVX2 and FMA; `left` holds `N` rows, each as long as `lines`.
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn $tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+            for half in 0..2 {
+                let mut sums = [[_mm256_setzero_ps(); 2]; N];
+                for (word, line) in lines.iter().enumerate() {
+                    let at = line.0.as_ptr().cast::<__m256i>();
+                    // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
+                    unsafe {
+                        let words = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
+                        let right: [[__m256; $parts]; 2] = [$part(words[0]), $part(words[1])];
+                        for row in 0..N {
+                            let word = left.words.as_ptr().add(row * left.stride + word).read();
+                            let value: [__m256; $parts] = $part(_mm256_set1_epi32(word.cast_signed()));
+                            for part in 0..$parts {
+                                sums[row][0] = _mm256_fmadd_ps(value[part], right[0][part], sums[row][0]);
+                                sums[row][1] = _mm256_fmadd_ps(value[part], right[1][part], sums[row][1]);
+                            }
+                        }
+                    }
+                }
+                for row in 0..N {
+                    // SAFETY: a row of the tile is 32 floats.
+                    unsafe {
+                        let to = tile.0[row].as_mut_ptr().add(16 * half);
+                        _mm256_storeu_ps(to, sums[row][0]);
+                        _mm256_storeu_ps(to.add(8), sums[row][1]);
+                    }
+                }
+            }
+        }
+
+        pub(crate) fn $name(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+            // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
+            unsafe {
+                match left.rows {
+                    $($rows => $tile::<$rows>(left, lines, tile),)+
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+kernel!(float, float_tile, 1, |words| [_mm256_castsi256_ps(words)], [1, 2, 3, 4, 5, 6]);
+kernel!(
+    bf16,
+    bf16_tile,
+    2,
+    |words| {
+        let high = _mm256_and_si256(words, _mm256_set1_epi32(-65536));
+        [_mm256_castsi256_ps(high), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))]
+    },
+    [1, 2, 3, 4]
+);
+
+/// Sixteen columns from `half` on, as [`int8`] has them.
+///
+/// # Safety
+/// The processor has AVX2; `left` holds `N` rows, each as long as `lines`.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn int8_sums<const N: usize>(left: Left<'_>, lines: &[Line], half: usize) -> [[__m256i; 2]; N] {
+    let mut sums = [[_mm256_setzero_si256(); 2]; N];
+    let bytes = _mm256_set1_epi32(0x00ff_00ff);
+    for (word, line) in lines.iter().enumerate() {
+        let at = line.0.as_ptr().cast::<__m256i>();
+        // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
+        unsafe {
+            let words = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
+            let even = words.map(|words| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(words)));
+            let odd = words.map(|words| _mm256_srai_epi16::<8>(words));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let word = _mm256_set1_epi32(left.words.as_ptr().add(row * left.stride + word).read().cast_signed());
+                let (even_word, odd_word) = (_mm256_and_si256(word, bytes), _mm256_srli_epi16::<8>(word));
+                for (part, sum) in sums.iter_mut().enumerate() {
+                    let products = _mm256_add_epi32(_mm256_madd_epi16(even_word, even[part]), _mm256_madd_epi16(odd_word, odd[part]));
+                    *sum = _mm256_add_epi32(*sum, products);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// # Safety
+/// As [`int8_sums`], with the tail of an 8-bit panel behind the lines.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+    for half in 0..2 {
+        // SAFETY: as the caller promises; a line is 128 bytes aligned to 64, a row of the tile is 32 floats.
+        unsafe {
+            let sums = int8_sums::<N>(left, lines, half);
+            let parts = |line: &Line| [0, 1].map(|part| _mm256_load_si256(line.0.as_ptr().cast::<__m256i>().add(2 * half + part)));
+            let (offsets, scales) = (parts(&tail[0]), parts(&tail[1]).map(|scale| _mm256_castsi256_ps(scale)));
+            for (row, sums) in sums.iter().enumerate() {
+                for (part, &sum) in sums.iter().enumerate() {
+                    let exact = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, offsets[part]));
+                    let scale = _mm256_mul_ps(_mm256_set1_ps(left.scales[row]), scales[part]);
+                    _mm256_storeu_ps(tile.0[row].as_mut_ptr().add(16 * half + 8 * part), _mm256_mul_ps(exact, scale));
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
+    unsafe {
+        match left.rows {
+            1 => int8_tile::<1>(left, lines, tile),
+            2 => int8_tile::<2>(left, lines, tile),
+            3 => int8_tile::<3>(left, lines, tile),
+            _ => int8_tile::<4>(left, lines, tile),
+        }
+    }
+}

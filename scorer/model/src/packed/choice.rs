@@ -1,0 +1,213 @@
+//! Which kernel: the instruction sets by name, what this processor has, and how numbers are held.
+
+use std::str::FromStr;
+
+use super::words::INT8_TAIL;
+use super::{Left, Line, ROWS, Tile, portable};
+
+/// How weights and the rows that meet them are held. Sums are always `f32`, or exact in 8 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// The upper half of an `f32`.
+    Bf16,
+    /// 8 bits, with a scale for each output of a weight and for each row of its input.
+    Int8,
+}
+
+impl Precision {
+    /// Bytes of a number at most; a table of words is held in no fewer than two.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::Int8 => 2,
+        }
+    }
+}
+
+/// The instructions that multiply, from the plainest to the widest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstructionSet {
+    /// Whatever the compiler makes for any processor.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F and BW, with VNNI where the processor has it.
+    Avx512,
+    /// AVX-512 with products of `bf16`.
+    Avx512Bf16,
+    /// Tiles of AMX for `bf16`, AVX-512 beside them.
+    Amx,
+}
+
+/// A name that is none of those known.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{name} is none of {known}")]
+pub struct UnknownName {
+    name: String,
+    known: &'static str,
+}
+
+impl Precision {
+    /// Numbers in a word.
+    pub(crate) fn numbers(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+            Self::Int8 => 4,
+        }
+    }
+
+    /// The name, as it is parsed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let known = [Self::F32, Self::Bf16, Self::Int8].into_iter().find(|precision| precision.as_str() == name);
+        known.ok_or_else(|| UnknownName { name: name.to_owned(), known: "f32, bf16, int8" })
+    }
+}
+
+impl InstructionSet {
+    /// All of them, the plainest first.
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+
+    /// The name, as it is parsed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// The widest that this processor has.
+    #[must_use]
+    pub fn widest() -> Self {
+        Self::ALL.into_iter().rev().find(|set| set.is_here()).unwrap_or(Self::Portable)
+    }
+
+    /// Whether this processor, and the system on it, has them.
+    #[cfg(target_arch = "x86_64")]
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => avx512,
+            Self::Avx512Bf16 => avx512 && is_x86_feature_detected!("avx512bf16"),
+            Self::Amx => avx512 && is_x86_feature_detected!("avx512bf16") && super::amx::is_here(),
+        }
+    }
+
+    /// Whether this processor, and the system on it, has them.
+    #[cfg(not(target_arch = "x86_64"))]
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        self == Self::Portable
+    }
+}
+
+impl FromStr for InstructionSet {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let known = Self::ALL.into_iter().find(|set| set.as_str() == name);
+        known.ok_or_else(|| UnknownName { name: name.to_owned(), known: "portable, avx2, avx512, avx512-bf16, amx" })
+    }
+}
+
+type Multiply = fn(Left<'_>, &[Line], &mut Tile);
+
+/// The arithmetic of one tile, for one precision on one instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel {
+    pub precision: Precision,
+    /// The most rows that it takes at once.
+    pub rows: usize,
+    /// The inner words are a multiple of this, filled up with zeros.
+    step: usize,
+    multiply: Multiply,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("precision", &self.precision).field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// The kernel of `set`, or of the widest set below it that this processor has.
+    pub fn of(precision: Precision, set: InstructionSet) -> Self {
+        let sets = InstructionSet::ALL.into_iter().rev().filter(|&each| each <= set && each.is_here());
+        let found = sets.filter_map(|each| Self::exactly(precision, each)).next();
+        found.unwrap_or_else(|| Self::portable(precision))
+    }
+
+    pub fn portable(precision: Precision) -> Self {
+        let multiply = match precision {
+            Precision::F32 => portable::float,
+            Precision::Bf16 => portable::bf16,
+            Precision::Int8 => portable::int8,
+        };
+        Self { precision, rows: portable::ROWS, step: 1, multiply }
+    }
+
+    /// The kernel made for exactly this set, which the processor must have.
+    #[cfg(target_arch = "x86_64")]
+    fn exactly(precision: Precision, set: InstructionSet) -> Option<Self> {
+        use super::{amx, avx2, avx512};
+        let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, step: 1, multiply });
+        match (set, precision) {
+            (InstructionSet::Portable, _) => Some(Self::portable(precision)),
+            (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
+            (InstructionSet::Avx2, Precision::Bf16) => vector(avx2::HALVED_ROWS, avx2::bf16),
+            (InstructionSet::Avx2, Precision::Int8) => vector(avx2::HALVED_ROWS, avx2::int8),
+            (InstructionSet::Avx512, Precision::F32) => vector(avx512::ROWS, avx512::float),
+            (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
+            (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
+            (InstructionSet::Avx512Bf16, Precision::Bf16) => vector(avx512::ROWS, avx512::bf16),
+            (InstructionSet::Amx, Precision::Bf16) => Some(Self { precision, rows: amx::ROWS, step: amx::STEP, multiply: amx::bf16 }),
+            _ => None,
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn exactly(precision: Precision, set: InstructionSet) -> Option<Self> {
+        (set == InstructionSet::Portable).then(|| Self::portable(precision))
+    }
+
+    /// Words of a row of `inner` numbers.
+    pub fn words(self, inner: usize) -> usize {
+        inner.div_ceil(self.precision.numbers()).next_multiple_of(self.step)
+    }
+
+    /// Lines of a panel of `inner` rows.
+    pub fn lines(self, inner: usize) -> usize {
+        self.words(inner) + if self.precision == Precision::Int8 { INT8_TAIL } else { 0 }
+    }
+
+    /// The product of a few rows with one panel. Panics if the rows leave their slice: that is a mistake in this crate.
+    pub fn multiply(self, left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+        let tail = if self.precision == Precision::Int8 { INT8_TAIL } else { 0 };
+        assert!(left.rows <= self.rows.min(ROWS) && left.rows > 0 && lines.len() >= tail, "a tile of too many rows");
+        let needed = (left.rows - 1) * left.stride + lines.len() - tail;
+        assert!(needed <= left.words.len() && left.scales.len() >= left.rows, "rows leave their slice");
+        (self.multiply)(left, lines, tile);
+    }
+}

@@ -1,0 +1,55 @@
+//! Tiles on any processor, and what every other kernel is held against.
+//!
+//! Loops over whole lines, which compilers turn into whatever vectors the target has.
+
+use super::words::INT8_TAIL;
+use super::{COLUMNS, Left, Line, Tile};
+
+/// Rows at once: four rows of sums stay in the first cache at any width of vectors.
+pub(crate) const ROWS: usize = 4;
+
+fn high(word: u32) -> f32 {
+    f32::from_bits(word & 0xffff_0000)
+}
+
+fn low(word: u32) -> f32 {
+    f32::from_bits(word << 16)
+}
+
+fn sums<T: Copy + Default>(left: Left<'_>, lines: &[Line], row: usize, add: impl Fn(T, u32, u32) -> T) -> [T; COLUMNS] {
+    let mut sums = [T::default(); COLUMNS];
+    for (&word, line) in left.words[row * left.stride..].iter().zip(lines) {
+        for (sum, &other) in sums.iter_mut().zip(&line.0) {
+            *sum = add(*sum, word, other);
+        }
+    }
+    sums
+}
+
+pub(crate) fn float(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    for row in 0..left.rows {
+        tile.0[row] = sums(left, lines, row, |sum: f32, a, b| sum + f32::from_bits(a) * f32::from_bits(b));
+    }
+}
+
+pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    for row in 0..left.rows {
+        tile.0[row] = sums(left, lines, row, |sum: f32, a, b| sum + high(a) * high(b) + low(a) * low(b));
+    }
+}
+
+fn four(a: u32, b: u32) -> i32 {
+    let product = |shift: u32| i32::from((a >> shift) as u8) * i32::from(((b >> shift) as u8).cast_signed());
+    product(0) + product(8) + product(16) + product(24)
+}
+
+pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+    for row in 0..left.rows {
+        let sums = sums(left, lines, row, |sum: i32, a, b| sum.wrapping_add(four(a, b)));
+        for (column, sum) in sums.into_iter().enumerate() {
+            let exact = sum.wrapping_sub(tail[0].0[column].cast_signed());
+            tile.0[row][column] = exact as f32 * (left.scales[row] * f32::from_bits(tail[1].0[column]));
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The path that answers: packed weights, batches without padding, and only what the answers need.
+//!
+//! Threads share a batch in strips of rows and meet once a layer, where a row may have to see another strip's keys. Whatever the strips
+//! and the company, each number is summed in the same order: a note's answers are the same bit for bit.
+
+mod attention;
+mod batch;
+mod layer;
+mod strip;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rand::{Rng as _, SeedableRng as _};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, IntoParallelRefMutIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
+
+use crate::config::Config;
+use crate::kernels::{dot, norm, wide};
+use crate::layout::Layout;
+use crate::packed::{InstructionSet, Line, Precision, bf16};
+use attention::{Cache, Piece};
+use batch::{Batch, Segment};
+use layer::{Layer, Shape};
+use strip::{Own, Strip};
+
+/// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread.
+const STRIP: usize = 96;
+/// Rows of a batch, unless one note has more: what they hold of memory is some 20 kB each in a model of 100 M parameters.
+const BATCH: usize = 4096;
+
+/// How a model computes its answers. What is not said is chosen for this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How weights are held; [`Settings::precision`] says what `None` becomes.
+    pub precision: Option<Precision>,
+    /// The widest instructions to use; `None` for the widest there are.
+    pub instructions: Option<InstructionSet>,
+    /// Threads of the model's own pool; `None` for one a processor.
+    pub threads: Option<usize>,
+}
+
+impl Settings {
+    /// The instructions that are used: those asked for, or the widest below them that this processor has.
+    #[must_use]
+    pub fn instructions(&self) -> InstructionSet {
+        let most = self.instructions.unwrap_or(InstructionSet::Amx);
+        InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
+    }
+
+    /// How weights are held: as asked, or `bf16` where the processor multiplies it, or `f32`.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        let fast = self.instructions() >= InstructionSet::Avx512Bf16;
+        self.precision.unwrap_or(if fast { Precision::Bf16 } else { Precision::F32 })
+    }
+}
+
+/// A note and its questions in tokens.
+#[derive(Clone, Copy)]
+pub struct Prompt<'a> {
+    /// The note, its opening token included.
+    pub note: &'a [u32],
+    /// The questions behind it.
+    pub questions: &'a [&'a [u32]],
+}
+
+impl std::fmt::Debug for Prompt<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prompt").field("tokens", &self.note.len()).field("questions", &self.questions.len()).finish_non_exhaustive()
+    }
+}
+
+/// Rows of the vocabulary, looked up and widened.
+#[derive(Debug)]
+enum Table {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
+}
+
+/// A Llama ready to answer.
+#[derive(Debug)]
+pub struct Scorer {
+    shape: Shape,
+    embedding: Table,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    /// `[letters, hidden]`
+    letters: Vec<f32>,
+    pool: Arc<rayon::ThreadPool>,
+}
+
+/// There are no threads to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start {threads} threads")]
+pub struct PoolError {
+    threads: usize,
+    source: rayon::ThreadPoolBuildError,
+}
+
+impl Scorer {
+    /// Packs `weights`, laid out as the configuration's layout says, and keeps the head's rows of `letters`.
+    pub(crate) fn new(config: &Config, weights: &[f32], letters: &[u32], settings: &Settings) -> Result<Self, PoolError> {
+        Self::packed(config, &|range: Range<usize>| Ok(Cow::Borrowed(&weights[range])), letters, settings)
+    }
+
+    /// As [`Scorer::new`], of weights that `read` gives a few matrices at a time: what is packed need not stand in memory twice.
+    pub(crate) fn packed<'a, E: From<PoolError> + Send>(
+        config: &Config,
+        read: &(impl Fn(Range<usize>) -> Result<Cow<'a, [f32]>, E> + Sync),
+        letters: &[u32],
+        settings: &Settings,
+    ) -> Result<Self, E> {
+        let threads = settings.threads.unwrap_or(0);
+        let name = |index| format!("score-{index}");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
+        let pool = pool.map_err(|source| PoolError { threads, source })?;
+        let layout = Layout::of(config);
+        let shape = Shape::new(config, settings.precision(), settings.instructions());
+        let heads = shape.attention.heads;
+        let head = read(layout.head.clone())?;
+        let letters = letters.iter().flat_map(|&letter| &head[letter as usize * shape.hidden..][..shape.hidden]).copied().collect();
+        drop(head);
+        let (layers, embedding) = pool.install(|| {
+            let layers = layout.layers.iter().map(|places| Layer::pack(shape.kernel, read, (places, &layout), heads));
+            let layers = layers.collect::<Result<_, E>>()?;
+            let table = read(layout.embedding.clone())?;
+            let embedding = match settings.precision() {
+                Precision::F32 => Table::F32(table.into_owned()),
+                Precision::Bf16 | Precision::Int8 => Table::Bf16(table.iter().map(|&value| bf16(value) as u16).collect()),
+            };
+            Ok::<_, E>((layers, embedding))
+        })?;
+        let norm = read(layout.norm.clone())?.into_owned();
+        Ok(Self { shape, embedding, layers, norm, letters, pool: Arc::new(pool) })
+    }
+
+    /// A model of random weights, to be measured; its letters are the first five tokens.
+    ///
+    /// # Errors
+    /// If there are no threads to be had.
+    pub fn random(config: &Config, seed: u64, settings: &Settings) -> Result<Self, PoolError> {
+        let layout = Layout::of(config);
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut weights = vec![1.0; layout.total()];
+        for place in layout.places.iter().filter(|place| place.shape.len() > 1) {
+            weights[place.range.clone()].fill_with(|| random.random_range(-0.035..0.035));
+        }
+        Self::new(config, &weights, &[0, 1, 2, 3, 4], settings)
+    }
+
+    /// Bytes of the weights as they are held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let table = match &self.embedding {
+            Table::F32(numbers) => size_of_val(numbers.as_slice()),
+            Table::Bf16(numbers) => size_of_val(numbers.as_slice()),
+        };
+        table + self.layers.iter().map(Layer::bytes).sum::<usize>()
+    }
+
+    /// The model's own threads.
+    pub(crate) fn pool(&self) -> &rayon::ThreadPool {
+        &self.pool
+    }
+
+    /// The letters' logits at the end of each question, prompt by prompt in the order asked. Tokens and positions must be the model's.
+    #[must_use]
+    pub fn logits(&self, prompts: &[Prompt<'_>]) -> Vec<Vec<Vec<f32>>> {
+        let mut found = Vec::with_capacity(prompts.len());
+        let mut batch = Batch::default();
+        let mut first = 0;
+        for (index, prompt) in prompts.iter().enumerate() {
+            batch.push(prompt.note, prompt.questions.iter().copied());
+            let next = prompts.get(index + 1).map(|next| next.note.len() + next.questions.iter().map(|tokens| tokens.len()).sum::<usize>());
+            if next.is_none_or(|next| batch.tokens.len() + next > BATCH) {
+                let mut logits = self.pool.install(|| self.read(&batch)).into_iter();
+                found.extend(prompts[first..=index].iter().map(|prompt| logits.by_ref().take(prompt.questions.len()).collect()));
+                batch = Batch::default();
+                first = index + 1;
+            }
+        }
+        found
+    }
+
+    /// One pass.
+    fn read(&self, batch: &Batch) -> Vec<Vec<f32>> {
+        let rows = batch.tokens.len();
+        let size = strip_rows(rows, self.pool.current_num_threads());
+        let attention = &self.shape.attention;
+        let stride = attention.heads.keys * attention.words();
+        let mut cache = Cache { keys: vec![0; rows * stride], values: vec![0; rows * stride] };
+        let mut gathered = vec![Line::ZERO; batch.tiles.len() * attention.heads.keys * attention.lines()];
+        let mut strips: Vec<Strip<'_>> = (0..rows).step_by(size).map(|start| self.strip(batch, start..rows.min(start + size))).collect();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let last = index + 1 == self.layers.len();
+            let previous = index.checked_sub(1).and_then(|index| self.layers.get(index));
+            let own = cache.keys.chunks_mut(size * stride).zip(cache.values.chunks_mut(size * stride));
+            let own: Vec<Own<'_>> = own.map(|(keys, values)| Own { keys, values }).collect();
+            strips.par_iter_mut().zip(own).with_max_len(1).rev().for_each(|(strip, mut own)| {
+                if let Some(previous) = previous {
+                    strip.attend(&self.shape, previous, &gathered);
+                    strip.feed(&self.shape, previous);
+                }
+                strip.norm(&self.shape, &layer.attention_norm);
+                strip.offer(&self.shape, layer, &mut own);
+                if !last {
+                    strip.ask(&self.shape, layer);
+                }
+            });
+            gathered.par_chunks_mut(attention.lines()).enumerate().for_each(|(unit, to)| {
+                attention.gather(to, &cache, &batch.tiles[unit / attention.heads.keys], unit % attention.heads.keys);
+            });
+        }
+        self.answer(batch, &strips, size, &gathered)
+    }
+
+    /// The last layer, where only the rows that answer go on.
+    fn answer(&self, batch: &Batch, strips: &[Strip<'_>], size: usize, gathered: &[Line]) -> Vec<Vec<f32>> {
+        let hidden = self.shape.hidden;
+        let share = strip_rows(batch.answers.len(), self.pool.current_num_threads());
+        let groups: Vec<&[usize]> = batch.answers.chunks(share.max(1)).collect();
+        let answered = groups.into_par_iter().with_max_len(1).map(|rows| {
+            let mut strip = Strip::default();
+            for (place, &row) in rows.iter().enumerate() {
+                let segment = batch.segments.partition_point(|segment| segment.rows.end <= row);
+                strip.pieces.extend(batch.segments.get(segment).map(|segment| piece(segment, row, place, 1)));
+                strip.positions.push(batch.positions[row]);
+                strip.stream.extend_from_slice(&strips[row / size].stream[row % size * hidden..][..hidden]);
+            }
+            if let Some(layer) = self.layers.last() {
+                strip.norm(&self.shape, &layer.attention_norm);
+                strip.ask(&self.shape, layer);
+                strip.attend(&self.shape, layer, gathered);
+                strip.feed(&self.shape, layer);
+            }
+            let mut normed = vec![0.0; strip.stream.len()];
+            norm(&mut normed, &mut vec![0.0; rows.len()], &strip.stream, &self.norm, self.shape.epsilon);
+            let logits = |row: &[f32]| wide(|| self.letters.chunks_exact(hidden).map(|letter| dot(row, letter)).collect());
+            normed.chunks_exact(hidden).map(logits).collect::<Vec<Vec<f32>>>()
+        });
+        answered.collect::<Vec<_>>().concat()
+    }
+
+    fn strip<'a>(&self, batch: &'a Batch, rows: std::ops::Range<usize>) -> Strip<'a> {
+        let mut strip = Strip::default();
+        strip.positions.extend_from_slice(&batch.positions[rows.clone()]);
+        for segment in &batch.segments {
+            let (start, end) = (rows.start.max(segment.rows.start), rows.end.min(segment.rows.end));
+            if start < end {
+                strip.pieces.push(piece(segment, start, start - rows.start, end - start));
+            }
+        }
+        for &token in &batch.tokens[rows] {
+            let at = token as usize * self.shape.hidden..(token as usize + 1) * self.shape.hidden;
+            match &self.embedding {
+                Table::F32(numbers) => strip.stream.extend_from_slice(&numbers[at]),
+                Table::Bf16(numbers) => strip.stream.extend(numbers[at].iter().map(|&half| f32::from_bits(u32::from(half) << 16))),
+            }
+        }
+        strip
+    }
+}
+
+fn piece(segment: &Segment, row: usize, place: usize, rows: usize) -> Piece<'_> {
+    Piece { segment, first: segment.first() + row - segment.rows.start, place, rows }
+}
+
+/// Rows of each strip: at most [`STRIP`], and as many strips for one thread as for another.
+fn strip_rows(rows: usize, threads: usize) -> usize {
+    let strips = rows.div_ceil(STRIP).next_multiple_of(threads.max(1));
+    rows.div_ceil(strips.max(1)).max(1)
+}

@@ -1,0 +1,101 @@
+//! The weights of a Llama, packed for one kernel, and the numbers that every layer shares.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::attention::Attention;
+use crate::attention::Heads;
+use crate::config::Config;
+use crate::kernels::Rotary;
+use crate::layout::{LayerPlaces, Layout};
+use crate::packed::{COLUMNS, InstructionSet, Kernel, Packed, Precision, Source};
+
+/// What is the same in all layers.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub kernel: Kernel,
+    pub attention: Attention,
+    pub rotary: Rotary,
+    pub hidden: usize,
+    pub feed: usize,
+    pub epsilon: f32,
+    /// The fewest panels that hold whole heads and nothing else.
+    pub panels_of_heads: usize,
+}
+
+/// One layer's weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub attention_norm: Vec<f32>,
+    pub queries: Packed,
+    pub keys: Packed,
+    pub values: Packed,
+    pub output: Packed,
+    pub feed_norm: Vec<f32>,
+    /// Panels of sixteen gates and the sixteen columns that they let through.
+    pub gate_up: Packed,
+    pub down: Packed,
+}
+
+impl Shape {
+    pub fn new(config: &Config, precision: Precision, set: InstructionSet) -> Self {
+        let (queries, keys, width) = config.heads();
+        let heads = Heads { queries, keys, width };
+        // Shares and scores are of one row and one tile: 8 bits would gain little there and lose much.
+        let soft = if precision == Precision::F32 { Precision::F32 } else { Precision::Bf16 };
+        let mut attention = Attention { heads, kernel: Kernel::of(soft, set) };
+        if attention.kernel.words(width) != attention.words() {
+            attention.kernel = Kernel::of(soft, set.min(InstructionSet::Avx512Bf16));
+        }
+        let common = (1..=width).find(|times| (times * COLUMNS).is_multiple_of(width)).unwrap_or(width);
+        Self {
+            kernel: Kernel::of(precision, set),
+            attention,
+            rotary: Rotary::new(config.max_position_embeddings, &config.frequencies()),
+            hidden: config.hidden_size,
+            feed: config.intermediate_size,
+            epsilon: config.rms_norm_eps as f32,
+            panels_of_heads: common,
+        }
+    }
+}
+
+impl Layer {
+    /// Packs what `read` gives for the layer's places, one matrix after the other.
+    pub fn pack<'a, E>(
+        kernel: Kernel,
+        read: &impl Fn(Range<usize>) -> Result<Cow<'a, [f32]>, E>,
+        (places, layout): (&LayerPlaces, &Layout),
+        heads: Heads,
+    ) -> Result<Self, E> {
+        let hidden = layout.norm.len();
+        let qkv = read(places.qkv.clone())?;
+        let (queries, others) = qkv.split_at(heads.queries * heads.width * hidden);
+        let (keys, values) = others.split_at(heads.keys * heads.width * hidden);
+        let linear = |numbers: &[f32], inner: usize| Packed::whole(kernel, Source::weight(numbers, inner));
+        let feed = places.down.len() / hidden;
+        let half = COLUMNS / 2;
+        let absent = 2 * feed;
+        let column = |(panel, index): (usize, usize)| {
+            let gate = panel * half + index % half;
+            if gate < feed { gate + index / half * feed } else { absent }
+        };
+        let pairs = (0..feed.div_ceil(half)).flat_map(|panel| (0..COLUMNS).map(move |index| (panel, index)));
+        let order: Vec<usize> = pairs.map(column).collect();
+        Ok(Self {
+            attention_norm: read(places.attention_norm.clone())?.into_owned(),
+            queries: linear(queries, hidden),
+            keys: linear(keys, hidden),
+            values: linear(values, hidden),
+            output: linear(&read(places.output.clone())?, heads.queries * heads.width),
+            feed_norm: read(places.feed_norm.clone())?.into_owned(),
+            gate_up: Packed::new(kernel, Source::weight(&read(places.gate_up.clone())?, hidden), &order),
+            down: linear(&read(places.down.clone())?, feed),
+        })
+    }
+
+    /// Bytes of its packed weights.
+    pub fn bytes(&self) -> usize {
+        [&self.queries, &self.keys, &self.values, &self.output, &self.gate_up, &self.down].map(Packed::bytes).iter().sum()
+    }
+}

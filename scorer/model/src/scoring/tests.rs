@@ -1,0 +1,128 @@
+//! The promises of answering: what the training pass says, the same bits in any company.
+
+use rand::{Rng as _, SeedableRng as _};
+
+use super::{Prompt, Scorer, Settings};
+use crate::config::Config;
+use crate::kernels::dot;
+use crate::network::{Network, Trace};
+use crate::packed::{InstructionSet, Precision};
+use crate::page::Page;
+
+const LETTERS: [u32; 5] = [3, 4, 5, 6, 7];
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
+
+fn config() -> Config {
+    let small = Config::demo(50);
+    Config {
+        hidden_size: 80,
+        intermediate_size: 104,
+        head_dim: Some(20),
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        num_hidden_layers: 3,
+        tie_word_embeddings: false,
+        ..small
+    }
+}
+
+fn weights(config: &Config, spread: f32) -> Vec<f32> {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(17);
+    let mut weights = Vec::new();
+    for place in &crate::layout::Layout::of(config).places {
+        let around = if place.shape.len() == 1 { 1.0 } else { 0.0 };
+        weights.extend(place.range.clone().map(|_| around + random.random_range(-spread..spread)));
+    }
+    weights
+}
+
+/// Notes of many lengths, each with three questions of which two begin alike.
+fn prompts() -> Vec<(Vec<u32>, Vec<Vec<u32>>)> {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(19);
+    let mut tokens = |count: usize| -> Vec<u32> { (0..count).map(|_| random.random_range(8..50)).collect() };
+    let question = tokens(9);
+    let other = tokens(14);
+    let longer = [&question[..5], &tokens(6)[..]].concat();
+    [1, 2, 127, 131, 300, 13, 64, 95]
+        .into_iter()
+        .map(|length| (tokens(length), vec![question.clone(), other.clone(), longer.clone()]))
+        .collect()
+}
+
+fn logits(scorer: &Scorer, prompts: &[(Vec<u32>, Vec<Vec<u32>>)]) -> Vec<Vec<Vec<f32>>> {
+    let questions: Vec<Vec<&[u32]>> = prompts.iter().map(|(_, questions)| questions.iter().map(Vec::as_slice).collect()).collect();
+    let asked: Vec<Prompt<'_>> = prompts.iter().zip(&questions).map(|((note, _), questions)| Prompt { note, questions }).collect();
+    scorer.logits(&asked)
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let shares: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|share| share / sum).collect()
+}
+
+fn bits(logits: &[Vec<Vec<f32>>]) -> Vec<u32> {
+    logits.iter().flatten().flatten().map(|logit| logit.to_bits()).collect()
+}
+
+/// The pass that learns is itself tested against candle's Llama and autograd.
+#[test]
+fn every_kernel_answers_as_the_learning_pass_does() -> Result<(), super::PoolError> {
+    let network = Network::new(config());
+    let weights = weights(&network.config, 0.25);
+    let prompts = prompts();
+    let mut trace = Trace::default();
+    let expected: Vec<Vec<f64>> = (prompts.iter())
+        .flat_map(|(note, questions)| {
+            let asked: Vec<_> = questions.iter().map(|question| (schemas::Task::Comorbidity, question.as_slice())).collect();
+            let page = Page::of(&[], note, &asked);
+            network.forward(&weights, &page, &mut trace);
+            page.branches
+                .iter()
+                .map(|branch| {
+                    let row = |at: usize, of: &[f32]| of[at * 80..][..80].to_vec();
+                    let head = |letter: u32| row(letter as usize, &weights[network.layout.head.clone()]);
+                    softmax(&LETTERS.map(|letter| dot(&row(branch.answer_row(), &trace.normed), &head(letter))))
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    for precision in PRECISIONS {
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+            let settings = Settings { precision: Some(precision), instructions: Some(set), threads: Some(2) };
+            let scorer = Scorer::new(&network.config, &weights, &LETTERS, &settings)?;
+            let found: Vec<Vec<f64>> = logits(&scorer, &prompts).iter().flatten().map(|logits| softmax(logits)).collect();
+            assert_eq!(found.len(), expected.len());
+            let apart = found.iter().flatten().zip(expected.iter().flatten()).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+            let tolerance = match precision {
+                Precision::F32 => 1e-5,
+                Precision::Bf16 => 1e-2,
+                Precision::Int8 => 5e-2,
+            };
+            assert!(apart < tolerance, "{precision:?} on {set:?}: {apart} apart");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_note_gives_the_same_bits_in_any_company_on_any_number_of_threads() -> Result<(), super::PoolError> {
+    let (config, prompts) = (config(), prompts());
+    let weights = weights(&config, 0.25);
+    for precision in PRECISIONS {
+        let settings = |threads| Settings { precision: Some(precision), threads: Some(threads), ..Settings::default() };
+        let together = logits(&Scorer::new(&config, &weights, &LETTERS, &settings(1))?, &prompts);
+        for threads in [1, 2, 3, 7] {
+            let scorer = Scorer::new(&config, &weights, &LETTERS, &settings(threads))?;
+            assert_eq!(bits(&logits(&scorer, &prompts)), bits(&together));
+            for (prompt, expected) in prompts.iter().zip(&together) {
+                assert_eq!(bits(&logits(&scorer, std::slice::from_ref(prompt))), bits(std::slice::from_ref(expected)), "{precision:?}");
+                for (question, expected) in prompt.1.iter().zip(expected) {
+                    let alone = (prompt.0.clone(), vec![question.clone()]);
+                    assert_eq!(bits(&logits(&scorer, &[alone])), bits(&[vec![expected.clone()]]), "one question alone in {precision:?}");
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The tensors of a model under their Hugging Face names, where they lie in mapped files: nothing is copied until somebody packs it.
+//!
+//! One view for every format. A view says its shape and encoding, gives its bytes where they lie as Hugging Face has them, and widens
+//! whole rows to `f32` in Hugging Face's order. Whoever packs takes a few of them at a time with [`Weights::run`], which gives their
+//! pages back, so that a model does not stand in memory twice.
+
+mod encoding;
+mod mapping;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
+use sha2::Digest as _;
+
+use crate::config::ConfigError;
+use crate::layout::{Layout, Place};
+use crate::load_error::{LoadError, shown};
+
+pub(crate) use encoding::Encoding;
+pub(crate) use mapping::Mapping;
+pub(crate) use safetensors::folder_weights;
+
+/// Numbers that one thread widens at a time.
+const PIECE: usize = 1 << 18;
+/// Bytes that are digested before their pages are given back.
+const DIGESTED: usize = 1 << 22;
+
+/// Where a row of Hugging Face's stands in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// In its own place.
+    Straight,
+    /// Within each head of `width` rows, row `i` of the first half and row `i` of the second stand together: llama.cpp's rotary order.
+    Interleaved {
+        /// Rows of a head; even.
+        width: usize,
+    },
+}
+
+impl RowOrder {
+    fn place(self, row: usize) -> usize {
+        match self {
+            Self::Straight => row,
+            Self::Interleaved { width } => {
+                let (head, within) = (row / width * width, row % width);
+                head + within % (width / 2) * 2 + within / (width / 2)
+            }
+        }
+    }
+}
+
+/// A tensor in a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Index of the file.
+    pub file: usize,
+    /// Its bytes in that file.
+    pub bytes: Range<usize>,
+    /// `[rows, columns]`, or `[columns]`.
+    pub shape: Vec<usize>,
+    /// How a row lies there.
+    pub encoding: Encoding,
+    /// In which order rows lie there.
+    pub order: RowOrder,
+}
+
+/// A tensor as it can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    stored: &'a Stored,
+    bytes: &'a [u8],
+    row_bytes: usize,
+}
+
+impl<'a> View<'a> {
+    /// `[rows, columns]`, or `[columns]`.
+    pub fn shape(&self) -> &'a [usize] {
+        &self.stored.shape
+    }
+
+    /// How its numbers lie in the file.
+    pub fn encoding(&self) -> Encoding {
+        self.stored.encoding
+    }
+
+    fn columns(&self) -> usize {
+        self.stored.shape.last().copied().unwrap_or(1)
+    }
+
+    /// All its bytes, row by row, at any alignment; none where the file has the rows in another order.
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        (self.stored.order == RowOrder::Straight).then_some(self.bytes)
+    }
+
+    /// The bytes of one row, at any alignment.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        let at = self.stored.order.place(row) * self.row_bytes;
+        &self.bytes[at..at + self.row_bytes]
+    }
+
+    /// Widens `rows` to `f32`: `out` is `[rows, columns]`.
+    pub fn widen(&self, rows: Range<usize>, out: &mut [f32]) {
+        match self.bytes() {
+            Some(bytes) => self.encoding().widen(&bytes[rows.start * self.row_bytes..rows.end * self.row_bytes], out),
+            None => {
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.columns())) {
+                    self.encoding().widen(self.row(row), out);
+                }
+            }
+        }
+    }
+}
+
+/// All tensors of a model.
+#[derive(Debug, Default)]
+pub(crate) struct Weights {
+    files: Vec<Mapping>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+impl Weights {
+    /// Takes a file in and returns its index.
+    pub fn add_file(&mut self, file: Mapping) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
+    }
+
+    /// Takes a tensor in, whose bytes lie within its file and are as many as its shape and encoding say; refuses a second one of that name.
+    pub fn add(&mut self, name: String, tensor: Stored) -> Result<(), LoadError> {
+        let file = self.files.get(tensor.file).map(|file| file.file().to_owned()).unwrap_or_default();
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        let fits = tensor.encoding.row_bytes(columns).is_some_and(|row| {
+            let rows = tensor.shape.iter().rev().skip(1).try_fold(1_usize, |rows, size| rows.checked_mul(*size));
+            rows.and_then(|rows| rows.checked_mul(row)) == Some(tensor.bytes.len())
+        });
+        let inside = self.files.get(tensor.file).is_some_and(|file| file.bytes().get(tensor.bytes.clone()).is_some());
+        if !(fits && inside) {
+            return Err(LoadError::Damaged { file, what: format!("tensor {} has not as many bytes as its shape asks for", shown(&name)) });
+        }
+        match self.tensors.entry(name) {
+            Entry::Occupied(entry) => Err(LoadError::Damaged { file, what: format!("there are two tensors {}", shown(entry.key())) }),
+            Entry::Vacant(entry) => {
+                entry.insert(tensor);
+                Ok(())
+            }
+        }
+    }
+
+    /// The tensor of a Hugging Face name.
+    pub fn tensor(&self, name: &str) -> Option<View<'_>> {
+        let stored = self.tensors.get(name)?;
+        let bytes = self.files.get(stored.file)?.bytes().get(stored.bytes.clone())?;
+        let row_bytes = stored.encoding.row_bytes(stored.shape.last().copied().unwrap_or(1))?;
+        Some(View { stored, bytes, row_bytes })
+    }
+
+    /// The tensor at a place of a layout that [`Weights::check`] accepted.
+    pub fn at(&self, place: &Place) -> Result<View<'_>, LoadError> {
+        let view = self.tensor(&place.name);
+        let view = view.ok_or_else(|| LoadError::Tensor { name: place.name.clone(), shape: place.shape.clone() })?;
+        if view.shape() == place.shape {
+            return Ok(view);
+        }
+        Err(LoadError::Shape { name: place.name.clone(), expected: place.shape.clone(), found: view.shape().to_vec() })
+    }
+
+    /// Gives a tensor's pages back to the system.
+    fn release(&self, name: &str) {
+        if let Some((stored, file)) = self.tensors.get(name).and_then(|stored| Some((stored, self.files.get(stored.file)?))) {
+            file.release(stored.bytes.clone());
+        }
+    }
+
+    /// Whether these are the tensors of `layout`, each of its shape and none beside them: what would be left out changes the answers.
+    pub fn check(&self, layout: &Layout) -> Result<(), LoadError> {
+        let known: std::collections::BTreeSet<&str> = layout.places.iter().map(|place| place.name.as_str()).collect();
+        let is_silent = |name: &str| name == "lm_head.weight" || name.ends_with(".rotary_emb.inv_freq");
+        if let Some(other) = self.tensors.keys().find(|name| !known.contains(name.as_str()) && !is_silent(name)) {
+            let what = if other.ends_with(".bias") { "biases" } else { "a tensor of another architecture" };
+            return Err(ConfigError::Unsupported(format!("{what} ({})", shown(other))).into());
+        }
+        layout.places.iter().try_for_each(|place| self.at(place).map(|_| ()))
+    }
+
+    /// Widens the tensor at a place into `out`, which is as long as the place, on rayon's threads, and gives its pages back.
+    fn fill(&self, place: &Place, out: &mut [f32]) -> Result<(), LoadError> {
+        let view = self.at(place)?;
+        let columns = view.columns();
+        let rows = (PIECE / columns).max(1);
+        out.par_chunks_mut(rows * columns).enumerate().for_each(|(piece, out)| {
+            let first = piece * rows;
+            view.widen(first..first + out.len() / columns, out);
+        });
+        self.release(&place.name);
+        Ok(())
+    }
+
+    /// The numbers of `range` of `layout`, which holds whole places, widened to `f32`: for whoever packs a few matrices at a time.
+    pub fn run(&self, layout: &Layout, range: Range<usize>) -> Result<Vec<f32>, LoadError> {
+        let mut run = vec![0.0; range.len()];
+        let within = |place: &&Place| place.range.start >= range.start && place.range.end <= range.end;
+        for place in layout.places.iter().filter(within) {
+            let (start, end) = (place.range.start - range.start, place.range.end - range.start);
+            self.fill(place, run.get_mut(start..end).unwrap_or_default())?;
+        }
+        Ok(run)
+    }
+
+    /// SHA-256 of the one file, or of the digests of all files in their order.
+    pub fn digest(&self) -> [u8; 32] {
+        let digests: Vec<[u8; 32]> = (&self.files).into_par_iter().map(digest_of).collect();
+        match digests.as_slice() {
+            [one] => *one,
+            several => sha2::Sha256::digest(several.concat()).into(),
+        }
+    }
+}
+
+fn digest_of(file: &Mapping) -> [u8; 32] {
+    let mut hasher = sha2::Sha256::new();
+    for (index, piece) in file.bytes().chunks(DIGESTED).enumerate() {
+        hasher.update(piece);
+        let start = index * DIGESTED;
+        file.release(start..start + piece.len());
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;
