@@ -6,7 +6,7 @@ WITH shown AS (SELECT topic, "partition", max("offset") AS upto FROM message_row
 -- Records are counted by two numbers: a topic's name beside each would take most of the memory.
 parts AS (SELECT topic, "partition", row_number() OVER (ORDER BY topic, "partition") AS part FROM shown),
 newest AS (
-    SELECT p.part, m."offset", max(m.event_count) AS events, max(m.note_count) AS notes,
+    SELECT p.part AS read_part, m."offset" AS read_offset, max(m.event_count) AS events, max(m.note_count) AS notes,
            max(CASE WHEN split_part(m.topic, '#', 1) = 'prediction.v1' AND m.outcome = 'mapped' THEN 1 ELSE 0 END) AS predictions
     FROM parts AS p JOIN standing_messages AS m ON p.topic = m.topic AND p."partition" = m."partition"
     GROUP BY p.part, m."offset"
@@ -24,7 +24,7 @@ landed AS (
     SELECT 'events' AS "table", p.topic, p."partition", min(f."offset") AS first_offset, max(f."offset") AS last_offset,
            sum(f.facts) AS landed, sum(least(f.facts, COALESCE(n.events, 0))) AS once, 0 AS void, 0 AS lost
     FROM newest AS n
-    RIGHT JOIN facts AS f ON n.part = f.part AND n."offset" = f."offset"
+    RIGHT JOIN facts AS f ON n.read_part = f.part AND n.read_offset = f."offset"
     JOIN parts AS p ON p.part = f.part
     JOIN shown AS w ON w.topic = p.topic AND w."partition" = p."partition"
     WHERE f."offset" <= w.upto GROUP BY p.topic, p."partition"
@@ -41,7 +41,7 @@ landed AS (
 ),
 read AS (
     SELECT p.topic, p."partition", sum(n.events) AS events, sum(n.notes) AS notes, sum(n.predictions) AS predictions
-    FROM parts AS p JOIN newest AS n ON n.part = p.part GROUP BY p.topic, p."partition"
+    FROM parts AS p JOIN newest AS n ON n.read_part = p.part GROUP BY p.topic, p."partition"
 ),
 given AS (
     SELECT 'events' AS "table", topic, "partition", events AS wanted FROM read
