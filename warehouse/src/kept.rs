@@ -92,7 +92,7 @@ impl Part {
         let empty = RecordBatch::new_empty(Arc::clone(schema));
         let (mut small, mut rows) = (vec![empty.clone()], 0);
         while let Some(batch) = stream.next().await {
-            let batch = own(&batch?, schema)?;
+            let batch = batch?;
             rows += batch.num_rows();
             small.push(batch);
             if rows >= BATCH_ROWS {

@@ -2,9 +2,11 @@
 -- says it holds is there, once, or never held a record (`void`: markers of transactions, compaction). What the broker deleted before we
 -- read it (`lost`) is missing for ever. `events` and `notes` hold as many rows as their records gave, and `predictions` one
 -- for each that was understood; all have come as far as `messages`, which is committed last: rows beyond it are on their way. Of an earlier instant the logs say nothing, and the rows answer for themselves.
-WITH shown AS (SELECT topic, "partition", max("offset") AS upto FROM message_rows GROUP BY topic, "partition"),
--- Records are counted by two numbers: a topic's name beside each would take most of the memory.
-parts AS (SELECT topic, "partition", row_number() OVER (ORDER BY topic, "partition") AS part FROM shown),
+-- `parts` numbers what `messages` shows: a topic's name beside each record would take most of the memory.
+WITH parts AS (
+    SELECT topic, "partition", max("offset") AS upto, row_number() OVER (ORDER BY topic, "partition") AS part
+    FROM message_rows GROUP BY topic, "partition"
+),
 newest AS (
     SELECT p.part AS read_part, m."offset" AS read_offset, max(m.event_count) AS events, max(m.note_count) AS notes,
            max(CASE WHEN split_part(m.topic, '#', 1) = 'prediction.v1' AND m.outcome = 'mapped' THEN 1 ELSE 0 END) AS predictions
@@ -26,17 +28,16 @@ landed AS (
     FROM newest AS n
     RIGHT JOIN facts AS f ON n.read_part = f.part AND n.read_offset = f."offset"
     JOIN parts AS p ON p.part = f.part
-    JOIN shown AS w ON w.topic = p.topic AND w."partition" = p."partition"
-    WHERE f."offset" <= w.upto GROUP BY p.topic, p."partition"
+    WHERE f."offset" <= p.upto GROUP BY p.topic, p."partition"
     UNION ALL
     SELECT 'notes' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(*) AS once, 0 AS void, 0 AS lost
-    FROM standing_notes JOIN shown ON topic = source_topic AND "partition" = source_partition
+    FROM standing_notes JOIN parts ON topic = source_topic AND "partition" = source_partition
     WHERE source_offset <= upto GROUP BY source_topic, source_partition
     UNION ALL
     SELECT 'predictions' AS "table", source_topic AS topic, source_partition AS "partition", min(source_offset) AS first_offset, max(source_offset) AS last_offset,
            count(*) AS landed, count(DISTINCT source_offset) AS once, 0 AS void, 0 AS lost
-    FROM prediction_rows JOIN shown ON topic = source_topic AND "partition" = source_partition
+    FROM prediction_rows JOIN parts ON topic = source_topic AND "partition" = source_partition
     WHERE source_offset <= upto GROUP BY source_topic, source_partition
 ),
 read AS (

@@ -1,16 +1,23 @@
 //! The registry's schema, brought forward and never back. A version is what its file says, for ever: a change is another file.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use super::RegistryError;
 
 /// Every version, in order: the first brings an empty database to version 1.
 const MIGRATIONS: [&str; 2] = [include_str!("0001_registry.sql"), include_str!("0002_audit.sql")];
-/// Key of the advisory lock under which migrations run.
+/// Key of the advisory lock under which the schema and the rights on it are changed.
 const LOCK: i64 = 0x7761_7264;
 
 fn refused(source: tokio_postgres::Error) -> RegistryError {
     RegistryError::Refused { action: "bring the registry's schema forward", source }
+}
+
+/// A transaction beside which no other service changes the schema or the rights on it.
+async fn alone(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    Ok(transaction)
 }
 
 /// Brings the schema to this release's version. A database that is there already is only looked at, so that a role without the right to
@@ -22,8 +29,7 @@ pub async fn bring_forward(client: &mut Client) -> Result<(), RegistryError> {
     if behind(version(client).await?)?.is_empty() {
         return Ok(());
     }
-    let transaction = client.transaction().await.map_err(refused)?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(refused)?;
+    let transaction = alone(client).await.map_err(refused)?;
     // Another process may have been faster.
     let before = version(transaction.client()).await?;
     for (migration, number) in behind(before)?.iter().zip(before + 1..) {
@@ -57,8 +63,7 @@ fn behind(version: i32) -> Result<&'static [&'static str], RegistryError> {
 pub async fn grant(client: &mut Client, role: &str) -> Result<(), RegistryError> {
     let granted = |source| RegistryError::Refused { action: "give the service's role its rights", source };
     // PostgreSQL refuses one of two who give rights on the same table at once.
-    let transaction = client.transaction().await.map_err(granted)?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(granted)?;
+    let transaction = alone(client).await.map_err(granted)?;
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     let sql = format!(
         "REVOKE ALL ON ALL TABLES IN SCHEMA wardstream FROM {role}; GRANT USAGE ON SCHEMA wardstream TO {role}; \

@@ -80,6 +80,12 @@ pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The one in the middle; no number where nothing was measured.
+fn median(mut measured: Vec<f64>) -> f64 {
+    measured.sort_by(f64::total_cmp);
+    measured.get(measured.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// Rounded to what a noisy machine can tell.
 fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0

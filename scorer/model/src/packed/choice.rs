@@ -16,16 +16,6 @@ pub enum Precision {
     Int8,
 }
 
-impl Precision {
-    /// Bytes of a number at most; a table of words is held in no fewer than two.
-    pub(crate) fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::Bf16 | Self::Int8 => 2,
-        }
-    }
-}
-
 /// The instructions that multiply, from the plainest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InstructionSet {
@@ -50,6 +40,14 @@ pub struct UnknownName {
 }
 
 impl Precision {
+    /// Bytes of a number at most; a table of words is held in no fewer than two.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::Int8 => 2,
+        }
+    }
+
     /// Numbers in a word.
     pub(crate) fn numbers(self) -> usize {
         match self {

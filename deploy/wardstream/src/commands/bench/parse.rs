@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use super::{Figure, ROUNDS, rounded};
+use super::{Figure, ROUNDS, median, rounded};
 use crate::commands::facility;
 use crate::config::Config;
 
@@ -22,7 +22,7 @@ pub fn run(config: &Config, name: &str, files: &[PathBuf]) -> anyhow::Result<Exi
         let bytes = maps::split::unzip(bytes).with_context(|| format!("could not unzip {}", file.display()))?;
         let records = maps::split::records(&bytes);
         ensure!(!records.is_empty(), "{} holds no record", file.display());
-        let mut seconds: Vec<f64> = (0..ROUNDS)
+        let seconds = (0..ROUNDS)
             .map(|_| {
                 let began = Instant::now();
                 for record in &records {
@@ -31,8 +31,7 @@ pub fn run(config: &Config, name: &str, files: &[PathBuf]) -> anyhow::Result<Exi
                 began.elapsed().as_secs_f64()
             })
             .collect();
-        seconds.sort_by(f64::total_cmp);
-        let median = seconds.get(ROUNDS / 2).copied().unwrap_or(f64::NAN);
+        let median = median(seconds);
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
         let (count, size) = (records.len() as f64, records.iter().map(|record| record.len()).sum::<usize>() as f64);
         Figure {

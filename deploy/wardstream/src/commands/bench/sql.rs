@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use warehouse::functions::trial::Trial;
 
-use super::{Figure, ROUNDS, process, rounded};
+use super::{Figure, ROUNDS, median, process, rounded};
 use crate::cli::BenchSql;
 
 /// A question, by the name under which it is asked for and told.
@@ -62,8 +62,7 @@ async fn measure(trial: &Trial, question: &Question, rows: usize) -> anyhow::Res
             break;
         }
     }
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+    let median = median(seconds);
     Figure {
         rows: Some(rows),
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]

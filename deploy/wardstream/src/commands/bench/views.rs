@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use warehouse::{AsOf, Warehouse, questions};
 
-use super::{Figure, ROUNDS, process, rounded};
+use super::{Figure, ROUNDS, median, process, rounded};
 use crate::cli::BenchViews;
 use crate::config::Config;
 
@@ -56,17 +56,16 @@ fn asked(wanted: &BenchViews) -> anyhow::Result<Vec<(String, String)>> {
 async fn measure(config: &Config, what: String, sql: &str) -> anyhow::Result<()> {
     process::forget_peak_rss();
     let warehouse = Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open {}", config.warehouse.url))?;
-    let mut milliseconds = Vec::new();
-    let mut rows = 0;
-    for _ in 0..=ROUNDS {
+    let ask = async || {
         let began = Instant::now();
         let answer = warehouse.query(sql, &AsOf::default()).await.with_context(|| format!("could not answer {what}"))?;
-        milliseconds.push(began.elapsed().as_secs_f64() * 1e3);
-        rows = answer.iter().map(|batch| batch.num_rows()).sum();
+        let rows: usize = answer.iter().map(|batch| batch.num_rows()).sum();
+        anyhow::Ok((began.elapsed().as_secs_f64() * 1e3, rows))
+    };
+    let (first, rows) = ask().await?;
+    let mut then = Vec::new();
+    for _ in 0..ROUNDS {
+        then.push(ask().await?.0);
     }
-    let first = milliseconds.remove(0);
-    milliseconds.sort_by(f64::total_cmp);
-    let median = milliseconds.get(milliseconds.len() / 2).copied();
-    ensure!(median.is_some(), "{what} was asked once only");
-    Figure { rows: Some(rows), ms_first: Some(rounded(first)), ms_median: median.map(rounded), ..Figure::new(what, 2) }.tell()
+    Figure { rows: Some(rows), ms_first: Some(rounded(first)), ms_median: Some(rounded(median(then))), ..Figure::new(what, 2) }.tell()
 }
