@@ -1,5 +1,6 @@
 //! Relations whose rows are no files but are computed when a query names them.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use datafusion::prelude::DataFrame;
 use tokio::sync::OnceCell;
 
 use crate::kept::{Kept, KeptRows};
+use crate::renewal::Renewal;
 
 /// How the rows come about.
 #[async_trait]
@@ -71,19 +73,48 @@ impl<R: Rows> TableProvider for Computed<R> {
     }
 }
 
+/// The rows of a query that were computed; `None` where nobody asked for them, or the relation is none of a query.
+pub(crate) fn kept(provider: &dyn TableProvider) -> Option<Arc<Kept>> {
+    let computed = (provider as &dyn Any).downcast_ref::<Computed<Query>>()?;
+    let rows = computed.kept.as_ref()?.get()?;
+    (rows.as_ref() as &dyn Any).downcast_ref::<KeptRows>().map(|rows| Arc::clone(&rows.0))
+}
+
+/// Whether rows of the relation may hold on at later moments.
+pub(crate) fn is_renewed(provider: &dyn TableProvider) -> bool {
+    (provider as &dyn Any).downcast_ref::<Computed<Query>>().is_some_and(|computed| computed.rows.renewed.is_some())
+}
+
 /// The rows of a query, by its optimized plan. It is not optimized again: a second turn may lose a filter that the first has moved.
 #[derive(Debug)]
 pub struct Query {
     plan: LogicalPlan,
     /// Whose memory and disk hold the rows.
     runtime: Arc<RuntimeEnv>,
+    renewed: Option<Renewed>,
+}
+
+/// That rows of an earlier moment may still hold.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    /// Whose rows they are.
+    pub view: String,
+    /// The column that says whose a row is.
+    pub key: String,
+    /// What there is of earlier moments.
+    pub renewal: Arc<Renewal>,
 }
 
 impl Query {
     /// # Errors
     /// Where the query cannot be optimized.
     pub fn new(query: DataFrame, runtime: Arc<RuntimeEnv>) -> Result<Self> {
-        Ok(Self { plan: query.into_optimized_plan()?, runtime })
+        Ok(Self { plan: query.into_optimized_plan()?, runtime, renewed: None })
+    }
+
+    /// The same query, whose rows are taken over from an earlier moment where they still hold.
+    pub(crate) fn renewed(self, renewed: Renewed) -> Self {
+        Self { renewed: Some(renewed), ..self }
     }
 }
 
@@ -94,6 +125,11 @@ impl Rows for Query {
     }
 
     async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
+        if let Some(Renewed { view, key, renewal }) = &self.renewed
+            && let Some(kept) = renewal.rows(view, key).await?
+        {
+            return Ok(Arc::new(KeptRows(kept)));
+        }
         let physical = match session.as_any().downcast_ref::<SessionState>() {
             Some(state) => state.query_planner().create_physical_plan(&self.plan, state).await?,
             None => session.create_physical_plan(&self.plan).await?,

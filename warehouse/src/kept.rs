@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -25,7 +25,8 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SpillManager};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
 
 /// What a partition keeps in memory: when there is more, what is there goes to disk.
@@ -46,6 +47,23 @@ struct Part {
     bytes: usize,
 }
 
+/// Rows on their way to be kept.
+enum Piece {
+    /// As they were kept before.
+    Whole(RecordBatch),
+    /// To be put together with others: one alone may be a part of much more.
+    Loose(RecordBatch),
+}
+
+/// What of a kept batch holds on.
+fn held_on(batch: RecordBatch, holds_on: &impl Fn(&RecordBatch) -> Result<BooleanArray>) -> Result<Piece> {
+    let rows = holds_on(&batch)?;
+    match rows.true_count() {
+        count if count == batch.num_rows() && count >= BATCH_ROWS / 2 => Ok(Piece::Whole(batch)),
+        _ => Ok(Piece::Loose(filter_record_batch(&batch, &rows)?)),
+    }
+}
+
 /// The rows.
 pub(crate) struct Kept {
     schema: SchemaRef,
@@ -59,10 +77,42 @@ impl Kept {
     /// # Errors
     /// Where a stream fails, or the disk is full.
     pub(crate) async fn of(schema: &SchemaRef, streams: Vec<SendableRecordBatchStream>, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
+        let loose = |stream: SendableRecordBatchStream| stream.map_ok(Piece::Loose).boxed();
+        Self::filled(schema, streams.into_iter().map(loose).collect(), runtime).await
+    }
+
+    /// The rows of `before` that hold on, and all rows of the streams behind them.
+    ///
+    /// # Errors
+    /// As [`Self::of`], and where it cannot be told which rows hold on.
+    pub(crate) async fn renewed(
+        before: &Self,
+        holds_on: impl Fn(&RecordBatch) -> Result<BooleanArray> + Clone + Send + 'static,
+        streams: Vec<SendableRecordBatchStream>,
+        runtime: &Arc<RuntimeEnv>,
+    ) -> Result<Self> {
+        let mut pieces: Vec<BoxStream<'static, Result<Piece>>> = Vec::new();
+        for part in &before.parts {
+            let holds_on = holds_on.clone();
+            let rows = part.rows(&before.schema, None, &before.spills)?;
+            pieces.push(rows.map(move |batch| batch.and_then(|batch| held_on(batch, &holds_on))).boxed());
+        }
+        pieces.resize_with(before.parts.len().max(1), || stream::empty().boxed());
+        let parts = pieces.len();
+        for (place, new) in streams.into_iter().enumerate() {
+            if let Some(piece) = pieces.get_mut(place % parts) {
+                let held = std::mem::replace(piece, stream::empty().boxed());
+                *piece = held.chain(new.map_ok(Piece::Loose)).boxed();
+            }
+        }
+        Self::filled(&before.schema, pieces, runtime).await
+    }
+
+    async fn filled(schema: &SchemaRef, pieces: Vec<BoxStream<'static, Result<Piece>>>, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
         let metrics = SpillMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
         let spills = SpillManager::new(Arc::clone(runtime), metrics, Arc::clone(schema));
         let mut taken = JoinSet::new();
-        for (place, stream) in streams.into_iter().enumerate() {
+        for (place, stream) in pieces.into_iter().enumerate() {
             let reservation = MemoryConsumer::new("kept rows").register(&runtime.memory_pool);
             let part = Part { files: Vec::new(), batches: Vec::new(), reservation, rows: 0, bytes: 0 };
             let (schema, spills) = (Arc::clone(schema), spills.clone());
@@ -87,12 +137,18 @@ impl fmt::Debug for Kept {
 
 impl Part {
     /// With all rows of the stream.
-    async fn filled(mut self, mut stream: SendableRecordBatchStream, schema: &SchemaRef, spills: &SpillManager) -> Result<Self> {
-        // One alone would not be copied, and may be a part of much more.
+    async fn filled(mut self, mut stream: BoxStream<'static, Result<Piece>>, schema: &SchemaRef, spills: &SpillManager) -> Result<Self> {
+        // One alone would not be copied.
         let empty = RecordBatch::new_empty(Arc::clone(schema));
         let (mut small, mut rows) = (vec![empty.clone()], 0);
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
+        while let Some(piece) = stream.next().await {
+            let batch = match piece? {
+                Piece::Whole(batch) => {
+                    self.put(batch, spills)?;
+                    continue;
+                }
+                Piece::Loose(batch) => batch,
+            };
             rows += batch.num_rows();
             small.push(batch);
             if rows >= BATCH_ROWS {
@@ -102,6 +158,21 @@ impl Part {
         }
         self.put(own(&concat_batches(schema, &small)?, schema)?, spills)?;
         Ok(self)
+    }
+
+    /// The rows in these columns, those on disk first.
+    fn rows(&self, schema: &SchemaRef, columns: Option<&Vec<usize>>, spills: &SpillManager) -> Result<SendableRecordBatchStream> {
+        let in_memory = MemoryStream::try_new(self.batches.clone(), Arc::clone(schema), columns.cloned())?;
+        if self.files.is_empty() {
+            return Ok(Box::pin(in_memory));
+        }
+        let (spills, columns) = (spills.clone(), columns.cloned());
+        let on_disk = stream::iter(self.files.clone()).map(move |file| spills.read_spill_as_stream(file, None)).try_flatten();
+        let on_disk = on_disk.map(move |batch| match &columns {
+            Some(columns) => Ok(batch?.project(columns)?),
+            None => batch,
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), on_disk.chain(in_memory))))
     }
 
     fn put(&mut self, batch: RecordBatch, spills: &SpillManager) -> Result<()> {
@@ -221,17 +292,7 @@ impl ExecutionPlan for KeptScan {
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
         let Some(part) = self.kept.parts.get(partition) else { return internal_err!("kept rows have no partition {partition}") };
-        let in_memory = MemoryStream::try_new(part.batches.clone(), Arc::clone(&schema), self.projection.clone())?;
-        if part.files.is_empty() {
-            return Ok(Box::pin(in_memory));
-        }
-        let (spills, columns) = (self.kept.spills.clone(), self.projection.clone());
-        let on_disk = stream::iter(part.files.clone()).map(move |file| spills.read_spill_as_stream(file, None)).try_flatten();
-        let on_disk = on_disk.map(move |batch| match &columns {
-            Some(columns) => Ok(batch?.project(columns)?),
-            None => batch,
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, on_disk.chain(in_memory))))
+        part.rows(&schema, self.projection.as_ref(), &self.kept.spills)
     }
 
     /// How many rows there are is known, and joins are planned by it.

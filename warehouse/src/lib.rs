@@ -27,6 +27,7 @@ mod pg;
 mod positions;
 mod read;
 mod registry;
+mod renewal;
 mod roles;
 mod serve;
 mod session;

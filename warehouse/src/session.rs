@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::error::Result as EngineResult;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
@@ -20,6 +21,7 @@ use crate::computed::Computed;
 use crate::error::QueryError;
 use crate::positions::LogPositions;
 use crate::read::AsOf;
+use crate::renewal::{Estate, Renewal};
 use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
 use crate::{functions, meds, moments, views};
@@ -50,12 +52,20 @@ struct Moment {
 pub(crate) struct Relations {
     moment: Moment,
     providers: Arc<Vec<(String, Arc<dyn TableProvider>)>>,
+    /// What they have of earlier moments, and leave to later ones: those of the present alone.
+    renewal: Option<Arc<Renewal>>,
 }
 
 impl Relations {
     /// Whether these are the very same.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.providers, &other.providers)
+    }
+
+    /// What they have of earlier moments.
+    #[cfg(test)]
+    pub(crate) fn renewal(&self) -> Option<&Renewal> {
+        self.renewal.as_deref()
     }
 
     /// By name, with the registry's.
@@ -90,14 +100,7 @@ impl Warehouse {
     }
 
     pub(crate) fn empty_session(&self) -> SessionContext {
-        let config =
-            SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
-        let state =
-            SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(&self.0.runtime)).with_default_features().build();
-        let ctx = SessionContext::new_with_state(state);
-        functions::register(&ctx);
-        ctx.register_udf(meds::subject());
-        ctx
+        empty_session(&self.0.runtime)
     }
 
     /// The moment `at`, and the tables at it.
@@ -120,7 +123,7 @@ impl Warehouse {
         if let Some(kept) = kept.filter(|kept| kept.moment == moment) {
             return Ok(kept.clone());
         }
-        Ok(Relations { providers: Arc::new(self.providers(tables, at).await?), moment })
+        self.made(moment, tables, at, None).await
     }
 
     /// The relations of the moment `at`. The newest are kept until the tables have moved on, and of earlier moments those that were asked for last.
@@ -131,10 +134,13 @@ impl Warehouse {
             return Ok(kept.clone());
         }
         if at.version.is_some() || at.pin.is_some() {
-            return Ok(Relations { providers: Arc::new(self.providers(tables, at).await?), moment });
+            return self.made(moment, tables, at, None).await;
         }
         if at.known_at.is_none() {
-            let relations = Relations { providers: Arc::new(self.providers(tables, at).await?), moment };
+            let before =
+                newest.as_ref().and_then(|last| Some(Estate::new(Arc::clone(last.renewal.as_ref()?), Arc::clone(&last.providers))));
+            let renewal = Renewal::new(&tables, before.as_ref(), &self.0.subjects, (&self.0.runtime, &self.0.tasks));
+            let relations = self.made(moment, tables, at, Some(Arc::new(renewal))).await?;
             *newest = Some(relations.clone());
             return Ok(relations);
         }
@@ -143,7 +149,7 @@ impl Warehouse {
         let known = earlier.iter().position(|kept| kept.moment == moment).and_then(|place| earlier.remove(place));
         let relations = match known {
             Some(relations) => relations,
-            None => Relations { providers: Arc::new(self.providers(tables, at).await?), moment },
+            None => self.made(moment, tables, at, None).await?,
         };
         earlier.push_back(relations.clone());
         if earlier.len() > MOMENTS {
@@ -161,7 +167,26 @@ impl Warehouse {
         }
     }
 
-    async fn providers(&self, tables: BTreeMap<Table, DeltaTable>, at: &AsOf) -> Result<Vec<(String, Arc<dyn TableProvider>)>, QueryError> {
+    async fn made(
+        &self,
+        moment: Moment,
+        tables: BTreeMap<Table, DeltaTable>,
+        at: &AsOf,
+        renewal: Option<Arc<Renewal>>,
+    ) -> Result<Relations, QueryError> {
+        let providers = self.providers(tables, at, renewal.as_ref()).await?;
+        if let Some(renewal) = &renewal {
+            renewal.build_on(&providers);
+        }
+        Ok(Relations { moment, providers: Arc::new(providers), renewal })
+    }
+
+    async fn providers(
+        &self,
+        tables: BTreeMap<Table, DeltaTable>,
+        at: &AsOf,
+        renewal: Option<&Arc<Renewal>>,
+    ) -> Result<Vec<(String, Arc<dyn TableProvider>)>, QueryError> {
         let ctx = self.empty_session();
         for (table, delta) in &tables {
             register(&ctx, *table, delta, at).await?;
@@ -169,7 +194,7 @@ impl Warehouse {
         self.register_settings(&ctx)?;
         let stated = if at.known_at.is_none() && at.version.is_none() { tables } else { BTreeMap::new() };
         ctx.register_table("table_positions", Arc::new(Computed::once(LogPositions::new(&ctx, stated).await?)))?;
-        views::register(&ctx, &self.0.tasks).await?;
+        views::register(&ctx, &self.0.tasks, renewal).await?;
         let mut providers = Vec::new();
         for schema in ctx.catalog_names().iter().filter_map(|name| ctx.catalog(name)?.schema("public")) {
             for name in schema.table_names() {
@@ -184,6 +209,16 @@ impl Warehouse {
         ctx.register_table("fold_weights", Arc::new(fold_rows(&self.0.settings.splits)?))?;
         Ok(())
     }
+}
+
+/// A session that knows our functions and no relation.
+pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
+    let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features().build();
+    let ctx = SessionContext::new_with_state(state);
+    functions::register(&ctx);
+    ctx.register_udf(meds::subject());
+    ctx
 }
 
 async fn register(ctx: &SessionContext, table: Table, delta: &DeltaTable, at: &AsOf) -> Result<(), QueryError> {

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
-use crate::computed::{Computed, Query};
+use crate::computed::{Computed, Query, Renewed};
+use crate::renewal::Renewal;
 use crate::settings::{Departments, TaskSettings};
 pub(crate) use definition::Definition;
 
@@ -119,6 +120,11 @@ impl Tasks {
         self.definitions.iter().map(|definition| definition.name.as_str())
     }
 
+    /// Whether these are the five alone, each of which says of a stay what its own subject's facts say.
+    pub(crate) fn are_the_papers(&self) -> bool {
+        self.definitions.len() == BUILT_IN.len()
+    }
+
     /// The queries by which tasks ask for their outcomes.
     pub(crate) fn queries(&self) -> impl Iterator<Item = &str> {
         self.definitions.iter().map(|definition| definition.sql.as_str())
@@ -138,10 +144,18 @@ impl Tasks {
     }
 
     /// The relations that say what the tasks are, and each task's rows over the views that `ctx` holds already.
-    pub(crate) async fn register(&self, ctx: &SessionContext) -> Result<()> {
-        for definition in self.definitions.iter() {
+    pub(crate) async fn register(&self, ctx: &SessionContext, renewal: Option<&Arc<Renewal>>) -> Result<()> {
+        for (place, definition) in self.definitions.iter().enumerate() {
             let frame = ctx.sql(&definition.sql).await.map_err(|error| error.context(format!("task {}", definition.name)))?;
-            ctx.register_table(definition.relation(), Arc::new(Computed::once(Query::new(frame, ctx.runtime_env())?)))?;
+            let query = Query::new(frame, ctx.runtime_env())?;
+            let query = match renewal.filter(|_| place < BUILT_IN.len()) {
+                Some(renewal) => {
+                    let (view, key) = (definition.relation(), "encounter_id".to_owned());
+                    query.renewed(Renewed { view, key, renewal: Arc::clone(renewal) })
+                }
+                None => query,
+            };
+            ctx.register_table(definition.relation(), Arc::new(Computed::once(query)))?;
         }
         register(ctx, "task_definitions", &query::definitions(&self.definitions)).await?;
         register(ctx, "task_facts", &query::facts(&self.definitions)).await?;

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
-use crate::computed::{Computed, Query};
+use crate::computed::{Computed, Query, Renewed};
+use crate::renewal::Renewal;
 use crate::tasks::Tasks;
 
 /// How a view is kept within a session.
@@ -29,11 +30,13 @@ enum Kept {
     Planned,
     /// Computed once, when first asked for.
     Once,
+    /// As well; this column says of which subject a row is (see `renewal`), so that it holds until facts of that subject come.
+    By(&'static str),
 }
 
 macro_rules! views {
-    ($($name:literal $kept:ident,)+) => {
-        const VIEWS: &[(&str, Kept, &str)] = &[$(($name, Kept::$kept, include_str!(concat!("../views/", $name, ".sql"))),)+];
+    ($($name:literal $kept:ident $(($key:literal))?,)+) => {
+        const VIEWS: &[(&str, Kept, &str)] = &[$(($name, Kept::$kept $(($key))?, include_str!(concat!("../views/", $name, ".sql"))),)+];
     };
 }
 
@@ -45,35 +48,37 @@ views! {
     "messages" Planned,
     "duplicates" Planned,
     "watermarks" Once,
-    "survivors" Once,
-    "encounter_survivors" Once,
+    "survivors" By("patient_id"),
+    "encounter_survivors" By("encounter_id"),
     "copies" Once,
     "events" Planned,
     "identifiers" Planned,
-    "patients" Once,
-    "aliases" Once,
-    "stays" Once,
-    "encounters" Once,
+    "patients" By("patient_id"),
+    "aliases" By("patient_id"),
+    "stays" By("encounter_id"),
+    "encounters" By("encounter_id"),
     "diagnoses" Planned,
     "procedures" Planned,
     "coverages" Planned,
     "movements" Planned,
-    "claims" Once,
-    "planned_stays" Once,
-    "episodes" Once,
-    "outcomes" Once,
+    "claims" By("claim_id"),
+    "planned_stays" By("encounter_id"),
+    "episodes" By("encounter_id"),
+    "outcomes" By("encounter_id"),
     "cohort" Planned,
+    "reported_facts" By("subject"),
     "reporting_lags" Once,
-    "note_states" Once,
-    "stated_notes" Once,
-    "note_versions" Once,
-    "note_places" Once,
+    "note_states" By("note_id"),
+    "stated_notes" By("note_id"),
+    "note_versions" By("note_id"),
+    "note_places" By("note_id"),
     "notes" Planned,
-    "prompt_notes" Once,
+    "prompt_notes" By("encounter_id"),
+    "asked_stays" By("encounter_id"),
     "reporting_delays" Planned,
     "task_delays" Once,
     "task_rules" Once,
-    "labels" Once,
+    "labels" Planned,
     "attrition" Planned,
     "cohort_rules" Planned,
     "cohort_flow" Planned,
@@ -93,21 +98,23 @@ views! {
 }
 
 /// The first view that knows of tasks: those before it are about stays, and tasks are made of them.
-const FIRST_OF_TASKS: &str = "reporting_delays";
+const FIRST_OF_TASKS: &str = "asked_stays";
 /// Name and SQL of every view, in the order in which they build on each other.
 pub fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
     VIEWS.iter().map(|(name, _, sql)| (*name, *sql))
 }
 
-/// Registers every view over the base relations that the session holds already.
+/// Registers every view over the base relations that the session holds already. What `renewal` has of earlier moments is taken over.
 ///
 /// # Errors
 /// Where a view does not plan: a bug, or tables of another release.
-pub async fn register(ctx: &SessionContext, tasks: &Tasks) -> Result<()> {
-    register_of_stays(ctx, tasks).await?;
-    tasks.register(ctx).await?;
+pub(crate) async fn register(ctx: &SessionContext, tasks: &Tasks, renewal: Option<&Arc<Renewal>>) -> Result<()> {
+    register_of_stays(ctx, tasks, renewal).await?;
+    tasks.register(ctx, renewal).await?;
     for view in VIEWS.iter().skip_while(|(name, _, _)| *name != FIRST_OF_TASKS) {
-        register_one(ctx, view).await?;
+        // A site's own query may make of one stay what it likes of others.
+        let renewal = renewal.filter(|_| view.0 != FIRST_OF_TASKS || tasks.are_the_papers());
+        register_one(ctx, view, renewal).await?;
     }
     Ok(())
 }
@@ -116,21 +123,44 @@ pub async fn register(ctx: &SessionContext, tasks: &Tasks) -> Result<()> {
 ///
 /// # Errors
 /// As [`register`].
-pub async fn register_of_stays(ctx: &SessionContext, tasks: &Tasks) -> Result<()> {
+pub(crate) async fn register_of_stays(ctx: &SessionContext, tasks: &Tasks, renewal: Option<&Arc<Renewal>>) -> Result<()> {
     tasks.register_departments(ctx).await?;
     for view in VIEWS.iter().take_while(|(name, _, _)| *name != FIRST_OF_TASKS) {
-        register_one(ctx, view).await?;
+        if !ctx.table_exist(view.0)? {
+            register_one(ctx, view, renewal).await?;
+        }
     }
     Ok(())
 }
 
-async fn register_one(ctx: &SessionContext, (name, kept, sql): &(&str, Kept, &str)) -> Result<()> {
-    let frame = ctx.sql(sql).await.map_err(|error| error.context(format!("view {name}")))?;
-    match kept {
-        Kept::Planned => ctx.register_table(*name, frame.into_view())?,
-        Kept::Once => ctx.register_table(*name, Arc::new(Computed::once(Query::new(frame, ctx.runtime_env())?)))?,
-    };
+/// Registers the views that are renewed, and what they build on; those that the session holds already stay.
+///
+/// # Errors
+/// As [`register`].
+pub(crate) async fn register_of_subjects(ctx: &SessionContext, tasks: &Tasks) -> Result<()> {
+    register_of_stays(ctx, tasks, None).await?;
+    tasks.register(ctx, None).await?;
+    for view in VIEWS.iter().filter(|(name, _, _)| *name == FIRST_OF_TASKS) {
+        register_one(ctx, view, None).await?;
+    }
     Ok(())
+}
+
+async fn register_one(ctx: &SessionContext, (name, kept, sql): &(&str, Kept, &str), renewal: Option<&Arc<Renewal>>) -> Result<()> {
+    let frame = ctx.sql(sql).await.map_err(|error| error.context(format!("view {name}")))?;
+    let key = match kept {
+        Kept::Planned => return ctx.register_table(*name, frame.into_view()).map(|_| ()),
+        Kept::Once => None,
+        Kept::By(key) => Some(*key),
+    };
+    let query = Query::new(frame, ctx.runtime_env())?;
+    let query = match (key, renewal) {
+        (Some(key), Some(renewal)) => {
+            query.renewed(Renewed { view: (*name).to_owned(), key: key.to_owned(), renewal: Arc::clone(renewal) })
+        }
+        _ => query,
+    };
+    ctx.register_table(*name, Arc::new(Computed::once(query))).map(|_| ())
 }
 
 /// Names of all views.

@@ -3,8 +3,9 @@
 -- when it came: in whatever order a stay's messages arrive, its row is the same. Where a visit that was merged into another had an admission
 -- and the other has one of its own, coming, going and cancelling are told by the other's own facts alone.
 WITH own AS (
-    SELECT DISTINCT encounter_id FROM events
-    WHERE stated_encounter_id = encounter_id AND code IN ('encounter.admitted', 'encounter.admission_stated')
+    SELECT DISTINCT e.encounter_id
+    FROM (SELECT DISTINCT survivor_id FROM encounter_survivors) AS m JOIN events AS e ON e.encounter_id = m.survivor_id
+    WHERE e.stated_encounter_id = e.encounter_id AND e.code IN ('encounter.admitted', 'encounter.admission_stated')
 ),
 said AS (
     SELECT e.*, e.stated_encounter_id = e.encounter_id OR o.encounter_id IS NULL AS counts

@@ -109,7 +109,7 @@ async fn session(departments: &Departments, told: Told) -> Result<SessionContext
         whole.register_table("event_rows", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
     }
     let none = Tasks { definitions: Arc::default(), departments: departments.clone() };
-    views::register_of_stays(&whole, &none).await?;
+    views::register_of_stays(&whole, &none, None).await?;
     let readable = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
     functions::register(&readable);
     for name in READABLE {

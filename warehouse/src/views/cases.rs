@@ -24,7 +24,7 @@ async fn empty_warehouse() -> std::result::Result<SessionContext, Box<dyn std::e
     let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
     functions::register(&ctx);
     super::bare::register(&ctx)?;
-    super::register(&ctx, &Tasks::open(&TaskSettings::default(), &Departments::default()).await?).await?;
+    super::register(&ctx, &Tasks::open(&TaskSettings::default(), &Departments::default()).await?, None).await?;
     Ok(ctx)
 }
 

@@ -61,9 +61,21 @@ pub fn instant(minutes: i64) -> Timestamp {
 
 /// A history of so many patients, in the order in which it became known.
 pub fn history(seed: u64, patients: i64) -> Vec<Line> {
+    told(seed, patients, Teller::life)
+}
+
+/// The same with merged visits, people of two names, records that move from one stay to another, and merges of different people.
+pub fn tied_history(seed: u64, patients: i64) -> Vec<Line> {
+    told(seed, patients, |teller, number| {
+        teller.life(number);
+        teller.ties(number);
+    })
+}
+
+fn told(seed: u64, patients: i64, tell: fn(&mut Teller, i64)) -> Vec<Line> {
     let mut teller = Teller { dice: Dice::new(seed), lines: Vec::new(), patient: String::new(), visit: String::new() };
     for number in 0..patients {
-        teller.life(number);
+        tell(&mut teller, number);
     }
     teller.lines.sort_by_key(|line| line.known);
     teller.lines
@@ -110,6 +122,32 @@ impl Teller {
             self.patient = first;
             self.visit.clear();
             self.say(came, What::Fact { code: EventCode::PatientMerged, time: None, text: None, related: Some(format!("H|{second}")) });
+        }
+    }
+
+    /// What ties a life to itself and to others besides, each rarely.
+    fn ties(&mut self, number: i64) {
+        let (first, other, came) = (format!("v{number}-0"), number - 1 - self.dice.below(3), self.dice.below(400 * DAY));
+        let tie = |teller: &mut Self, code, text: Option<&str>, related: String| {
+            teller.say(came, What::Fact { code, time: None, text: text.map(str::to_owned), related: Some(related) });
+        };
+        self.patient = format!("p{number}");
+        self.visit.clone_from(&first);
+        if self.dice.hits(6) {
+            tie(self, EventCode::EncounterMerged, None, format!("v{number}-1"));
+        }
+        if self.dice.hits(5) {
+            tie(self, EventCode::PatientIdentified, None, format!("H|p{other}"));
+        }
+        if self.dice.hits(15) {
+            tie(self, EventCode::EncounterDiagnosed, Some("ICD10CM/N18.3"), format!("Condition/{}", other / 2));
+        }
+        if self.dice.hits(10) {
+            tie(self, EventCode::NoteStatusStated, Some("retracted"), format!("{first}-{}", NoteKind::Discharge.as_str()));
+        }
+        if self.dice.hits(3) {
+            self.visit.clear();
+            tie(self, EventCode::PatientMerged, None, format!("H|p{other}"));
         }
     }
 

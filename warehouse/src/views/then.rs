@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::{Line, batch, history, instant};
+use super::history::{Line, batch, instant, tied_history};
 use crate::settings::Settings;
 use crate::{AsOf, Format, Warehouse, render};
 
@@ -36,7 +36,7 @@ async fn what_becomes_known_later_changes_no_view_as_it_was_known() {
         let folder = std::env::temp_dir().join(format!("wardstream-views-then-{}-{seed}", std::process::id()));
         let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
         let warehouse = Warehouse::open(&settings).await.expect("opens");
-        let lines = history(seed, 45);
+        let lines = tied_history(seed, 45);
         let mut cut = lines.len() * 6 / 10;
         // Everything of one instant is known together.
         while lines[cut].known == lines[cut - 1].known {
@@ -66,7 +66,7 @@ async fn a_moment_is_an_instant_and_never_beyond_the_sessions_own() {
     let folder = std::env::temp_dir().join(format!("wardstream-moments-{}", std::process::id()));
     let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
     let warehouse = Warehouse::open(&settings).await.expect("opens");
-    let lines = history(5, 20);
+    let lines = tied_history(5, 20);
     append(&warehouse, &lines, 0).await;
     let half = instant(lines[lines.len() / 2].known);
     let last = instant(lines[lines.len() - 1].known);

@@ -1,0 +1,152 @@
+//! Rows that are taken over are the rows that would be computed: for every view, over random histories that come piece by piece.
+
+use schemas::{EventCode, Source};
+
+use crate::views::history::{Dice, Line, What, batch, tied_history};
+use crate::{AsOf, Batch, Format, Settings, Subject, Warehouse, render, views};
+
+/// Rows as text, in an order of their own.
+async fn rows(warehouse: &Warehouse, relation: &str) -> Vec<String> {
+    let batches =
+        warehouse.query(&format!("SELECT * FROM {relation}"), &AsOf::default()).await.unwrap_or_else(|error| panic!("{relation}: {error}"));
+    let text = render(&batches, Format::Ndjson).expect("is rendered");
+    let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
+    rows.sort();
+    rows
+}
+
+/// What a computation over kept rows adds up in another order is left out: its parts are compared.
+fn compared() -> impl Iterator<Item = &'static str> {
+    let sums = [
+        "performance",
+        "subgroup_performance",
+        "population",
+        "shifts",
+        "plumbing",
+        "drift",
+        "conservation",
+        "predictions",
+        "judged",
+        "logits",
+    ];
+    views::names().filter(move |view| !sums.contains(view))
+}
+
+struct Stand {
+    settings: Settings,
+    living: Warehouse,
+}
+
+impl Stand {
+    async fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("wardstream-renewal-{}-{name}", std::process::id()));
+        let settings = Settings { url: folder.display().to_string(), compact_files: 2, ..Settings::default() };
+        let living = Warehouse::open(&settings).await.expect("opens");
+        Self { settings, living }
+    }
+
+    async fn append(&self, lines: &[Line], offset: usize) {
+        self.living.append(&mut batch(lines, offset)).await.expect("appends");
+    }
+
+    /// Whether rows were taken over; those of every view are as a warehouse has them that computes all.
+    async fn agrees(&self, after: &str) -> bool {
+        let fresh = Warehouse::open(&self.settings).await.expect("opens");
+        for view in compared() {
+            assert_eq!(rows(&self.living, view).await, rows(&fresh, view).await, "{view} {after}");
+        }
+        self.took_over().await
+    }
+
+    async fn took_over(&self) -> bool {
+        self.living.0.newest.lock().await.as_ref().and_then(|relations| relations.renewal()).is_some_and(super::Renewal::took_over)
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.settings.url);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_taken_over_are_those_that_would_be_computed() {
+    for seed in [5_u64, 17] {
+        let stand = Stand::new(&format!("pieces-{seed}")).await;
+        let mut dice = Dice::new(seed ^ 0x5eed);
+        let lines = tied_history(seed, 35);
+        let mut at = lines.len() * 7 / 10;
+        stand.append(&lines[..at], 0).await;
+        assert!(!stand.agrees("at first").await);
+        let (mut times, mut turn) = (0, 0);
+        while at < lines.len() {
+            let next = (at + 15 + usize::try_from(dice.below(50)).expect("small")).min(lines.len());
+            stand.append(&lines[at..next], at).await;
+            at = next;
+            turn += 1;
+            match turn % 4 {
+                // Somebody asks little, and the rest is older than that.
+                1 => {
+                    rows(&stand.living, "note_states").await;
+                    continue;
+                }
+                2 => continue,
+                3 => stand.living.compact().await.expect("merges"),
+                _ => {}
+            }
+            times += usize::from(stand.agrees(&format!("after {at} of {} records, seed {seed}", lines.len())).await);
+        }
+        assert!(times >= 3, "rows were taken over {times} times, seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_otherwise_than_before_is_told_anew() {
+    let stand = Stand::new("otherwise").await;
+    let lines = tied_history(23, 40);
+    let half = lines.len() / 2;
+    stand.append(&lines[..half], 0).await;
+    assert!(!stand.agrees("at first").await);
+    let is_fact = |line: &Line| matches!(&line.what, What::Fact { code: EventCode::EncounterDischarged, .. });
+    let places: Vec<usize> = (0..half).filter(|place| is_fact(&lines[*place])).collect();
+    let (first, second) = (places[0], places[places.len() / 2]);
+
+    // The same bytes again, which another map has read as somebody else's: the first still stands.
+    let again = |place: usize, offset: usize, patient: &str| {
+        let line = Line { patient: patient.to_owned(), visit: format!("v{}-0", &patient[1..]), ..lines[place].clone() };
+        let mut copy = batch(&[line], offset);
+        let bytes = batch(&lines[place..=place], place);
+        copy.messages[0].digest.clone_from(&bytes.messages[0].digest);
+        copy.messages[0].payload.clone_from(&bytes.messages[0].payload);
+        copy
+    };
+    let mut repeat = again(first, first, "p3");
+    let source = Source { partition: 1, ..repeat.messages[0].source.clone() };
+    (repeat.messages[0].source, repeat.events[0].source) = (source.clone(), source.clone());
+    repeat.upto = [(source.topic_partition(), source.offset)].into();
+    stand.living.append(&mut repeat).await.expect("appends");
+    assert!(stand.agrees("after a repeat").await);
+
+    // A replay that reads it as a third person's, and one that finds nothing in another record.
+    let mut replay = again(first, first, "p5");
+    replay.messages[0].rows_reading = crate::NEWEST;
+    stand.living.append_reading(replay).await.expect("appends");
+    assert!(stand.agrees("after a replay").await);
+    let mut empty = Batch { messages: batch(&lines[second..=second], second).messages, ..Batch::default() };
+    empty.messages[0].rows_reading = crate::NEWEST;
+    stand.living.append_reading(empty).await.expect("appends");
+    assert!(stand.agrees("after a replay that found nothing").await);
+
+    // Nothing at all is news too.
+    stand.living.append(&mut batch(&lines[half..=half], half)).await.expect("appends");
+    stand.living.compact().await.expect("merges");
+    assert!(stand.agrees("after one record and a merge").await);
+    assert!(stand.agrees("after nothing").await);
+
+    // Rows that go leave nothing to take over, and the next moment begins anew.
+    let patient = Subject { system: "H".to_owned(), value: "p7".to_owned(), facility: None };
+    stand.living.erase(&patient).await.expect("erases");
+    assert!(!stand.agrees("after an erasure").await);
+    stand.living.append(&mut batch(&lines[half + 1..half + 3], half + 1)).await.expect("appends");
+    assert!(stand.agrees("after the record behind an erasure").await);
+}
