@@ -30,7 +30,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
 
 /// What a partition keeps in memory: when there is more, what is there goes to disk.
-const PART_BYTES: usize = 24 << 20;
+const PART_BYTES: usize = 16 << 20;
 
 /// Batches are put together up to so many rows: what is joined to kept rows carries each buffer of theirs along.
 const BATCH_ROWS: usize = 32_768;

@@ -205,12 +205,14 @@ impl Renewal {
     /// The subjects that are computed anew, and a session of their rows alone.
     async fn renew(&self) -> Result<Option<(Scope, SessionContext)>> {
         let mut index = self.subjects.lock().await;
-        let Some(news) = self.news().await? else {
+        let oldest = self.oldest();
+        let Some(news) = self.news(&oldest).await? else {
             *index = None;
             return Ok(None);
         };
         let ctx = self.session(news)?;
-        let mut subjects = match index.take() {
+        // What came before the oldest base is not among the news.
+        let mut subjects = match index.take().filter(|subjects| subjects.hold(&oldest)) {
             Some(subjects) => subjects,
             None => self.all(&ctx).await?,
         };
@@ -223,6 +225,7 @@ impl Renewal {
                 named.extend(subjects.join(&links)?);
             }
         }
+        subjects.have_come_to(&versions(&self.tables));
         let (scope, share) = subjects.of(&named);
         *index = Some(subjects);
         drop(index);
@@ -234,12 +237,18 @@ impl Renewal {
         Ok(Some((scope, ctx)))
     }
 
-    /// What was appended since the oldest base.
-    async fn news(&self) -> Result<Option<BTreeMap<Table, MemTable>>> {
+    /// The versions since which all is new to some view.
+    fn oldest(&self) -> BTreeMap<Table, u64> {
+        let of = |table: &Table| self.bases.iter().filter_map(|base| base.versions.get(table)).min().copied();
+        READ.iter().filter_map(|(table, _)| Some((*table, of(table)?))).collect()
+    }
+
+    /// What was appended since these versions.
+    async fn news(&self, oldest: &BTreeMap<Table, u64>) -> Result<Option<BTreeMap<Table, MemTable>>> {
         let mut news = BTreeMap::new();
         for (table, columns) in READ {
             let Some((delta, now)) = self.tables.get(&table).and_then(|delta| Some((delta, delta.version()?))) else { return Ok(None) };
-            let Some(then) = self.bases.iter().filter_map(|base| base.versions.get(&table)).min() else { return Ok(None) };
+            let Some(then) = oldest.get(&table) else { return Ok(None) };
             let schema = projected(&table.schema(), columns)?;
             let Some(rows) = news::rows(delta, then + 1..=now, &schema).await? else { return Ok(None) };
             news.insert(table, MemTable::try_new(schema, vec![rows])?);
@@ -301,7 +310,7 @@ impl Renewal {
         let frame = ctx.sql(&sql).await?;
         let schema = Arc::clone(frame.schema().inner());
         let told = frame.collect().await?;
-        for (name, _) in &base.of_records {
+        for name in base.of_records.keys() {
             ctx.deregister_table(format!("{name}_then"))?;
         }
         if told.iter().all(|batch| batch.num_rows() == 0) {

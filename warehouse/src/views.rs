@@ -78,7 +78,7 @@ views! {
     "reporting_delays" Planned,
     "task_delays" Once,
     "task_rules" Once,
-    "labels" Planned,
+    "labels" Once,
     "attrition" Planned,
     "cohort_rules" Planned,
     "cohort_flow" Planned,

@@ -3,7 +3,7 @@
 //! A set of identities by hash, joined pair by pair (union-find). Two texts of one hash join two subjects: then more is computed anew than
 //! was needed, and nothing is wrong.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use schemas::Table;
 
 /// What is hashed already is not hashed again.
 #[derive(Default)]
@@ -47,6 +48,8 @@ pub struct Subjects {
     parents: Vec<u32>,
     /// Facts and notes of each, with its root.
     rows: Vec<u32>,
+    /// Every row of these versions is in it.
+    upto: BTreeMap<Table, u64>,
     reservation: MemoryReservation,
 }
 
@@ -54,7 +57,20 @@ impl Subjects {
     /// None yet; their memory is counted in the runtime's.
     pub fn new(runtime: &RuntimeEnv) -> Self {
         let reservation = MemoryConsumer::new("subjects").register(&runtime.memory_pool);
-        Self { known: HashMap::default(), parents: Vec::new(), rows: Vec::new(), reservation }
+        Self { known: HashMap::default(), parents: Vec::new(), rows: Vec::new(), upto: BTreeMap::new(), reservation }
+    }
+
+    /// Whether every row of these versions is in it.
+    pub fn hold(&self, versions: &BTreeMap<Table, u64>) -> bool {
+        versions.iter().all(|(table, version)| self.upto.get(table).is_some_and(|upto| upto >= version))
+    }
+
+    /// Says that every row of these versions is in it.
+    pub fn have_come_to(&mut self, versions: &BTreeMap<Table, u64>) {
+        for (table, version) in versions {
+            let upto = self.upto.entry(*table).or_insert(*version);
+            *upto = (*upto).max(*version);
+        }
     }
 
     /// Joins what stands in one row of the batch, whose columns are identities or NULL; returns the hashes of those that were named.

@@ -75,12 +75,12 @@ async fn rows_that_are_taken_over_are_those_that_would_be_computed() {
         let stand = Stand::new(&format!("pieces-{seed}")).await;
         let mut dice = Dice::new(seed ^ 0x5eed);
         let lines = tied_history(seed, 35);
-        let mut at = lines.len() * 7 / 10;
+        let mut at = lines.len() * 6 / 10;
         stand.append(&lines[..at], 0).await;
         assert!(!stand.agrees("at first").await);
         let (mut times, mut turn) = (0, 0);
         while at < lines.len() {
-            let next = (at + 15 + usize::try_from(dice.below(50)).expect("small")).min(lines.len());
+            let next = (at + 10 + usize::try_from(dice.below(40)).expect("small")).min(lines.len());
             stand.append(&lines[at..next], at).await;
             at = next;
             turn += 1;
@@ -91,12 +91,18 @@ async fn rows_that_are_taken_over_are_those_that_would_be_computed() {
                     continue;
                 }
                 2 => continue,
+                // What was computed is lost, and with the next question the rows between are nobody's news.
+                3 if turn % 8 == 3 => {
+                    *stand.living.0.newest.lock().await = None;
+                    rows(&stand.living, "labels").await;
+                    continue;
+                }
                 3 => stand.living.compact().await.expect("merges"),
                 _ => {}
             }
             times += usize::from(stand.agrees(&format!("after {at} of {} records, seed {seed}", lines.len())).await);
         }
-        assert!(times >= 3, "rows were taken over {times} times, seed {seed}");
+        assert!(times >= 2, "rows were taken over {times} times, seed {seed}");
     }
 }
 
@@ -113,7 +119,7 @@ async fn what_stands_otherwise_than_before_is_told_anew() {
 
     // The same bytes again, which another map has read as somebody else's: the first still stands.
     let again = |place: usize, offset: usize, patient: &str| {
-        let line = Line { patient: patient.to_owned(), visit: format!("v{}-0", &patient[1..]), ..lines[place].clone() };
+        let line = Line { patient: patient.to_owned(), visit: patient.replace('p', "v") + "-0", ..lines[place].clone() };
         let mut copy = batch(&[line], offset);
         let bytes = batch(&lines[place..=place], place);
         copy.messages[0].digest.clone_from(&bytes.messages[0].digest);
