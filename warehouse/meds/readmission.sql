@@ -2,10 +2,10 @@
 -- 30 days. The same rules as warehouse/meds/aces/readmission.yaml.
 WITH moments AS (
     SELECT subject_id, time,
-           bool_or(code LIKE 'HOSPITAL_ADMISSION//%') AS admitted,
-           bool_or(code LIKE 'HOSPITAL_DISCHARGE//%') AS discharged,
-           bool_or(code LIKE 'HOSPITAL_DISCHARGE//%' AND lower(split_part(code, '//', 2)) IN ('20', '40', '41', '42', 'exp', 'expired', 'died')) AS died,
-           bool_or(code LIKE 'DISCHARGED_FROM//%' AND upper(split_part(code, '//', 2)) IN ('REH', 'DIA', 'PAL') OR code LIKE 'EXCLUDED//readmission//%') AS excluded,
+           bool_or(starts_with(code, 'HOSPITAL_ADMISSION//')) AS admitted,
+           bool_or(starts_with(code, 'HOSPITAL_DISCHARGE//')) AS discharged,
+           bool_or(starts_with(code, 'HOSPITAL_DISCHARGE//') AND lower(split_part(code, '//', 2)) IN ('20', '40', '41', '42', 'exp', 'expired', 'died')) AS died,
+           bool_or(starts_with(code, 'DISCHARGED_FROM//') AND upper(split_part(code, '//', 2)) IN ('REH', 'DIA', 'PAL') OR starts_with(code, 'EXCLUDED//readmission//')) AS excluded,
            bool_or(code = 'MATURE//readmission') AS mature
     FROM facts GROUP BY subject_id, time
 ),
