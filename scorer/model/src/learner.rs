@@ -3,6 +3,7 @@
 mod adamw;
 mod computing;
 mod state;
+mod watch;
 
 use std::path::Path;
 
@@ -19,13 +20,14 @@ use crate::load_error::LoadError;
 use crate::loss::{Labelled, Losses, Shares};
 use crate::model::{Answer, Asked, ScoreError, score};
 use crate::network::{Network, Trace};
-use crate::packed::Kernel;
+use crate::packed::{InstructionSet, Kernel};
 use crate::page::Page;
 use crate::scoring::{Scorer, Settings};
 use crate::tokens::{Reader, TokenizerError};
 
 pub use adamw::Recipe;
 pub use computing::{Arithmetic, Computing};
+pub use watch::Watch;
 
 /// Rows that are read in one pass, unless one lesson has more: a step's gradient is the sum of its passes'.
 const PASS: usize = 2048;
@@ -38,6 +40,14 @@ pub struct Lesson {
 }
 
 impl Lesson {
+    /// A note in tokens with questions in tokens behind it, each with the label of its answer, which must be one of the task's classes.
+    #[must_use]
+    pub fn of(note: &[u32], answers: &[(Task, &[u32], usize)]) -> Self {
+        let questions: Vec<(Task, &[u32])> = answers.iter().map(|&(task, tokens, _)| (task, tokens)).collect();
+        let labels = answers.iter().map(|&(task, _, label)| label.min(task.classes().saturating_sub(1))).collect();
+        Self { page: Page::of(&[], note, &questions), labels }
+    }
+
     /// Tokens that a step over it reads, questions included.
     #[must_use]
     pub fn tokens(&self) -> usize {
@@ -119,6 +129,7 @@ pub struct Learner {
     first: Vec<f32>,
     second: Vec<f32>,
     steps: u64,
+    position: u64,
     computing: Computing,
     workshop: Option<Workshop>,
 }
@@ -149,7 +160,7 @@ impl Learner {
         let reader = Reader::new(tokenizer, &config, max_note_tokens)?;
         let zeros = vec![0.0; weights.len()];
         let (network, computing) = (Network::new(config), Computing::default());
-        Ok(Self { network, reader, first: zeros.clone(), second: zeros, weights, steps: 0, computing, workshop: None })
+        Ok(Self { network, reader, first: zeros.clone(), second: zeros, weights, steps: 0, position: 0, computing, workshop: None })
     }
 
     /// The same learner reading at most `tokens` of a note (512 unless said), fewer where the model has no room.
@@ -169,10 +180,29 @@ impl Learner {
         self
     }
 
+    /// What its products are made of.
+    #[must_use]
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.computing.arithmetic()
+    }
+
+    /// What multiplies.
+    #[must_use]
+    pub fn instructions(&self) -> InstructionSet {
+        self.computing.instructions()
+    }
+
     /// Steps taken.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Batches that were asked to be learned from, those included that changed nothing and those whose steps were undone: where to go on in the
+    /// data.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// The shape.
@@ -221,16 +251,17 @@ impl Learner {
             StepReport { loss, answer_loss, gradient_norm, tokens, skipped }
         });
         self.workshop = Some(workshop);
+        self.position += 1;
         Ok(report)
     }
 
     /// The workshop of the step before, if it has as many threads.
     fn workshop(&mut self, threads: usize) -> Result<Workshop, LearnError> {
-        let trace = || Trace::new(Kernel::of(self.computing.precision(), self.computing.instructions()), self.computing.activation_bytes);
+        let (kernel, room) = (Kernel::of(self.arithmetic().precision(), self.instructions()), self.computing.activation_bytes);
         let (trace, gradient) = match self.workshop.take() {
             Some(workshop) if workshop.pool.current_num_threads() == threads => return Ok(workshop),
             Some(workshop) => (workshop.trace, workshop.gradient),
-            None => (trace(), Vec::new()),
+            None => (Trace::new(kernel, room), Vec::new()),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("learn-{index}")).build();
         Ok(Workshop { pool: pool.map_err(|source| LearnError::Threads { threads, source })?, trace, gradient })

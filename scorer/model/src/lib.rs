@@ -12,6 +12,8 @@ mod goldens;
 mod kernels;
 mod layout;
 mod learner;
+#[cfg(test)]
+mod learning;
 mod load_error;
 mod loss;
 mod memory;
@@ -31,7 +33,7 @@ mod weights;
 
 pub use config::{Config, ConfigError};
 pub use folder::{Draft, MAX_NOTE_TOKENS, Manifest, SaveError};
-pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport};
+pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, Watch};
 pub use load_error::LoadError;
 pub use model::{Answer, Asked, Model, ScoreError};
 pub use packed::{InstructionSet, Precision, UnknownName};

@@ -20,6 +20,8 @@ pub(crate) use packing::{encode_across, encode_along, pack_across, pack_along};
 const INNER: usize = 2048;
 /// Words of a strip of the left matrix, which stays in the second cache while the panels go by.
 const STRIP_WORDS: usize = 96 * 1024;
+/// Words of a panel that meet all rows of a strip before the next ones do: they stay in the first cache.
+const WORDS: usize = 128;
 /// Rows of a strip at most.
 const STRIP: usize = 96;
 /// Panels that one thread packs at a time, so that a row of what is packed is read in long runs.
@@ -40,16 +42,23 @@ struct Right<'a> {
     columns: usize,
 }
 
-/// A strip of the left matrix in words, and the tile that a kernel fills.
+/// A strip of the left matrix in words.
+#[derive(Default)]
 struct Strip {
     words: Vec<u32>,
     plain: Vec<f32>,
-    tile: Tile,
+    sums: Sums,
 }
 
-impl Default for Strip {
+/// The tile that a kernel fills, and the sums of a strip with one panel.
+struct Sums {
+    tile: Tile,
+    sums: Vec<f32>,
+}
+
+impl Default for Sums {
     fn default() -> Self {
-        Self { words: Vec::new(), plain: Vec::new(), tile: Tile::ZERO }
+        Self { tile: Tile::ZERO, sums: Vec::new() }
     }
 }
 
@@ -102,7 +111,7 @@ impl Products {
                 strip.words.resize(strip.words.len().max(count * stride), 0);
                 packing::encode_across(kernel.precision, slopes.of_columns(index * rows..index * rows + count), &mut strip.words, stride);
                 let mut sheet = Sheet::new(to, columns);
-                multiply((kernel, right), (&strip.words, stride), (&mut sheet, Into::Add), &mut strip.tile);
+                multiply((kernel, right), (&strip.words, stride), (&mut sheet, Into::Add), &mut strip.sums);
             });
         }
     }
@@ -134,7 +143,7 @@ impl Products {
             let some = left.of_rows(index * rows..index * rows + count);
             packing::encode_along(kernel.precision, some, (&mut strip.words, stride), &mut strip.plain);
             let mut sheet = Sheet { numbers, stride: width, first };
-            multiply((kernel, right), (&strip.words, stride), (&mut sheet, into), &mut strip.tile);
+            multiply((kernel, right), (&strip.words, stride), (&mut sheet, into), &mut strip.sums);
         });
     }
 }
@@ -146,21 +155,41 @@ fn strip_rows(rows: usize, stride: usize) -> usize {
     rows.div_ceil(strips.max(1)).max(1)
 }
 
-fn multiply((kernel, right): (Kernel, Right<'_>), (words, stride): (&[u32], usize), (to, into): (&mut Sheet<'_>, Into), tile: &mut Tile) {
+fn multiply((kernel, right): (Kernel, Right<'_>), (words, stride): (&[u32], usize), (to, into): (&mut Sheet<'_>, Into), strip: &mut Sums) {
     let count = to.numbers.len() / to.stride;
+    strip.sums.resize(count * COLUMNS, 0.0);
     for (panel, lines) in right.lines.chunks_exact(right.per_panel).take(right.columns.div_ceil(COLUMNS)).enumerate() {
-        let column = panel * COLUMNS;
-        let width = COLUMNS.min(right.columns - column);
-        for (row, rows) in evenly(count, kernel.rows) {
-            let left = Left { words: &words[row * stride..], stride, rows, scales: &[1.0; ROWS] };
-            kernel.multiply(left, lines, tile);
-            let place = Place { at: row * to.stride + to.first + column, stride: to.stride, width };
-            match into {
-                Into::Add => accumulate(to.numbers, place, &tile.0[..rows], &[1.0; ROWS]),
-                Into::Replace => put(to.numbers, place, &tile.0[..rows]),
+        for (block, lines) in lines.chunks(WORDS).enumerate() {
+            for (row, rows) in evenly(count, kernel.rows) {
+                let left = Left { words: &words[row * stride + block * WORDS..], stride, rows, scales: &[1.0; ROWS] };
+                kernel.multiply(left, lines, &mut strip.tile);
+                let place = Place { at: row * COLUMNS, stride: COLUMNS, width: COLUMNS };
+                match block {
+                    0 => put(&mut strip.sums, place, &strip.tile.0[..rows]),
+                    _ => accumulate(&mut strip.sums, place, &strip.tile.0[..rows], &[1.0; ROWS]),
+                }
             }
         }
+        let column = panel * COLUMNS;
+        let width = COLUMNS.min(right.columns - column);
+        let (sums, _) = strip.sums.as_chunks();
+        write(to.numbers, Place { at: to.first + column, stride: to.stride, width }, sums, into);
     }
+}
+
+vectorised! {
+/// `out (+)= sums`.
+fn write(out: &mut [f32], place: Place, sums: &[[f32; COLUMNS]], into: Into) {
+    for (row, sums) in sums.iter().enumerate() {
+        let to = &mut out[place.at + row * place.stride..][..place.width];
+        match (<&mut [f32; COLUMNS]>::try_from(&mut *to), into) {
+            (Ok(whole), Into::Replace) => *whole = *sums,
+            (Ok(whole), Into::Add) => whole.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+            (Err(_), Into::Replace) => to.copy_from_slice(&sums[..place.width]),
+            (Err(_), Into::Add) => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+        }
+    }
+}
 }
 
 vectorised! {

@@ -20,7 +20,7 @@ impl Arithmetic {
         self.precision().as_str()
     }
 
-    fn precision(self) -> Precision {
+    pub(crate) fn precision(self) -> Precision {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
@@ -64,8 +64,9 @@ impl Computing {
         InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
     }
 
-    pub(crate) fn precision(&self) -> Precision {
+    /// What products are made of.
+    pub(crate) fn arithmetic(&self) -> Arithmetic {
         let fast = self.instructions() >= InstructionSet::Avx512Bf16;
-        self.arithmetic.unwrap_or(if fast { Arithmetic::Bf16 } else { Arithmetic::F32 }).precision()
+        self.arithmetic.unwrap_or(if fast { Arithmetic::Bf16 } else { Arithmetic::F32 })
     }
 }
