@@ -217,7 +217,8 @@ impl Work {
             dataset_id: Some(dataset_id.clone()),
             parent: self.begun.parent.clone(),
             thresholds: self.thresholds(learner)?,
-            training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss, "figures": figures}),
+            training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss,
+                "went_back": tuned.went_back, "figures": figures}),
         };
         let model_version = learner.export(&self.workdir.join("model"), draft)?;
         Ok(Report {

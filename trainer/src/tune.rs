@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use model::{Learner, Lesson, Recipe};
+use model::{Learner, Lesson, Recipe, Watch};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 
@@ -18,6 +18,8 @@ pub struct Tuned {
     pub last_loss: f64,
     /// Steps whose loss was not a number.
     pub skipped: usize,
+    /// How often a loss that was no number or far above the others sent the weights back to the last checkpoint.
+    pub went_back: usize,
 }
 
 /// How much is read, and how fast it moves the weights.
@@ -27,7 +29,7 @@ pub struct Plan {
 }
 
 /// Reads `plan.notes` notes in an order that the seed decides, going over `known` as often as that takes. A checkpoint
-/// that lies in `checkpoint` is gone on from.
+/// that lies in `checkpoint` is gone on from, and gone back to from a loss that spikes.
 pub fn tune(
     learner: &mut Learner,
     known: &[Known<'_>],
@@ -42,10 +44,10 @@ pub fn tune(
     // The folder may have been made by a process that died before it held anything.
     if checkpoint.join("learner.safetensors").exists() {
         *learner = Learner::resume(checkpoint)?;
-        said(format!("going on from step {} of {steps}", learner.steps()));
+        said(format!("going on from step {} of {steps}", learner.position()));
     }
-    let from = usize::try_from(learner.steps()).unwrap_or(0);
-    let mut tuned = Tuned::default();
+    let from = usize::try_from(learner.position()).unwrap_or(0);
+    let (mut tuned, mut watch) = (Tuned::default(), Watch::default());
     let (mut loss, mut since) = (0.0, 0_u32);
     for (step, batch) in order.chunks_exact(settings.batch_notes.max(1)).enumerate().skip(from) {
         let batch: Vec<&Lesson> = batch.iter().filter_map(|index| lessons.get(*index)).collect();
@@ -58,9 +60,15 @@ pub fn tune(
         tuned.notes += batch.len();
         tuned.tokens += report.tokens;
         tuned.skipped += usize::from(report.skipped);
+        if watch.spikes(&report) && checkpoint.join("learner.safetensors").exists() {
+            learner.go_back(checkpoint)?;
+            tuned.went_back += 1;
+            said(format!("step {} of {steps}, a loss of {:.3} nats: back to the last checkpoint", step + 1, report.loss));
+            continue;
+        }
         (loss, since) = (loss + report.answer_loss, since + 1);
         if (step + 1) % settings.checkpoint_steps.max(1) == 0 || step + 1 == steps {
-            tuned.last_loss = loss / f64::from(since);
+            tuned.last_loss = loss / f64::from(since.max(1));
             said(format!("step {} of {steps}, answers' loss {:.3} nats", step + 1, tuned.last_loss));
             (loss, since) = (0.0, 0);
             learner.save_state(checkpoint)?;

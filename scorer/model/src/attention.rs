@@ -1,10 +1,17 @@
-//! Attention over a [`Page`](crate::page::Page): blocks of rows against the rows that they see, forward and backward.
+//! Attention of a network that learns, forward and backward, over the rows of a [`Pass`](crate::pass::Pass).
 //!
-//! Scores live for one block and one head only; the backward pass computes them again from the kept logarithms of their sums.
+//! A task is one page and one key head: it packs the head's keys and values once, and scores exist for one block of queries and one tile of keys
+//! at a time. Its results lie together, so that tasks run side by side: `[query head of the group, row, number]`.
 
-use crate::kernels::{dot, softmax, softmax_again, wide};
-use crate::matmul::{Into, View, product};
-use crate::page::Block;
+mod backward;
+mod forward;
+
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
+
+use crate::packed::Kernel;
+use crate::pass::{Pass, Spread};
+use crate::products::Matrix;
 
 /// The shape of the rows: each holds all queries, then all keys, then all values.
 #[derive(Clone, Copy, Debug)]
@@ -17,154 +24,122 @@ pub(crate) struct Heads {
     pub width: usize,
 }
 
-/// A run of rows that a block sees, and where their scores stand.
-#[derive(Clone, Copy)]
-struct Seen {
-    row: usize,
-    length: usize,
-    column: usize,
-}
-
 impl Heads {
     /// Numbers in a row of queries, keys and values.
     pub fn stride(self) -> usize {
         (self.queries + 2 * self.keys) * self.width
     }
 
-    fn query(self, rows: &std::ops::Range<usize>, head: usize) -> View {
-        View::rows(rows.start * self.stride() + head * self.width, (rows.len(), self.width), self.stride())
-    }
-
-    fn key(self, seen: Seen, head: usize) -> View {
-        let column = self.queries + head / (self.queries / self.keys);
-        View::rows(seen.row * self.stride() + column * self.width, (seen.length, self.width), self.stride())
-    }
-
-    fn value(self, seen: Seen, head: usize) -> View {
-        let key = self.key(seen, head);
-        View { offset: key.offset + self.keys * self.width, ..key }
-    }
-
-    fn result(self, rows: &std::ops::Range<usize>, head: usize) -> View {
-        let stride = self.queries * self.width;
-        View::rows(rows.start * stride + head * self.width, (rows.len(), self.width), stride)
+    /// Query heads that share a key head.
+    pub fn group(self) -> usize {
+        self.queries / self.keys
     }
 }
 
-impl Block {
-    /// The note's blocks follow their prefix at once: one run. A question's rows lie further on: two.
-    fn seen(&self) -> Vec<Seen> {
-        let own = self.queries.len();
-        if self.prefix == self.queries.start {
-            return vec![Seen { row: 0, length: self.prefix + own, column: 0 }];
-        }
-        vec![Seen { row: 0, length: self.prefix, column: 0 }, Seen { row: self.queries.start, length: own, column: self.prefix }]
-    }
-
-    fn keys(&self) -> usize {
-        self.prefix + self.queries.len()
-    }
-
-    fn scores(&self, seen: Seen) -> View {
-        View::rows(seen.column, (self.queries.len(), seen.length), self.keys())
-    }
-
-    fn score(&self, scores: &mut Vec<f32>, qkv: &[f32], heads: Heads, head: usize) {
-        scores.resize(self.queries.len() * self.keys(), 0.0);
-        let scale = 1.0 / (heads.width as f32).sqrt();
-        for seen in self.seen() {
-            let right = (qkv, heads.key(seen, head).transposed());
-            product((scores, self.scores(seen)), Into::Replace, (qkv, heads.query(&self.queries, head)), right, scale);
-        }
-    }
+/// The shape and the kernel of its products.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention {
+    pub heads: Heads,
+    pub kernel: Kernel,
 }
 
-fn first_or_add(index: usize) -> Into {
-    if index == 0 { Into::Replace } else { Into::Add }
-}
-
-/// Buffers that outlive a block.
-#[derive(Default, Debug)]
-pub(crate) struct Scratch {
-    scores: Vec<f32>,
-    towards_scores: Vec<f32>,
-}
-
-/// `out[row] = softmax(query . key / sqrt(width)) . value`; `log_sums` is `[heads, rows]`.
-pub(crate) fn attend(out: &mut [f32], log_sums: &mut [f32], qkv: &[f32], (blocks, heads): (&[Block], Heads), scratch: &mut Scratch) {
-    let rows = qkv.len() / heads.stride();
-    for block in blocks {
-        for head in 0..heads.queries {
-            block.score(&mut scratch.scores, qkv, heads, head);
-            let sums = &mut log_sums[head * rows..][block.queries.clone()];
-            wide(|| {
-                for (index, row) in scratch.scores.chunks_exact_mut(block.keys()).enumerate() {
-                    let (visible, hidden) = row.split_at_mut(block.prefix + index + 1);
-                    sums[index] = softmax(visible);
-                    hidden.fill(0.0);
-                }
-            });
-            for (index, seen) in block.seen().into_iter().enumerate() {
-                let left = (scratch.scores.as_slice(), block.scores(seen));
-                product((out, heads.result(&block.queries, head)), first_or_add(index), left, (qkv, heads.value(seen, head)), 1.0);
-            }
-        }
-    }
-}
-
-/// What the forward pass left behind.
+/// What the forward pass leaves behind.
+#[derive(Clone, Copy)]
 pub(crate) struct Attended<'a> {
-    /// `[rows, stride]`, rotated
+    /// `[rows, stride]`; queries and keys are turned, queries scaled by one over the root of the width.
     pub qkv: &'a [f32],
     /// `[rows, queries * width]`
     pub out: &'a [f32],
-    /// `[heads, rows]`
+    /// Logarithms of the sums of exponentials, `[query head of the group, row]` of each task.
     pub log_sums: &'a [f32],
 }
 
-/// The gradient of [`attend`] towards queries, keys and values, into `towards` (`[rows, stride]`, overwritten).
-pub(crate) fn attend_back(
-    towards: &mut [f32],
-    gradient: &[f32],
-    kept: &Attended<'_>,
-    (blocks, heads): (&[Block], Heads),
-    scratch: &mut Scratch,
+/// One head of one page.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    attention: Attention,
+    spread: &'a Spread,
+    key_head: usize,
+}
+
+impl<'a> Task<'a> {
+    fn rows(&self) -> usize {
+        self.spread.rows.len()
+    }
+
+    /// A head of the rows of the page: `part` is its number among all queries, keys and values.
+    fn head(&self, numbers: &'a [f32], part: usize) -> Matrix<'a> {
+        let Heads { width, .. } = self.attention.heads;
+        Matrix::plain(numbers, self.attention.heads.stride()).of_rows(self.spread.rows.clone()).of_columns(part * width..(part + 1) * width)
+    }
+
+    fn query(&self, qkv: &'a [f32], index: usize) -> Matrix<'a> {
+        self.head(qkv, self.key_head * self.attention.heads.group() + index)
+    }
+
+    fn key(&self, qkv: &'a [f32]) -> Matrix<'a> {
+        self.head(qkv, self.attention.heads.queries + self.key_head)
+    }
+
+    fn value(&self, qkv: &'a [f32]) -> Matrix<'a> {
+        self.head(qkv, self.attention.heads.queries + self.attention.heads.keys + self.key_head)
+    }
+
+    /// Query head `index` of the group in rows of queries alone.
+    fn result(&self, numbers: &'a [f32], index: usize) -> Matrix<'a> {
+        let Heads { queries, width, .. } = self.attention.heads;
+        let part = self.key_head * self.attention.heads.group() + index;
+        Matrix::plain(numbers, queries * width).of_rows(self.spread.rows.clone()).of_columns(part * width..(part + 1) * width)
+    }
+}
+
+/// Where a task's part of a buffer begins whose tasks have `width` numbers a row.
+fn start(spread: &Spread, key_head: usize, (keys, width): (usize, usize)) -> usize {
+    (spread.rows.start * keys + spread.rows.len() * key_head) * width
+}
+
+/// Cuts two buffers into the parts of the tasks of `pass`, so and so many numbers a row of each, and lets `work` fill them.
+fn each_task<S: Default>(
+    (pass, attention): (&Pass, Attention),
+    (mut first, first_width): (&mut [f32], usize),
+    (mut second, second_width): (&mut [f32], usize),
+    work: impl Fn(&mut S, Task<'_>, &mut [f32], &mut [f32]) + Sync,
 ) {
-    towards.fill(0.0);
-    let Attended { qkv, out, log_sums } = *kept;
-    let rows = qkv.len() / heads.stride();
-    let Scratch { scores, towards_scores } = scratch;
-    for block in blocks {
-        for head in 0..heads.queries {
-            block.score(scores, qkv, heads, head);
-            towards_scores.resize(scores.len(), 0.0);
-            let result = heads.result(&block.queries, head);
-            for seen in block.seen() {
-                let values = heads.value(seen, head).transposed();
-                product((towards_scores, block.scores(seen)), Into::Replace, (gradient, result), (qkv, values), 1.0);
-            }
-            let scale = 1.0 / (heads.width as f32).sqrt();
-            let sums = &log_sums[head * rows..][block.queries.clone()];
-            wide(|| {
-                let pairs = scores.chunks_exact_mut(block.keys()).zip(towards_scores.chunks_exact_mut(block.keys()));
-                for (index, (shares, slopes)) in pairs.enumerate() {
-                    let at = result.offset + index * result.row;
-                    let along = dot(&gradient[at..at + heads.width], &out[at..at + heads.width]);
-                    let visible = block.prefix + index + 1;
-                    softmax_again(&mut shares[..visible], sums[index]);
-                    shares[visible..].fill(0.0);
-                    for (slope, share) in slopes.iter_mut().zip(shares.iter()) {
-                        *slope = share * (*slope - along) * scale;
-                    }
-                }
-            });
-            for (index, seen) in block.seen().into_iter().enumerate() {
-                let (shares, slopes) = ((scores.as_slice(), block.scores(seen)), (towards_scores.as_slice(), block.scores(seen)));
-                let query = heads.query(&block.queries, head);
-                product((towards, heads.value(seen, head)), Into::Add, (shares.0, shares.1.transposed()), (gradient, result), 1.0);
-                product((towards, query), first_or_add(index), slopes, (qkv, heads.key(seen, head)), 1.0);
-                product((towards, heads.key(seen, head)), Into::Add, (slopes.0, slopes.1.transposed()), (qkv, query), 1.0);
-            }
+    let mut tasks = Vec::new();
+    for spread in &pass.spreads {
+        let rows = spread.rows.len();
+        for key_head in 0..attention.heads.keys {
+            let (own, others) = std::mem::take(&mut first).split_at_mut(rows * first_width);
+            let (beside, further) = std::mem::take(&mut second).split_at_mut(rows * second_width);
+            tasks.push((Task { attention, spread, key_head }, own, beside));
+            (first, second) = (others, further);
         }
     }
+    let tasks = tasks.into_par_iter().with_max_len(1);
+    tasks.for_each_init(S::default, |scratch, (task, own, beside)| work(scratch, task, own, beside));
+}
+
+/// Puts the parts of all tasks into rows of `out`, `stride` numbers wide: `place` says where each run of a row begins, by the task's key head and
+/// the number of the run.
+fn gather((pass, heads): (&Pass, Heads), tasks: &[f32], (out, stride): (&mut [f32], usize), place: impl Fn(usize, usize) -> usize + Sync) {
+    let runs = tasks.len() / (pass.tokens.len() * heads.keys * heads.width).max(1);
+    let mut rest = out;
+    let mut spreads = Vec::new();
+    for spread in &pass.spreads {
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(spread.rows.len() * stride);
+        spreads.push((spread, own));
+        rest = others;
+    }
+    spreads.into_par_iter().for_each(|(spread, own)| {
+        let rows = spread.rows.len();
+        own.par_chunks_mut(stride).with_min_len(16).enumerate().for_each(|(row, to)| {
+            for key_head in 0..heads.keys {
+                let first = start(spread, key_head, (heads.keys, runs * heads.width));
+                for run in 0..runs {
+                    let from = &tasks[first + (run * rows + row) * heads.width..][..heads.width];
+                    to[place(key_head, run)..][..heads.width].copy_from_slice(from);
+                }
+            }
+        });
+    });
 }

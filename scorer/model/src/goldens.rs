@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::folder::{self, Folder};
-use crate::network::{Network, Trace};
+use crate::network::Network;
 use crate::page::Page;
 use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights};
 
@@ -32,12 +32,11 @@ fn golden(name: &str) -> PathBuf {
 
 /// Logits behind every token: `[tokens, vocab]`.
 fn logits(folder: &Folder, network: &Network, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut trace = Trace::default();
-    network.forward(&folder.weights, &Page::of(&[], tokens, &[]), &mut trace);
+    let normed = network.read(&folder.weights, &Page::of(&[], tokens, &[]));
     let head = &folder.weights[network.layout.head.clone()];
     let hidden = network.config.hidden_size;
     let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum::<f64>() as f32;
-    trace.normed.chunks_exact(hidden).map(|row| head.chunks_exact(hidden).map(|word| dot(row, word)).collect()).collect()
+    normed.chunks_exact(hidden).map(|row| head.chunks_exact(hidden).map(|word| dot(row, word)).collect()).collect()
 }
 
 fn cross_entropy(logits: &[Vec<f32>], tokens: &[u32]) -> f64 {

@@ -8,11 +8,6 @@ use crate::vectorised::vectorised;
 /// Numbers that are added side by side before they are added together.
 const LANES: usize = 16;
 
-/// Runs `work` compiled for the widest instructions of this processor.
-pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
-
 /// `e^x` to about two units in the last place, without a branch: 0 below -87, finite above 88.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
@@ -56,6 +51,13 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     fold(lanes, |x, y| x + y) + rest
 }
 
+vectorised! {
+/// The inner products of `row` with each of `rows`.
+pub(crate) fn dots(rows: &[f32], row: &[f32]) -> Vec<f32> {
+    rows.chunks_exact(row.len()).map(|other| dot(other, row)).collect()
+}
+}
+
 /// `out += scale * row`.
 #[inline(always)]
 pub(crate) fn add_scaled(out: &mut [f32], row: &[f32], scale: f32) {
@@ -97,7 +99,7 @@ pub(crate) fn exponentials(row: &mut [f32], shift: f32) -> f32 {
     fold(lanes, |x, y| x + y) + rest
 }
 
-/// Softmax in place; returns the logarithm of the sum of exponentials, with which [`softmax_again`] gives the same row.
+/// Softmax in place; returns the logarithm of the sum of exponentials.
 #[inline(always)]
 pub(crate) fn softmax(row: &mut [f32]) -> f32 {
     let most = maximum(row);
@@ -107,14 +109,6 @@ pub(crate) fn softmax(row: &mut [f32]) -> f32 {
         *value *= share;
     }
     most + sum.ln()
-}
-
-/// Softmax in place where the logarithm of the sum is known.
-#[inline(always)]
-pub(crate) fn softmax_again(row: &mut [f32], log_sum: f32) {
-    for value in row.iter_mut() {
-        *value = exp(*value - log_sum);
-    }
 }
 
 vectorised! {
@@ -131,7 +125,17 @@ pub(crate) fn norm(out: &mut [f32], inverse: &mut [f32], input: &[f32], weight: 
 }
 }
 
+vectorised! {
+/// One over the root of each row's mean square, as [`norm`] keeps it.
+pub(crate) fn inverse(to: &mut [f32], input: &[f32], width: usize, epsilon: f32) {
+    for (kept, row) in to.iter_mut().zip(input.chunks_exact(width)) {
+        *kept = 1.0 / (dot(row, row) / width as f32 + epsilon).sqrt();
+    }
+}
+}
+
 /// What the forward [`norm`] saw.
+#[derive(Clone, Copy)]
 pub(crate) struct Normed<'a> {
     /// `[tokens, width]`
     pub input: &'a [f32],
@@ -160,20 +164,14 @@ pub(crate) fn norm_back(towards_input: &mut [f32], towards_weight: &mut [f32], g
 }
 }
 
-vectorised! {
-/// `out = silu(gate) * up` for rows of `[gate, up]`, each `width` wide.
-pub(crate) fn gate(out: &mut [f32], gate_up: &[f32], width: usize) {
-        for (to, from) in out.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
-            let (gates, ups) = from.split_at(width);
-            for ((value, g), u) in to.iter_mut().zip(gates).zip(ups) {
-                *value = g / (1.0 + exp(-g)) * u;
-            }
-        }
-}
+/// `x / (1 + e^-x)`.
+#[inline(always)]
+pub(crate) fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
 }
 
 vectorised! {
-/// The gradient of [`gate`]; `gate_up` is replaced by the gradient towards it.
+/// The gradient of `silu(gate) * up` for rows of `[gate, up]`, each `width` wide; `gate_up` is replaced by the gradient towards it.
 pub(crate) fn gate_back(gate_up: &mut [f32], gradient: &[f32], width: usize) {
         for (both, given) in gate_up.chunks_exact_mut(2 * width).zip(gradient.chunks_exact(width)) {
             let (gates, ups) = both.split_at_mut(width);
@@ -254,13 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn softmax_adds_up_and_can_be_repeated() {
+    fn softmax_adds_up_and_its_logarithm_gives_the_shares_again() {
         let logits: Vec<f32> = (0..37).map(|step| (step * 7 % 11) as f32 - 4.0).collect();
-        let (mut once, mut again) = (logits.clone(), logits);
-        let log_sum = softmax(&mut once);
-        softmax_again(&mut again, log_sum);
-        assert!((once.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        assert!(once.iter().zip(&again).all(|(x, y)| (x - y).abs() < 1e-6));
+        let mut shares = logits.clone();
+        let log_sum = softmax(&mut shares);
+        assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(shares.iter().zip(&logits).all(|(share, logit)| (share - exp(logit - log_sum)).abs() < 1e-6));
     }
 
     #[test]

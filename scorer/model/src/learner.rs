@@ -1,11 +1,15 @@
 //! Everything that changes weights: lessons, the step (forward, backward, AdamW), and the state that survives a crash.
 
 mod adamw;
+mod computing;
 mod state;
+mod watch;
 
 use std::path::Path;
 
 use rand::{Rng as _, SeedableRng as _};
+use rayon::iter::ParallelIterator as _;
+use rayon::slice::ParallelSliceMut as _;
 use schemas::{ModelVersion, Task};
 use tokenizers::Tokenizer;
 
@@ -13,14 +17,20 @@ use crate::config::{Config, ConfigError};
 use crate::folder::{self, Draft, Exported, MAX_NOTE_TOKENS, SaveError};
 use crate::layout::Layout;
 use crate::load_error::LoadError;
-use crate::loss::{Losses, Shares, Slopes};
+use crate::loss::{Labelled, Losses, Shares};
 use crate::model::{Answer, Asked, ScoreError, score};
 use crate::network::{Network, Trace};
+use crate::packed::{InstructionSet, Kernel};
 use crate::page::Page;
 use crate::scoring::{Scorer, Settings};
 use crate::tokens::{Reader, TokenizerError};
 
 pub use adamw::Recipe;
+pub use computing::{Arithmetic, Computing};
+pub use watch::Watch;
+
+/// Rows that are read in one pass, unless one lesson has more: a step's gradient is the sum of its passes'.
+const PASS: usize = 2048;
 
 /// One note in tokens with its labelled questions. It belongs to the tokenizer that made it.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +40,14 @@ pub struct Lesson {
 }
 
 impl Lesson {
+    /// A note in tokens with questions in tokens behind it, each with the label of its answer, which must be one of the task's classes.
+    #[must_use]
+    pub fn of(note: &[u32], answers: &[(Task, &[u32], usize)]) -> Self {
+        let questions: Vec<(Task, &[u32])> = answers.iter().map(|&(task, tokens, _)| (task, tokens)).collect();
+        let labels = answers.iter().map(|&(task, _, label)| label.min(task.classes().saturating_sub(1))).collect();
+        Self { page: Page::of(&[], note, &questions), labels }
+    }
+
     /// Tokens that a step over it reads, questions included.
     #[must_use]
     pub fn tokens(&self) -> usize {
@@ -84,15 +102,21 @@ pub enum LearnError {
     /// A lesson holds tokens that this model does not have.
     #[error("a lesson was encoded by another tokenizer")]
     ForeignLesson,
-    /// A thread died; the weights are as before.
-    #[error("a thread of the step panicked")]
-    Thread,
+    /// There are no threads to be had; the weights are as before.
+    #[error("could not start {threads} threads")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        source: rayon::ThreadPoolBuildError,
+    },
 }
 
-#[derive(Default, Debug)]
-struct Worker {
+/// What a step works with, made by the first one.
+#[derive(Debug)]
+struct Workshop {
+    pool: rayon::ThreadPool,
     trace: Trace,
-    slopes: Slopes,
     gradient: Vec<f32>,
 }
 
@@ -105,7 +129,9 @@ pub struct Learner {
     first: Vec<f32>,
     second: Vec<f32>,
     steps: u64,
-    workers: Vec<Worker>,
+    position: u64,
+    computing: Computing,
+    workshop: Option<Workshop>,
 }
 
 impl Learner {
@@ -133,7 +159,8 @@ impl Learner {
     fn with(config: Config, tokenizer: Tokenizer, weights: Vec<f32>, max_note_tokens: usize) -> Result<Self, LearnError> {
         let reader = Reader::new(tokenizer, &config, max_note_tokens)?;
         let zeros = vec![0.0; weights.len()];
-        Ok(Self { network: Network::new(config), reader, first: zeros.clone(), second: zeros, weights, steps: 0, workers: Vec::new() })
+        let (network, computing) = (Network::new(config), Computing::default());
+        Ok(Self { network, reader, first: zeros.clone(), second: zeros, weights, steps: 0, position: 0, computing, workshop: None })
     }
 
     /// The same learner reading at most `tokens` of a note (512 unless said), fewer where the model has no room.
@@ -145,10 +172,37 @@ impl Learner {
         Ok(self)
     }
 
+    /// The same learner computing so.
+    #[must_use]
+    pub fn computing(mut self, computing: Computing) -> Self {
+        self.computing = computing;
+        self.workshop = None;
+        self
+    }
+
+    /// What its products are made of.
+    #[must_use]
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.computing.arithmetic()
+    }
+
+    /// What multiplies.
+    #[must_use]
+    pub fn instructions(&self) -> InstructionSet {
+        self.computing.instructions()
+    }
+
     /// Steps taken.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Batches that were asked to be learned from, those included that changed nothing and those whose steps were undone: where to go on in the
+    /// data.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// The shape.
@@ -169,11 +223,11 @@ impl Learner {
         }
     }
 
-    /// One step over a batch, on `threads` threads: lessons are shared out by length, each thread sums its gradients, the sums are added in
-    /// order. The same lessons, weights and number of threads give the same weights bit for bit.
+    /// One step over a batch, on `threads` threads. Lessons are read some thousands of rows at a time and their gradients added, so that a batch
+    /// may be of any size. The same lessons and weights give the same weights bit for bit, on any number of threads.
     ///
     /// # Errors
-    /// If a lesson is another tokenizer's, or a thread panics. A loss that is no number is reported, not an error.
+    /// If a lesson is another tokenizer's, or there are no threads. A loss that is no number is reported, not an error.
     pub fn step(&mut self, lessons: &[&Lesson], recipe: &Recipe, threads: usize) -> Result<StepReport, LearnError> {
         let vocab = self.network.config.vocab_size;
         if lessons.iter().any(|lesson| lesson.page.tokens.iter().any(|&token| token as usize >= vocab)) {
@@ -182,49 +236,58 @@ impl Learner {
         let answers: usize = lessons.iter().map(|lesson| lesson.answers()).sum();
         let next_tokens: usize = lessons.iter().map(|lesson| lesson.next_tokens()).sum();
         let shares = Shares { answer: 1.0 / answers.max(1) as f32, next_token: recipe.next_token_weight / next_tokens.max(1) as f32 };
-        let losses = self.gradients(lessons, shares, threads)?;
-        let answer_loss = losses.answers / answers.max(1) as f64;
-        let next_loss = losses.next_tokens / next_tokens.max(1) as f64;
-        let loss = answer_loss + f64::from(recipe.next_token_weight) * next_loss;
-        let tokens = lessons.iter().map(|lesson| lesson.tokens()).sum();
-        let gradient = self.workers.first().map_or(&[] as &[f32], |worker| &worker.gradient);
-        let gradient_norm = adamw::norm(gradient);
-        let skipped = !(loss.is_finite() && gradient_norm.is_finite() && gradient_norm > 0.0);
-        if !skipped {
-            self.steps += 1;
-            let scale = recipe.clipping(gradient_norm);
-            for place in &self.network.layout.places {
-                let at = place.range.clone();
-                let decay = if place.shape.len() > 1 { recipe.weight_decay } else { 0.0 };
-                let update = adamw::Update { gradient: &gradient[at.clone()], scale, decay, steps: self.steps };
-                update.apply(recipe, &mut self.weights[at.clone()], &mut self.first[at.clone()], &mut self.second[at]);
+        let mut workshop = self.workshop(threads.max(1))?;
+        let Workshop { pool, trace, gradient } = &mut workshop;
+        let report = pool.install(|| {
+            let losses = self.gradient(lessons, shares, (trace, gradient));
+            let answer_loss = losses.answers / answers.max(1) as f64;
+            let loss = answer_loss + f64::from(recipe.next_token_weight) * losses.next_tokens / next_tokens.max(1) as f64;
+            let gradient_norm = adamw::norm(gradient);
+            let skipped = !(loss.is_finite() && gradient_norm.is_finite() && gradient_norm > 0.0);
+            if !skipped {
+                self.apply(recipe, gradient, recipe.clipping(gradient_norm));
             }
-        }
-        Ok(StepReport { loss, answer_loss, gradient_norm, tokens, skipped })
+            let tokens = lessons.iter().map(|lesson| lesson.tokens()).sum();
+            StepReport { loss, answer_loss, gradient_norm, tokens, skipped }
+        });
+        self.workshop = Some(workshop);
+        self.position += 1;
+        Ok(report)
     }
 
-    /// Leaves the batch's gradient with the first worker.
-    fn gradients(&mut self, lessons: &[&Lesson], shares: Shares, threads: usize) -> Result<Losses, LearnError> {
-        let groups = groups(lessons, threads.clamp(1, lessons.len().max(1)));
-        self.workers.resize_with(groups.len().max(self.workers.len()), Worker::default);
-        let (network, weights, letters) = (&self.network, self.weights.as_slice(), &self.reader.letters);
-        let work = |worker: &mut Worker, group: &[&Lesson]| worker.read(network, weights, (group, letters), shares);
-        let used = self.workers.get_mut(..groups.len()).unwrap_or_default();
-        let losses: Vec<Losses> = std::thread::scope(|scope| {
-            let mut pairs = used.iter_mut().zip(&groups);
-            let own = pairs.next();
-            let others: Vec<_> = pairs.map(|(worker, group)| scope.spawn(move || work(worker, group))).collect();
-            let first = own.map(|(worker, group)| work(worker, group));
-            let rest = others.into_iter().map(|handle| handle.join().map_err(|_| LearnError::Thread));
-            first.map(Ok).into_iter().chain(rest).collect::<Result<_, _>>()
-        })?;
-        if let Some((sum, rest)) = used.split_first_mut() {
-            for worker in rest {
-                crate::kernels::wide(|| crate::kernels::add_scaled(&mut sum.gradient, &worker.gradient, 1.0));
-            }
+    /// The workshop of the step before, if it has as many threads.
+    fn workshop(&mut self, threads: usize) -> Result<Workshop, LearnError> {
+        let (kernel, room) = (Kernel::of(self.arithmetic().precision(), self.instructions()), self.computing.activation_bytes);
+        let (trace, gradient) = match self.workshop.take() {
+            Some(workshop) if workshop.pool.current_num_threads() == threads => return Ok(workshop),
+            Some(workshop) => (workshop.trace, workshop.gradient),
+            None => (Trace::new(kernel, room), Vec::new()),
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("learn-{index}")).build();
+        Ok(Workshop { pool: pool.map_err(|source| LearnError::Threads { threads, source })?, trace, gradient })
+    }
+
+    /// The batch's gradient, pass by pass.
+    fn gradient(&self, lessons: &[&Lesson], shares: Shares, (trace, gradient): (&mut Trace, &mut Vec<f32>)) -> Losses {
+        gradient.resize(self.weights.len(), 0.0);
+        gradient.par_chunks_mut(1 << 16).for_each(|run| run.fill(0.0));
+        let mut sum = Losses::default();
+        for pages in passes(lessons) {
+            let losses = self.network.learn((&self.weights, gradient), (&pages, &self.reader.letters), shares, trace);
+            sum.answers += losses.answers;
+            sum.next_tokens += losses.next_tokens;
         }
-        let sum = |of: fn(&Losses) -> f64| losses.iter().map(of).sum();
-        Ok(Losses { answers: sum(|each| each.answers), next_tokens: sum(|each| each.next_tokens) })
+        sum
+    }
+
+    fn apply(&mut self, recipe: &Recipe, gradient: &[f32], scale: f32) {
+        self.steps += 1;
+        for place in &self.network.layout.places {
+            let at = place.range.clone();
+            let decay = if place.shape.len() > 1 { recipe.weight_decay } else { 0.0 };
+            let update = adamw::Update { gradient: &gradient[at.clone()], scale, decay, steps: self.steps };
+            update.apply(recipe, &mut self.weights[at.clone()], &mut self.first[at.clone()], &mut self.second[at]);
+        }
     }
 
     /// As [`Model::score`](crate::Model::score), with the weights of this moment, which are packed for it: ask many notes at once.
@@ -252,35 +315,22 @@ impl Learner {
     }
 }
 
-impl Worker {
-    fn read(&mut self, network: &Network, weights: &[f32], (lessons, letters): (&[&Lesson], &[u32]), shares: Shares) -> Losses {
-        let Self { trace, slopes, gradient } = self;
-        gradient.clear();
-        gradient.resize(weights.len(), 0.0);
-        let mut sum = Losses::default();
-        for lesson in lessons.iter().filter(|lesson| !lesson.page.tokens.is_empty()) {
-            network.forward(weights, &lesson.page, trace);
-            let losses = network.losses((weights, gradient), (&lesson.page, &lesson.labels), (trace, letters), shares, slopes);
-            network.backward(weights, &lesson.page, trace, &slopes.normed, gradient);
-            sum.answers += losses.answers;
-            sum.next_tokens += losses.next_tokens;
-        }
-        sum
-    }
-}
-
-/// Shares lessons out, longest first, each to the thread with the least to do.
-fn groups<'a>(lessons: &[&'a Lesson], threads: usize) -> Vec<Vec<&'a Lesson>> {
-    let mut sorted = lessons.to_vec();
-    sorted.sort_by_key(|lesson| std::cmp::Reverse(lesson.tokens()));
-    let mut groups: Vec<(usize, Vec<&Lesson>)> = vec![(0, Vec::new()); threads];
-    for lesson in sorted {
-        if let Some(group) = groups.iter_mut().min_by_key(|group| group.0) {
-            group.0 += lesson.tokens();
-            group.1.push(lesson);
+/// The lessons that have tokens, some at a time, in the order given.
+fn passes<'a>(lessons: &[&'a Lesson]) -> Vec<Vec<Labelled<'a>>> {
+    let mut passes: Vec<Vec<Labelled<'a>>> = Vec::new();
+    let mut rows = 0;
+    for lesson in lessons.iter().filter(|lesson| lesson.tokens() > 0) {
+        let labelled: Labelled<'a> = (&lesson.page, &lesson.labels);
+        rows += lesson.tokens();
+        match passes.last_mut() {
+            Some(pass) if rows <= PASS => pass.push(labelled),
+            _ => {
+                rows = lesson.tokens();
+                passes.push(vec![labelled]);
+            }
         }
     }
-    groups.into_iter().map(|group| group.1).collect()
+    passes
 }
 
 fn fresh(layout: &Layout, seed: u64) -> Vec<f32> {

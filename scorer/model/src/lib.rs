@@ -12,14 +12,17 @@ mod goldens;
 mod kernels;
 mod layout;
 mod learner;
+#[cfg(test)]
+mod learning;
 mod load_error;
 mod loss;
-mod matmul;
 mod memory;
 mod model;
 mod network;
 mod packed;
 mod page;
+mod pass;
+mod products;
 pub mod prompt;
 #[cfg(test)]
 mod reference;
@@ -30,7 +33,7 @@ mod weights;
 
 pub use config::{Config, ConfigError};
 pub use folder::{Draft, MAX_NOTE_TOKENS, Manifest, SaveError};
-pub use learner::{LearnError, Learner, Lesson, Recipe, StepReport};
+pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, Watch};
 pub use load_error::LoadError;
 pub use model::{Answer, Asked, Model, ScoreError};
 pub use packed::{InstructionSet, Precision, UnknownName};

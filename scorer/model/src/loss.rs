@@ -1,14 +1,21 @@
-//! What the head reads from the last rows when a model learns: the two losses, and their gradient.
+//! What the head reads when a model learns: the two losses, and their gradient. It reads the rows that a loss asks for and no others, and
+//! whole-vocabulary logits exist for a chunk of rows at a time.
 
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
 use schemas::Task;
 
-use crate::kernels::{add_scaled, dot, softmax, wide};
-use crate::matmul::{Into, linear, linear_input, linear_weight};
-use crate::network::{Network, Trace};
+use crate::kernels::{add_scaled, dots, softmax};
+use crate::network::{HeadSlopes, Network, Trace};
 use crate::page::Page;
+use crate::pass::Pass;
+use crate::products::{Into, Matrix, Products, Sheet};
+use crate::vectorised::vectorised;
 
-/// Rows of the note whose whole-vocabulary logits exist at once.
-const CHUNK: usize = 64;
+/// Rows whose whole-vocabulary logits exist at once.
+const CHUNK: usize = 512;
+/// Words of the vocabulary that are multiplied at once.
+const WORDS: usize = 4096;
 
 /// How much each term counts in the gradient: one over the batch's answers, and weight over the batch's next tokens.
 #[derive(Clone, Copy, Debug)]
@@ -19,92 +26,136 @@ pub(crate) struct Shares {
     pub next_token: f32,
 }
 
-/// Sums of natural-logarithm losses over one page.
+/// Sums of natural-logarithm losses over a pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Losses {
     /// Over its labelled questions.
     pub answers: f64,
-    /// Over the note's tokens but the first.
+    /// Over the notes' tokens but the first of each.
     pub next_tokens: f64,
 }
 
-/// Buffers of [`losses`].
-#[derive(Default, Debug)]
-pub(crate) struct Slopes {
-    /// The slope at the head's input: `[rows, hidden]`.
-    pub normed: Vec<f32>,
-    logits: Vec<f32>,
+/// A page and the labels of its questions.
+pub(crate) type Labelled<'a> = (&'a Page, &'a [usize]);
+
+/// Where the head reads, and what it should say.
+#[derive(Default)]
+struct Reading {
+    rows: Vec<usize>,
+    /// The next tokens, of the first rows.
+    targets: Vec<u32>,
+    /// Classes and labels, of the rows behind those.
+    answers: Vec<(usize, usize)>,
+}
+
+impl Reading {
+    fn of(pages: &[Labelled<'_>], shares: Shares) -> Self {
+        let mut reading = Self::default();
+        let mut first = 0;
+        let mut answer_rows = Vec::new();
+        for (page, labels) in pages {
+            if shares.next_token > 0.0 {
+                reading.rows.extend(first..first + page.note.saturating_sub(1));
+                reading.targets.extend(page.tokens[..page.note].iter().skip(1));
+            }
+            for (branch, &label) in page.branches.iter().zip(*labels) {
+                answer_rows.push(first + branch.answer_row());
+                reading.answers.push((Task::classes(branch.task), label));
+            }
+            first += page.tokens.len();
+        }
+        reading.rows.extend(answer_rows);
+        reading
+    }
+}
+
+/// The head's rows and the gradient towards them; they may be the embedding's.
+struct Head<'a> {
+    rows: &'a [f32],
+    towards: &'a mut [f32],
+    hidden: usize,
 }
 
 impl Network {
-    fn letter<'a>(&self, table: &'a [f32], letter: u32) -> &'a [f32] {
-        let hidden = self.config.hidden_size;
-        &table[letter as usize * hidden..][..hidden]
-    }
-
-    fn letter_logits(&self, head: &[f32], row: &[f32], letters: &[u32]) -> Vec<f32> {
-        wide(|| letters.iter().map(|&letter| dot(row, self.letter(head, letter))).collect())
-    }
-
-    /// The losses of one page, with the slope at the head's input left in `slopes.normed` and the head's own gradient added.
-    /// `labels` are in the order of the page's branches, each within its task's classes.
-    pub fn losses(
+    /// The losses of `pages` and their gradient, added to `gradient`. What a page's answers choose from are the first of `letters`.
+    pub fn learn(
         &self,
         (weights, gradient): (&[f32], &mut [f32]),
-        (page, labels): (&Page, &[usize]),
-        (trace, letters): (&Trace, &[u32]),
+        (pages, letters): (&[Labelled<'_>], &[u32]),
         shares: Shares,
-        slopes: &mut Slopes,
+        trace: &mut Trace,
     ) -> Losses {
+        let pass = Pass::of(pages.iter().map(|(page, _)| *page));
+        self.forward(weights, &pass, trace);
+        let reading = Reading::of(pages, shares);
+        let (normed, inverses) = self.head_rows(weights, &trace.stream, &reading.rows);
+        let mut slopes = vec![0.0; normed.len()];
         let hidden = self.config.hidden_size;
-        slopes.normed.clear();
-        slopes.normed.resize(page.tokens.len() * hidden, 0.0);
-        let (head, towards_head) = (&weights[self.layout.head.clone()], &mut gradient[self.layout.head.clone()]);
-        let mut losses = Losses::default();
-        for (branch, &label) in page.branches.iter().zip(labels) {
-            let at = branch.answer_row() * hidden;
-            let row = &trace.normed[at..at + hidden];
-            let options = &letters[..Task::classes(branch.task)];
-            let mut logits = self.letter_logits(head, row, options);
-            let right = logits[label];
-            losses.answers += f64::from(softmax(&mut logits) - right);
-            logits[label] -= 1.0;
-            for (&letter, slope) in options.iter().zip(&logits) {
-                add_scaled(&mut slopes.normed[at..at + hidden], self.letter(head, letter), slope * shares.answer);
-                add_scaled(&mut towards_head[letter as usize * hidden..][..hidden], row, slope * shares.answer);
-            }
-        }
-        if shares.next_token > 0.0 {
-            losses.next_tokens = self.next_tokens((head, towards_head), page, &trace.normed, shares.next_token, slopes);
-        }
-        losses
+        let mut head = Head { rows: &weights[self.layout.head.clone()], towards: &mut gradient[self.layout.head.clone()], hidden };
+        let (next, answers) = normed.split_at(reading.targets.len() * hidden);
+        let (next_slopes, answer_slopes) = slopes.split_at_mut(next.len());
+        let next_tokens = head.next_tokens(trace.products(), (next, next_slopes), &reading.targets, shares.next_token);
+        let answers = head.answers((answers, answer_slopes), (&reading.answers, letters), shares.answer);
+        let slopes = HeadSlopes { rows: &reading.rows, normed: &slopes, inverses: &inverses };
+        self.backward(weights, &pass, trace, &slopes, gradient);
+        Losses { answers, next_tokens }
     }
+}
 
-    fn next_tokens(&self, (head, towards_head): (&[f32], &mut [f32]), page: &Page, normed: &[f32], share: f32, slopes: &mut Slopes) -> f64 {
-        let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        let last = page.note.saturating_sub(1);
+impl Head<'_> {
+    fn answers(&mut self, (rows, slopes): (&[f32], &mut [f32]), (answers, letters): (&[(usize, usize)], &[u32]), share: f32) -> f64 {
         let mut loss = 0.0;
-        for start in (0..last).step_by(CHUNK) {
-            let rows = CHUNK.min(last - start);
-            let span = start * hidden..(start + rows) * hidden;
-            slopes.logits.resize(rows * vocab, 0.0);
-            linear(&mut slopes.logits, Into::Replace, &normed[span.clone()], head, (rows, hidden));
-            let targets = &page.tokens[start + 1..start + 1 + rows];
-            loss += wide(|| {
-                let mut sum = 0.0;
-                for (logits, &target) in slopes.logits.chunks_exact_mut(vocab).zip(targets) {
-                    let right = logits[target as usize];
-                    sum += f64::from(softmax(logits) - right);
-                    logits[target as usize] -= 1.0;
-                    for slope in logits.iter_mut() {
-                        *slope *= share;
-                    }
-                }
-                sum
-            });
-            linear_input(&mut slopes.normed[span.clone()], Into::Add, &slopes.logits, head, (rows, hidden));
-            linear_weight(towards_head, &slopes.logits, &normed[span], (rows, hidden));
+        for (index, &(classes, label)) in answers.iter().enumerate() {
+            let own = index * self.hidden..(index + 1) * self.hidden;
+            let (row, towards) = (&rows[own.clone()], &mut slopes[own]);
+            let of = |letter: u32| letter as usize * self.hidden..(letter as usize + 1) * self.hidden;
+            let letters = &letters[..classes];
+            let table: Vec<f32> = letters.iter().flat_map(|&letter| &self.rows[of(letter)]).copied().collect();
+            let mut logits = dots(&table, row);
+            let right = logits[label];
+            loss += f64::from(softmax(&mut logits) - right);
+            logits[label] -= 1.0;
+            for ((&letter, slope), numbers) in letters.iter().zip(&logits).zip(table.chunks_exact(self.hidden)) {
+                add_scaled(towards, numbers, slope * share);
+                add_scaled(&mut self.towards[of(letter)], row, slope * share);
+            }
         }
         loss
     }
+
+    fn next_tokens(&mut self, products: &mut Products, (rows, slopes): (&[f32], &mut [f32]), targets: &[u32], share: f32) -> f64 {
+        let vocab = self.rows.len() / self.hidden;
+        let head = Matrix::plain(self.rows, self.hidden);
+        let mut logits = vec![0.0; CHUNK.min(targets.len()) * vocab];
+        let mut losses = vec![0.0; targets.len()];
+        let chunks = rows.chunks(CHUNK * self.hidden).zip(slopes.chunks_mut(CHUNK * self.hidden));
+        for ((rows, slopes), (targets, losses)) in chunks.zip(targets.chunks(CHUNK).zip(losses.chunks_mut(CHUNK))) {
+            let logits = &mut logits[..targets.len() * vocab];
+            let rows = Matrix::plain(rows, self.hidden);
+            for first in (0..vocab).step_by(WORDS) {
+                let words = head.of_rows(first..vocab.min(first + WORDS));
+                products.linear(&mut Sheet { numbers: &mut *logits, stride: vocab, first }, Into::Replace, rows, words);
+            }
+            logits.par_chunks_mut(vocab).zip(targets).zip(losses).for_each(|((logits, &target), loss)| {
+                *loss = cross_entropy(logits, target as usize, share);
+            });
+            let logits = Matrix::plain(logits, vocab);
+            products.linear_input(&mut Sheet::new(slopes, self.hidden), Into::Add, logits, head);
+            products.linear_weight(self.towards, logits, rows);
+        }
+        losses.iter().copied().map(f64::from).sum()
+    }
+}
+
+vectorised! {
+/// The loss of one row, whose logits become `share` times its slopes.
+fn cross_entropy(logits: &mut [f32], target: usize, share: f32) -> f32 {
+    let right = logits[target];
+    let loss = softmax(logits) - right;
+    logits[target] -= 1.0;
+    for slope in logits.iter_mut() {
+        *slope *= share;
+    }
+    loss
+}
 }

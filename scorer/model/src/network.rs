@@ -1,13 +1,22 @@
-//! The Llama that learns: its forward pass, which keeps what every layer saw, and its gradient, over flat `f32` rows.
+//! The Llama that learns: its forward pass, which keeps what its gradient needs, and its gradient, over the rows of a [`Pass`].
 //!
+//! What every layer saw is kept as long as there is room for it; of a layer that has none, its input alone, and the rest is made again.
 //! Answering has a path of its own, [`scoring`](crate::scoring), which tests hold against this one.
 
-use crate::attention::{Attended, Heads, Scratch, attend, attend_back};
+mod backward;
+mod forward;
+
+use crate::attention::{Attended, Attention, Heads};
 use crate::config::Config;
-use crate::kernels::{Normed, Rotary, Turn, add_scaled, gate, gate_back, norm, norm_back};
+use crate::kernels::{Normed, Rotary};
 use crate::layout::{LayerPlaces, Layout};
-use crate::matmul::{Into, linear, linear_input, linear_weight};
-use crate::page::{Block, Page};
+use crate::packed::Kernel;
+use crate::pass::Pass;
+use crate::products::Products;
+pub(crate) use backward::HeadSlopes;
+
+/// Rows that one thread takes of what is done row by row. The sums of norms' gradients run over so many rows, and then over those.
+const ROWS: usize = 64;
 
 /// A shape with its tables; weights come in with each call.
 #[derive(Clone, Debug)]
@@ -18,42 +27,67 @@ pub(crate) struct Network {
     heads: Heads,
 }
 
-/// What a layer saw; all `[rows, ..]`.
+/// What a layer saw; all `[rows, ..]`, but for `log_sums`.
 #[derive(Default, Debug)]
 struct LayerTrace {
     input: Vec<f32>,
     attention_inverse: Vec<f32>,
-    attention_normed: Vec<f32>,
     qkv: Vec<f32>,
     log_sums: Vec<f32>,
     attended: Vec<f32>,
     middle: Vec<f32>,
     feed_inverse: Vec<f32>,
-    feed_normed: Vec<f32>,
     gate_up: Vec<f32>,
-    gated: Vec<f32>,
 }
 
-/// What a pass leaves behind; its buffers are used again by the next one.
-#[derive(Default, Debug)]
+/// What a pass leaves behind, and the buffers of the next one.
+#[derive(Debug)]
 pub(crate) struct Trace {
+    products: Products,
+    /// Bytes that the layers may keep.
+    room: usize,
     layers: Vec<LayerTrace>,
-    stream: Vec<f32>,
-    inverse: Vec<f32>,
-    /// The rows that the head reads: `[rows, hidden]`.
-    pub normed: Vec<f32>,
-    scratch: Scratch,
+    /// What a layer saw that could not keep it.
+    again: LayerTrace,
+    /// The residual stream behind the last layer, `[rows, hidden]`.
+    pub stream: Vec<f32>,
+    tasks: Vec<f32>,
     back: Back,
 }
 
 /// Gradients in flight.
 #[derive(Default, Debug)]
 struct Back {
+    /// At the residual stream.
     stream: Vec<f32>,
     normed: Vec<f32>,
+    /// Towards gated numbers, or towards queries, keys and values.
     wide: Vec<f32>,
     attended: Vec<f32>,
-    qkv: Vec<f32>,
+}
+
+impl Trace {
+    /// A trace whose products are those of `kernel` and whose layers keep at most `room` bytes, beside their inputs.
+    pub fn new(kernel: Kernel, room: usize) -> Self {
+        let (layers, again, stream, tasks, back) = Default::default();
+        Self { products: Products::new(kernel), room, layers, again, stream, tasks, back }
+    }
+
+    /// What multiplies.
+    pub fn products(&mut self) -> &mut Products {
+        &mut self.products
+    }
+}
+
+impl LayerTrace {
+    /// Gives back all but the input.
+    fn forget(&mut self) {
+        *self = Self { input: std::mem::take(&mut self.input), ..Self::default() };
+    }
+
+    fn kept(&self) -> Attended<'_> {
+        Attended { qkv: &self.qkv, out: &self.attended, log_sums: &self.log_sums }
+    }
 }
 
 impl Network {
@@ -64,124 +98,39 @@ impl Network {
         Self { layout: Layout::of(&config), rotary, heads: Heads { queries, keys, width }, config }
     }
 
-    fn epsilon(&self) -> f32 {
+    /// Added to the mean square of a norm before its root.
+    pub fn epsilon(&self) -> f32 {
         self.config.rms_norm_eps as f32
     }
 
-    /// Reads `page`; the head's input is then `trace.normed`.
-    pub fn forward(&self, weights: &[f32], page: &Page, trace: &mut Trace) {
-        let (rows, hidden) = (page.tokens.len(), self.config.hidden_size);
-        let blocks = page.blocks();
-        trace.stream.clear();
-        for &token in &page.tokens {
-            let at = self.layout.embedding.start + token as usize * hidden;
-            trace.stream.extend_from_slice(&weights[at..at + hidden]);
-        }
-        trace.layers.resize_with(self.layout.layers.len(), LayerTrace::default);
-        for (places, layer) in self.layout.layers.iter().zip(&mut trace.layers) {
-            self.attention(weights, places, (page, &blocks), (&mut *layer, &mut trace.stream, &mut trace.scratch));
-            self.feed_forward(weights, places, layer, &mut trace.stream);
-        }
-        trace.inverse.resize(rows, 0.0);
-        trace.normed.resize(rows * hidden, 0.0);
-        norm(&mut trace.normed, &mut trace.inverse, &trace.stream, &weights[self.layout.norm.clone()], self.epsilon());
+    fn attention(&self, kernel: Kernel) -> Attention {
+        Attention { heads: self.heads, kernel }
     }
 
-    fn attention(
-        &self,
-        weights: &[f32],
-        places: &LayerPlaces,
-        (page, blocks): (&Page, &[Block]),
-        (layer, stream, scratch): (&mut LayerTrace, &mut Vec<f32>, &mut Scratch),
-    ) {
-        let (rows, hidden, heads) = (page.tokens.len(), self.config.hidden_size, self.heads);
-        layer.input.clone_from(stream);
-        layer.attention_inverse.resize(rows, 0.0);
-        layer.attention_normed.resize(rows * hidden, 0.0);
-        let weight = &weights[places.attention_norm.clone()];
-        norm(&mut layer.attention_normed, &mut layer.attention_inverse, stream, weight, self.epsilon());
-        layer.qkv.resize(rows * heads.stride(), 0.0);
-        linear(&mut layer.qkv, Into::Replace, &layer.attention_normed, &weights[places.qkv.clone()], (rows, hidden));
-        let turned = (heads.queries + heads.keys, heads.stride());
-        self.rotary.turn(&mut layer.qkv, &page.positions, turned, Turn::Forward);
-        layer.log_sums.resize(heads.queries * rows, 0.0);
-        layer.attended.resize(rows * heads.queries * heads.width, 0.0);
-        attend(&mut layer.attended, &mut layer.log_sums, &layer.qkv, (blocks, heads), scratch);
-        let shape = (rows, heads.queries * heads.width);
-        linear(stream, Into::Add, &layer.attended, &weights[places.output.clone()], shape);
+    /// Bytes that a layer keeps of `rows` rows, beside its input.
+    fn bytes(&self, rows: usize) -> usize {
+        let (hidden, feed, heads) = (self.config.hidden_size, self.config.intermediate_size, self.heads);
+        rows * size_of::<f32>() * (hidden + 2 + heads.stride() + heads.queries * (heads.width + 1) + 2 * feed)
     }
 
-    fn feed_forward(&self, weights: &[f32], places: &LayerPlaces, layer: &mut LayerTrace, stream: &mut Vec<f32>) {
-        let (hidden, feed) = (self.config.hidden_size, self.config.intermediate_size);
-        let rows = stream.len() / hidden;
-        layer.middle.clone_from(stream);
-        layer.feed_inverse.resize(rows, 0.0);
-        layer.feed_normed.resize(rows * hidden, 0.0);
-        let weight = &weights[places.feed_norm.clone()];
-        norm(&mut layer.feed_normed, &mut layer.feed_inverse, stream, weight, self.epsilon());
-        layer.gate_up.resize(rows * 2 * feed, 0.0);
-        linear(&mut layer.gate_up, Into::Replace, &layer.feed_normed, &weights[places.gate_up.clone()], (rows, hidden));
-        layer.gated.resize(rows * feed, 0.0);
-        gate(&mut layer.gated, &layer.gate_up, feed);
-        linear(stream, Into::Add, &layer.gated, &weights[places.down.clone()], (rows, feed));
+    /// Whether layer `index` keeps what it saw of `rows` rows: the last layers do, whose gradient is taken first.
+    fn keeps(&self, index: usize, rows: usize, room: usize) -> bool {
+        let kept = room / self.bytes(rows).max(1);
+        index + kept >= self.layout.layers.len()
     }
+}
 
-    /// Adds to `gradient` what `towards_normed` (`[rows, hidden]`, the loss's slope at the head's input) means for every weight below
-    /// the head. `trace` must come from [`Network::forward`] over the same page and weights; it is used up.
-    pub fn backward(&self, weights: &[f32], page: &Page, trace: &mut Trace, towards_normed: &[f32], gradient: &mut [f32]) {
-        let hidden = self.config.hidden_size;
-        let blocks = page.blocks();
-        let Trace { layers, stream, inverse, scratch, back, .. } = trace;
-        back.stream.clear();
-        back.stream.resize(towards_normed.len(), 0.0);
-        let seen = Normed { input: stream, inverse, weight: &weights[self.layout.norm.clone()] };
-        norm_back(&mut back.stream, &mut gradient[self.layout.norm.clone()], towards_normed, &seen);
-        for (places, layer) in self.layout.layers.iter().zip(layers.iter_mut()).rev() {
-            self.feed_forward_back(weights, places, (layer, back), gradient);
-            self.attention_back((weights, gradient), places, (page, &blocks), (layer, back, scratch));
-        }
-        for (&token, row) in page.tokens.iter().zip(back.stream.chunks_exact(hidden)) {
-            let at = self.layout.embedding.start + token as usize * hidden;
-            add_scaled(&mut gradient[at..at + hidden], row, 1.0);
-        }
+#[cfg(test)]
+impl Network {
+    /// What the head reads of every row of `page`, `[rows, hidden]`, in `f32`.
+    pub fn read(&self, weights: &[f32], page: &crate::page::Page) -> Vec<f32> {
+        let kernel = Kernel::of(crate::packed::Precision::F32, crate::packed::InstructionSet::widest());
+        let mut trace = Trace::new(kernel, 0);
+        self.forward(weights, &Pass::of([page]), &mut trace);
+        self.head_rows(weights, &trace.stream, &(0..page.tokens.len()).collect::<Vec<_>>()).0
     }
+}
 
-    fn feed_forward_back(&self, weights: &[f32], places: &LayerPlaces, (layer, back): (&mut LayerTrace, &mut Back), gradient: &mut [f32]) {
-        let (hidden, feed) = (self.config.hidden_size, self.config.intermediate_size);
-        let rows = back.stream.len() / hidden;
-        linear_weight(&mut gradient[places.down.clone()], &back.stream, &layer.gated, (rows, feed));
-        back.wide.resize(rows * feed, 0.0);
-        linear_input(&mut back.wide, Into::Replace, &back.stream, &weights[places.down.clone()], (rows, feed));
-        gate_back(&mut layer.gate_up, &back.wide, feed);
-        linear_weight(&mut gradient[places.gate_up.clone()], &layer.gate_up, &layer.feed_normed, (rows, hidden));
-        back.normed.resize(rows * hidden, 0.0);
-        linear_input(&mut back.normed, Into::Replace, &layer.gate_up, &weights[places.gate_up.clone()], (rows, hidden));
-        let seen = Normed { input: &layer.middle, inverse: &layer.feed_inverse, weight: &weights[places.feed_norm.clone()] };
-        norm_back(&mut back.stream, &mut gradient[places.feed_norm.clone()], &back.normed, &seen);
-    }
-
-    fn attention_back(
-        &self,
-        (weights, gradient): (&[f32], &mut [f32]),
-        places: &LayerPlaces,
-        (page, blocks): (&Page, &[Block]),
-        (layer, back, scratch): (&mut LayerTrace, &mut Back, &mut Scratch),
-    ) {
-        let (rows, hidden, heads) = (page.tokens.len(), self.config.hidden_size, self.heads);
-        let width = heads.queries * heads.width;
-        linear_weight(&mut gradient[places.output.clone()], &back.stream, &layer.attended, (rows, width));
-        back.attended.resize(rows * width, 0.0);
-        linear_input(&mut back.attended, Into::Replace, &back.stream, &weights[places.output.clone()], (rows, width));
-        back.qkv.resize(rows * heads.stride(), 0.0);
-        let kept = Attended { qkv: &layer.qkv, out: &layer.attended, log_sums: &layer.log_sums };
-        attend_back(&mut back.qkv, &back.attended, &kept, (blocks, heads), scratch);
-        let turned = (heads.queries + heads.keys, heads.stride());
-        self.rotary.turn(&mut back.qkv, &page.positions, turned, Turn::Back);
-        linear_weight(&mut gradient[places.qkv.clone()], &back.qkv, &layer.attention_normed, (rows, hidden));
-        back.normed.resize(rows * hidden, 0.0);
-        linear_input(&mut back.normed, Into::Replace, &back.qkv, &weights[places.qkv.clone()], (rows, hidden));
-        let weight = &weights[places.attention_norm.clone()];
-        let seen = Normed { input: &layer.input, inverse: &layer.attention_inverse, weight };
-        norm_back(&mut back.stream, &mut gradient[places.attention_norm.clone()], &back.normed, &seen);
-    }
+fn normed<'a>(input: &'a [f32], inverse: &'a [f32], weight: &'a [f32]) -> Normed<'a> {
+    Normed { input, inverse, weight }
 }

@@ -6,9 +6,6 @@ use std::ops::Range;
 
 use schemas::Task;
 
-/// Rows of note that attend at once; keeps the scores of one block within the second cache.
-const BLOCK: usize = 64;
-
 /// A question behind the note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Branch {
@@ -42,15 +39,6 @@ pub(crate) struct Page {
     pub truncated: bool,
 }
 
-/// Rows that attend together: to the first `prefix` rows in full, and to themselves causally.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Block {
-    /// The rows that ask.
-    pub queries: Range<usize>,
-    /// How many rows from the start of the page all of them see.
-    pub prefix: usize,
-}
-
 impl Page {
     /// The page of a note that begins with `opening` (a start token, or nothing).
     pub fn of(opening: &[u32], note: &[u32], questions: &[(Task, &[u32])]) -> Self {
@@ -66,11 +54,5 @@ impl Page {
             page.branches.push(Branch { task, rows: start..page.tokens.len() });
         }
         page
-    }
-
-    /// Who attends to whom.
-    pub fn blocks(&self) -> Vec<Block> {
-        let trunk = (0..self.note).step_by(BLOCK).map(|start| Block { queries: start..(start + BLOCK).min(self.note), prefix: start });
-        trunk.chain(self.branches.iter().map(|branch| Block { queries: branch.rows.clone(), prefix: self.note })).collect()
     }
 }

@@ -7,9 +7,9 @@ use rand::{Rng as _, SeedableRng as _};
 use schemas::Task;
 
 use crate::config::Config;
-use crate::loss::{Shares, Slopes};
+use crate::loss::Shares;
 use crate::network::{Network, Trace};
-use crate::packed::{InstructionSet, Precision};
+use crate::packed::{InstructionSet, Kernel, Precision};
 use crate::page::Page;
 use crate::scoring::{Prompt, Scorer, Settings};
 
@@ -137,12 +137,14 @@ impl<'a> Elementary<'a> {
     }
 }
 
-/// Our loss and gradient.
+/// Our loss and gradient, in `f32` on the widest kernel.
 fn ours(network: &Network, weights: &[f32], page: &Page) -> (f64, Vec<f32>) {
-    let (mut trace, mut slopes, mut gradient) = (Trace::default(), Slopes::default(), vec![0.0; weights.len()]);
-    network.forward(weights, page, &mut trace);
-    let losses = network.losses((weights, &mut gradient), (page, &LABELS), (&trace, &LETTERS), SHARES, &mut slopes);
-    network.backward(weights, page, &mut trace, &slopes.normed, &mut gradient);
+    ours_with(Kernel::of(Precision::F32, InstructionSet::widest()), usize::MAX, (network, weights), page)
+}
+
+fn ours_with(kernel: Kernel, room: usize, (network, weights): (&Network, &[f32]), page: &Page) -> (f64, Vec<f32>) {
+    let (mut trace, mut gradient) = (Trace::new(kernel, room), vec![0.0; weights.len()]);
+    let losses = network.learn((weights, &mut gradient), (&[(page, &LABELS)], &LETTERS), SHARES, &mut trace);
     (losses.answers * f64::from(SHARES.answer) + losses.next_tokens * f64::from(SHARES.next_token), gradient)
 }
 

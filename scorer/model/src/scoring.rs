@@ -19,10 +19,11 @@ use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, IntoP
 use rayon::slice::ParallelSliceMut as _;
 
 use crate::config::Config;
-use crate::kernels::{dot, norm, wide};
+use crate::kernels::{dots, norm};
 use crate::layout::Layout;
 use crate::packed::{InstructionSet, Line, Precision, bf16};
 use attention::{Cache, Piece};
+pub(crate) use attention::{State, soften};
 use batch::{Batch, Segment};
 use layer::{Layer, Shape};
 use strip::{Own, Strip};
@@ -239,8 +240,7 @@ impl Scorer {
             }
             let mut normed = vec![0.0; strip.stream.len()];
             norm(&mut normed, &mut vec![0.0; rows.len()], &strip.stream, &self.norm, self.shape.epsilon);
-            let logits = |row: &[f32]| wide(|| self.letters.chunks_exact(hidden).map(|letter| dot(row, letter)).collect());
-            normed.chunks_exact(hidden).map(logits).collect::<Vec<Vec<f32>>>()
+            normed.chunks_exact(hidden).map(|row| dots(&self.letters, row)).collect::<Vec<Vec<f32>>>()
         });
         answered.collect::<Vec<_>>().concat()
     }

@@ -1,8 +1,11 @@
-//! AdamW with clipping, fused: one walk over the weights a step.
+//! AdamW with clipping, fused: one walk over the weights a step, shared by the threads of the pool at hand.
 
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::wide;
+use crate::kernels::dot;
+use crate::vectorised::vectorised;
 
 /// How a step changes the weights. The rate by step is the trainer's: it sets `learning_rate` before each.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,11 +39,20 @@ impl Recipe {
     }
 }
 
-/// The gradient's norm; runs of fixed length are added in order, so it does not depend on the machine's threads.
+/// The gradient's norm; runs of fixed length are added in order, so it does not depend on the number of threads.
 pub(crate) fn norm(gradient: &[f32]) -> f64 {
-    let squares = |run: &[f32]| f64::from(wide(|| crate::kernels::dot(run, run)));
-    gradient.chunks(4096).map(squares).sum::<f64>().sqrt()
+    let runs: Vec<f64> = gradient.par_chunks(4096).with_min_len(16).map(|run| f64::from(squares(run))).collect();
+    runs.iter().sum::<f64>().sqrt()
 }
+
+vectorised! {
+fn squares(run: &[f32]) -> f32 {
+    dot(run, run)
+}
+}
+
+/// Numbers that one thread moves at a time.
+const RUN: usize = 1 << 16;
 
 /// One tensor's step.
 pub(crate) struct Update<'a> {
@@ -52,24 +64,45 @@ pub(crate) struct Update<'a> {
     pub steps: u64,
 }
 
+/// The numbers of a recipe for one step, corrected for the means' beginning at zero.
+struct Move {
+    betas: (f32, f32),
+    scale: f32,
+    rate: f32,
+    unbias: f32,
+    keep: f32,
+    epsilon: f32,
+}
+
 impl Update<'_> {
     /// Moves `weights` and the running means of gradient and square.
     pub fn apply(&self, recipe: &Recipe, weights: &mut [f32], first: &mut [f32], second: &mut [f32]) {
         let (beta, gamma) = recipe.betas;
         let power = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let rate = recipe.learning_rate / (1.0 - beta.powi(power));
-        let unbias = 1.0 / (1.0 - gamma.powi(power));
-        let keep = 1.0 - recipe.learning_rate * self.decay;
-        wide(|| {
-            let states = first.iter_mut().zip(second.iter_mut());
-            for ((weight, (mean, square)), slope) in weights.iter_mut().zip(states).zip(self.gradient) {
-                let slope = slope * self.scale;
-                *mean = beta * *mean + (1.0 - beta) * slope;
-                *square = gamma * *square + (1.0 - gamma) * slope * slope;
-                *weight = *weight * keep - rate * *mean / ((*square * unbias).sqrt() + recipe.epsilon);
-            }
-        });
+        let by = Move {
+            betas: recipe.betas,
+            scale: self.scale,
+            rate: recipe.learning_rate / (1.0 - beta.powi(power)),
+            unbias: 1.0 / (1.0 - gamma.powi(power)),
+            keep: 1.0 - recipe.learning_rate * self.decay,
+            epsilon: recipe.epsilon,
+        };
+        let states = first.par_chunks_mut(RUN).zip(second.par_chunks_mut(RUN));
+        let runs = weights.par_chunks_mut(RUN).zip(states).zip(self.gradient.par_chunks(RUN));
+        runs.for_each(|((weights, (first, second)), gradient)| walk(&by, weights, (first, second), gradient));
     }
+}
+
+vectorised! {
+fn walk(by: &Move, weights: &mut [f32], states: (&mut [f32], &mut [f32]), gradient: &[f32]) {
+    let (beta, gamma) = by.betas;
+    for ((weight, (mean, square)), slope) in weights.iter_mut().zip(states.0.iter_mut().zip(states.1.iter_mut())).zip(gradient) {
+        let slope = slope * by.scale;
+        *mean = beta * *mean + (1.0 - beta) * slope;
+        *square = gamma * *square + (1.0 - gamma) * slope * slope;
+        *weight = *weight * by.keep - by.rate * *mean / ((*square * by.unbias).sqrt() + by.epsilon);
+    }
+}
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! A learner that survives a crash: weights, optimiser, step, shape and tokenizer in one file that is replaced at once.
+//! A learner that survives a crash: weights, optimiser, step, position in the data, shape and tokenizer in one file that is replaced at once.
+//!
+//! Nothing of a step is left to chance, so that there is no random state beside the position.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ impl Learner {
             ("config".to_owned(), serde_json::to_string(&self.network.config).map_err(|source| encoded(source.into()))?),
             ("tokenizer".to_owned(), tokenizer_json(&self.reader.tokenizer, &file)?),
             ("steps".to_owned(), self.steps.to_string()),
+            ("position".to_owned(), self.position.to_string()),
             ("max_note_tokens".to_owned(), self.reader.max_note_tokens.to_string()),
         ]);
         let shape = [self.weights.len()];
@@ -61,6 +64,24 @@ impl Learner {
         };
         let max_note_tokens = usize::try_from(number("max_note_tokens")?).unwrap_or(usize::MAX);
         let learner = Self::with(config, tokenizer, values("weights")?, max_note_tokens)?;
-        Ok(Self { first: values("first")?, second: values("second")?, steps: number("steps")?, ..learner })
+        let (steps, position) = (number("steps")?, number("position")?);
+        Ok(Self { first: values("first")?, second: values("second")?, steps, position, ..learner })
+    }
+
+    /// Takes weights and optimiser back to the state that lies in `dir`, after a step that spoiled them. The position in the data stays, so that
+    /// what spoiled them is not read again.
+    ///
+    /// # Errors
+    /// As [`Learner::resume`], or if the state is another model's; the learner is as before then.
+    pub fn go_back(&mut self, dir: &Path) -> Result<(), LearnError> {
+        let good = Self::resume(dir)?;
+        if good.network.config != self.network.config {
+            let what = "it is the state of another model".to_owned();
+            return Err(LoadError::Damaged { file: file(dir), what }.into());
+        }
+        let position = self.position;
+        let (computing, workshop) = (self.computing, self.workshop.take());
+        *self = Self { position, computing, workshop, ..good };
+        Ok(())
     }
 }

@@ -36,9 +36,9 @@ pub(crate) struct Attention {
 
 /// Softmax on its way: of each row its largest score so far and the sum of its exponentials.
 #[derive(Clone, Copy, Debug)]
-struct State {
-    most: f32,
-    sum: f32,
+pub(crate) struct State {
+    pub most: f32,
+    pub sum: f32,
 }
 
 /// Buffers.
@@ -200,7 +200,7 @@ fn interleave(line: &mut Line, first: &[u32], second: &[u32]) {
 vectorised! {
 /// Replaces the first `seen` scores by exponentials against the largest so far and the others by zeros; returns by how much what came
 /// before fades.
-fn soften(scores: &mut [f32], seen: usize, state: &mut State) -> f32 {
+pub(crate) fn soften(scores: &mut [f32], seen: usize, state: &mut State) -> f32 {
     let (visible, hidden) = scores.split_at_mut(seen);
     hidden.fill(0.0);
     if visible.is_empty() {

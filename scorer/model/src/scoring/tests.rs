@@ -5,7 +5,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::{Prompt, Scorer, Settings};
 use crate::config::Config;
 use crate::kernels::dot;
-use crate::network::{Network, Trace};
+use crate::network::Network;
 use crate::packed::{InstructionSet, Precision};
 use crate::page::Page;
 
@@ -71,18 +71,17 @@ fn every_kernel_answers_as_the_learning_pass_does() -> Result<(), super::PoolErr
     let network = Network::new(config());
     let weights = weights(&network.config, 0.25);
     let prompts = prompts();
-    let mut trace = Trace::default();
     let expected: Vec<Vec<f64>> = (prompts.iter())
         .flat_map(|(note, questions)| {
             let asked: Vec<_> = questions.iter().map(|question| (schemas::Task::Comorbidity, question.as_slice())).collect();
             let page = Page::of(&[], note, &asked);
-            network.forward(&weights, &page, &mut trace);
+            let normed = network.read(&weights, &page);
             page.branches
                 .iter()
                 .map(|branch| {
                     let row = |at: usize, of: &[f32]| of[at * 80..][..80].to_vec();
                     let head = |letter: u32| row(letter as usize, &weights[network.layout.head.clone()]);
-                    softmax(&LETTERS.map(|letter| dot(&row(branch.answer_row(), &trace.normed), &head(letter))))
+                    softmax(&LETTERS.map(|letter| dot(&row(branch.answer_row(), &normed), &head(letter))))
                 })
                 .collect::<Vec<_>>()
         })

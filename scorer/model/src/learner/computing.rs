@@ -1,0 +1,72 @@
+//! How a learner computes: the precision of its products, the instructions, and what its layers may keep.
+
+use std::str::FromStr;
+
+use crate::packed::{InstructionSet, Precision, UnknownName};
+
+/// What the products of a learner are made of. Weights, sums, gradients and the optimiser are `f32` in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Products of `f32`.
+    F32,
+    /// Products of `bf16`, added in `f32`.
+    Bf16,
+}
+
+impl Arithmetic {
+    /// The name, as it is parsed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.precision().as_str()
+    }
+
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+impl FromStr for Arithmetic {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name.parse()? {
+            Precision::F32 => Ok(Self::F32),
+            Precision::Bf16 | Precision::Int8 => Ok(Self::Bf16),
+        }
+    }
+}
+
+/// How a learner computes. What is not said is chosen for this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Computing {
+    /// `None` for `bf16` where the processor multiplies it, and `f32` elsewhere.
+    pub arithmetic: Option<Arithmetic>,
+    /// The widest instructions to use; `None` for the widest there are.
+    pub instructions: Option<InstructionSet>,
+    /// Bytes that layers may keep between the forward pass and its gradient, beside their inputs. What does not fit is computed again: a third
+    /// more work, and the same bits.
+    pub activation_bytes: usize,
+}
+
+/// Room for 2,048 rows of a model of 100 M parameters, or of 1 B with a part of its layers computed again.
+impl Default for Computing {
+    fn default() -> Self {
+        Self { arithmetic: None, instructions: None, activation_bytes: 1 << 30 }
+    }
+}
+
+impl Computing {
+    pub(crate) fn instructions(&self) -> InstructionSet {
+        let most = self.instructions.unwrap_or(InstructionSet::Amx);
+        InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
+    }
+
+    /// What products are made of.
+    pub(crate) fn arithmetic(&self) -> Arithmetic {
+        let fast = self.instructions() >= InstructionSet::Avx512Bf16;
+        self.arithmetic.unwrap_or(if fast { Arithmetic::Bf16 } else { Arithmetic::F32 })
+    }
+}

@@ -1,0 +1,62 @@
+//! Whether a step's loss is one that training should not go on from.
+
+use crate::learner::StepReport;
+
+/// Steps that are seen before any is called a spike.
+const SEEN: u32 = 20;
+/// Weight of one step in the running figures.
+const SHARE: f64 = 0.05;
+/// How many mean deviations above the mean a loss may lie.
+const DEVIATIONS: f64 = 8.0;
+/// What a loss may always lie above the mean, in nats.
+const SLACK: f64 = 0.5;
+
+/// What the losses of the steps before were like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    steps: u32,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Watch {
+    /// Whether `report` shows a loss that is no number, or one far above those before; only others are learned from.
+    pub fn spikes(&mut self, report: &StepReport) -> bool {
+        if report.loss.is_nan() || report.loss.is_infinite() {
+            return true;
+        }
+        let above = report.loss - self.mean;
+        if self.steps >= SEEN && above > DEVIATIONS * self.deviation + SLACK {
+            return true;
+        }
+        self.steps = self.steps.saturating_add(1);
+        let share = SHARE.max(1.0 / f64::from(self.steps));
+        if self.steps > 1 {
+            self.deviation += share * (above.abs() - self.deviation);
+        }
+        self.mean += share * above;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(loss: f64) -> StepReport {
+        StepReport { loss, answer_loss: loss, gradient_norm: 1.0, tokens: 1, skipped: !loss.is_finite() }
+    }
+
+    #[test]
+    fn a_loss_far_above_the_others_spikes_and_one_that_wavers_does_not() {
+        let mut watch = Watch::default();
+        assert!(watch.spikes(&report(f64::NAN)));
+        for step in 0..200_u32 {
+            let wavering = 2.0 - f64::from(step) * 0.005 + f64::from(step * 7 % 5) * 0.1;
+            assert!(!watch.spikes(&report(wavering)), "step {step}");
+        }
+        assert!(!watch.spikes(&report(1.6)));
+        assert!(watch.spikes(&report(6.0)) && watch.spikes(&report(f64::INFINITY)));
+        assert!(!watch.spikes(&report(1.1)), "what spiked is not learned from");
+    }
+}

@@ -1,0 +1,111 @@
+//! Matrices as they are read into a product: numbers that stand somewhere, or that are made as they are read.
+
+use std::ops::Range;
+
+use crate::kernels::{Normed, silu};
+use crate::packed::COLUMNS;
+
+/// What becomes of the numbers already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Into {
+    /// They are replaced.
+    Replace,
+    /// The product is added to them.
+    Add,
+}
+
+/// Where a product goes: some columns of rows `stride` numbers wide, from column `first` on.
+pub(crate) struct Sheet<'a> {
+    pub numbers: &'a mut [f32],
+    pub stride: usize,
+    pub first: usize,
+}
+
+impl<'a> Sheet<'a> {
+    /// Whole rows.
+    pub fn new(numbers: &'a mut [f32], columns: usize) -> Self {
+        Self { numbers, stride: columns, first: 0 }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Plain { numbers: &'a [f32], stride: usize },
+    Normed(Normed<'a>),
+    Gated { gate_up: &'a [f32], feed: usize },
+}
+
+/// A part of a matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    kind: Kind<'a>,
+    row: usize,
+    column: usize,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Numbers as they stand, row after row.
+    pub fn plain(numbers: &'a [f32], columns: usize) -> Self {
+        Self { kind: Kind::Plain { numbers, stride: columns }, row: 0, column: 0, rows: numbers.len() / columns, columns }
+    }
+
+    /// What [`norm`](crate::kernels::norm) would give.
+    pub fn normed(seen: Normed<'a>) -> Self {
+        let columns = seen.weight.len();
+        Self { kind: Kind::Normed(seen), row: 0, column: 0, rows: seen.inverse.len(), columns }
+    }
+
+    /// `silu(gate) * up` of rows of `[gate, up]`, `feed` wide each.
+    pub fn gated(gate_up: &'a [f32], feed: usize) -> Self {
+        Self { kind: Kind::Gated { gate_up, feed }, row: 0, column: 0, rows: gate_up.len() / (2 * feed), columns: feed }
+    }
+
+    /// Some of its rows.
+    pub fn of_rows(self, rows: Range<usize>) -> Self {
+        Self { row: self.row + rows.start, rows: rows.len(), ..self }
+    }
+
+    /// Some of its columns.
+    pub fn of_columns(self, columns: Range<usize>) -> Self {
+        Self { column: self.column + columns.start, columns: columns.len(), ..self }
+    }
+
+    /// The numbers of `row` from `column` on.
+    #[inline(always)]
+    pub fn read(&self, row: usize, column: usize, to: &mut [f32]) {
+        let (row, column) = (self.row + row, self.column + column);
+        match self.kind {
+            Kind::Plain { numbers, stride } => to.copy_from_slice(&numbers[row * stride + column..][..to.len()]),
+            Kind::Normed(Normed { input, inverse, weight }) => {
+                let from = &input[row * weight.len() + column..][..to.len()];
+                let weight = &weight[column..][..to.len()];
+                for index in 0..to.len() {
+                    to[index] = from[index] * inverse[row] * weight[index];
+                }
+            }
+            Kind::Gated { gate_up, feed } => {
+                let gates = &gate_up[row * 2 * feed + column..][..to.len()];
+                let ups = &gate_up[(row * 2 + 1) * feed + column..][..to.len()];
+                for index in 0..to.len() {
+                    to[index] = silu(gates[index]) * ups[index];
+                }
+            }
+        }
+    }
+
+    /// As [`Matrix::read`], for a run whose length the compiler knows; zeros beyond the matrix.
+    #[inline(always)]
+    pub fn run(&self, row: usize, column: usize) -> [f32; COLUMNS] {
+        let mut to = [0.0; COLUMNS];
+        if row < self.rows {
+            if column + COLUMNS <= self.columns {
+                self.read(row, column, &mut to);
+            } else if column < self.columns {
+                self.read(row, column, &mut to[..self.columns - column]);
+            }
+        }
+        to
+    }
+}
