@@ -102,6 +102,12 @@ impl Model {
         &self.manifest.model_version
     }
 
+    /// Bytes of the weights as they are held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.scorer.bytes()
+    }
+
     /// What is known about it.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

@@ -51,6 +51,12 @@ impl Settings {
         InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
     }
 
+    /// Threads that are used: as many as asked for, or one a processor.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
     /// How weights are held: as asked, or `bf16` where the processor multiplies it, or `f32`.
     #[must_use]
     pub fn precision(&self) -> Precision {
@@ -114,7 +120,7 @@ impl Scorer {
         letters: &[u32],
         settings: &Settings,
     ) -> Result<Self, E> {
-        let threads = settings.threads.unwrap_or(0);
+        let threads = settings.threads();
         let name = |index| format!("score-{index}");
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
         let pool = pool.map_err(|source| PoolError { threads, source })?;
@@ -144,12 +150,14 @@ impl Scorer {
     /// If there are no threads to be had.
     pub fn random(config: &Config, seed: u64, settings: &Settings) -> Result<Self, PoolError> {
         let layout = Layout::of(config);
-        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-        let mut weights = vec![1.0; layout.total()];
-        for place in layout.places.iter().filter(|place| place.shape.len() > 1) {
-            weights[place.range.clone()].fill_with(|| random.random_range(-0.035..0.035));
-        }
-        Self::new(config, &weights, &[0, 1, 2, 3, 4], settings)
+        let is_norm = |range: &Range<usize>| layout.places.iter().any(|place| place.range == *range && place.shape.len() == 1);
+        let read = |range: Range<usize>| {
+            let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed.wrapping_add(range.start as u64));
+            let plain = is_norm(&range);
+            let number = |_| if plain { 1.0 } else { random.random_range(-0.035..0.035) };
+            Ok::<_, PoolError>(Cow::Owned(range.map(number).collect()))
+        };
+        Self::packed(config, &read, &[0, 1, 2, 3, 4], settings)
     }
 
     /// Bytes of the weights as they are held.
