@@ -215,4 +215,6 @@ fn shares(logits: &[f32]) -> Vec<f64> {
 }
 
 #[cfg(test)]
+mod ranking_tests;
+#[cfg(test)]
 mod tests;
