@@ -243,10 +243,37 @@ pub enum Bench {
     },
     /// Kafka to committed rows, exactly once: a backlog as fast as it goes, then a steady rate.
     Ingest(BenchIngest),
+    /// The model's path with random weights: prompts, questions behind one note, loading.
+    Model(BenchModel),
     /// The SQL functions over made-up rows in memory.
     Sql(BenchSql),
     /// The daily views and the README's questions over the warehouse of the configuration: computed anew, and once more.
     Views(BenchViews),
+}
+
+#[derive(clap::Args)]
+pub struct BenchModel {
+    /// Which of prefill, questions, tasks, load; all where none is named.
+    pub what: Vec<String>,
+    /// Which of llama-110m, lang1-100m, smollm2-135m.
+    #[arg(long, default_value = "llama-110m")]
+    pub shape: String,
+    /// Threads of the model's pool.
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+    /// How weights are held: f32, bf16 or int8; what scoring chooses on this machine where none is named.
+    #[arg(long)]
+    pub precision: Option<String>,
+    /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.
+    #[arg(long)]
+    pub instructions: Option<String>,
+    /// What is read, once or more: `ROWSxTOKENS`, the same with `mixed` for lengths from 25 to 100 %, `questionsN` of random tokens or
+    /// `tasksN` of those really asked behind a note of 512 tokens.
+    #[arg(long)]
+    pub batch: Vec<String>,
+    /// Rounds of which the median is told.
+    #[arg(long, default_value_t = 5)]
+    pub reps: usize,
 }
 
 #[derive(clap::Args)]

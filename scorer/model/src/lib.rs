@@ -1,9 +1,10 @@
 //! From the text of a note to the probabilities of its answers, and how such a model learns.
 //!
 //! One forward pass of a Llama serves and trains; prompt, tokenizer and weights share one [`ModelVersion`](schemas::ModelVersion). This
-//! room knows no warehouse, no Kafka, no tokio, no clock; what it is told are texts, tasks and labels.
+//! room knows no warehouse, no Kafka, no tokio, no clock but [`bench`]'s; what it is told are texts, tasks and labels.
 
 mod attention;
+pub mod bench;
 mod config;
 mod folder;
 mod gguf;

@@ -7,13 +7,15 @@ use std::path::Path;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use schemas::{ModelVersion, Task};
 
-use crate::folder::{self, Manifest};
+use crate::config::Config;
+use crate::folder::{self, Manifest, Opened};
 use crate::layout::Layout;
 use crate::load_error::LoadError;
 use crate::memory;
 use crate::page::Page;
-use crate::scoring::{PoolError, Prompt, Scorer, Settings};
+use crate::scoring::{PoolError, Prompt, Scorer, Settings, Unkept};
 use crate::tokens::{Reader, TokenizerError};
+use crate::weights::Weights;
 
 /// A note and what is asked about it.
 #[derive(Clone, Copy)]
@@ -68,6 +70,28 @@ pub struct Model {
     manifest: Manifest,
 }
 
+/// A model whose weights are known, and not packed yet.
+struct Ready {
+    config: Config,
+    weights: Weights,
+    digest: [u8; 32],
+    reader: Reader,
+    manifest: Manifest,
+}
+
+impl Ready {
+    fn open(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
+        let opened = folder::open(dir)?;
+        let numbers = opened.config.parameters() as u64 * settings.precision().bytes();
+        memory::room_for(numbers + opened.config.rotary_bytes())?;
+        let digest = opened.weights.digest();
+        let manifest = opened.manifest(&digest)?;
+        let Opened { config, weights, tokenizer, .. } = opened;
+        let reader = Reader::new(tokenizer, &config, manifest.max_note_tokens)?;
+        Ok(Self { config, weights, digest, reader, manifest })
+    }
+}
+
 impl Model {
     /// Loads a Hugging Face folder: `config.json`, `model.safetensors` or its shards (`f32`, `f16`, `bf16`), `tokenizer.json` or
     /// `tokenizer.model`, and `wardstream.json` where there is one; or a GGUF file, or a folder with nothing but one. It answers
@@ -85,14 +109,32 @@ impl Model {
     /// # Errors
     /// As there, or if there are no threads to be had.
     pub fn load_with(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
-        let opened = folder::open(dir)?;
-        let layout = Layout::of(&opened.config);
-        let numbers = layout.total() as u64 * settings.precision().bytes();
-        memory::room_for(numbers + opened.config.rotary_bytes())?;
-        let manifest = opened.manifest(&opened.weights.digest())?;
-        let reader = Reader::new(opened.tokenizer, &opened.config, manifest.max_note_tokens)?;
-        let read = |range: Range<usize>| opened.weights.run(&layout, range).map(Cow::Owned);
-        let scorer = Scorer::packed(&opened.config, &read, &reader.letters, settings)?;
+        Self::prepared(Ready::open(dir, settings)?, settings)
+    }
+
+    /// As [`Model::load_with`], and packs nothing that `cache`, a folder, holds packed of an earlier time; what it does not hold is put
+    /// there. What does not fit these weights, is damaged, or might be another user's work is not used and replaced; where the folder
+    /// cannot be written, the model answers all the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_cached(dir: &Path, settings: &Settings, cache: &Path) -> Result<Self, LoadError> {
+        let ready = Ready::open(dir, settings)?;
+        let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, settings);
+        let file = cache.join(key.file_name());
+        if let Ok(scorer) = Scorer::kept(&ready.config, settings, (&file, &key)) {
+            return Ok(Self { scorer, reader: ready.reader, manifest: ready.manifest });
+        }
+        let mut model = Self::prepared(ready, settings)?;
+        let _not_kept: Result<(), Unkept> = model.scorer.keep(&file, &key);
+        Ok(model)
+    }
+
+    fn prepared(ready: Ready, settings: &Settings) -> Result<Self, LoadError> {
+        let Ready { config, weights, reader, manifest, .. } = ready;
+        let layout = Layout::of(&config);
+        let read = |range: Range<usize>| weights.run(&layout, range).map(Cow::Owned);
+        let scorer = Scorer::packed(&config, &read, &reader.letters, settings)?;
         Ok(Self { scorer, reader, manifest })
     }
 
@@ -100,6 +142,12 @@ impl Model {
     #[must_use]
     pub fn version(&self) -> &ModelVersion {
         &self.manifest.model_version
+    }
+
+    /// Bytes of the weights as they are held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.scorer.bytes()
     }
 
     /// What is known about it.
@@ -125,13 +173,25 @@ impl Model {
 }
 
 pub(crate) fn score(scorer: &Scorer, reader: &Reader, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
+    let pages = scorer.pool().install(|| pages(reader, notes))?;
+    answered(&pages, |prompts| Ok(scorer.logits(prompts)))
+}
+
+fn pages(reader: &Reader, notes: &[Asked<'_>]) -> Result<Vec<Page>, ScoreError> {
     let page = |asked: &Asked<'_>| if asked.tasks.is_empty() { Ok(Page::default()) } else { reader.page(asked.text, asked.tasks) };
-    let pages: Vec<Page> = scorer.pool().install(|| notes.par_iter().map(page).collect::<Result<_, _>>())?;
+    Ok(notes.par_iter().map(page).collect::<Result<_, TokenizerError>>()?)
+}
+
+/// What the logits that `read` finds say about each page.
+fn answered(
+    pages: &[Page],
+    read: impl FnOnce(&[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, ScoreError>,
+) -> Result<Vec<Vec<Answer>>, ScoreError> {
     let questions: Vec<Vec<&[u32]>> =
         pages.iter().map(|page| page.branches.iter().map(|branch| &page.tokens[branch.rows.clone()]).collect()).collect();
     let prompts: Vec<Prompt<'_>> =
         pages.iter().zip(&questions).map(|(page, questions)| Prompt { note: &page.tokens[..page.note], questions }).collect();
-    pages.iter().zip(scorer.logits(&prompts)).map(|(page, logits)| answers(page, &logits)).collect()
+    pages.iter().zip(read(&prompts)?).map(|(page, logits)| answers(page, &logits)).collect()
 }
 
 fn answers(page: &Page, logits: &[Vec<f32>]) -> Result<Vec<Answer>, ScoreError> {
@@ -153,3 +213,8 @@ fn shares(logits: &[f32]) -> Vec<f64> {
     let sum: f64 = shares.iter().sum();
     shares.iter().map(|share| share / sum).collect()
 }
+
+#[cfg(test)]
+mod ranking_tests;
+#[cfg(test)]
+mod tests;

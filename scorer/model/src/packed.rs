@@ -112,6 +112,17 @@ impl Packed {
         Self { kernel, columns: columns.len(), lines, lines_per_panel }
     }
 
+    /// As many zeros as the packed columns of a matrix take, to be filled from what was packed before.
+    pub fn blank(kernel: Kernel, inner: usize, columns: usize) -> Self {
+        let lines_per_panel = kernel.lines(inner);
+        Self { kernel, columns, lines: vec![Line::ZERO; columns.div_ceil(COLUMNS) * lines_per_panel], lines_per_panel }
+    }
+
+    /// All of it, to be written or filled.
+    pub fn lines_mut(&mut self) -> &mut [Line] {
+        &mut self.lines
+    }
+
     /// Packs all columns in their order.
     pub fn whole(kernel: Kernel, source: Source<'_>) -> Self {
         Self::new(kernel, source, &(0..source.columns).collect::<Vec<_>>())

@@ -5,13 +5,17 @@
 
 mod attention;
 mod batch;
+mod kept;
 mod layer;
 mod strip;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use rand::{Rng as _, SeedableRng as _};
@@ -21,12 +25,16 @@ use rayon::slice::ParallelSliceMut as _;
 use crate::config::Config;
 use crate::kernels::{dots, norm};
 use crate::layout::Layout;
-use crate::packed::{InstructionSet, Line, Precision, bf16};
+use crate::packed::{InstructionSet, Line, Precision};
+use crate::prompt::LETTERS;
 use attention::{Cache, Piece};
 pub(crate) use attention::{State, soften};
 use batch::{Batch, Segment};
+use kept::Run;
+pub(crate) use kept::{Key, Unkept};
 use layer::{Layer, Shape};
 use strip::{Own, Strip};
+use table::Table;
 
 /// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread.
 const STRIP: usize = 96;
@@ -52,6 +60,12 @@ impl Settings {
         InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
     }
 
+    /// Threads that are used: as many as asked for, or one a processor.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
     /// How weights are held: as asked, or `bf16` where the processor multiplies it, or `f32`.
     #[must_use]
     pub fn precision(&self) -> Precision {
@@ -75,13 +89,6 @@ impl std::fmt::Debug for Prompt<'_> {
     }
 }
 
-/// Rows of the vocabulary, looked up and widened.
-#[derive(Debug)]
-enum Table {
-    F32(Vec<f32>),
-    Bf16(Vec<u16>),
-}
-
 /// A Llama ready to answer.
 #[derive(Debug)]
 pub struct Scorer {
@@ -102,6 +109,32 @@ pub struct PoolError {
     source: rayon::ThreadPoolBuildError,
 }
 
+/// Reads `prompts` in batches of at most [`BATCH`] rows, and gives each its part of what `read` finds.
+fn in_batches<E>(prompts: &[Prompt<'_>], mut read: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>, E>) -> Result<Vec<Vec<Vec<f32>>>, E> {
+    let mut found = Vec::with_capacity(prompts.len());
+    let mut batch = Batch::default();
+    let mut first = 0;
+    for (index, prompt) in prompts.iter().enumerate() {
+        batch.push(prompt.note, prompt.questions.iter().copied());
+        let next = prompts.get(index + 1).map(|next| next.note.len() + next.questions.iter().map(|tokens| tokens.len()).sum::<usize>());
+        if next.is_none_or(|next| batch.tokens.len() + next > BATCH) {
+            let mut logits = read(&batch)?.into_iter();
+            found.extend(prompts[first..=index].iter().map(|prompt| logits.by_ref().take(prompt.questions.len()).collect()));
+            batch = Batch::default();
+            first = index + 1;
+        }
+    }
+    Ok(found)
+}
+
+/// Threads of the model's own.
+fn pool(settings: &Settings) -> Result<rayon::ThreadPool, PoolError> {
+    let threads = settings.threads();
+    let name = |index| format!("score-{index}");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
+    pool.map_err(|source| PoolError { threads, source })
+}
+
 impl Scorer {
     /// Packs `weights`, laid out as the configuration's layout says, and keeps the head's rows of `letters`.
     pub(crate) fn new(config: &Config, weights: &[f32], letters: &[u32], settings: &Settings) -> Result<Self, PoolError> {
@@ -115,28 +148,57 @@ impl Scorer {
         letters: &[u32],
         settings: &Settings,
     ) -> Result<Self, E> {
-        let threads = settings.threads.unwrap_or(0);
-        let name = |index| format!("score-{index}");
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
-        let pool = pool.map_err(|source| PoolError { threads, source })?;
+        let pool = pool(settings)?;
         let layout = Layout::of(config);
         let shape = Shape::new(config, settings.precision(), settings.instructions());
         let heads = shape.attention.heads;
-        let head = read(layout.head.clone())?;
-        let letters = letters.iter().flat_map(|&letter| &head[letter as usize * shape.hidden..][..shape.hidden]).copied().collect();
-        drop(head);
+        let letters = letters.iter().map(|&letter| {
+            let at = layout.head.start + letter as usize * shape.hidden;
+            Ok(read(at..at + shape.hidden)?.into_owned())
+        });
+        let letters = letters.collect::<Result<Vec<_>, E>>()?.concat();
         let (layers, embedding) = pool.install(|| {
             let layers = layout.layers.iter().map(|places| Layer::pack(shape.kernel, read, (places, &layout), heads));
             let layers = layers.collect::<Result<_, E>>()?;
-            let table = read(layout.embedding.clone())?;
-            let embedding = match settings.precision() {
-                Precision::F32 => Table::F32(table.into_owned()),
-                Precision::Bf16 | Precision::Int8 => Table::Bf16(table.iter().map(|&value| bf16(value) as u16).collect()),
-            };
-            Ok::<_, E>((layers, embedding))
+            Ok::<_, E>((layers, Table::read(settings.precision(), read, layout.embedding.clone(), shape.hidden)?))
         })?;
         let norm = read(layout.norm.clone())?.into_owned();
         Ok(Self { shape, embedding, layers, norm, letters, pool: Arc::new(pool) })
+    }
+
+    /// As [`Scorer::packed`], but of what `file` keeps of an earlier time, under the key that [`Scorer::key`] gives.
+    pub(crate) fn kept(config: &Config, settings: &Settings, (file, key): (&Path, &Key)) -> Result<Self, Unkept> {
+        let layout = Layout::of(config);
+        let shape = Shape::new(config, settings.precision(), settings.instructions());
+        let layers = layout.layers.iter().map(|places| Layer::blank(shape.kernel, (places, &layout), shape.attention.heads)).collect();
+        let mut scorer = Self {
+            embedding: Table::blank(settings.precision(), layout.embedding.len(), shape.hidden),
+            layers,
+            norm: vec![0.0; shape.hidden],
+            letters: vec![0.0; LETTERS.len() * shape.hidden],
+            pool: Arc::new(pool(settings).map_err(|error| Unkept::Io(std::io::Error::other(error)))?),
+            shape,
+        };
+        kept::read(file, key, &mut scorer.runs())?;
+        Ok(scorer)
+    }
+
+    /// Writes what was packed to `file`, for [`Scorer::kept`].
+    pub(crate) fn keep(&mut self, file: &Path, key: &Key) -> Result<(), Unkept> {
+        kept::write(file, key, &self.runs())
+    }
+
+    /// What a packed model is known by: its weights, how they are packed, and the letters whose rows of the head it holds.
+    pub(crate) fn key(config: &Config, weights_digest: &[u8], letters: &[u32], settings: &Settings) -> Key {
+        let shape = serde_json::to_vec(config).unwrap_or_default();
+        let letters: Vec<u8> = letters.iter().flat_map(|letter| letter.to_le_bytes()).collect();
+        let how = [settings.precision().as_str(), settings.instructions().as_str()].map(str::as_bytes);
+        Key::of(&[weights_digest, &shape, how[0], how[1], &letters])
+    }
+
+    fn runs(&mut self) -> Vec<Run<'_>> {
+        let ends = [Run::F32(&mut self.norm), Run::F32(&mut self.letters)];
+        self.layers.iter_mut().flat_map(Layer::runs).chain([self.embedding.run()]).chain(ends).collect()
     }
 
     /// A model of random weights, to be measured; its letters are the first five tokens.
@@ -145,22 +207,20 @@ impl Scorer {
     /// If there are no threads to be had.
     pub fn random(config: &Config, seed: u64, settings: &Settings) -> Result<Self, PoolError> {
         let layout = Layout::of(config);
-        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-        let mut weights = vec![1.0; layout.total()];
-        for place in layout.places.iter().filter(|place| place.shape.len() > 1) {
-            weights[place.range.clone()].fill_with(|| random.random_range(-0.035..0.035));
-        }
-        Self::new(config, &weights, &[0, 1, 2, 3, 4], settings)
+        let is_norm = |range: &Range<usize>| layout.places.iter().any(|place| place.range == *range && place.shape.len() == 1);
+        let read = |range: Range<usize>| {
+            let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed.wrapping_add(range.start as u64));
+            let plain = is_norm(&range);
+            let number = |_| if plain { 1.0 } else { random.random_range(-0.035..0.035) };
+            Ok::<_, PoolError>(Cow::Owned(range.map(number).collect()))
+        };
+        Self::packed(config, &read, &[0, 1, 2, 3, 4], settings)
     }
 
     /// Bytes of the weights as they are held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let table = match &self.embedding {
-            Table::F32(numbers) => size_of_val(numbers.as_slice()),
-            Table::Bf16(numbers) => size_of_val(numbers.as_slice()),
-        };
-        table + self.layers.iter().map(Layer::bytes).sum::<usize>()
+        self.embedding.bytes() + self.layers.iter().map(Layer::bytes).sum::<usize>()
     }
 
     /// The model's own threads.
@@ -171,19 +231,7 @@ impl Scorer {
     /// The letters' logits at the end of each question, prompt by prompt in the order asked. Tokens and positions must be the model's.
     #[must_use]
     pub fn logits(&self, prompts: &[Prompt<'_>]) -> Vec<Vec<Vec<f32>>> {
-        let mut found = Vec::with_capacity(prompts.len());
-        let mut batch = Batch::default();
-        let mut first = 0;
-        for (index, prompt) in prompts.iter().enumerate() {
-            batch.push(prompt.note, prompt.questions.iter().copied());
-            let next = prompts.get(index + 1).map(|next| next.note.len() + next.questions.iter().map(|tokens| tokens.len()).sum::<usize>());
-            if next.is_none_or(|next| batch.tokens.len() + next > BATCH) {
-                let mut logits = self.pool.install(|| self.read(&batch)).into_iter();
-                found.extend(prompts[first..=index].iter().map(|prompt| logits.by_ref().take(prompt.questions.len()).collect()));
-                batch = Batch::default();
-                first = index + 1;
-            }
-        }
+        let Ok(found) = in_batches(prompts, |batch| Ok::<_, Infallible>(self.pool.install(|| self.read(batch))));
         found
     }
 
@@ -255,11 +303,7 @@ impl Scorer {
             }
         }
         for &token in &batch.tokens[rows] {
-            let at = token as usize * self.shape.hidden..(token as usize + 1) * self.shape.hidden;
-            match &self.embedding {
-                Table::F32(numbers) => strip.stream.extend_from_slice(&numbers[at]),
-                Table::Bf16(numbers) => strip.stream.extend(numbers[at].iter().map(|&half| f32::from_bits(u32::from(half) << 16))),
-            }
+            self.embedding.extend(&mut strip.stream, token as usize);
         }
         strip
     }

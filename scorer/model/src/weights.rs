@@ -186,26 +186,29 @@ impl Weights {
         layout.places.iter().try_for_each(|place| self.at(place).map(|_| ()))
     }
 
-    /// Widens the tensor at a place into `out`, which is as long as the place, on rayon's threads, and gives its pages back.
-    fn fill(&self, place: &Place, out: &mut [f32]) -> Result<(), LoadError> {
+    /// Widens `rows` of the tensor at a place into `out`, on rayon's threads, and gives the tensor's pages back.
+    fn fill(&self, place: &Place, rows: Range<usize>, out: &mut [f32]) -> Result<(), LoadError> {
         let view = self.at(place)?;
         let columns = view.columns();
-        let rows = (PIECE / columns).max(1);
-        out.par_chunks_mut(rows * columns).enumerate().for_each(|(piece, out)| {
-            let first = piece * rows;
+        let some = (PIECE / columns).max(1);
+        out.par_chunks_mut(some * columns).enumerate().for_each(|(piece, out)| {
+            let first = rows.start + piece * some;
             view.widen(first..first + out.len() / columns, out);
         });
         self.release(&place.name);
         Ok(())
     }
 
-    /// The numbers of `range` of `layout`, which holds whole places, widened to `f32`: for whoever packs a few matrices at a time.
+    /// The numbers of `range` of `layout`, which holds whole rows, widened to `f32`: for whoever packs a few of them at a time.
     pub fn run(&self, layout: &Layout, range: Range<usize>) -> Result<Vec<f32>, LoadError> {
         let mut run = vec![0.0; range.len()];
-        let within = |place: &&Place| place.range.start >= range.start && place.range.end <= range.end;
-        for place in layout.places.iter().filter(within) {
-            let (start, end) = (place.range.start - range.start, place.range.end - range.start);
-            self.fill(place, run.get_mut(start..end).unwrap_or_default())?;
+        for place in &layout.places {
+            let (start, end) = (place.range.start.max(range.start), place.range.end.min(range.end));
+            if start < end {
+                let columns = place.shape.last().copied().unwrap_or(1);
+                let rows = (start - place.range.start) / columns..(end - place.range.start) / columns;
+                self.fill(place, rows, run.get_mut(start - range.start..end - range.start).unwrap_or_default())?;
+            }
         }
         Ok(run)
     }

@@ -3,6 +3,7 @@
 mod cohort;
 mod ingest;
 mod messages;
+mod model;
 mod parse;
 mod process;
 mod sql;
@@ -75,6 +76,7 @@ pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Parse { facility, files } => parse::run(&config, &facility, &files),
         Bench::Cohort { export } => cohort::run(&export).await,
         Bench::Ingest(wanted) => ingest::run(config, &wanted).await,
+        Bench::Model(wanted) => model::run(&wanted),
         Bench::Sql(wanted) => sql::run(&wanted).await,
         Bench::Views(wanted) => views::run(config, &wanted).await,
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::attention::Attention;
+use super::kept::Run;
 use crate::attention::Heads;
 use crate::config::Config;
 use crate::kernels::Rotary;
@@ -92,6 +93,29 @@ impl Layer {
             gate_up: Packed::new(kernel, Source::weight(&read(places.gate_up.clone())?, hidden), &order),
             down: linear(&read(places.down.clone())?, feed),
         })
+    }
+
+    /// A layer of zeros, as long as one that was packed.
+    pub fn blank(kernel: Kernel, (places, layout): (&LayerPlaces, &Layout), heads: Heads) -> Self {
+        let (hidden, half) = (layout.norm.len(), COLUMNS / 2);
+        let (queries, keys, feed) = (heads.queries * heads.width, heads.keys * heads.width, places.down.len() / hidden);
+        Self {
+            attention_norm: vec![0.0; hidden],
+            queries: Packed::blank(kernel, hidden, queries),
+            keys: Packed::blank(kernel, hidden, keys),
+            values: Packed::blank(kernel, hidden, keys),
+            output: Packed::blank(kernel, queries, hidden),
+            feed_norm: vec![0.0; hidden],
+            gate_up: Packed::blank(kernel, hidden, feed.div_ceil(half) * COLUMNS),
+            down: Packed::blank(kernel, feed, hidden),
+        }
+    }
+
+    /// All its numbers, in the order in which they are kept.
+    pub fn runs(&mut self) -> Vec<Run<'_>> {
+        let packed = [&mut self.queries, &mut self.keys, &mut self.values, &mut self.output, &mut self.gate_up, &mut self.down];
+        let lines = packed.into_iter().map(|packed| Run::Lines(packed.lines_mut()));
+        [Run::F32(&mut self.attention_norm), Run::F32(&mut self.feed_norm)].into_iter().chain(lines).collect()
     }
 
     /// Bytes of its packed weights.

@@ -99,6 +99,10 @@ fn the_tensors_are_those_of_the_layout_and_none_beside_them() -> Tested {
     // Query, key and value lie together.
     let qkv = layout.layers[0].qkv.clone();
     assert_eq!(weights.run(&layout, qkv.clone())?, flat[qkv]);
+    // A few rows, and rows of two tensors that follow each other.
+    for range in [8..16, 0..24, layout.layers[0].attention_norm.start - 16..layout.layers[0].qkv.start + 24] {
+        assert_eq!(weights.run(&layout, range.clone())?, flat[range]);
+    }
     // What is tied is not read a second time, and buffers of old checkpoints are no weights.
     weights.add("lm_head.weight".to_owned(), stored(0..4, &[1]))?;
     weights.add("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), stored(0..4, &[1]))?;

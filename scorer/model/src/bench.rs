@@ -1,0 +1,239 @@
+//! How fast and how large a model is on this machine: figures with the fields of the peers' scripts, for whoever prints them.
+//!
+//! Weights are random, for a product of matrices takes as long whatever they hold. Nothing here answers about anybody; it is the one
+//! place of this room that reads a clock.
+
+mod batch;
+mod loading;
+mod process;
+mod shape;
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::load_error::LoadError;
+use crate::scoring::{PoolError, Prompt, Scorer, Settings};
+use crate::tokens::TokenizerError;
+
+pub use batch::Batch;
+pub use shape::Shape;
+
+/// What is measured, in the order in which it is told.
+pub const BATCHES: [&str; 9] = ["1x128", "1x512", "8x512", "1x2048", "8x512mixed", "questions1", "questions5", "tasks1", "tasks5"];
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which model.
+    pub shape: Shape,
+    /// How it answers.
+    pub settings: Settings,
+    /// What it reads.
+    pub batches: Vec<Batch>,
+    /// Rounds of which the median is told, after one that is not.
+    pub rounds: usize,
+}
+
+/// One line. What was not measured is left out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figure {
+    /// Always `wardstream`.
+    pub engine: &'static str,
+    /// Of this program.
+    pub version: &'static str,
+    /// `prefill`, `questions`, `tasks` or `load`.
+    pub what: &'static str,
+    /// The model's name.
+    pub shape: &'static str,
+    /// `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
+    /// The kernels' instruction set.
+    pub instructions: &'static str,
+    /// The instruction sets that decide figures, of those that the processor has.
+    pub instruction_sets: String,
+    /// Threads of the model's pool.
+    pub threads: usize,
+    /// What was read, as it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Tokens of all prompts, each note once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+    /// Tokens a second of the wall clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
+    /// Notes a second of the wall clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes_per_second: Option<f64>,
+    /// Wall clock.
+    pub ms_median: f64,
+    /// The shortest round.
+    pub ms_min: f64,
+    /// Time of all threads: on a machine shared with others it moves less than the wall clock.
+    pub cpu_ms_median: f64,
+    /// Rounds.
+    pub reps: usize,
+    /// The weights as they are held.
+    pub weights_mb: f64,
+    /// What loading added to the resident memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_mb: Option<f64>,
+    /// The most memory that the process has held so far.
+    pub peak_rss_gb: f64,
+}
+
+/// Why nothing could be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// There are no threads to be had.
+    #[error("could not make the model ready to answer")]
+    Threads(#[from] PoolError),
+    /// The prompts could not be made.
+    #[error("could not make the prompts")]
+    Tokenizer(#[from] TokenizerError),
+    /// The folder to be loaded could not be written.
+    #[error("could not write the model that is to be loaded")]
+    Write(#[from] std::io::Error),
+    /// What was written could not be loaded.
+    #[error("could not load the model that was written")]
+    Load(#[from] LoadError),
+    /// A name that is none of a shape or of a batch.
+    #[error("{name} is none of {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: &'static str,
+    },
+}
+
+/// Times of some rounds.
+#[derive(Debug, Default)]
+struct Rounds {
+    wall_ms: Vec<f64>,
+    cpu_ms: Vec<f64>,
+}
+
+impl Rounds {
+    /// Runs `work` once untold and then `count` times.
+    fn of<E>(count: usize, mut work: impl FnMut() -> Result<(), E>) -> Result<Self, E> {
+        work()?;
+        let mut rounds = Self::default();
+        for _ in 0..count.max(1) {
+            let (began, before) = (Instant::now(), process::cpu_ms());
+            work()?;
+            rounds.wall_ms.push(began.elapsed().as_secs_f64() * 1e3);
+            rounds.cpu_ms.push(process::cpu_ms() - before);
+        }
+        rounds.wall_ms.sort_by(f64::total_cmp);
+        rounds.cpu_ms.sort_by(f64::total_cmp);
+        Ok(rounds)
+    }
+}
+
+/// The one in the middle of what is sorted; no number where nothing was measured.
+fn median(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+impl Wanted {
+    /// Measures every batch and gives each figure to `tell` as soon as it is known.
+    ///
+    /// # Errors
+    /// If there are no threads to be had or the prompts cannot be made, or what `tell` gives.
+    pub fn answering<E: From<BenchError>>(&self, mut tell: impl FnMut(&Figure) -> Result<(), E>) -> Result<(), E> {
+        let scorer = Scorer::random(&self.shape.config(), 1, &self.settings).map_err(BenchError::from)?;
+        for batch in &self.batches {
+            tell(&self.answer(&scorer, batch)?)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, scorer: &Scorer, batch: &Batch) -> Result<Figure, BenchError> {
+        let notes = batch.notes(self.shape.config().vocab_size)?;
+        let questions: Vec<Vec<&[u32]>> = notes.iter().map(|note| note.questions.iter().map(Vec::as_slice).collect()).collect();
+        let prompts: Vec<Prompt<'_>> =
+            notes.iter().zip(&questions).map(|(note, questions)| Prompt { note: &note.tokens, questions }).collect();
+        let rounds = Rounds::of(self.rounds, || {
+            let logits = std::hint::black_box(scorer.logits(&prompts));
+            if logits.len() == prompts.len() { Ok(()) } else { Err(BenchError::Write(std::io::ErrorKind::Other.into())) }
+        })?;
+        let tokens: usize = notes.iter().map(batch::Note::len).sum();
+        let a_second = |count: usize| Some((count as f64 / median(&rounds.wall_ms) * 1e4).round() / 10.0);
+        Ok(Figure {
+            batch: Some(batch.to_string()),
+            tokens: Some(tokens),
+            tokens_per_second: a_second(tokens),
+            notes_per_second: a_second(notes.len()),
+            ..self.figure(batch.what(), &rounds, scorer.bytes())
+        })
+    }
+
+    /// Writes a model of random weights to a folder of its own and loads it: the resident memory of the first time, and the times of
+    /// the others, when the file is in the system's page cache.
+    ///
+    /// # Errors
+    /// If the folder cannot be written or loaded.
+    pub fn loading(&self) -> Result<Figure, BenchError> {
+        let folder = loading::written(&self.shape.config())?;
+        let before = process::resident_mb();
+        let load = || crate::Model::load_with(folder.path(), &self.settings);
+        let first = load()?;
+        let resident = process::resident_mb() - before;
+        let bytes = first.bytes();
+        drop(first);
+        let rounds = Rounds::of(self.rounds, || load().map(drop))?;
+        Ok(Figure { resident_mb: Some(rounded(resident)), ..self.figure("load", &rounds, bytes) })
+    }
+
+    fn figure(&self, what: &'static str, rounds: &Rounds, bytes: usize) -> Figure {
+        Figure {
+            engine: "wardstream",
+            version: env!("CARGO_PKG_VERSION"),
+            what,
+            shape: self.shape.as_str(),
+            precision: self.settings.precision().as_str(),
+            instructions: self.settings.instructions().as_str(),
+            instruction_sets: process::instruction_sets(),
+            threads: self.settings.threads(),
+            ms_median: rounded(median(&rounds.wall_ms)),
+            ms_min: rounded(rounds.wall_ms.first().copied().unwrap_or(f64::NAN)),
+            cpu_ms_median: rounded(median(&rounds.cpu_ms)),
+            reps: rounds.wall_ms.len(),
+            weights_mb: rounded(bytes as f64 / 1e6),
+            peak_rss_gb: process::peak_rss_gb(),
+            ..Figure::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_has_the_fields_of_the_peers() -> Result<(), BenchError> {
+        let batches = ["2x9mixed", "questions2", "tasks5"].map(|name| name.parse()).into_iter().collect::<Result<_, _>>()?;
+        let settings = Settings { threads: Some(1), ..Settings::default() };
+        let wanted = Wanted { shape: Shape::Tiny, settings, batches, rounds: 2 };
+        let mut lines = Vec::new();
+        wanted.answering(|figure| {
+            lines.push(serde_json::to_value(figure).unwrap_or_default());
+            Ok::<_, BenchError>(())
+        })?;
+        lines.push(serde_json::to_value(wanted.loading()?).unwrap_or_default());
+        let whats: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();
+        assert_eq!(whats, ["prefill", "questions", "tasks", "load"]);
+        assert_eq!((lines[0]["tokens"].as_u64(), lines[1]["tokens"].as_u64()), (Some(2 + 9), Some(512 + 2 * 60)));
+        for line in &lines {
+            assert!(line["ms_median"].as_f64().is_some_and(|ms| ms > 0.0) && line["reps"] == 2 && line["threads"] == 1, "{line}");
+        }
+        assert!(lines[3].get("tokens").is_none() && lines[3]["resident_mb"].is_number());
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! What is kept packed gives the same answers, and what is not to be trusted gives none.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::packed::Precision;
+
+type Tested = Result<(), Box<dyn std::error::Error>>;
+
+const TASKS: [Task; 2] = [Task::Mortality, Task::LengthOfStay];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/linear")
+}
+
+fn answers(model: &Model) -> Result<Vec<u64>, ScoreError> {
+    let notes = ["Chest pain since the morning.", "Fever."].map(|text| Asked { text, tasks: &TASKS });
+    Ok(model.score(&notes)?.iter().flatten().flat_map(|answer| &answer.probabilities).map(|share| share.to_bits()).collect())
+}
+
+/// The one file of a folder.
+fn only(folder: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let files: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    match files.as_slice() {
+        [file] => Ok(file.clone()),
+        _ => Err(format!("{} files", files.len()).into()),
+    }
+}
+
+#[test]
+fn what_was_kept_answers_bit_for_bit_as_what_is_packed() -> Tested {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+        let settings = Settings { precision: Some(precision), threads: Some(1), ..Settings::default() };
+        let cache = tempfile::tempdir()?;
+        let expected = answers(&Model::load_with(&golden(), &settings)?)?;
+        for _ in 0..2 {
+            assert_eq!(answers(&Model::load_cached(&golden(), &settings, cache.path())?)?, expected);
+        }
+        // It is read, and not packed again: the very file that is there stays.
+        let file = only(cache.path())?;
+        let written = std::fs::metadata(&file)?.modified()?;
+        let ready = Ready::open(&golden(), &settings)?;
+        let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, &settings);
+        assert!(Scorer::kept(&ready.config, &settings, (&file, &key)).is_ok());
+        Model::load_cached(&golden(), &settings, cache.path())?;
+        assert_eq!(std::fs::metadata(&file)?.modified()?, written);
+    }
+    Ok(())
+}
+
+#[test]
+fn each_way_of_packing_is_kept_under_a_name_of_its_own() -> Tested {
+    let cache = tempfile::tempdir()?;
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+        for instructions in [None, Some(crate::InstructionSet::Portable)] {
+            let settings = Settings { precision: Some(precision), instructions, threads: Some(1) };
+            Model::load_cached(&golden(), &settings, cache.path())?;
+        }
+    }
+    let names = if Settings::default().instructions() == crate::InstructionSet::Portable { 3 } else { 6 };
+    assert_eq!(std::fs::read_dir(cache.path())?.count(), names);
+    Ok(())
+}
+
+#[test]
+fn a_kept_file_that_is_cut_damaged_or_anothers_is_packed_anew() -> Tested {
+    let settings = Settings { precision: Some(Precision::Int8), threads: Some(1), ..Settings::default() };
+    let cache = tempfile::tempdir()?;
+    let expected = answers(&Model::load_cached(&golden(), &settings, cache.path())?)?;
+    let file = only(cache.path())?;
+    let whole = std::fs::read(&file)?;
+    let flipped = |place: usize| {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1;
+        bytes
+    };
+    let broken = [
+        Vec::new(),
+        whole[..whole.len() - 1].to_vec(),
+        [whole.as_slice(), &[0]].concat(),
+        flipped(0),
+        flipped(whole.len() / 2),
+        flipped(whole.len() - 1),
+    ];
+    for bytes in broken {
+        std::fs::write(&file, &bytes)?;
+        assert_eq!(answers(&Model::load_cached(&golden(), &settings, cache.path())?)?, expected);
+        assert_eq!(std::fs::read(&file)?, whole);
+    }
+    // A folder that is none is no reason not to answer.
+    assert_eq!(answers(&Model::load_cached(&golden(), &settings, &file)?)?, expected);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_kept_file_that_others_may_write_is_not_read() -> Tested {
+    use std::os::unix::fs::PermissionsExt as _;
+    let settings = Settings { threads: Some(1), ..Settings::default() };
+    let cache = tempfile::tempdir()?;
+    let ready = Ready::open(&golden(), &settings)?;
+    let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, &settings);
+    Model::load_cached(&golden(), &settings, cache.path())?;
+    let file = only(cache.path())?;
+    for (mode, is_read) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode))?;
+        assert_eq!(Scorer::kept(&ready.config, &settings, (&file, &key)).is_ok(), is_read, "{mode:o}");
+    }
+    Ok(())
+}
