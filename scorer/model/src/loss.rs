@@ -94,7 +94,7 @@ impl Network {
         let mut head = Head { rows: &weights[self.layout.head.clone()], towards: &mut gradient[self.layout.head.clone()], hidden };
         let (next, answers) = normed.split_at(reading.targets.len() * hidden);
         let (next_slopes, answer_slopes) = slopes.split_at_mut(next.len());
-        let next_tokens = head.next_tokens(trace.products(), (next, next_slopes), &reading.targets, shares.next_token);
+        let next_tokens = head.next_tokens(trace.head(), (next, next_slopes), &reading.targets, shares.next_token);
         let answers = head.answers((answers, answer_slopes), (&reading.answers, letters), shares.answer);
         let slopes = HeadSlopes { rows: &reading.rows, normed: &slopes, inverses: &inverses };
         self.backward(weights, &pass, trace, &slopes, gradient);
@@ -123,10 +123,16 @@ impl Head<'_> {
         loss
     }
 
-    fn next_tokens(&mut self, products: &mut Products, (rows, slopes): (&[f32], &mut [f32]), targets: &[u32], share: f32) -> f64 {
+    fn next_tokens(
+        &mut self,
+        (products, logits): (&mut Products, &mut Vec<f32>),
+        (rows, slopes): (&[f32], &mut [f32]),
+        targets: &[u32],
+        share: f32,
+    ) -> f64 {
         let vocab = self.rows.len() / self.hidden;
         let head = Matrix::plain(self.rows, self.hidden);
-        let mut logits = vec![0.0; CHUNK.min(targets.len()) * vocab];
+        logits.resize(logits.len().max(CHUNK.min(targets.len()) * vocab), 0.0);
         let mut losses = vec![0.0; targets.len()];
         let chunks = rows.chunks(CHUNK * self.hidden).zip(slopes.chunks_mut(CHUNK * self.hidden));
         for ((rows, slopes), (targets, losses)) in chunks.zip(targets.chunks(CHUNK).zip(losses.chunks_mut(CHUNK))) {

@@ -52,6 +52,8 @@ pub(crate) struct Trace {
     /// The residual stream behind the last layer, `[rows, hidden]`.
     pub stream: Vec<f32>,
     tasks: Vec<f32>,
+    /// Logits of a chunk of rows.
+    logits: Vec<f32>,
     back: Back,
 }
 
@@ -69,13 +71,13 @@ struct Back {
 impl Trace {
     /// A trace whose products are those of `kernel` and whose layers keep at most `room` bytes, beside their inputs.
     pub fn new(kernel: Kernel, room: usize) -> Self {
-        let (layers, again, stream, tasks, back) = Default::default();
-        Self { products: Products::new(kernel), room, layers, again, stream, tasks, back }
+        let (layers, again, stream, tasks, logits, back) = Default::default();
+        Self { products: Products::new(kernel), room, layers, again, stream, tasks, logits, back }
     }
 
-    /// What multiplies.
-    pub fn products(&mut self) -> &mut Products {
-        &mut self.products
+    /// What multiplies, and the buffer of the head's logits.
+    pub fn head(&mut self) -> (&mut Products, &mut Vec<f32>) {
+        (&mut self.products, &mut self.logits)
     }
 }
 

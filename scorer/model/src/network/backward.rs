@@ -28,7 +28,7 @@ impl Network {
     /// pass and weights; it is used up.
     pub fn backward(&self, weights: &[f32], pass: &Pass, trace: &mut Trace, head: &HeadSlopes<'_>, gradient: &mut [f32]) {
         let hidden = self.config.hidden_size;
-        let Trace { products, room, layers, again, stream, tasks, back } = trace;
+        let Trace { products, room, layers, again, stream, tasks, back, .. } = trace;
         back.stream.clear();
         back.stream.resize(stream.len(), 0.0);
         for ((&row, slopes), &inverse) in head.rows.iter().zip(head.normed.chunks_exact(hidden)).zip(head.inverses) {

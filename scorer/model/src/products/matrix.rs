@@ -95,6 +95,15 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// A whole row, where it stands somewhere.
+    #[inline(always)]
+    pub fn standing(&self, row: usize) -> Option<&'a [f32]> {
+        match self.kind {
+            Kind::Plain { numbers, stride } => numbers.get((self.row + row) * stride + self.column..)?.get(..self.columns),
+            _ => None,
+        }
+    }
+
     /// As [`Matrix::read`], for a run whose length the compiler knows; zeros beyond the matrix.
     #[inline(always)]
     pub fn run(&self, row: usize, column: usize) -> [f32; COLUMNS] {

@@ -74,8 +74,12 @@ vectorised! {
 pub(crate) fn encode_along(precision: Precision, matrix: Matrix<'_>, words: (&mut [u32], usize), numbers: &mut [f32]) {
     let (words, stride) = words;
     for (row, to) in words.chunks_exact_mut(stride).take(matrix.rows).enumerate() {
-        matrix.read(row, 0, &mut numbers[..matrix.columns]);
-        encode(precision, to, &numbers[..matrix.columns]);
+        if let Some(numbers) = matrix.standing(row) {
+            encode(precision, to, numbers);
+        } else {
+            matrix.read(row, 0, &mut numbers[..matrix.columns]);
+            encode(precision, to, &numbers[..matrix.columns]);
+        }
     }
 }
 }
