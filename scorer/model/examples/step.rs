@@ -2,7 +2,7 @@
 //! `train.py`.
 //!
 //! `cargo run --release -p model --example step -- [key=value ..]`; keys: `shape` (llama-110m, lang1-100m, lang1-1b), `precision` (f32, bf16),
-//! `instructions`, `threads`, `reps`, `room` (MB that layers may keep), `lora` (rank; absent for all weights), `loss` (full: next token everywhere;
+//! `instructions`, `threads`, `reps`, `room` (MB that layers may keep), `loss` (full: next token everywhere;
 //! answer: one answer behind each row), `batch` (comma-separated: `ROWSxTOKENS`, or with `+QUESTIONSxTOKENS` behind it for notes that are asked so
 //! many questions jointly). `cpu_ms_median` is the time of all threads: on a machine shared with others it moves less than the clock on the wall.
 

@@ -13,6 +13,7 @@ use crate::layout::Layout;
 use crate::load_error::LoadError;
 use crate::memory;
 use crate::page::Page;
+use crate::scoring::device::DeviceScorer;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, Unkept};
 use crate::tokens::{Reader, TokenizerError};
 use crate::weights::Weights;
@@ -54,6 +55,9 @@ pub enum ScoreError {
     /// There are no threads to be had.
     #[error("could not answer")]
     Threads(#[from] PoolError),
+    /// The device refused.
+    #[error("could not answer on the device")]
+    Device(#[from] candle_core::Error),
     /// The weights are broken: every answer of this model is in doubt.
     #[error("the model's answer about {task} is not a number")]
     NotANumber {
@@ -169,6 +173,44 @@ impl Model {
     /// If a note cannot be split into tokens, or an answer is not a number.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
         score(&self.scorer, &self.reader, notes)
+    }
+}
+
+/// A loaded model on one of candle's devices, such as an NVIDIA card: `bf16` there, `f32` on a processor. The packed model is faster on a
+/// processor.
+#[derive(Debug)]
+pub struct DeviceModel {
+    scorer: DeviceScorer,
+    reader: Reader,
+    manifest: Manifest,
+}
+
+impl DeviceModel {
+    /// Loads what [`Model::load`] loads, onto `device`.
+    ///
+    /// # Errors
+    /// As there, or if the device refuses.
+    pub fn load(dir: &Path, device: &candle_core::Device) -> Result<Self, LoadError> {
+        // The device's memory is the device's to refuse; on the machine nothing stands longer than one matrix in `f32`.
+        let Ready { config, weights, reader, manifest, .. } = Ready::open(dir, &Settings::default())?;
+        let layout = Layout::of(&config);
+        let read = |range: Range<usize>| weights.run(&layout, range).map(Cow::Owned);
+        let scorer = DeviceScorer::new(&config, &read, &reader.letters, device)?;
+        Ok(Self { scorer, reader, manifest })
+    }
+
+    /// Who answers.
+    #[must_use]
+    pub fn version(&self) -> &ModelVersion {
+        &self.manifest.model_version
+    }
+
+    /// As [`Model::score`], without its promise of equal bits: a device adds up in an order of its own.
+    ///
+    /// # Errors
+    /// As there, or if the device refuses.
+    pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
+        answered(&pages(&self.reader, notes)?, |prompts| Ok(self.scorer.logits(prompts)?))
     }
 }
 

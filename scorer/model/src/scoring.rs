@@ -5,6 +5,7 @@
 
 mod attention;
 mod batch;
+pub(crate) mod device;
 mod kept;
 mod layer;
 mod strip;

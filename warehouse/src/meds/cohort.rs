@@ -9,8 +9,7 @@ use crate::error::QueryError;
 
 const COHORT: &str = include_str!("../../meds/readmission.sql");
 /// The few rows of all that the rules look at.
-const FACTS: &str =
-    "SELECT subject_id, time, code FROM data \
+const FACTS: &str = "SELECT subject_id, time, code FROM data \
      WHERE starts_with(code, 'HOSPITAL_') OR starts_with(code, 'DISCHARGED_FROM//') OR strpos(code, '//readmission') > 0";
 /// Shards lie in a folder for each split.
 const SUBFOLDERS: &str = "datafusion.execution.listing_table_ignore_subdirectory";
