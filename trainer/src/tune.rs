@@ -42,7 +42,8 @@ pub fn tune(
     let order = order(lessons.len(), plan.notes, settings.seed);
     let steps = order.len() / settings.batch_notes.max(1);
     // The folder may have been made by a process that died before it held anything.
-    if checkpoint.join("learner.safetensors").exists() {
+    let is_kept = || checkpoint.join("learner.safetensors").exists();
+    if is_kept() {
         *learner = Learner::resume(checkpoint)?;
         said(format!("going on from step {} of {steps}", learner.position()));
     }
@@ -60,7 +61,7 @@ pub fn tune(
         tuned.notes += batch.len();
         tuned.tokens += report.tokens;
         tuned.skipped += usize::from(report.skipped);
-        if watch.spikes(&report) && checkpoint.join("learner.safetensors").exists() {
+        if watch.spikes(&report) && is_kept() {
             learner.go_back(checkpoint)?;
             tuned.went_back += 1;
             said(format!("step {} of {steps}, a loss of {:.3} nats: back to the last checkpoint", step + 1, report.loss));

@@ -112,13 +112,12 @@ impl Estate {
 
     /// Rows of every view, as they were computed here or, where nobody asked, before.
     fn left(&self) -> BTreeMap<String, Inherited> {
-        let kept: BTreeMap<&str, Arc<Kept>> =
-            self.providers.iter().filter_map(|(name, provider)| Some((name.as_str(), computed::kept(provider.as_ref())?))).collect();
-        let of_records = OF_RECORDS.into_iter().filter_map(|name| Some((name, Arc::clone(kept.get(name)?)))).collect();
+        let kept = |wanted: &str| computed::kept(self.providers.iter().find(|(name, _)| name == wanted)?.1.as_ref());
+        let of_records = OF_RECORDS.into_iter().filter_map(|name| Some((name, kept(name)?))).collect();
         let base = Arc::new(Base { versions: self.versions.clone(), of_records });
         let mut left = self.renewal.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let renewed = self.providers.iter().filter(|(_, provider)| computed::is_renewed(provider.as_ref()));
-        for (name, kept) in renewed.filter_map(|(name, _)| Some((name, Arc::clone(kept.get(name.as_str())?)))) {
+        for (name, kept) in renewed.filter_map(|(name, provider)| Some((name, computed::kept(provider.as_ref())?))) {
             left.insert(name.clone(), Inherited { kept, base: Arc::clone(&base) });
         }
         left

@@ -99,6 +99,7 @@ views! {
 
 /// The first view that knows of tasks: those before it are about stays, and tasks are made of them.
 const FIRST_OF_TASKS: &str = "asked_stays";
+
 /// Name and SQL of every view, in the order in which they build on each other.
 pub fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
     VIEWS.iter().map(|(name, _, sql)| (*name, *sql))
@@ -111,9 +112,9 @@ pub fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub(crate) async fn register(ctx: &SessionContext, tasks: &Tasks, renewal: Option<&Arc<Renewal>>) -> Result<()> {
     register_of_stays(ctx, tasks, renewal).await?;
     tasks.register(ctx, renewal).await?;
+    // A site's own query may make of one stay what it likes of others.
+    let renewal = renewal.filter(|_| tasks.are_the_papers());
     for view in VIEWS.iter().skip_while(|(name, _, _)| *name != FIRST_OF_TASKS) {
-        // A site's own query may make of one stay what it likes of others.
-        let renewal = renewal.filter(|_| view.0 != FIRST_OF_TASKS || tasks.are_the_papers());
         register_one(ctx, view, renewal).await?;
     }
     Ok(())
@@ -140,7 +141,8 @@ pub(crate) async fn register_of_stays(ctx: &SessionContext, tasks: &Tasks, renew
 pub(crate) async fn register_of_subjects(ctx: &SessionContext, tasks: &Tasks) -> Result<()> {
     register_of_stays(ctx, tasks, None).await?;
     tasks.register(ctx, None).await?;
-    for view in VIEWS.iter().filter(|(name, _, _)| *name == FIRST_OF_TASKS) {
+    let of_tasks = VIEWS.iter().skip_while(|(name, _, _)| *name != FIRST_OF_TASKS);
+    for view in of_tasks.filter(|(_, kept, _)| matches!(kept, Kept::By(_))) {
         register_one(ctx, view, None).await?;
     }
     Ok(())

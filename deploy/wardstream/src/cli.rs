@@ -255,7 +255,7 @@ pub enum Bench {
 pub struct BenchModel {
     /// Which of prefill, questions, tasks, load; all where none is named.
     pub what: Vec<String>,
-    /// Which of llama-110m, lang1-100m, smollm2-135m.
+    /// Which of llama-110m, lang1-100m, lang1-1b, smollm2-135m.
     #[arg(long, default_value = "llama-110m")]
     pub shape: String,
     /// Threads of the model's pool.

@@ -7,17 +7,21 @@ mod batch;
 mod loading;
 mod process;
 mod shape;
+mod training;
 
 use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::learner::LearnError;
 use crate::load_error::LoadError;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings};
 use crate::tokens::TokenizerError;
 
 pub use batch::Batch;
+pub use process::instruction_sets;
 pub use shape::Shape;
+pub use training::{Lessons, Loss, Training};
 
 /// What is measured, in the order in which it is told.
 pub const BATCHES: [&str; 9] = ["1x128", "1x512", "8x512", "1x2048", "8x512mixed", "questions1", "questions5", "tasks1", "tasks5"];
@@ -42,8 +46,11 @@ pub struct Figure {
     pub engine: &'static str,
     /// Of this program.
     pub version: &'static str,
-    /// `prefill`, `questions`, `tasks` or `load`.
+    /// `prefill`, `questions`, `tasks`, `load` or `train`.
     pub what: &'static str,
+    /// What a step minimised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<&'static str>,
     /// The model's name.
     pub shape: &'static str,
     /// `f32`, `bf16` or `int8`.
@@ -66,6 +73,12 @@ pub struct Figure {
     /// Notes a second of the wall clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notes_per_second: Option<f64>,
+    /// Labelled answers that a step learned from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<usize>,
+    /// Answers a second of the wall clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_per_second: Option<f64>,
     /// Wall clock.
     pub ms_median: f64,
     /// The shortest round.
@@ -79,6 +92,9 @@ pub struct Figure {
     /// What loading added to the resident memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_mb: Option<f64>,
+    /// The most memory that the process had held before the first step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_before_gb: Option<f64>,
     /// The most memory that the process has held so far.
     pub peak_rss_gb: f64,
 }
@@ -92,6 +108,9 @@ pub enum BenchError {
     /// The prompts could not be made.
     #[error("could not make the prompts")]
     Tokenizer(#[from] TokenizerError),
+    /// There is no learner, or no step of it.
+    #[error("could not learn")]
+    Learn(#[from] LearnError),
     /// The folder to be loaded could not be written.
     #[error("could not write the model that is to be loaded")]
     Write(#[from] std::io::Error),
@@ -193,21 +212,30 @@ impl Wanted {
 
     fn figure(&self, what: &'static str, rounds: &Rounds, bytes: usize) -> Figure {
         Figure {
+            precision: self.settings.precision().as_str(),
+            instructions: self.settings.instructions().as_str(),
+            threads: self.settings.threads(),
+            ..Figure::new(what, self.shape, (rounds, bytes))
+        }
+    }
+}
+
+impl Figure {
+    /// What every figure says, of rounds and of weights of so many bytes.
+    fn new(what: &'static str, shape: Shape, (rounds, bytes): (&Rounds, usize)) -> Self {
+        Self {
             engine: "wardstream",
             version: env!("CARGO_PKG_VERSION"),
             what,
-            shape: self.shape.as_str(),
-            precision: self.settings.precision().as_str(),
-            instructions: self.settings.instructions().as_str(),
+            shape: shape.as_str(),
             instruction_sets: process::instruction_sets(),
-            threads: self.settings.threads(),
             ms_median: rounded(median(&rounds.wall_ms)),
             ms_min: rounded(rounds.wall_ms.first().copied().unwrap_or(f64::NAN)),
             cpu_ms_median: rounded(median(&rounds.cpu_ms)),
             reps: rounds.wall_ms.len(),
             weights_mb: rounded(bytes as f64 / 1e6),
             peak_rss_gb: process::peak_rss_gb(),
-            ..Figure::default()
+            ..Self::default()
         }
     }
 }
@@ -215,6 +243,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learner::Computing;
 
     #[test]
     fn a_figure_has_the_fields_of_the_peers() -> Result<(), BenchError> {
@@ -227,8 +256,18 @@ mod tests {
             Ok::<_, BenchError>(())
         })?;
         lines.push(serde_json::to_value(wanted.loading()?).unwrap_or_default());
+        let lessons = vec!["2x9+3x4".parse()?];
+        let training = Training { shape: Shape::Wide, computing: Computing::default(), threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
+        training.steps(|figure| {
+            lines.push(serde_json::to_value(figure).unwrap_or_default());
+            Ok::<_, BenchError>(())
+        })?;
         let whats: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();
-        assert_eq!(whats, ["prefill", "questions", "tasks", "load"]);
+        assert_eq!(whats, ["prefill", "questions", "tasks", "load", "train"]);
+        assert_eq!(
+            (lines[4]["loss"].as_str(), lines[4]["answers"].as_u64(), lines[4]["batch"].as_str()),
+            (Some("answer"), Some(6), Some("2x9+3x4"))
+        );
         assert_eq!((lines[0]["tokens"].as_u64(), lines[1]["tokens"].as_u64()), (Some(2 + 9), Some(512 + 2 * 60)));
         for line in &lines {
             assert!(line["ms_median"].as_f64().is_some_and(|ms| ms > 0.0) && line["reps"] == 2 && line["threads"] == 1, "{line}");

@@ -22,7 +22,7 @@ use crate::model::{Answer, Asked, ScoreError, score};
 use crate::network::{Network, Trace};
 use crate::packed::{InstructionSet, Kernel};
 use crate::page::Page;
-use crate::scoring::{Scorer, Settings};
+use crate::scoring::{PoolError, Scorer, Settings, pool};
 use crate::tokens::{Reader, TokenizerError};
 
 pub use adamw::Recipe;
@@ -103,13 +103,8 @@ pub enum LearnError {
     #[error("a lesson was encoded by another tokenizer")]
     ForeignLesson,
     /// There are no threads to be had; the weights are as before.
-    #[error("could not start {threads} threads")]
-    Threads {
-        /// How many.
-        threads: usize,
-        /// Why.
-        source: rayon::ThreadPoolBuildError,
-    },
+    #[error(transparent)]
+    Threads(#[from] PoolError),
 }
 
 /// What a step works with, made by the first one.
@@ -263,8 +258,7 @@ impl Learner {
             Some(workshop) => (workshop.trace, workshop.gradient),
             None => (Trace::new(kernel, room), Vec::new()),
         };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("learn-{index}")).build();
-        Ok(Workshop { pool: pool.map_err(|source| LearnError::Threads { threads, source })?, trace, gradient })
+        Ok(Workshop { pool: pool(threads, "learn")?, trace, gradient })
     }
 
     /// The batch's gradient, pass by pass.

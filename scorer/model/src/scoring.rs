@@ -57,8 +57,7 @@ impl Settings {
     /// The instructions that are used: those asked for, or the widest below them that this processor has.
     #[must_use]
     pub fn instructions(&self) -> InstructionSet {
-        let most = self.instructions.unwrap_or(InstructionSet::Amx);
-        InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
+        self.instructions.map_or_else(InstructionSet::widest, InstructionSet::or_widest_below)
     }
 
     /// Threads that are used: as many as asked for, or one a processor.
@@ -70,8 +69,7 @@ impl Settings {
     /// How weights are held: as asked, or `bf16` where the processor multiplies it, or `f32`.
     #[must_use]
     pub fn precision(&self) -> Precision {
-        let fast = self.instructions() >= InstructionSet::Avx512Bf16;
-        self.precision.unwrap_or(if fast { Precision::Bf16 } else { Precision::F32 })
+        self.precision.unwrap_or(if self.instructions().multiplies_bf16() { Precision::Bf16 } else { Precision::F32 })
     }
 }
 
@@ -128,11 +126,9 @@ fn in_batches<E>(prompts: &[Prompt<'_>], mut read: impl FnMut(&Batch) -> Result<
     Ok(found)
 }
 
-/// Threads of the model's own.
-fn pool(settings: &Settings) -> Result<rayon::ThreadPool, PoolError> {
-    let threads = settings.threads();
-    let name = |index| format!("score-{index}");
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
+/// So many threads of the model's own, which are named for what they do.
+pub(crate) fn pool(threads: usize, what: &'static str) -> Result<rayon::ThreadPool, PoolError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(move |index| format!("{what}-{index}")).build();
     pool.map_err(|source| PoolError { threads, source })
 }
 
@@ -149,7 +145,7 @@ impl Scorer {
         letters: &[u32],
         settings: &Settings,
     ) -> Result<Self, E> {
-        let pool = pool(settings)?;
+        let pool = pool(settings.threads(), "score")?;
         let layout = Layout::of(config);
         let shape = Shape::new(config, settings.precision(), settings.instructions());
         let heads = shape.attention.heads;
@@ -177,7 +173,7 @@ impl Scorer {
             layers,
             norm: vec![0.0; shape.hidden],
             letters: vec![0.0; LETTERS.len() * shape.hidden],
-            pool: Arc::new(pool(settings).map_err(|error| Unkept::Io(std::io::Error::other(error)))?),
+            pool: Arc::new(pool(settings.threads(), "score").map_err(|error| Unkept::Io(std::io::Error::other(error)))?),
             shape,
         };
         kept::read(file, key, &mut scorer.runs())?;

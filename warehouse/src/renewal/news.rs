@@ -1,10 +1,8 @@
 //! What was appended to a table between two of its versions, by its log: merged files say nothing new.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
 use deltalake_core::DeltaTable;
@@ -13,6 +11,8 @@ use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
+
+use crate::moments::fitted;
 
 /// A line of a commit, as far as it matters here.
 #[derive(Deserialize)]
@@ -67,18 +67,11 @@ pub async fn rows(delta: &DeltaTable, versions: RangeInclusive<u64>, schema: &Sc
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let columns = ProjectionMask::columns(reader.parquet_schema(), names);
         for batch in reader.with_projection(columns).build()? {
-            rows.push(fitted(&batch?, schema)?);
+            let batch = batch?;
+            let places =
+                schema.fields().iter().map(|field| batch.schema().index_of(field.name())).collect::<std::result::Result<Vec<_>, _>>()?;
+            rows.push(fitted(&batch.project(&places)?, schema)?);
         }
     }
     Ok(Some(rows))
-}
-
-/// The batch in the order and the types of the schema.
-fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().map(|field| {
-        let column = batch.column_by_name(field.name()).map(Arc::clone);
-        let column = column.unwrap_or_else(|| datafusion::arrow::array::new_null_array(field.data_type(), batch.num_rows()));
-        cast(&column, field.data_type())
-    });
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<std::result::Result<_, _>>()?)?)
 }

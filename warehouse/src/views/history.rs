@@ -8,6 +8,7 @@ use schemas::{
 
 use crate::append::{Batch, PredictionRow};
 use crate::store::tests;
+use crate::{AsOf, Format, Warehouse, render};
 
 /// Minutes of a day.
 pub const DAY: i64 = 24 * 60;
@@ -333,4 +334,21 @@ fn row(batch: &mut Batch, line: &Line, facility: &Facility, source: Source) {
             batch.predictions.push(PredictionRow { prediction, known_at: instant(line.known), source });
         }
     }
+}
+
+/// They state where the tables' logs are now. Of an earlier moment the logs say nothing, and the rows answer for themselves.
+pub const OF_THE_LOG: [&str; 1] = ["conservation"];
+
+/// Rows as text, in an order of their own; numbers to nine digits, as sums depend on the order of their parts.
+pub async fn rows(warehouse: &Warehouse, relation: &str, at: &AsOf) -> Vec<String> {
+    let batches = warehouse.query(&format!("SELECT * FROM {relation}"), at).await.unwrap_or_else(|error| panic!("{relation}: {error}"));
+    let text = render(&batches, Format::Table).expect("a table");
+    let cell = |cell: &str| match cell.trim().parse::<f64>() {
+        Ok(number) if cell.contains('.') => format!("{number:.9e}"),
+        _ => cell.trim().to_owned(),
+    };
+    let mut rows: Vec<String> =
+        text.lines().filter(|line| !line.starts_with('+')).map(|line| line.split('|').map(cell).collect::<Vec<_>>().join("|")).collect();
+    rows.sort();
+    rows
 }

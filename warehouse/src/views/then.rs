@@ -2,26 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::history::{Line, batch, instant, tied_history};
+use super::history::{Line, OF_THE_LOG, batch, instant, rows, tied_history};
 use crate::settings::Settings;
 use crate::{AsOf, Format, Warehouse, render};
-
-/// They state where the tables' logs are now. Of an earlier moment the logs say nothing, and the rows answer for themselves.
-const OF_THE_LOG: [&str; 1] = ["conservation"];
-
-/// Rows as text, in an order of their own; numbers to nine digits, as sums depend on the order of their parts.
-async fn rows(warehouse: &Warehouse, relation: &str, at: &AsOf) -> Vec<String> {
-    let batches = warehouse.query(&format!("SELECT * FROM {relation}"), at).await.unwrap_or_else(|error| panic!("{relation}: {error}"));
-    let text = render(&batches, Format::Table).expect("a table");
-    let cell = |cell: &str| match cell.trim().parse::<f64>() {
-        Ok(number) if cell.contains('.') => format!("{number:.9e}"),
-        _ => cell.trim().to_owned(),
-    };
-    let mut rows: Vec<String> =
-        text.lines().filter(|line| !line.starts_with('+')).map(|line| line.split('|').map(cell).collect::<Vec<_>>().join("|")).collect();
-    rows.sort();
-    rows
-}
 
 async fn append(warehouse: &Warehouse, lines: &[Line], offset: usize) {
     for (place, part) in lines.chunks(400).enumerate() {

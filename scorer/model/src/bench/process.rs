@@ -25,7 +25,8 @@ fn status(name: &str) -> f64 {
 }
 
 /// The instruction sets that decide figures, of those that the processor has.
-pub(crate) fn instruction_sets() -> String {
+#[must_use]
+pub fn instruction_sets() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = cpu.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     let has = |name: &&str| flags.split_whitespace().any(|flag| flag == *name);

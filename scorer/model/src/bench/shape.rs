@@ -15,16 +15,21 @@ pub enum Shape {
     Llama110m,
     /// The paper's smallest: 101 M parameters, 6 layers.
     Lang1100m,
+    /// The paper's middle one: 1.1 B parameters.
+    Lang11b,
     /// SmolLM2's smallest: 135 M parameters, 30 layers, 576 wide, a vocabulary of 49,152.
     Smollm2,
     /// For tests of the measuring itself.
     #[cfg(test)]
     Tiny,
+    /// As small, with a vocabulary as large as a measured one's.
+    #[cfg(test)]
+    Wide,
 }
 
 impl Shape {
     /// Those that can be asked for.
-    pub const ALL: [Self; 3] = [Self::Llama110m, Self::Lang1100m, Self::Smollm2];
+    pub const ALL: [Self; 4] = [Self::Llama110m, Self::Lang1100m, Self::Lang11b, Self::Smollm2];
 
     /// The name, as it is parsed.
     #[must_use]
@@ -32,9 +37,12 @@ impl Shape {
         match self {
             Self::Llama110m => "llama-110m",
             Self::Lang1100m => "lang1-100m",
+            Self::Lang11b => "lang1-1b",
             Self::Smollm2 => "smollm2-135m",
             #[cfg(test)]
             Self::Tiny => "tiny",
+            #[cfg(test)]
+            Self::Wide => "wide",
         }
     }
 
@@ -51,6 +59,7 @@ impl Shape {
         };
         match self {
             Self::Lang1100m => lang1,
+            Self::Lang11b => Config::lang1_1b(),
             Self::Llama110m => heads(12, 12, Config { num_hidden_layers: 12, intermediate_size: 2048, ..lang1 }),
             Self::Smollm2 => {
                 let sizes = Config { num_hidden_layers: 30, hidden_size: 576, intermediate_size: 1536, vocab_size: 49_152, ..lang1 };
@@ -58,6 +67,8 @@ impl Shape {
             }
             #[cfg(test)]
             Self::Tiny => Config { max_position_embeddings: CONTEXT, ..Config::demo(3000) },
+            #[cfg(test)]
+            Self::Wide => Config { max_position_embeddings: CONTEXT, ..Config::demo(32_000) },
         }
     }
 }
@@ -67,7 +78,7 @@ impl FromStr for Shape {
 
     fn from_str(name: &str) -> Result<Self, BenchError> {
         let known = Self::ALL.into_iter().find(|shape| shape.as_str() == name);
-        known.ok_or_else(|| BenchError::Unknown { name: name.to_owned(), known: "llama-110m, lang1-100m, smollm2-135m" })
+        known.ok_or_else(|| BenchError::Unknown { name: name.to_owned(), known: "llama-110m, lang1-100m, lang1-1b, smollm2-135m" })
     }
 }
 
@@ -77,7 +88,7 @@ mod tests {
 
     #[test]
     fn shapes_have_the_parameters_in_their_names_and_others_are_refused() {
-        for (shape, millions) in [(Shape::Llama110m, 109.5), (Shape::Lang1100m, 101.1), (Shape::Smollm2, 134.5)] {
+        for (shape, millions) in [(Shape::Llama110m, 109.5), (Shape::Lang1100m, 101.1), (Shape::Lang11b, 1100.0), (Shape::Smollm2, 134.5)] {
             let config = shape.config();
             assert_eq!(((config.parameters() as f64 / 1e5).round() / 10.0, config.check()), (millions, Ok(())));
             assert_eq!(shape.as_str().parse().ok(), Some(shape));

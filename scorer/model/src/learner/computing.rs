@@ -60,13 +60,11 @@ impl Default for Computing {
 
 impl Computing {
     pub(crate) fn instructions(&self) -> InstructionSet {
-        let most = self.instructions.unwrap_or(InstructionSet::Amx);
-        InstructionSet::ALL.into_iter().rev().find(|&set| set <= most && set.is_here()).unwrap_or(InstructionSet::Portable)
+        self.instructions.map_or_else(InstructionSet::widest, InstructionSet::or_widest_below)
     }
 
     /// What products are made of.
     pub(crate) fn arithmetic(&self) -> Arithmetic {
-        let fast = self.instructions() >= InstructionSet::Avx512Bf16;
-        self.arithmetic.unwrap_or(if fast { Arithmetic::Bf16 } else { Arithmetic::F32 })
+        self.arithmetic.unwrap_or(if self.instructions().multiplies_bf16() { Arithmetic::Bf16 } else { Arithmetic::F32 })
     }
 }

@@ -96,7 +96,19 @@ impl InstructionSet {
     /// The widest that this processor has.
     #[must_use]
     pub fn widest() -> Self {
-        Self::ALL.into_iter().rev().find(|set| set.is_here()).unwrap_or(Self::Portable)
+        Self::Amx.or_widest_below()
+    }
+
+    /// These, or the widest below them that this processor has.
+    #[must_use]
+    pub fn or_widest_below(self) -> Self {
+        Self::ALL.into_iter().rev().find(|&set| set <= self && set.is_here()).unwrap_or(Self::Portable)
+    }
+
+    /// Whether `bf16` is multiplied as it is, so that it is the quicker precision.
+    #[must_use]
+    pub fn multiplies_bf16(self) -> bool {
+        self >= Self::Avx512Bf16
     }
 
     /// Whether this processor, and the system on it, has them.

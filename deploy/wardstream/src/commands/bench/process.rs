@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use ::model::bench::instruction_sets;
+
 /// Processor time of this process so far, all threads, its own and the kernel's for it.
 pub fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -25,12 +27,4 @@ fn status(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse().ok()).unwrap_or(0.0)
-}
-
-/// The instruction sets that decide figures, of those that the processor has.
-pub fn instruction_sets() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let flags = cpu.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
-    let has = |name: &&str| flags.split_whitespace().any(|flag| flag == *name);
-    ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "sha_ni"].into_iter().filter(has).collect::<Vec<_>>().join(" ")
 }
