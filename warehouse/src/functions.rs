@@ -1,5 +1,5 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
-//! derivations of ids, and who stands for whom after merges.
+//! derivations of ids, who stands for whom after merges, and the first and last of many groups.
 
 mod arguments;
 mod charlson;
@@ -7,6 +7,7 @@ mod distributions;
 #[cfg(test)]
 mod goldens;
 mod merges;
+mod ordered;
 mod predictions;
 mod scalar;
 #[cfg(test)]
@@ -20,9 +21,10 @@ pub use measures;
 
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
-    let aggregates = predictions::all().into_iter().chain(distributions::all()).chain(charlson::all());
+    let aggregates = predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all());
     aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
     ctx.register_udf(scalar::permille());
+    ctx.register_udf(scalar::digest_head());
     ctx.register_udf(scalar::patient_identity());
     ctx.register_udf(scalar::encounter_identity());
     ctx.register_udf(scalar::note_identity());

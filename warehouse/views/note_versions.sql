@@ -1,15 +1,30 @@
 -- note_versions: one row per (note, version), without its text; the same version sent twice counts once, since it was first known, for the patient and
--- the visit that were stated last. Whole history.
-WITH several AS (SELECT note_id FROM stated_notes GROUP BY note_id HAVING count(*) > 1),
+-- the visit that were stated last. Whole history. Few notes have more than one row, and only those are ranked.
+WITH said AS (
+    SELECT note_id, note_version_id, patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at, replaces, length, template,
+           source_topic, source_partition, source_offset, known_at, asserted_at
+    FROM standing_notes
+),
+several AS (SELECT note_id FROM said GROUP BY note_id HAVING count(*) > 1),
+copied AS (
+    SELECT s.*, min(s.known_at) OVER (PARTITION BY s.note_id, s.note_version_id) AS first_known_at,
+           row_number() OVER (PARTITION BY s.note_id, s.note_version_id
+                              ORDER BY COALESCE(s.asserted_at, s.known_at) DESC, s.known_at, s.source_topic, s.source_partition, s.source_offset) AS copy
+    FROM several AS m JOIN said AS s ON s.note_id = m.note_id
+),
 numbered AS (
-    SELECT n.*, CAST(1 AS BIGINT) AS version FROM stated_notes AS n LEFT ANTI JOIN several AS m ON m.note_id = n.note_id
+    SELECT note_id, note_version_id, CAST(1 AS BIGINT) AS version, patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at,
+           known_at, replaces, length, template
+    FROM said AS s LEFT ANTI JOIN several AS m ON m.note_id = s.note_id
     UNION ALL
-    SELECT n.*, CAST(row_number() OVER (PARTITION BY n.note_id ORDER BY n.first_known_at, n.source_topic, n.source_partition, n.source_offset, n.note_version_id) AS BIGINT) AS version
-    FROM several AS m JOIN stated_notes AS n ON n.note_id = m.note_id
+    SELECT note_id, note_version_id,
+           CAST(row_number() OVER (PARTITION BY note_id ORDER BY first_known_at, source_topic, source_partition, source_offset, note_version_id) AS BIGINT) AS version,
+           patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at, first_known_at AS known_at, replaces, length, template
+    FROM copied WHERE copy = 1
 )
 SELECT n.note_id, n.note_version_id, n.version,
        COALESCE(s.survivor_id, n.patient_id) AS patient_id, COALESCE(v.survivor_id, n.encounter_id) AS encounter_id, n.facility, n.kind, n.type_code, n.status,
-       n.authored_at, n.signed_at, n.first_known_at AS known_at, n.replaces, n.length, n.template, w.current_status, w.current_status = 'retracted' AS retracted
+       n.authored_at, n.signed_at, n.known_at, n.replaces, n.length, n.template, w.current_status, w.current_status = 'retracted' AS retracted
 FROM note_states AS w
 JOIN numbered AS n ON n.note_id = w.note_id
 LEFT JOIN survivors AS s ON s.patient_id = n.patient_id

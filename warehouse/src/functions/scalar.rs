@@ -31,6 +31,18 @@ pub fn permille() -> ScalarUDF {
     create_udf("permille", vec![DataType::Utf8], DataType::Int64, Volatility::Immutable, Arc::new(body))
 }
 
+/// `digest_head(digest)`: the first sixteen hexadecimal digits as one whole number, which is grouped by sooner than a text; 0 of what is no digest.
+pub fn digest_head() -> ScalarUDF {
+    let of = |digest: &str| digest.get(..16).and_then(|head| u64::from_str_radix(head, 16).ok()).unwrap_or(0).cast_signed();
+    let body = move |values: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(values)?;
+        let [digests] = arrays.as_slice() else { return datafusion::common::exec_err!("digest_head(digest)") };
+        let heads: Int64Array = digests.as_string_view().iter().map(|digest| digest.map(of)).collect();
+        Ok(ColumnarValue::Array(Arc::new(heads)))
+    };
+    create_udf("digest_head", vec![DataType::Utf8View], DataType::Int64, Volatility::Immutable, Arc::new(body))
+}
+
 /// `patient_identity(facility, 'system|value')`: the patient's id.
 pub fn patient_identity() -> ScalarUDF {
     identity("patient_identity", |facility, stated| {
