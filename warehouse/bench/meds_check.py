@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds an export against the `meds` package's schemas and against ACES, and measures both on the same files.
+"""Holds an export against the `meds` package's schemas and against ACES, ACES against our own reader of its configurations, and measures both
+on the same files.
 
     python -m venv venv && venv/bin/pip install meds==0.4.1 es-aces==0.7.3
     venv/bin/python warehouse/bench/meds_check.py --wardstream PATH --warehouse URL [--as-known-at T] [--measure]
@@ -47,6 +48,13 @@ def aces(folder, task):
             label = (pl.col("label") > 0).cast(pl.Int64)
         found += result.select("subject_id", at, label.alias("label")).rows()
     return sorted(found)
+
+
+def read(args, folder, task):
+    """(subject, trigger time in microseconds, whether ACES's one label is above 0) by our own reader of the same configuration."""
+    command = [args.wardstream, "bench", "cohort", str(folder), "--aces", str(HERE.parent / "meds/aces" / f"{task}.yaml"), "--rows"]
+    rows = [json.loads(line) for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()]
+    return sorted((row["subject_id"], row["at"], row["label"]) for row in rows)
 
 
 def summary(result, window):
@@ -102,7 +110,7 @@ def measured(command):
 
 
 def measure(args, folder):
-    """The readmission cohort, by ACES and by the warehouse's engine, over the same files in one run."""
+    """The readmission cohort, by ACES and by our reader of the same configuration, over the same files in one run."""
     this = [sys.executable, __file__, "--cohort", str(folder)]
     mine = [args.wardstream, "bench", "cohort", str(folder)]
     for name, command in [("aces", this), ("wardstream", mine)]:
@@ -139,9 +147,11 @@ def main():
         for task in TASKS:
             mine, theirs = ours(args, task), aces(folder, task)
             only_mine, only_theirs = set(mine) - set(theirs), set(theirs) - set(mine)
-            differing += len(only_mine) + len(only_theirs) + abs(len(mine) - len(theirs))
+            counted = sorted((subject, at, label == 0 if task == "length_of_stay" else label > 0) for subject, at, label in theirs)
+            alike = read(args, folder, task) == counted
+            differing += len(only_mine) + len(only_theirs) + abs(len(mine) - len(theirs)) + (not alike)
             print(json.dumps({"task": task, "wardstream": len(mine), "aces": len(theirs), "positive": sum(label > 0 for _, _, label in mine),
-                              "only_wardstream": len(only_mine), "only_aces": len(only_theirs)}))
+                              "only_wardstream": len(only_mine), "only_aces": len(only_theirs), "read_alike": alike}))
         sys.exit(1 if differing else 0)
 
 

@@ -12,6 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use sha2::Digest as _;
 
 use crate::error::QueryError;
@@ -21,10 +22,37 @@ use crate::store::Warehouse;
 
 /// Rows that the writer is handed at a time, and after which pages may end.
 const CHUNK: usize = 1_024;
-/// Rows of a row group.
-const GROUP: usize = 4 * CHUNK;
-/// What stands as the program in every file. Another layout of the files has another number.
-const CREATED_BY: &str = "wardstream files 1";
+
+/// How the rows of a file lie.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// What stands as the program in every file of this layout. Another layout has another name.
+    created_by: &'static str,
+    /// Rows of a row group.
+    group: usize,
+    /// Columns of few values, each of which stands once a row group.
+    repeated: &'static [&'static str],
+}
+
+impl Layout {
+    /// Of rows that are texts for the most part.
+    pub const TEXTS: Self = Self { created_by: "wardstream files 1", group: 4 * CHUNK, repeated: &[] };
+    /// Of many short rows, which are asked for by their code.
+    pub const CODES: Self = Self { created_by: "wardstream codes 1", group: 64 * CHUNK, repeated: &["code"] };
+
+    fn properties(self) -> WriterProperties {
+        let level = ZstdLevel::try_new(3).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
+        let properties = WriterProperties::builder()
+            .set_created_by(self.created_by.to_owned())
+            .set_compression(level)
+            .set_write_batch_size(CHUNK)
+            .set_max_row_group_row_count(Some(self.group))
+            // A dictionary that grows beyond a limit is given up, and its size depends on more than the rows: none, or one without a limit.
+            .set_dictionary_enabled(false)
+            .set_dictionary_page_size_limit(usize::MAX);
+        self.repeated.iter().fold(properties, |all, name| all.set_column_dictionary_enabled(ColumnPath::from(*name), true)).build()
+    }
+}
 
 /// A file that is being written.
 pub struct Rows<W: Write + Send> {
@@ -55,17 +83,8 @@ impl<W: Write + Send> Rows<W> {
     ///
     /// # Errors
     /// Where the destination cannot be written, or a column has no Parquet type.
-    pub fn begin(destination: W, schema: SchemaRef) -> Result<Self, ParquetError> {
-        let level = ZstdLevel::try_new(3).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
-        let properties = WriterProperties::builder()
-            .set_created_by(CREATED_BY.to_owned())
-            .set_compression(level)
-            .set_write_batch_size(CHUNK)
-            .set_max_row_group_row_count(Some(GROUP))
-            // Whether a dictionary is given up depends on more than the rows.
-            .set_dictionary_enabled(false)
-            .build();
-        let writer = ArrowWriter::try_new(destination, Arc::clone(&schema), Some(properties))?;
+    pub fn begin(destination: W, schema: SchemaRef, layout: Layout) -> Result<Self, ParquetError> {
+        let writer = ArrowWriter::try_new(destination, Arc::clone(&schema), Some(layout.properties()))?;
         Ok(Self { writer, chunks: BatchCoalescer::new(Arc::clone(&schema), CHUNK), schema, rows: 0 })
     }
 
@@ -123,7 +142,7 @@ impl Warehouse {
     pub async fn query_parquet<W: Write + Send>(&self, sql: &str, at: &AsOf, destination: W) -> Result<W, RowsError> {
         metrics::queried("parquet");
         let frame = self.session(at).await?.sql_with_options(sql, read_only()).await.map_err(QueryError::from)?;
-        let mut rows = Rows::begin(destination, plain(frame.schema().as_arrow()))?;
+        let mut rows = Rows::begin(destination, plain(frame.schema().as_arrow()), Layout::TEXTS)?;
         let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
         while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
             rows.push(&batch)?;
@@ -171,13 +190,13 @@ mod tests {
 
     use super::*;
 
-    fn written(cut: usize, text: impl Fn(&[String]) -> datafusion::arrow::array::ArrayRef) -> String {
+    fn written(layout: Layout, cut: usize, text: impl Fn(&[String]) -> datafusion::arrow::array::ArrayRef) -> String {
         let texts: Vec<String> = (0..10_000).map(|row| format!("text {}", row % 977)).collect();
         let mut rows: Option<Rows<Digested<Vec<u8>>>> = None;
         for (part, texts) in texts.chunks(cut).enumerate() {
             let numbers = (0..texts.len()).map(|row| i64::try_from(part * cut + row).ok()).collect::<Int64Array>();
-            let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _), ("t", text(texts))]).expect("fits");
-            let rows = rows.get_or_insert_with(|| Rows::begin(Digested::new(Vec::new()), plain(&batch.schema())).expect("begins"));
+            let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _), ("code", text(texts))]).expect("fits");
+            let rows = rows.get_or_insert_with(|| Rows::begin(Digested::new(Vec::new()), plain(&batch.schema()), layout).expect("begins"));
             rows.push(&batch).expect("fits");
         }
         rows.expect("has rows").end().expect("ends").end().2
@@ -187,10 +206,12 @@ mod tests {
     fn the_bytes_do_not_depend_on_how_the_rows_were_cut_or_held() {
         let plain = |texts: &[String]| Arc::new(StringArray::from(texts.to_vec())) as _;
         let views = |texts: &[String]| Arc::new(StringViewArray::from_iter_values(texts)) as _;
-        let first = written(10_000, plain);
-        for cut in [1, 7, 1_000, 8_192] {
-            assert_eq!(written(cut, plain), first, "cut after {cut}");
-            assert_eq!(written(cut, views), first, "views cut after {cut}");
+        for layout in [Layout::TEXTS, Layout::CODES] {
+            let first = written(layout, 10_000, plain);
+            for cut in [1, 7, 1_000, 8_192] {
+                assert_eq!(written(layout, cut, plain), first, "cut after {cut}");
+                assert_eq!(written(layout, cut, views), first, "views cut after {cut}");
+            }
         }
     }
 }

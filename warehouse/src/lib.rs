@@ -49,7 +49,7 @@ pub use error::{AppendError, CompactError, EraseError, OpenError, QueryError, Re
 pub use functions::CODE_SET;
 pub use functions::measures;
 pub use landmarks::Landmark;
-pub use meds::{MedsError, MedsExport, readmission as meds_readmission};
+pub use meds::{MedsError, MedsExport};
 pub use objects::{StoreError, StoreSettings};
 pub use output::{Format, render};
 pub use read::{AsOf, Example, Gap, Pin};

@@ -3,7 +3,6 @@
 //!
 //! A subject is a living identity, merges resolved. Shards hold whole subjects of one split and stream to their files.
 
-mod cohort;
 mod labels;
 mod shards;
 mod subject;
@@ -22,7 +21,6 @@ use crate::settings::DEFAULT_RULE;
 use crate::staged::{FolderError, Staged};
 use crate::store::Warehouse;
 
-pub use cohort::readmission;
 pub use subject::subject;
 
 /// Version of the standard.

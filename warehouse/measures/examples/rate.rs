@@ -77,7 +77,7 @@ fn fed(batches: &[(Vec<u8>, Shared)]) -> Rows {
             part.append(Rows::new(1, labels.clone(), Shared::clone(scores)).unwrap_or_default());
         }
         let (labels, scores, weights) = part.take();
-        whole.extend(&labels, Arc::new(scores), &weights);
+        whole.extend(&labels, scores, &weights);
     }
     whole
 }

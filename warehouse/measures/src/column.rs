@@ -122,10 +122,19 @@ impl Column {
         }
     }
 
-    /// The numbers in one run.
+    /// The numbers as they are kept: those in large batches, and those that come behind them.
     #[must_use]
-    pub fn into_vec(self) -> Vec<f64> {
-        if self.pieces.is_empty() && self.left == 0 { self.last } else { self.pieces().concat() }
+    pub fn into_parts(self) -> (Vec<Shared>, Vec<f64>) {
+        if self.left == 0 { (self.pieces.into(), self.last) } else { (Vec::new(), self.pieces().concat()) }
+    }
+
+    /// What `into_parts` gave.
+    #[must_use]
+    pub fn of_parts(pieces: Vec<Shared>, last: &[f64]) -> Self {
+        let mut column = Self::default();
+        pieces.into_iter().for_each(|piece| column.share(piece));
+        column.copy(last);
+        column
     }
 
     /// Bytes of all that is held.
@@ -158,7 +167,8 @@ mod tests {
             expected.drain(..gone);
             assert_eq!((column.len(), column.pieces().concat()), (expected.len(), Vec::from(expected.clone())));
         }
-        assert_eq!(column.into_vec(), Vec::from(expected));
+        let (pieces, last) = column.into_parts();
+        assert_eq!(Column::of_parts(pieces, &last).pieces().concat(), Vec::from(expected));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::column::{Column, Shared};
+use crate::column::Column;
 
 /// A label is none: mend the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,17 +150,17 @@ impl Rows {
     }
 
     /// Takes in rows as `take` gives them: `scores` is `[labels * width]`, `weights` is empty or one a row.
-    pub fn extend(&mut self, labels: &[u8], scores: Shared, weights: &[f64]) {
-        let width = (*scores).as_ref().len().checked_div(labels.len()).unwrap_or(0);
-        self.append(Self { width, labels: labels.to_vec(), scores: scores.into(), weights: weights.to_vec(), ..Self::default() });
+    pub fn extend(&mut self, labels: &[u8], scores: Column, weights: &[f64]) {
+        let width = scores.len().checked_div(labels.len()).unwrap_or(0);
+        self.append(Self { width, labels: labels.to_vec(), scores, weights: weights.to_vec(), ..Self::default() });
     }
 
     /// The columns of the rows that have not left: labels, scores, weights. No row stays.
-    pub fn take(&mut self) -> (Vec<u8>, Vec<f64>, Vec<f64>) {
+    pub fn take(&mut self) -> (Vec<u8>, Column, Vec<f64>) {
         let mut rows = std::mem::take(self);
         rows.labels.drain(..rows.left);
         rows.weights.drain(..rows.left.min(rows.weights.len()));
-        (rows.labels, rows.scores.into_vec(), rows.weights)
+        (rows.labels, rows.scores, rows.weights)
     }
 
     fn widen(&mut self, width: usize) {
@@ -224,6 +224,7 @@ fn widened(scores: &[f64], from: usize, to: usize) -> impl Iterator<Item = f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::column::Shared;
     use std::sync::Arc;
 
     #[test]
@@ -256,13 +257,18 @@ mod tests {
         let (mut large, mut small) = (Rows::default(), Rows::default());
         for batch in 0..5 {
             let rows = batch * 3_000..(batch + 1) * 3_000;
-            large.extend(&rows.clone().map(label).collect::<Vec<_>>(), Arc::new(rows.clone().map(score).collect::<Vec<_>>()), &[]);
+            let scores: Shared = Arc::new(rows.clone().map(score).collect::<Vec<_>>());
+            large.extend(&rows.clone().map(label).collect::<Vec<_>>(), scores.into(), &[]);
             rows.for_each(|row| small.append(Rows::new(1, vec![label(row)], vec![score(row)]).expect("binary")));
             large.forget_first(1_700);
             small.forget_first(1_700);
             assert_eq!((large.scores(), large.labels()), (small.scores(), small.labels()));
         }
-        assert_eq!(large.take(), small.take());
+        let [large, small] = [&mut large, &mut small].map(|rows| {
+            let (labels, scores, weights) = rows.take();
+            (labels, scores.pieces().concat(), weights)
+        });
+        assert_eq!(large, small);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use super::{ALL, Basis, DatasetError};
-use crate::columnar::{Rows, plain};
+use crate::columnar::{Layout, Rows, plain};
 use crate::error::QueryError;
 use crate::staged::{FolderError, Staged, StagedFile};
 
@@ -171,7 +171,7 @@ fn without_repeats(batch: &RecordBatch, last: &mut Option<[String; 3]>) -> Resul
 impl Split {
     fn begin(name: String, staged: &Staged, schema: &SchemaRef) -> Result<Self, FolderError> {
         let file = format!("{name}.parquet");
-        let rows = Rows::begin(staged.create(&file)?, Arc::clone(schema)).map_err(staged.encoding(&file))?;
+        let rows = Rows::begin(staged.create(&file)?, Arc::clone(schema), Layout::TEXTS).map_err(staged.encoding(&file))?;
         Ok(Self { name, rows, counted: Counted::default() })
     }
 

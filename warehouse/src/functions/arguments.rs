@@ -1,15 +1,18 @@
 //! The arguments of an aggregate as columns of numbers. A row with a NULL in any of them is left out; what is no number where one is
 //! asked is refused before a row is read.
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, LargeListArray};
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, ByteView, Float64Array, LargeListArray,
+    MAX_INLINE_VIEW_LEN, new_empty_array,
+};
+use datafusion::arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, filter};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema, ToByteSlice};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
-use measures::{Rows, RowsError, Shared};
+use measures::{Column, Rows, RowsError, Shared};
 use std::sync::Arc;
 
 /// How an aggregate is called, for who calls it otherwise.
@@ -119,7 +122,7 @@ pub fn constant(expression: Option<&Arc<dyn PhysicalExpr>>, usage: Usage) -> Res
     }
 }
 
-/// The type in which a column of numbers travels between partial and final aggregation.
+/// The type in which a column travels between partial and final aggregation.
 pub fn packed(of: DataType) -> DataType {
     DataType::LargeList(Arc::new(Field::new_list_field(of, true)))
 }
@@ -129,11 +132,50 @@ pub fn state_field(aggregate: &str, what: &str, of: DataType) -> FieldRef {
     Arc::new(Field::new(format!("{aggregate}[{what}]"), packed(of), true))
 }
 
+/// The two fields of a state that are a column of numbers: the large batches, whose bytes travel as they lie, and what came behind them.
+pub fn column_fields(aggregate: &str, what: &str) -> [FieldRef; 2] {
+    [state_field(aggregate, &format!("large {what}"), DataType::BinaryView), state_field(aggregate, what, DataType::Float64)]
+}
+
 /// A column of a state, without copying it.
 pub fn pack(column: ArrayRef) -> ScalarValue {
     let field = Arc::new(Field::new_list_field(column.data_type().clone(), true));
     let lengths = OffsetBuffer::from_lengths([column.len()]);
     ScalarValue::LargeList(Arc::new(LargeListArray::new(field, lengths, column, None)))
+}
+
+/// Numbers as the bytes they are.
+struct Bytes(Shared);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref().to_byte_slice()
+    }
+}
+
+/// The most numbers of a batch that travels as it lies: a view counts bytes in 32 bits.
+const MOST_VIEWED: usize = 1 << 28;
+
+/// A column of numbers in the two fields of its state; large batches are not copied.
+pub fn pack_column(column: Column) -> Result<[ScalarValue; 2]> {
+    let (pieces, last) = column.into_parts();
+    let mut large = BinaryViewBuilder::new();
+    let mut view = |numbers: Shared| {
+        let bytes = Buffer::from(bytes::Bytes::from_owner(Bytes(numbers)));
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let block = large.append_block(bytes);
+        large.try_append_view(block, 0, length)
+    };
+    for piece in pieces {
+        if (*piece).as_ref().len() <= MOST_VIEWED {
+            view(piece)?;
+            continue;
+        }
+        for part in (*piece).as_ref().chunks(MOST_VIEWED) {
+            view(Arc::new(part.to_vec()))?;
+        }
+    }
+    Ok([pack(Arc::new(large.finish())), pack(Arc::new(Float64Array::from(last)))])
 }
 
 /// The doubles that state `row` of a packed column holds.
@@ -142,5 +184,26 @@ pub fn unpack(column: &ArrayRef, row: usize) -> Result<Float64Array> {
         Some(lists) if lists.is_valid(row) => numbers(&lists.value(row)),
         Some(_) => Ok(Float64Array::from(Vec::<f64>::new())),
         None => exec_err!("a state is a list of numbers"),
+    }
+}
+
+/// The column of numbers that state `row` holds in its two fields.
+pub fn unpack_column(large: &ArrayRef, last: &ArrayRef, row: usize) -> Result<Column> {
+    let Some(lists) = large.as_list_opt::<i64>() else { return exec_err!("a state is a list of batches") };
+    let batches = if lists.is_valid(row) { lists.value(row) } else { new_empty_array(&DataType::BinaryView) };
+    let pieces = (0..batches.len()).map(|batch| piece(batches.as_binary_view(), batch)).collect();
+    Ok(Column::of_parts(pieces, unpack(last, row)?.values()))
+}
+
+/// The numbers that one view holds, which are copied only where no double can lie there.
+fn piece(batches: &BinaryViewArray, batch: usize) -> Shared {
+    let bytes = batches.value(batch);
+    let view = ByteView::from(batches.views()[batch]);
+    match batches.data_buffers().get(view.buffer_index as usize) {
+        Some(buffer) if bytes.len() > MAX_INLINE_VIEW_LEN as usize && bytes.as_ptr().cast::<f64>().is_aligned() => {
+            let lies = buffer.slice_with_length(view.offset as usize, bytes.len());
+            Arc::new(ScalarBuffer::<f64>::from(lies))
+        }
+        _ => Arc::new(bytes.chunks_exact(8).map(|eight| f64::from_ne_bytes(eight.try_into().unwrap_or_default())).collect::<Vec<_>>()),
     }
 }

@@ -5,16 +5,15 @@
 //! where a value is NaN it is NaN. The arithmetic is the crate `measures`'.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
 use measures::Samples;
 
-use super::arguments::{Usage, constant, is_number, numbers, pack, present, shared, state_field, unpack};
+use super::arguments::{Usage, column_fields, constant, is_number, numbers, pack_column, present, shared, unpack_column};
 
 /// Bins where none are named.
 const BINS: usize = 10;
@@ -98,8 +97,7 @@ impl AggregateUDFImpl for OverSamples {
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let field = |what| state_field(arguments.name, what, DataType::Float64);
-        Ok(vec![field("reference"), field("current")])
+        Ok(["reference", "current"].into_iter().flat_map(|sample| column_fields(arguments.name, sample)).collect())
     }
 }
 
@@ -135,14 +133,16 @@ impl Accumulator for Collected {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let samples = std::mem::take(&mut self.samples);
-        Ok([samples.reference, samples.current].into_iter().map(|sample| pack(Arc::new(Float64Array::from(sample.into_vec())))).collect())
+        Ok([pack_column(samples.reference)?, pack_column(samples.current)?].concat())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let [references, currents] = states else { return exec_err!("the state of a shift is two samples") };
+        let [large_references, references, large_currents, currents] = states else {
+            return exec_err!("the state of a shift is two samples");
+        };
         for row in 0..references.len() {
-            self.samples.reference.share(shared(&unpack(references, row)?));
-            self.samples.current.share(shared(&unpack(currents, row)?));
+            self.samples.reference.append(unpack_column(large_references, references, row)?);
+            self.samples.current.append(unpack_column(large_currents, currents, row)?);
         }
         Ok(())
     }

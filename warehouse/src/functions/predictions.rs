@@ -15,7 +15,9 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
 use measures::{Bin, MOST_DRAWS, MOST_RESAMPLES, Measure, Rows, Sums};
 
-use super::arguments::{self, Usage, constant, is_label, is_list, is_number, pack, present, shared, state_field, unpack};
+use super::arguments::{
+    self, Usage, column_fields, constant, is_label, is_list, is_number, pack, pack_column, present, state_field, unpack, unpack_column,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -165,7 +167,10 @@ impl AggregateUDFImpl for OverPredictions {
         let field = |what, of| state_field(arguments.name, what, of);
         Ok(match self.kind {
             Kind::Added(_) => vec![field("sums", DataType::Float64)],
-            _ => vec![field("labels", DataType::UInt8), field("scores", DataType::Float64), field("weights", DataType::Float64)],
+            _ => {
+                let [large_scores, scores] = column_fields(arguments.name, "scores");
+                vec![field("labels", DataType::UInt8), large_scores, scores, field("weights", DataType::Float64)]
+            }
         })
     }
 }
@@ -279,17 +284,17 @@ impl Accumulator for Ranked {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let (labels, scores, weights) = self.rows.take();
-        let numbers = |column: Vec<f64>| pack(Arc::new(Float64Array::from(column)));
-        Ok(vec![pack(Arc::new(UInt8Array::from(labels))), numbers(scores), numbers(weights)])
+        let [large_scores, scores] = pack_column(scores)?;
+        Ok(vec![pack(Arc::new(UInt8Array::from(labels))), large_scores, scores, pack(Arc::new(Float64Array::from(weights)))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let [labels, scores, weights] = states else { return exec_err!("the state of a measure is labels, scores, weights") };
+        let [labels, large_scores, scores, weights] = states else { return exec_err!("the state of a measure is labels, scores, weights") };
         let Some(labels) = labels.as_list_opt::<i64>() else { return exec_err!("a state is a list of labels") };
         for row in (0..labels.len()).filter(|row| labels.is_valid(*row)) {
             let stated = labels.value(row);
             let classes = stated.as_primitive::<UInt8Type>().values();
-            self.rows.extend(classes, shared(&unpack(scores, row)?), unpack(weights, row)?.values());
+            self.rows.extend(classes, unpack_column(large_scores, scores, row)?, unpack(weights, row)?.values());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use schemas::Task;
 
 use super::MedsError;
-use crate::columnar::Rows;
+use crate::columnar::{Layout, Rows};
 use crate::error::QueryError;
 use crate::staged::Staged;
 
@@ -41,7 +41,7 @@ pub async fn write(ctx: &SessionContext, task: &str, staged: &Staged) -> Result<
         value(task, &label),
     ]));
     let name = format!("task_labels/{task}/0.parquet");
-    let mut rows = Rows::begin(staged.create(&name)?, schema).map_err(staged.encoding(&name))?;
+    let mut rows = Rows::begin(staged.create(&name)?, schema, Layout::TEXTS).map_err(staged.encoding(&name))?;
     let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
         rows.push(&batch).map_err(staged.encoding(&name))?;

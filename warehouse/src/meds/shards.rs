@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt as _;
 
 use super::MedsError;
-use crate::columnar::Rows;
+use crate::columnar::{Layout, Rows};
 use crate::dataset::sorted;
 use crate::error::QueryError;
 use crate::settings::TaskSplits;
@@ -222,7 +222,7 @@ impl<'a> Shards<'a> {
         self.close()?;
         self.next = if next_split { 0 } else { self.next + 1 };
         let name = format!("data/{}/{}.parquet", SPLITS.get(split).copied().unwrap_or_default(), self.next);
-        let rows = Rows::begin(self.staged.create(&name)?, schema()).map_err(self.staged.encoding(&name))?;
+        let rows = Rows::begin(self.staged.create(&name)?, schema(), Layout::CODES).map_err(self.staged.encoding(&name))?;
         self.open = Some((name, rows));
         self.held = 0;
         Ok(())
@@ -260,7 +260,7 @@ fn whole(staged: &Staged, name: &str, columns: Vec<(&str, ArrayRef)>) -> Result<
         (name, column, nullable)
     }))
     .map_err(engine)?;
-    let mut rows = Rows::begin(staged.create(name)?, batch.schema()).map_err(staged.encoding(name))?;
+    let mut rows = Rows::begin(staged.create(name)?, batch.schema(), Layout::TEXTS).map_err(staged.encoding(name))?;
     rows.push(&batch).map_err(staged.encoding(name))?;
     let file = rows.end().map_err(staged.encoding(name))?;
     staged.close(name, file)?;

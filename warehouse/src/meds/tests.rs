@@ -41,11 +41,25 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
     );
     assert_eq!(count("SELECT count(*) AS n FROM readmission WHERE boolean_value").await, "n\n30\n");
     assert_eq!(count("SELECT count(*) AS n FROM length_of_stay WHERE integer_value NOT BETWEEN 0 AND 3").await, "n\n0\n");
-    // Asked of the files alone, the cohort is the labels'.
-    let stays = "SELECT count(*) AS n, sum(label) AS returned FROM labels WHERE task = 'readmission' AND label IS NOT NULL";
-    let labelled = render(&warehouse.query(stays, &then).await.expect("answers"), Rows::Csv).expect("csv");
-    let (cohort, returned) = super::readmission(&out).await.expect("is an export");
-    assert_eq!(labelled, format!("n,returned\n{cohort},{returned}\n"));
+    // Asked of the files alone, the cohorts and their labels are ours.
+    for (task, config, moment, label) in [
+        ("readmission", cohorts::READMISSION, "discharged_at", "l.label = 1"),
+        ("mortality", cohorts::MORTALITY, "admitted_at", "l.label = 1"),
+        ("length_of_stay", cohorts::LENGTH_OF_STAY, "admitted_at", "l.label = 0"),
+    ] {
+        let stays = format!(
+            "SELECT meds_subject(l.patient_id) AS subject_id, CAST(arrow_cast(e.{moment}, 'Timestamp(µs, \"UTC\")') AS BIGINT) AS at, {label} AS label \
+             FROM labels AS l JOIN encounters AS e ON e.encounter_id = l.encounter_id WHERE l.task = '{task}' AND l.label IS NOT NULL ORDER BY 1, 2"
+        );
+        let labelled = render(&warehouse.query(&stays, &then).await.expect("answers"), Rows::Csv).expect("csv");
+        let config = cohorts::Config::read(config).expect("is read");
+        let mut found = cohorts::extract(&config, &out, 2).expect("is an export");
+        found.sort_by_key(|one| (one.subject_id, one.at));
+        let found =
+            found.iter().fold("subject_id,at,label\n".to_owned(), |all, one| format!("{all}{},{},{}\n", one.subject_id, one.at, one.label));
+        assert!(found.lines().count() > 50, "{found}");
+        assert_eq!(found, labelled, "{task}");
+    }
     let before = "SELECT count(*) AS n FROM (SELECT time, lag(time) OVER () AS before, subject_id, lag(subject_id) OVER () AS of FROM data) WHERE of = subject_id AND time < before";
     for split in ["train", "tuning", "held_out"] {
         let shard = out.join(format!("data/{split}/0.parquet"));

@@ -74,7 +74,7 @@ impl Figure {
 pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
     match bench {
         Bench::Parse { facility, files } => parse::run(&config, &facility, &files),
-        Bench::Cohort { export } => cohort::run(&export).await,
+        Bench::Cohort { export, aces, rows } => cohort::run(&export, aces.as_deref(), rows),
         Bench::Ingest(wanted) => ingest::run(config, &wanted).await,
         Bench::Model(wanted) => model::run(&wanted),
         Bench::Sql(wanted) => sql::run(&wanted).await,

@@ -1,0 +1,112 @@
+//! What the windows of a configuration hold, trigger by trigger, of one subject.
+
+use crate::config::{Config, End, Matches, Window};
+
+/// Something that happened to a subject and matches a predicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// Microseconds since 1970.
+    pub at: i64,
+    pub matches: Matches,
+}
+
+/// A trigger that all windows allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whose.
+    pub subject_id: i64,
+    /// When: microseconds since 1970.
+    pub at: i64,
+    /// Whether the labelled window holds what is asked about.
+    pub label: bool,
+}
+
+impl Window {
+    /// Its events of those from the trigger's instant on, which are sorted by time; `None` where it has no end.
+    fn events<'a>(&self, from_trigger: &'a [Event], trigger: i64) -> Option<&'a [Event]> {
+        let end = match self.end {
+            End::After(microseconds) => trigger.saturating_add(microseconds),
+            End::Next(matches) => from_trigger.iter().find(|event| event.at > trigger && event.matches & matches != 0)?.at,
+        };
+        let before = from_trigger.iter().take_while(|event| event.at < end || (self.with_end && event.at == end)).count();
+        let start = if self.with_start { 0 } else { from_trigger.iter().take_while(|event| event.at == trigger).count() };
+        Some(&from_trigger[start.min(before)..before])
+    }
+}
+
+fn count(events: &[Event], matches: Matches) -> usize {
+    events.iter().filter(|event| event.matches & matches != 0).count()
+}
+
+/// The triggers of one subject that count, with their labels; its events are sorted by time.
+pub(crate) fn find(config: &Config, subject_id: i64, events: &[Event], found: &mut Vec<Found>) {
+    let mut from = 0;
+    while let Some(first) = events.get(from) {
+        let here = &events[from..];
+        let upto = here.iter().take_while(|event| event.at == first.at).count();
+        if here[..upto].iter().any(|event| event.matches & config.trigger != 0) {
+            found.extend(label(config, here, first.at).map(|label| Found { subject_id, at: first.at, label }));
+        }
+        from += upto;
+    }
+}
+
+/// `None` where a window does not hold what it must.
+fn label(config: &Config, from_trigger: &[Event], trigger: i64) -> Option<bool> {
+    let mut label = false;
+    for window in &config.windows {
+        let events = window.events(from_trigger, trigger)?;
+        if !window.has.iter().all(|(matches, least, most)| (*least..=*most).contains(&count(events, *matches))) {
+            return None;
+        }
+        label |= window.label.is_some_and(|matches| count(events, matches) > 0);
+    }
+    Some(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const DAY: i64 = 86_400 * SECOND;
+
+    fn found(text: &str, events: &[(i64, &str)]) -> Vec<(i64, bool)> {
+        let config = Config::read(text).expect("is read");
+        let events: Vec<Event> = events.iter().map(|(at, code)| Event { at: *at, matches: config.matches(code) }).collect();
+        let mut found = Vec::new();
+        find(&config, 7, &events, &mut found);
+        found.into_iter().map(|one| (one.at, one.label)).collect()
+    }
+
+    #[test]
+    fn a_return_within_the_horizon_counts_and_its_edges_are_whole() {
+        let stay = |at: i64| [(at, "HOSPITAL_DISCHARGE//01"), (at, "MATURE//readmission")];
+        let back = |at: i64| (at, "HOSPITAL_ADMISSION//I");
+        let told = |back_at: i64| found(crate::READMISSION, &[&stay(DAY)[..], &[back(back_at)]].concat());
+        assert_eq!(told(DAY + 1), [(DAY, true)]);
+        assert_eq!(told(31 * DAY), [(DAY, true)]);
+        assert_eq!(told(31 * DAY + 1), [(DAY, false)]);
+        assert_eq!(found(crate::READMISSION, &[&[back(DAY)], &stay(DAY)[..]].concat()), [(DAY, false)], "the instant itself is before");
+    }
+
+    #[test]
+    fn a_trigger_counts_where_every_window_allows_it() {
+        let discharged = (0, "HOSPITAL_DISCHARGE//01");
+        let mature = (0, "MATURE//readmission");
+        assert_eq!(found(crate::READMISSION, &[discharged]), []);
+        assert_eq!(found(crate::READMISSION, &[discharged, (SECOND, "MATURE//readmission")]), [], "a second later is another moment");
+        assert_eq!(found(crate::READMISSION, &[discharged, mature, (0, "EXCLUDED//readmission//hospice")]), []);
+        assert_eq!(found(crate::READMISSION, &[(0, "HOSPITAL_DISCHARGE//EXP"), mature]), []);
+        assert_eq!(found(crate::READMISSION, &[discharged, discharged, mature]), [(0, false)], "one instant triggers once");
+    }
+
+    #[test]
+    fn a_window_up_to_an_event_needs_the_event() {
+        let admitted = [(0, "HOSPITAL_ADMISSION//I"), (0, "MATURE//mortality")];
+        let told = |events: &[(i64, &'static str)]| found(crate::MORTALITY, &[&admitted[..], events].concat());
+        assert_eq!(told(&[]), []);
+        assert_eq!(told(&[(DAY, "HOSPITAL_DISCHARGE//01"), (2 * DAY, "HOSPITAL_DISCHARGE//20")]), [(0, false)]);
+        assert_eq!(told(&[(DAY, "HOSPITAL_DISCHARGE//20")]), [(0, true)]);
+    }
+}
