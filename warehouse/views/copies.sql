@@ -10,6 +10,6 @@ SELECT topic, "partition", "offset"
 FROM (
     SELECT s.*, row_number() OVER (PARTITION BY s.facility, s.digest
                                    ORDER BY s.rows_reading DESC, s.event_count DESC, s.known_at, s.topic, s."partition", s."offset") AS copy
-    FROM stated AS s JOIN repeated AS r ON r.head = s.head
+    FROM repeated AS r JOIN stated AS s ON s.head = r.head
 ) AS ranked
 WHERE copy > 1

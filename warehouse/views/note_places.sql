@@ -2,12 +2,17 @@
 -- Its newest visit number decides, unless the stay of that number is somebody else's: then the number was used twice, or mistyped. Such a note, like one
 -- without a number, belongs to its patient's last stay that had begun a day after it was written at the latest; where none fits, it belongs to none.
 -- Somebody else is who never shared a record number with the note's patient: senders name a person by one number here and by another there.
-WITH stated AS (
-    SELECT note_id,
-           last_value(patient_id ORDER BY version) FILTER (WHERE patient_id IS NOT NULL) AS patient_id,
-           last_value(encounter_id ORDER BY version) FILTER (WHERE encounter_id IS NOT NULL) AS encounter_id,
-           min(COALESCE(authored_at, known_at)) AS written_at
-    FROM note_versions GROUP BY note_id
+WITH again AS (SELECT note_id FROM note_versions WHERE version = 2),
+stated AS (
+    SELECT n.note_id, n.patient_id, n.encounter_id, COALESCE(n.authored_at, n.known_at) AS written_at
+    FROM again AS a RIGHT ANTI JOIN note_versions AS n ON n.note_id = a.note_id
+    UNION ALL
+    SELECT n.note_id,
+           last_value(n.patient_id ORDER BY n.version) FILTER (WHERE n.patient_id IS NOT NULL) AS patient_id,
+           last_value(n.encounter_id ORDER BY n.version) FILTER (WHERE n.encounter_id IS NOT NULL) AS encounter_id,
+           min(COALESCE(n.authored_at, n.known_at)) AS written_at
+    FROM again AS a JOIN note_versions AS n ON n.note_id = a.note_id
+    GROUP BY n.note_id
 ),
 numbered AS (
     SELECT n.*, e.patient_id <> n.patient_id AND a.patient_id IS NULL AND b.patient_id IS NULL AS is_others

@@ -1,10 +1,12 @@
--- note_states: one row per note, with the status that was last asserted of it, by a version or by a message without its text (MDM T03).
--- A late message that asserts something older never wins.
-SELECT note_id, last_value(status ORDER BY asserted_at, retraction, status) AS current_status
-FROM (
+-- note_states: one row per note of which more than one status was asserted, by versions or by messages without its text (MDM T03), with the one that was
+-- asserted last. A late message that asserts something older never wins. Any other note is what its one version says.
+WITH stated AS (
     SELECT note_id, status, COALESCE(asserted_at, known_at) AS asserted_at, CASE WHEN status = 'retracted' THEN 1 ELSE 0 END AS retraction FROM standing_notes
     UNION ALL
     SELECT note_identity(facility, related) AS note_id, text_value AS status, asserted_at, 0 AS retraction
     FROM events WHERE code = 'note.status_stated' AND related IS NOT NULL AND text_value IS NOT NULL
-) AS stated
-GROUP BY note_id
+),
+several AS (SELECT note_id FROM stated GROUP BY note_id HAVING count(*) > 1)
+SELECT s.note_id, last_value(s.status ORDER BY s.asserted_at, s.retraction, s.status) AS current_status
+FROM several AS m JOIN stated AS s ON s.note_id = m.note_id
+GROUP BY s.note_id

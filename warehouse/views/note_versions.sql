@@ -15,7 +15,7 @@ copied AS (
 numbered AS (
     SELECT note_id, note_version_id, CAST(1 AS BIGINT) AS version, patient_id, encounter_id, facility, kind, type_code, status, authored_at, signed_at,
            known_at, replaces, length, template
-    FROM said AS s LEFT ANTI JOIN several AS m ON m.note_id = s.note_id
+    FROM several AS m RIGHT ANTI JOIN said AS s ON s.note_id = m.note_id
     UNION ALL
     SELECT note_id, note_version_id,
            CAST(row_number() OVER (PARTITION BY note_id ORDER BY first_known_at, source_topic, source_partition, source_offset, note_version_id) AS BIGINT) AS version,
@@ -24,8 +24,9 @@ numbered AS (
 )
 SELECT n.note_id, n.note_version_id, n.version,
        COALESCE(s.survivor_id, n.patient_id) AS patient_id, COALESCE(v.survivor_id, n.encounter_id) AS encounter_id, n.facility, n.kind, n.type_code, n.status,
-       n.authored_at, n.signed_at, n.known_at, n.replaces, n.length, n.template, w.current_status, w.current_status = 'retracted' AS retracted
-FROM note_states AS w
-JOIN numbered AS n ON n.note_id = w.note_id
+       n.authored_at, n.signed_at, n.known_at, n.replaces, n.length, n.template,
+       COALESCE(w.current_status, n.status) AS current_status, COALESCE(w.current_status, n.status) = 'retracted' AS retracted
+FROM numbered AS n
+LEFT JOIN note_states AS w ON w.note_id = n.note_id
 LEFT JOIN survivors AS s ON s.patient_id = n.patient_id
 LEFT JOIN encounter_survivors AS v ON v.encounter_id = n.encounter_id
