@@ -181,7 +181,14 @@ pub enum QueryError {
 impl From<DataFusionError> for QueryError {
     /// Takes the innermost words: the layers around them say the same again.
     fn from(error: DataFusionError) -> Self {
-        Self::Engine { reason: error.find_root().strip_backtrace() }
+        let root = error.find_root();
+        let reason = root.strip_backtrace();
+        match root {
+            DataFusionError::ResourcesExhausted(_) => {
+                Self::Engine { reason: format!("{reason}. Queries share warehouse.memory_limit_mb: raise it, or ask for less") }
+            }
+            _ => Self::Engine { reason },
+        }
     }
 }
 

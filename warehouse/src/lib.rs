@@ -37,6 +37,7 @@ mod store;
 mod stored;
 mod tasks;
 mod template;
+mod transactions;
 pub mod views;
 mod weights;
 

@@ -135,7 +135,7 @@ fn kept_for(keep: Duration, erased_since: Option<Duration>, within: Duration) ->
 }
 
 /// Version of the newest checkpoint; 0 where there is none.
-async fn last_checkpoint(delta: &DeltaTable) -> u64 {
+pub async fn last_checkpoint(delta: &DeltaTable) -> u64 {
     let log = delta.log_store();
     let hint = async {
         let found = log.object_store(None).get(&Path::from("_delta_log/_last_checkpoint")).await.ok()?;

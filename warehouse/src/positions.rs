@@ -19,6 +19,7 @@ use schemas::{Table, TopicPartition};
 
 use crate::append::app_id;
 use crate::computed::Rows;
+use crate::transactions;
 
 /// Every partition that any table has a row of.
 const PARTITIONS: &str = "SELECT topic, \"partition\" FROM message_rows UNION SELECT source_topic, source_partition FROM event_rows \
@@ -54,13 +55,19 @@ impl Rows for LogPositions {
     async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
         let mut rows = Vec::new();
         if !self.tables.is_empty() {
+            let failed = |error| DataFusionError::External(Box::new(error));
             let physical = session.create_physical_plan(&self.partitions).await?;
-            for partition in distinct(&collect(physical, session.task_ctx()).await?)? {
-                for (table, delta) in &self.tables {
-                    let failed = |error| DataFusionError::External(Box::new(error));
-                    let log = delta.log_store();
-                    let last =
-                        delta.snapshot().map_err(failed)?.transaction_version(log.as_ref(), app_id(&partition)).await.map_err(failed)?;
+            let partitions = distinct(&collect(physical, session.task_ctx()).await?)?;
+            for (table, delta) in &self.tables {
+                let of_all = transactions::of_all(delta).await.map_err(failed)?;
+                for partition in &partitions {
+                    let id = app_id(partition);
+                    let last = match &of_all {
+                        Some(known) => known.get(&id).copied(),
+                        None => {
+                            delta.snapshot().map_err(failed)?.transaction_version(delta.log_store().as_ref(), id).await.map_err(failed)?
+                        }
+                    };
                     rows.extend(last.map(|last| (table.as_str(), partition.clone(), last)));
                 }
             }

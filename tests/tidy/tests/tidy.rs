@@ -95,6 +95,7 @@ fn arrows_between_rooms_go_one_way() -> Checked {
         ("maps", &["warehouse", "bus", "tokio", "model"]),
         ("bus", &["warehouse", "maps", "model"]),
         ("measures", &["schemas", "warehouse", "arrow", "datafusion", "tokio"]),
+        ("cohorts", &["schemas", "warehouse", "datafusion", "tokio"]),
         ("envelope", &["warehouse", "bus", "model", "ingest", "scorer", "trainer"]),
         ("mllp", &["warehouse", "maps", "model", "ingest", "scorer", "trainer"]),
         ("warehouse", &["bus", "maps", "model", "ingest", "scorer", "trainer"]),
