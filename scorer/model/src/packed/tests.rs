@@ -29,16 +29,6 @@ fn multiplied(kernel: Kernel, left: &[f32], source: Source<'_>) -> Vec<f32> {
     out
 }
 
-/// A machine at hand proves its own kernels alone, and says so.
-fn report_what_is_absent() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        for set in InstructionSet::ALL.into_iter().filter(|set| !set.is_here()) {
-            eprintln!("not run: no {} here", set.as_str());
-        }
-    });
-}
-
 /// Within the rounding of the inputs; the error of sums is far below it.
 fn tolerance(precision: Precision, inner: usize) -> f32 {
     let rounding = match precision {
@@ -51,7 +41,6 @@ fn tolerance(precision: Precision, inner: usize) -> f32 {
 
 #[test]
 fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
-    report_what_is_absent();
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for (count, inner, columns) in
         [(1, 1, 1), (2, 3, 31), (5, 7, 33), (11, 16, 64), (12, 64, 32), (13, 65, 95), (25, 130, 70), (37, 257, 3)]
@@ -60,7 +49,7 @@ fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
         let source = Source::weight(&right, inner);
         for precision in PRECISIONS {
             let portable = multiplied(Kernel::portable(precision), &left, source);
-            for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+            for set in InstructionSet::tested() {
                 let found = multiplied(Kernel::of(precision, set), &left, source);
                 for (at, (&value, &other)) in found.iter().zip(&portable).enumerate() {
                     let (row, column) = (at / columns, at % columns);
@@ -81,7 +70,7 @@ fn a_row_gives_the_same_bits_whatever_rows_stand_beside_it() {
     let (inner, columns) = (203, 75);
     let (left, right) = (numbers(29 * inner, &mut random), numbers(columns * inner, &mut random));
     for precision in PRECISIONS {
-        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+        for set in InstructionSet::tested() {
             let kernel = Kernel::of(precision, set);
             let all = multiplied(kernel, &left, Source::weight(&right, inner));
             for count in 1..14 {
@@ -120,7 +109,7 @@ fn columns_stand_where_they_are_named() {
 fn what_is_no_number_does_not_become_one() {
     for precision in PRECISIONS {
         for (left, right) in [([1.0, f32::NAN, 2.0], [1.0, 1.0, 1.0]), ([1.0, 1.0, 1.0], [f32::NAN, 0.0, 1.0])] {
-            for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+            for set in InstructionSet::tested() {
                 let found = multiplied(Kernel::of(precision, set), &left, Source::weight(&right, 3));
                 assert!(found[0].is_nan(), "{precision:?} on {set:?} gives {found:?}");
             }
