@@ -1,4 +1,4 @@
-//! Tiles of up to thirty-two rows by thirty-two columns in the tile registers of AMX, for `bf16`.
+//! Tiles of up to thirty-two rows by thirty-two columns in the tile registers of AMX, for `bf16` and for 8 bits.
 //!
 //! One block of assembly holds a whole product, from the registers' shapes to their release: what lies between two blocks is the
 //! compiler's, and it knows nothing of the tiles. So each thread shapes its own registers, and none is left in use for the system to save
@@ -13,10 +13,12 @@ mod tests;
 
 use std::arch::asm;
 
+use super::words::INT8_TAIL;
 use super::{COLUMNS, Left, Line, Tile};
+use crate::vectorised::vectorised;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use emulated::stands_in;
-pub(crate) use presence::is_here;
+pub(crate) use presence::{has_bytes, is_here};
 
 /// Rows at once: two tiles of sixteen, against two of sixteen columns.
 pub(crate) const ROWS: usize = 32;
@@ -122,6 +124,9 @@ macro_rules! sums {
 }
 
 sums!(bf16_sums, "tdpbf16ps");
+// Bytes without sign from the left, with a sign from the right.
+sums!(int8_sums, "tdpbusd");
+
 pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
     if lines.is_empty() {
         tile.0[..left.rows].fill([0.0; COLUMNS]);
@@ -129,6 +134,30 @@ pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
         // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel::multiply` has checked the lengths.
         unsafe { bf16_sums(left, lines, tile) };
     }
+}
+
+pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+    if lines.is_empty() {
+        tile.0[..left.rows].fill([0.0; COLUMNS]);
+    } else {
+        // SAFETY: as above.
+        unsafe { int8_sums(left, lines, tile) };
+    }
+    scale(&mut tile.0[..left.rows], left.scales, tail);
+}
+
+vectorised! {
+/// Makes of exact sums, whole numbers in the bits of `rows`, the numbers that they mean.
+fn scale(rows: &mut [[f32; COLUMNS]], scales: &[f32], tail: &[Line]) {
+    let [offsets, factors] = tail else { return };
+    for (row, scale) in rows.iter_mut().zip(scales) {
+        for ((value, &offset), &factor) in row.iter_mut().zip(&offsets.0).zip(&factors.0) {
+            let exact = value.to_bits().wrapping_sub(offset).cast_signed();
+            *value = exact as f32 * (scale * f32::from_bits(factor));
+        }
+    }
+}
 }
 
 const _: () = assert!(size_of::<Line>() == size_of::<[f32; COLUMNS]>() && STEP == HEIGHT && size_of::<Line>() == 2 * BYTES as usize);

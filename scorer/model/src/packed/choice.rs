@@ -27,7 +27,7 @@ pub enum InstructionSet {
     Avx512,
     /// AVX-512 with products of `bf16`.
     Avx512Bf16,
-    /// Tiles of AMX for `bf16`, AVX-512 beside them.
+    /// Tiles of AMX for `bf16`, and for 8 bits where the processor has those too; AVX-512 beside them.
     Amx,
 }
 
@@ -224,6 +224,7 @@ impl Kernel {
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
             (InstructionSet::Avx512Bf16, Precision::Bf16) => vector(avx512::ROWS, avx512::bf16),
             (InstructionSet::Amx, Precision::Bf16) => tiles(amx::bf16),
+            (InstructionSet::Amx, Precision::Int8) if amx::has_bytes() || amx::stands_in() => tiles(amx::int8),
             _ => None,
         }
     }

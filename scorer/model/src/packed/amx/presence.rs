@@ -8,15 +8,21 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
-/// Bits of leaf 7's register D: tiles, and their products of `bf16`.
+/// Bits of leaf 7's register D: tiles, and their products of `bf16` and of 8 bits.
 const TILES: u32 = 1 << 24;
 const BF16: u32 = 1 << 22;
+const BYTES: u32 = 1 << 25;
 
 /// Whether the tiles and their products of `bf16` are here and permitted. Asked once: the permission is the whole process's, its threads to
 /// come among them.
 pub(crate) fn is_here() -> bool {
     static HERE: OnceLock<bool> = OnceLock::new();
     *HERE.get_or_init(|| features() & (TILES | BF16) == TILES | BF16 && is_saved() && has_palette() && is_permitted())
+}
+
+/// Whether tiles that are here have products of 8 bits.
+pub(crate) fn has_bytes() -> bool {
+    features() & BYTES != 0
 }
 
 /// What leaf 7 says of tiles; nothing where there is no such leaf.

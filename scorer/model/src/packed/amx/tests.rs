@@ -38,6 +38,21 @@ fn shapes_are_those_of_the_manual() {
     assert_eq!(Shapes::new(5).bytes[..9], [64, 64, 0, 0, 64, 0, 64, 64, 0]);
 }
 
+/// Sums of whole numbers are exact and their scaling is one formula: no bit may differ.
+#[test]
+fn eight_bits_give_the_bits_of_the_portable_kernel_at_every_height() {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    for (inner, columns) in [(1, 1), (64, 32), (65, 40), (300, 33)] {
+        let right = numbers(columns * inner, &mut random);
+        for count in (1..=ROWS).chain([45, 64, 65]).filter(|_| tiles_run()) {
+            let left = numbers(count * inner, &mut random);
+            let [tiles, portable] = [InstructionSet::Amx, InstructionSet::Portable]
+                .map(|set| bits(Kernel::of(Precision::Int8, set), &left, Source::weight(&right, inner)));
+            assert_eq!(tiles, portable, "{count} x {inner} x {columns}");
+        }
+    }
+}
+
 /// The manual's order of additions, written once more: first halves, second halves, both together onto the sum, sixteen words at a time.
 #[test]
 fn bf16_is_added_up_in_the_manuals_order() {
@@ -69,7 +84,7 @@ fn bf16_is_added_up_in_the_manuals_order() {
 /// Rows of the tile beyond those asked for hold what they held.
 #[test]
 fn a_product_writes_its_own_rows_alone_and_leaves_no_shapes_behind() {
-    for precision in [Precision::Bf16].into_iter().filter(|_| tiles_run()) {
+    for precision in [Precision::Bf16, Precision::Int8].into_iter().filter(|_| tiles_run()) {
         let kernel = Kernel::of(precision, InstructionSet::Amx);
         let (words, lines) = (vec![0; ROWS * 2 * STEP], vec![Line::ZERO; kernel.lines(2 * STEP * precision.numbers())]);
         for rows in [1, 15, 16, 17, 32] {
@@ -87,7 +102,7 @@ fn a_product_writes_its_own_rows_alone_and_leaves_no_shapes_behind() {
 /// Nothing to multiply, and what is no whole step.
 #[test]
 fn no_lines_give_zeros_and_a_part_of_a_step_is_refused() {
-    for precision in [Precision::Bf16].into_iter().filter(|_| tiles_run()) {
+    for precision in [Precision::Bf16, Precision::Int8].into_iter().filter(|_| tiles_run()) {
         let kernel = Kernel::of(precision, InstructionSet::Amx);
         let left = Left { words: &[0; 64], stride: 16, rows: 3, scales: &[1.0; ROWS] };
         let mut tile = Tile([[7.0; COLUMNS]; ROWS]);
@@ -104,7 +119,7 @@ fn no_lines_give_zeros_and_a_part_of_a_step_is_refused() {
 fn threads_of_a_pool_multiply_beside_each_other() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
     let (left, right) = (numbers(40 * 64, &mut random), numbers(40 * 64, &mut random));
-    for precision in [Precision::Bf16].into_iter().filter(|_| tiles_run()) {
+    for precision in [Precision::Bf16, Precision::Int8].into_iter().filter(|_| tiles_run()) {
         let of = |rows: usize| bits(Kernel::of(precision, InstructionSet::Amx), &left[..rows * 64], Source::weight(&right, 64));
         let heights = [3, 16, 20, 40];
         let expected = heights.map(&of);
