@@ -40,11 +40,12 @@ pub struct UnknownName {
 }
 
 impl Precision {
-    /// Bytes of a number at most; a table of words is held in no fewer than two.
+    /// Bytes of a number, without the scales of 8 bits.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
-            Self::Bf16 | Self::Int8 => 2,
+            Self::Bf16 => 2,
+            Self::Int8 => 1,
         }
     }
 

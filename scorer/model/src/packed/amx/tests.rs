@@ -5,7 +5,7 @@ use std::arch::asm;
 use rand::SeedableRng as _;
 
 use super::*;
-use crate::packed::{InstructionSet, Kernel, Packed, Precision, Rows, Source};
+use crate::packed::{InstructionSet, Kernel, Packed, Precision, Rows};
 
 /// Whether there is anything to test.
 fn tiles_run() -> bool {
@@ -17,11 +17,11 @@ fn numbers(count: usize, random: &mut impl rand::Rng) -> Vec<f32> {
 }
 
 /// The bits of the product, and of the tile's rows behind those of each product.
-fn bits(kernel: Kernel, left: &[f32], source: Source<'_>) -> Vec<u32> {
-    let (packed, mut rows, mut found) = (Packed::whole(kernel, source), Rows::default(), Vec::new());
-    let count = left.len() / source.inner;
-    rows.reset(kernel, count, source.inner);
-    left.chunks_exact(source.inner).enumerate().for_each(|(row, values)| rows.encode(kernel, row, values));
+fn bits(kernel: Kernel, left: &[f32], (right, inner): (&[f32], usize)) -> Vec<u32> {
+    let (packed, mut rows, mut found) = (Packed::whole(kernel, right, inner), Rows::default(), Vec::new());
+    let count = left.len() / inner;
+    rows.reset(kernel, count, inner);
+    left.chunks_exact(inner).enumerate().for_each(|(row, values)| rows.encode(kernel, row, values));
     for panel in packed.panels() {
         // All rows of one panel, by whatever tiles the kernel has.
         packed.product(&rows, panel..panel + 1, |_, _, tile| found.extend(tile.as_flattened().iter().map(|value| value.to_bits())));
@@ -46,8 +46,8 @@ fn eight_bits_give_the_bits_of_the_portable_kernel_at_every_height() {
         let right = numbers(columns * inner, &mut random);
         for count in (1..=ROWS).chain([45, 64, 65]).filter(|_| tiles_run()) {
             let left = numbers(count * inner, &mut random);
-            let [tiles, portable] = [InstructionSet::Amx, InstructionSet::Portable]
-                .map(|set| bits(Kernel::of(Precision::Int8, set), &left, Source::weight(&right, inner)));
+            let [tiles, portable] =
+                [InstructionSet::Amx, InstructionSet::Portable].map(|set| bits(Kernel::of(Precision::Int8, set), &left, (&right, inner)));
             assert_eq!(tiles, portable, "{count} x {inner} x {columns}");
         }
     }
@@ -77,7 +77,7 @@ fn bf16_is_added_up_in_the_manuals_order() {
             })
             .collect();
         let kernel = Kernel::of(Precision::Bf16, InstructionSet::Amx);
-        assert_eq!((kernel.rows, bits(kernel, &left, Source::weight(&right, inner))), (ROWS, expected), "{count} rows");
+        assert_eq!((kernel.rows, bits(kernel, &left, (&right, inner))), (ROWS, expected), "{count} rows");
     }
 }
 
@@ -120,7 +120,7 @@ fn threads_of_a_pool_multiply_beside_each_other() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
     let (left, right) = (numbers(40 * 64, &mut random), numbers(40 * 64, &mut random));
     for precision in [Precision::Bf16, Precision::Int8].into_iter().filter(|_| tiles_run()) {
-        let of = |rows: usize| bits(Kernel::of(precision, InstructionSet::Amx), &left[..rows * 64], Source::weight(&right, 64));
+        let of = |rows: usize| bits(Kernel::of(precision, InstructionSet::Amx), &left[..rows * 64], (&right, 64));
         let heights = [3, 16, 20, 40];
         let expected = heights.map(&of);
         std::thread::scope(|scope| {
