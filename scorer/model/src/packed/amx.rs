@@ -5,7 +5,7 @@
 //! when it takes a thread off its processor.
 #![expect(unsafe_code, reason = "tile registers are reached through assembly alone; `Kernel::multiply` has checked the lengths")]
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod emulated;
 mod presence;
 #[cfg(test)]
@@ -16,7 +16,7 @@ use std::arch::asm;
 use super::words::INT8_TAIL;
 use super::{COLUMNS, Left, Line, Tile};
 use crate::vectorised::vectorised;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 pub(crate) use emulated::stands_in;
 pub(crate) use presence::{has_bytes, is_here};
 
@@ -31,7 +31,7 @@ const HEIGHT: usize = 16;
 const BYTES: u16 = 64;
 
 /// Whether tests have the tiles emulated; never, where that cannot be.
-#[cfg(not(all(test, target_os = "linux")))]
+#[cfg(not(all(test, target_os = "linux", not(miri))))]
 pub(crate) fn stands_in() -> bool {
     false
 }
