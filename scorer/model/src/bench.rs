@@ -19,6 +19,7 @@ use crate::scoring::{PoolError, Prompt, Scorer, Settings};
 use crate::tokens::TokenizerError;
 
 pub use batch::Batch;
+pub use loading::random_folder;
 pub use process::instruction_sets;
 pub use shape::Shape;
 pub use training::{Lessons, Loss, Training};
@@ -199,7 +200,7 @@ impl Wanted {
     /// # Errors
     /// If the folder cannot be written or loaded.
     pub fn loading(&self) -> Result<Figure, BenchError> {
-        let folder = loading::written(&self.shape.config())?;
+        let folder = random_folder(self.shape)?;
         let before = process::resident_mb();
         let load = || crate::Model::load_with(folder.path(), &self.settings);
         let first = load()?;

@@ -18,6 +18,9 @@ use crate::scoring::{PoolError, Prompt, Scorer, Settings, Unkept};
 use crate::tokens::{Reader, TokenizerError};
 use crate::weights::Weights;
 
+/// What a loaded model may take beside its numbers, in hundredths of them: scales, and what a panel is filled up with.
+const BESIDE_PERCENT: u64 = 15;
+
 /// A note and what is asked about it.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
@@ -87,7 +90,7 @@ impl Ready {
     fn open(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
         let opened = folder::open(dir)?;
         let numbers = opened.config.parameters() as u64 * settings.precision().bytes();
-        memory::room_for(numbers + opened.config.rotary_bytes())?;
+        memory::room_for(numbers + numbers / 100 * BESIDE_PERCENT + opened.config.rotary_bytes())?;
         let digest = opened.weights.digest();
         let manifest = opened.manifest(&digest)?;
         let Opened { config, weights, tokenizer, .. } = opened;

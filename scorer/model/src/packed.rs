@@ -16,16 +16,17 @@ mod portable;
 mod tests;
 mod words;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::kernels::exp;
 use crate::vectorised::vectorised;
 use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::ParallelSliceMut as _;
+use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
 pub(crate) use choice::Kernel;
 pub use choice::{InstructionSet, Precision, UnknownName};
-pub(crate) use words::{bf16, encode};
+pub(crate) use words::{bf16, encode, signed_bytes};
 
 /// Columns of a panel.
 pub(crate) const COLUMNS: usize = 32;
@@ -60,36 +61,6 @@ pub(crate) struct Left<'a> {
     pub scales: &'a [f32],
 }
 
-/// The right matrix before it is packed: element (`inner`, `column`) is `numbers[inner * inner_step + column * column_step]`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Source<'a> {
-    pub numbers: &'a [f32],
-    pub inner: usize,
-    pub columns: usize,
-    pub inner_step: usize,
-    pub column_step: usize,
-}
-
-impl<'a> Source<'a> {
-    /// A weight `[columns, inner]` as files hold it: the product is `left . weight^T`, a linear layer.
-    pub fn weight(numbers: &'a [f32], inner: usize) -> Self {
-        Self { numbers, inner, columns: numbers.len() / inner, inner_step: 1, column_step: inner }
-    }
-
-    /// A matrix `[inner, columns]` as it stands: the product is `left . matrix`.
-    #[cfg(test)]
-    pub fn matrix(numbers: &'a [f32], columns: usize) -> Self {
-        Self { numbers, inner: numbers.len() / columns, columns, inner_step: columns, column_step: 1 }
-    }
-
-    fn number(&self, inner: usize, column: usize) -> f32 {
-        if inner < self.inner && column < self.columns {
-            return self.numbers.get(inner * self.inner_step + column * self.column_step).copied().unwrap_or(0.0);
-        }
-        0.0
-    }
-}
-
 /// A right matrix in panels of [`COLUMNS`] columns, made once for one kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
@@ -100,16 +71,27 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs the columns of `source` in the order in which `columns` names them; a name beyond the last column is a column of zeros.
-    pub fn new(kernel: Kernel, source: Source<'_>, columns: &[usize]) -> Self {
-        let lines_per_panel = kernel.lines(source.inner);
-        let panels = columns.len().div_ceil(COLUMNS);
-        let mut lines = vec![Line::ZERO; panels * lines_per_panel];
-        lines.par_chunks_mut(lines_per_panel.max(1)).enumerate().for_each(|(panel, to)| {
-            let end = columns.len().min((panel + 1) * COLUMNS);
-            words::pack(kernel.precision, &source, &columns[panel * COLUMNS..end], to);
-        });
-        Self { kernel, columns: columns.len(), lines, lines_per_panel }
+    /// Packs a weight `[rows, inner]` as files hold it: the product is `left . weight^T`, a linear layer. Column `c` is row `columns[c]`, or
+    /// zeros. Each thread asks `read` for the rows of one panel at a time, so that no more of the weight stands in memory twice.
+    pub fn read<'a, E: Send>(
+        kernel: Kernel,
+        inner: usize,
+        columns: &[Option<usize>],
+        read: &(impl Fn(Range<usize>) -> Result<Cow<'a, [f32]>, E> + Sync),
+    ) -> Result<Self, E> {
+        let mut packed = Self::blank(kernel, inner, columns.len());
+        let panels = packed.lines.par_chunks_mut(packed.lines_per_panel.max(1)).zip(columns.par_chunks(COLUMNS));
+        panels.try_for_each(|(to, columns)| {
+            // Rows that follow each other are read at once.
+            let runs = columns.chunk_by(|first, second| first.is_some_and(|row| *second == Some(row + 1)));
+            let numbers = runs.map(|run| run[0].map_or(Ok(Cow::Borrowed(&[][..])), |first| read(first..first + run.len())));
+            let numbers = numbers.collect::<Result<Vec<_>, E>>()?;
+            let rows: Vec<&[f32]> =
+                numbers.iter().flat_map(|run| if run.is_empty() { vec![&[][..]] } else { run.chunks(inner).collect() }).collect();
+            words::pack(kernel.precision, &rows, to);
+            Ok(())
+        })?;
+        Ok(packed)
     }
 
     /// As many zeros as the packed columns of a matrix take, to be filled from what was packed before.
@@ -123,9 +105,13 @@ impl Packed {
         &mut self.lines
     }
 
-    /// Packs all columns in their order.
-    pub fn whole(kernel: Kernel, source: Source<'_>) -> Self {
-        Self::new(kernel, source, &(0..source.columns).collect::<Vec<_>>())
+    /// Packs all rows of a weight that stands in memory.
+    #[cfg(test)]
+    pub fn whole(kernel: Kernel, weight: &[f32], inner: usize) -> Self {
+        let rows = |rows: Range<usize>| Ok(Cow::Borrowed(&weight[rows.start * inner..rows.end * inner]));
+        let columns: Vec<_> = (0..weight.len() / inner).map(Some).collect();
+        let Ok(packed) = Self::read::<std::convert::Infallible>(kernel, inner, &columns, &rows);
+        packed
     }
 
     /// Packed columns.

@@ -34,7 +34,7 @@ use batch::{Batch, Segment};
 use kept::Run;
 pub(crate) use kept::{Key, Unkept};
 use layer::{Layer, Shape};
-use strip::{Own, Strip};
+use strip::{Own, Strip, Works};
 use table::Table;
 
 /// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread.
@@ -195,7 +195,7 @@ impl Scorer {
 
     fn runs(&mut self) -> Vec<Run<'_>> {
         let ends = [Run::F32(&mut self.norm), Run::F32(&mut self.letters)];
-        self.layers.iter_mut().flat_map(Layer::runs).chain([self.embedding.run()]).chain(ends).collect()
+        self.layers.iter_mut().flat_map(Layer::runs).chain(self.embedding.runs()).chain(ends).collect()
     }
 
     /// A model of random weights, to be measured; its letters are the first five tokens.
@@ -240,6 +240,7 @@ impl Scorer {
         let stride = attention.heads.keys * attention.words();
         let mut cache = Cache { keys: vec![0; rows * stride], values: vec![0; rows * stride] };
         let mut gathered = vec![Line::ZERO; batch.tiles.len() * attention.heads.keys * attention.lines()];
+        let works = Works::of(self.pool.current_num_threads());
         let mut strips: Vec<Strip<'_>> = (0..rows).step_by(size).map(|start| self.strip(batch, start..rows.min(start + size))).collect();
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
@@ -247,25 +248,26 @@ impl Scorer {
             let own = cache.keys.chunks_mut(size * stride).zip(cache.values.chunks_mut(size * stride));
             let own: Vec<Own<'_>> = own.map(|(keys, values)| Own { keys, values }).collect();
             strips.par_iter_mut().zip(own).with_max_len(1).rev().for_each(|(strip, mut own)| {
+                let work = &mut *works.own();
                 if let Some(previous) = previous {
-                    strip.attend(&self.shape, previous, &gathered);
-                    strip.feed(&self.shape, previous);
+                    strip.attend(work, &self.shape, previous, &gathered);
+                    strip.feed(work, &self.shape, previous);
                 }
-                strip.norm(&self.shape, &layer.attention_norm);
-                strip.offer(&self.shape, layer, &mut own);
+                strip.norm(work, &self.shape, &layer.attention_norm);
+                strip.offer(work, &self.shape, layer, &mut own);
                 if !last {
-                    strip.ask(&self.shape, layer);
+                    strip.ask(work, &self.shape, layer);
                 }
             });
             gathered.par_chunks_mut(attention.lines()).enumerate().for_each(|(unit, to)| {
                 attention.gather(to, &cache, &batch.tiles[unit / attention.heads.keys], unit % attention.heads.keys);
             });
         }
-        self.answer(batch, &strips, size, &gathered)
+        self.answer(batch, (&strips, size), &gathered, &works)
     }
 
     /// The last layer, where only the rows that answer go on.
-    fn answer(&self, batch: &Batch, strips: &[Strip<'_>], size: usize, gathered: &[Line]) -> Vec<Vec<f32>> {
+    fn answer(&self, batch: &Batch, (strips, size): (&[Strip<'_>], usize), gathered: &[Line], works: &Works) -> Vec<Vec<f32>> {
         let hidden = self.shape.hidden;
         let share = strip_rows(batch.answers.len(), self.pool.current_num_threads());
         let groups: Vec<&[usize]> = batch.answers.chunks(share.max(1)).collect();
@@ -278,10 +280,11 @@ impl Scorer {
                 strip.stream.extend_from_slice(&strips[row / size].stream[row % size * hidden..][..hidden]);
             }
             if let Some(layer) = self.layers.last() {
-                strip.norm(&self.shape, &layer.attention_norm);
-                strip.ask(&self.shape, layer);
-                strip.attend(&self.shape, layer, gathered);
-                strip.feed(&self.shape, layer);
+                let work = &mut *works.own();
+                strip.norm(work, &self.shape, &layer.attention_norm);
+                strip.ask(work, &self.shape, layer);
+                strip.attend(work, &self.shape, layer, gathered);
+                strip.feed(work, &self.shape, layer);
             }
             let mut normed = vec![0.0; strip.stream.len()];
             norm(&mut normed, &mut vec![0.0; rows.len()], &strip.stream, &self.norm, self.shape.epsilon);

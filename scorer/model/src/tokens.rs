@@ -108,6 +108,17 @@ pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str>, vocab: usize) -
     Ok(tokenizer)
 }
 
+/// Rows of an embedding that has one for every token: by the highest number and not by how many there are, for a token without a row would
+/// be read beyond it.
+fn rows_needed(tokenizer: &Tokenizer) -> usize {
+    let count = tokenizer.get_vocab_size(true);
+    // Where no number is left out, nobody has to copy the whole vocabulary, which the allocator would keep in memory.
+    if (0..).take(count).all(|token| tokenizer.id_to_token(token).is_some()) {
+        return count;
+    }
+    tokenizer.get_vocab(true).into_values().max().map_or(0, |token| token as usize + 1)
+}
+
 fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
     Ok(guarded(|| tokenizer.encode_fast(text, false)).map_err(library("use"))?.get_ids().to_vec())
 }
@@ -153,9 +164,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads at most `wanted` tokens of a note, fewer if the model has no room for them.
     pub fn new(tokenizer: Tokenizer, config: &Config, wanted: usize) -> Result<Self, TokenizerError> {
-        // By the highest number and not by how many there are: a token without a row would be read beyond the embedding.
-        let highest = tokenizer.get_vocab(true).into_values().max();
-        let tokens = highest.map_or(0, |token| token as usize + 1);
+        let tokens = rows_needed(&tokenizer);
         if tokens > config.vocab_size {
             return Err(TokenizerError::Vocabulary { tokens, vocab: config.vocab_size });
         }

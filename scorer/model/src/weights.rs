@@ -42,6 +42,14 @@ pub(crate) enum RowOrder {
 }
 
 impl RowOrder {
+    /// Rows among which the order differs from the file's.
+    fn block(self) -> usize {
+        match self {
+            Self::Straight => 1,
+            Self::Interleaved { width } => width,
+        }
+    }
+
     fn place(self, row: usize) -> usize {
         match self {
             Self::Straight => row,
@@ -168,10 +176,12 @@ impl Weights {
         Err(LoadError::Shape { name: place.name.clone(), expected: place.shape.clone(), found: view.shape().to_vec() })
     }
 
-    /// Gives a tensor's pages back to the system.
-    fn release(&self, name: &str) {
-        if let Some((stored, file)) = self.tensors.get(name).and_then(|stored| Some((stored, self.files.get(stored.file)?))) {
-            file.release(stored.bytes.clone());
+    /// Gives the pages of some of a tensor's rows back to the system.
+    fn release(&self, view: &View<'_>, rows: &Range<usize>) {
+        if let Some(file) = self.files.get(view.stored.file) {
+            let (start, block) = (view.stored.bytes.start, view.stored.order.block());
+            let (first, last) = (rows.start / block * block, rows.end.next_multiple_of(block));
+            file.release(start + first * view.row_bytes..start + last * view.row_bytes);
         }
     }
 
@@ -186,7 +196,7 @@ impl Weights {
         layout.places.iter().try_for_each(|place| self.at(place).map(|_| ()))
     }
 
-    /// Widens `rows` of the tensor at a place into `out`, on rayon's threads, and gives the tensor's pages back.
+    /// Widens `rows` of the tensor at a place into `out`, on rayon's threads, and gives their pages back.
     fn fill(&self, place: &Place, rows: Range<usize>, out: &mut [f32]) -> Result<(), LoadError> {
         let view = self.at(place)?;
         let columns = view.columns();
@@ -195,7 +205,7 @@ impl Weights {
             let first = rows.start + piece * some;
             view.widen(first..first + out.len() / columns, out);
         });
-        self.release(&place.name);
+        self.release(&view, &rows);
         Ok(())
     }
 

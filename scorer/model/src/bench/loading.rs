@@ -6,27 +6,30 @@ use std::io::{BufWriter, Write as _};
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 
-use super::BenchError;
-use crate::config::Config;
+use super::{BenchError, Shape};
 use crate::layout::Layout;
 use crate::tokens::train_tokenizer;
 
 /// Words that the tokenizer learns: with them a vocabulary becomes as large as a real one's, and as slow to read.
 const WORDS: usize = 20_000;
 
-/// The folder: `config.json`, `model.safetensors` in `f32`, `tokenizer.json`.
-pub(crate) fn written(config: &Config) -> Result<tempfile::TempDir, BenchError> {
+/// A folder of random weights that is gone when it is dropped: `config.json`, `model.safetensors` in `f32`, `tokenizer.json`.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn random_folder(shape: Shape) -> Result<tempfile::TempDir, BenchError> {
+    let config = shape.config();
     let folder = tempfile::Builder::new().prefix("wardstream-bench-").tempdir()?;
     let path = |name: &str| folder.path().join(name);
     let as_io = |error: serde_json::Error| BenchError::Write(error.into());
-    std::fs::write(path("config.json"), serde_json::to_vec(config).map_err(as_io)?)?;
+    std::fs::write(path("config.json"), serde_json::to_vec(&config).map_err(as_io)?)?;
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
     let words: Vec<String> = (0..WORDS).map(|_| (0..8).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect()).collect();
     let text = words.join(" ");
     let tokenizer = train_tokenizer([text.as_str(); 2].into_iter(), config.vocab_size)?;
     let json = tokenizer.to_string(false).map_err(std::io::Error::other)?;
     std::fs::write(path("tokenizer.json"), json)?;
-    weights(&Layout::of(config), BufWriter::new(File::create(path("model.safetensors"))?))?;
+    weights(&Layout::of(&config), BufWriter::new(File::create(path("model.safetensors"))?))?;
     Ok(folder)
 }
 

@@ -1,14 +1,24 @@
-//! Tiles of up to thirty-two rows by thirty-two columns in the tile registers of AMX, for `bf16`.
+//! Tiles of up to thirty-two rows by thirty-two columns in the tile registers of AMX, for `bf16` and for 8 bits.
 //!
-//! One block of assembly holds all of it, from the registers' shapes to their release: what lies between two blocks is the compiler's,
-//! and it knows nothing of the tiles.
+//! One block of assembly holds a whole product, from the registers' shapes to their release: what lies between two blocks is the
+//! compiler's, and it knows nothing of the tiles. So each thread shapes its own registers, and none is left in use for the system to save
+//! when it takes a thread off its processor.
 #![expect(unsafe_code, reason = "tile registers are reached through assembly alone; `Kernel::multiply` has checked the lengths")]
 
-use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
-use std::sync::OnceLock;
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod emulated;
+mod presence;
+#[cfg(test)]
+mod tests;
 
+use std::arch::asm;
+
+use super::words::INT8_TAIL;
 use super::{COLUMNS, Left, Line, Tile};
+use crate::vectorised::vectorised;
+#[cfg(all(test, target_os = "linux", not(miri)))]
+pub(crate) use emulated::stands_in;
+pub(crate) use presence::{has_bytes, is_here};
 
 /// Rows at once: two tiles of sixteen, against two of sixteen columns.
 pub(crate) const ROWS: usize = 32;
@@ -19,6 +29,12 @@ pub(crate) const STEP: usize = 16;
 const HEIGHT: usize = 16;
 /// Bytes of a row of a tile register.
 const BYTES: u16 = 64;
+
+/// Whether tests have the tiles emulated; never, where that cannot be.
+#[cfg(not(all(test, target_os = "linux", not(miri))))]
+pub(crate) fn stands_in() -> bool {
+    false
+}
 
 /// The shapes of the tile registers, as `ldtilecfg` reads them.
 #[repr(C, align(64))]
@@ -31,10 +47,12 @@ struct Shapes {
 }
 
 impl Shapes {
-    /// Sums in 0 to 3 and rows of the left side in 4 and 5, `upper` and `lower` of them; lines of the panel in 6 and 7.
-    fn new(upper: u8, lower: u8) -> Self {
+    /// For `rows` rows, the first sixteen of them above and the others below. Registers 0 and 1 hold the sums above, 2 and 3 those below,
+    /// 4 and 5 the rows above and below, 6 and 7 the lines of the panel's two halves.
+    fn new(rows: usize) -> Self {
+        let (above, below) = (rows.min(HEIGHT) as u8, rows.saturating_sub(HEIGHT) as u8);
         let mut shapes = Self { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
-        for (register, rows) in [upper, upper, lower, lower, upper, lower, 16, 16].into_iter().enumerate() {
+        for (register, rows) in [above, above, below, below, above, below, HEIGHT as u8, HEIGHT as u8].into_iter().enumerate() {
             // A register without rows has no shape, and is not used.
             shapes.bytes[register] = if rows > 0 { BYTES } else { 0 };
             shapes.rows[register] = rows;
@@ -43,150 +61,103 @@ impl Shapes {
     }
 }
 
-/// Whether the processor has the tiles and the system lets this process use them.
-pub(crate) fn is_here() -> bool {
-    static HERE: OnceLock<bool> = OnceLock::new();
-    *HERE.get_or_init(|| has_tiles() && is_permitted())
+/// Defines the sums of all words of up to [`ROWS`] rows with a panel, for one kind of product of tiles.
+macro_rules! sums {
+    ($name:ident, $product:literal) => {
+        /// The sums of as many rows as `left` has, in the bits that the tile registers hold.
+        ///
+        /// # Safety
+        /// The process may use the tiles. `left` has 1 to `ROWS` rows as long as `lines`, which are a multiple of `STEP` and not none.
+        unsafe fn $name(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+            let shapes = Shapes::new(left.rows);
+            let below = if left.rows > HEIGHT { left.words[HEIGHT * left.stride..].as_ptr() } else { std::ptr::null() };
+            // SAFETY: as the caller promises; the shapes keep every access within the rows, the lines and the tile. The registers are
+            // named as lost, and released.
+            unsafe {
+                asm!(
+                    // It fills the registers with zeros, too.
+                    "ldtilecfg [{shapes}]",
+                    // Sixteen words of every row, and the lines that they meet.
+                    "2:",
+                    "tileloadd tmm4, [{above} + {row}*1]",
+                    "tileloadd tmm6, [{panel} + {line}*1]",
+                    "tileloadd tmm7, [{panel} + {line}*1 + {half}]",
+                    concat!($product, " tmm0, tmm4, tmm6"),
+                    concat!($product, " tmm1, tmm4, tmm7"),
+                    "test {below}, {below}",
+                    "jz 3f",
+                    "tileloadd tmm5, [{below} + {row}*1]",
+                    concat!($product, " tmm2, tmm5, tmm6"),
+                    concat!($product, " tmm3, tmm5, tmm7"),
+                    "add {below}, {half}",
+                    "3:",
+                    "add {above}, {half}",
+                    "add {panel}, {lines}",
+                    "dec {steps}",
+                    "jnz 2b",
+                    // A row of the tile is as long as a line.
+                    "tilestored [{tile} + {line}*1], tmm0",
+                    "tilestored [{tile} + {line}*1 + {half}], tmm1",
+                    "test {below}, {below}",
+                    "jz 4f",
+                    "tilestored [{tile} + {line}*1 + {lines}], tmm2",
+                    "tilestored [{tile} + {line}*1 + {lines} + {half}], tmm3",
+                    "4:",
+                    "tilerelease",
+                    shapes = in(reg) &raw const shapes,
+                    above = inout(reg) left.words.as_ptr() => _,
+                    below = inout(reg) below => _,
+                    panel = inout(reg) lines.as_ptr() => _,
+                    steps = inout(reg) lines.len() / STEP => _,
+                    tile = in(reg) tile.0.as_mut_ptr(),
+                    row = in(reg) left.stride * size_of::<u32>(),
+                    line = in(reg) size_of::<Line>(),
+                    half = const BYTES,
+                    lines = const HEIGHT * size_of::<Line>(),
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
 }
 
-fn has_tiles() -> bool {
-    const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
-    const KEPT_BY_THE_SYSTEM: u64 = 1 << 17 | 1 << 18;
-    if !is_x86_feature_detected!("xsave") || __cpuid_count(0, 0).eax < 7 {
-        return false;
-    }
-    let saved = __cpuid_count(1, 0).ecx & 1 << 27 != 0;
-    // SAFETY: the system has enabled `xgetbv`, as the bit before says.
-    let kept = saved && unsafe { _xgetbv(0) } & KEPT_BY_THE_SYSTEM == KEPT_BY_THE_SYSTEM;
-    kept && __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16
-}
-
-/// Linux gives the tiles to a process that asks for them.
-#[cfg(target_os = "linux")]
-fn is_permitted() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
-    const TILE_DATA: i64 = 18;
-    let mut result = ARCH_PRCTL;
-    // SAFETY: the call changes nothing but what this process may use.
-    unsafe {
-        asm!("syscall", inout("rax") result, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") TILE_DATA, out("rcx") _, out("r11") _,
-            options(nostack));
-    }
-    result == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_permitted() -> bool {
-    false
-}
+sums!(bf16_sums, "tdpbf16ps");
+// Bytes without sign from the left, with a sign from the right.
+sums!(int8_sums, "tdpbusd");
 
 pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    if lines.len() < STEP {
-        tile.0.iter_mut().take(left.rows).for_each(|row| row.fill(0.0));
-    } else if left.rows <= HEIGHT {
-        upper(left, lines, tile);
+    if lines.is_empty() {
+        tile.0[..left.rows].fill([0.0; COLUMNS]);
     } else {
-        both(left, lines, tile);
+        // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel::multiply` has checked the lengths.
+        unsafe { bf16_sums(left, lines, tile) };
     }
 }
 
-/// Bytes between rows of the left side, lines of the panel, rows of the tile.
-fn strides(left: &Left<'_>) -> [usize; 3] {
-    [left.stride * size_of::<u32>(), size_of::<Line>(), COLUMNS * size_of::<f32>()]
+pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+    if lines.is_empty() {
+        tile.0[..left.rows].fill([0.0; COLUMNS]);
+    } else {
+        // SAFETY: as above.
+        unsafe { int8_sums(left, lines, tile) };
+    }
+    scale(&mut tile.0[..left.rows], left.scales, tail);
 }
 
-/// Up to sixteen rows.
-fn upper(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    let shapes = Shapes::new(left.rows as u8, 0);
-    let strides = strides(&left);
-    // SAFETY: this kernel is chosen only where `is_here`. The left side has `left.rows` rows as long as there are lines, the lines are a
-    // multiple of `STEP`, the tile has room for `ROWS` rows; the shapes keep every access within them. The registers are released.
-    unsafe {
-        asm!(
-            "ldtilecfg [{shapes}]",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "2:",
-            "tileloadd tmm4, [{above} + {row}*1]",
-            "tileloadd tmm6, [{panel} + {line}*1]",
-            "tileloadd tmm7, [{panel} + {line}*1 + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {above}, 64",
-            "add {panel}, 2048",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {sum}*1], tmm0",
-            "tilestored [{sums} + {sum}*1 + 64], tmm1",
-            "tilerelease",
-            shapes = in(reg) &raw const shapes,
-            above = inout(reg) left.words.as_ptr() => _,
-            panel = inout(reg) lines.as_ptr() => _,
-            steps = inout(reg) lines.len() / STEP => _,
-            sums = in(reg) tile.0.as_mut_ptr(),
-            row = in(reg) strides[0],
-            line = in(reg) strides[1],
-            sum = in(reg) strides[2],
-            options(nostack),
-        );
+vectorised! {
+/// Makes of exact sums, whole numbers in the bits of `rows`, the numbers that they mean.
+fn scale(rows: &mut [[f32; COLUMNS]], scales: &[f32], tail: &[Line]) {
+    let [offsets, factors] = tail else { return };
+    for (row, scale) in rows.iter_mut().zip(scales) {
+        for ((value, &offset), &factor) in row.iter_mut().zip(&offsets.0).zip(&factors.0) {
+            let exact = value.to_bits().wrapping_sub(offset).cast_signed();
+            *value = exact as f32 * (scale * f32::from_bits(factor));
+        }
     }
 }
-
-/// Seventeen rows and more.
-fn both(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    let shapes = Shapes::new(HEIGHT as u8, (left.rows - HEIGHT) as u8);
-    let strides = strides(&left);
-    // SAFETY: as above; the second sixteen rows of the left side begin sixteen strides after the first.
-    unsafe {
-        asm!(
-            "ldtilecfg [{shapes}]",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{above} + {row}*1]",
-            "tileloadd tmm6, [{panel} + {line}*1]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{panel} + {line}*1 + 64]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{below} + {row}*1]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {above}, 64",
-            "add {below}, 64",
-            "add {panel}, 2048",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {sum}*1], tmm0",
-            "tilestored [{sums} + {sum}*1 + 64], tmm1",
-            "tilestored [{sums} + {sum}*1 + 2048], tmm2",
-            "tilestored [{sums} + {sum}*1 + 2112], tmm3",
-            "tilerelease",
-            shapes = in(reg) &raw const shapes,
-            above = inout(reg) left.words.as_ptr() => _,
-            below = inout(reg) left.words.as_ptr().add(HEIGHT * left.stride) => _,
-            panel = inout(reg) lines.as_ptr() => _,
-            steps = inout(reg) lines.len() / STEP => _,
-            sums = in(reg) tile.0.as_mut_ptr(),
-            row = in(reg) strides[0],
-            line = in(reg) strides[1],
-            sum = in(reg) strides[2],
-            options(nostack),
-        );
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shapes_are_those_of_the_manual() {
-        assert_eq!((size_of::<Shapes>(), std::mem::offset_of!(Shapes, bytes), std::mem::offset_of!(Shapes, rows)), (64, 16, 48));
-        let shapes = Shapes::new(16, 3);
-        assert_eq!(shapes.rows[..9], [16, 16, 3, 3, 16, 3, 16, 16, 0]);
-        assert_eq!(Shapes::new(5, 0).bytes[..6], [64, 64, 0, 0, 64, 0]);
-    }
-}
+const _: () = assert!(size_of::<Line>() == size_of::<[f32; COLUMNS]>() && STEP == HEIGHT && size_of::<Line>() == 2 * BYTES as usize);

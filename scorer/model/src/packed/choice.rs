@@ -27,7 +27,7 @@ pub enum InstructionSet {
     Avx512,
     /// AVX-512 with products of `bf16`.
     Avx512Bf16,
-    /// Tiles of AMX for `bf16`, AVX-512 beside them.
+    /// Tiles of AMX for `bf16`, and for 8 bits where the processor has those too; AVX-512 beside them.
     Amx,
 }
 
@@ -40,11 +40,12 @@ pub struct UnknownName {
 }
 
 impl Precision {
-    /// Bytes of a number at most; a table of words is held in no fewer than two.
+    /// Bytes of a number, without the scales of 8 bits.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
-            Self::Bf16 | Self::Int8 => 2,
+            Self::Bf16 => 2,
+            Self::Int8 => 1,
         }
     }
 
@@ -96,13 +97,43 @@ impl InstructionSet {
     /// The widest that this processor has.
     #[must_use]
     pub fn widest() -> Self {
-        Self::Amx.or_widest_below()
+        Self::Amx.or_widest_of(Self::is_here)
     }
 
     /// These, or the widest below them that this processor has.
     #[must_use]
     pub fn or_widest_below(self) -> Self {
-        Self::ALL.into_iter().rev().find(|&set| set <= self && set.is_here()).unwrap_or(Self::Portable)
+        self.or_widest_of(Self::runs)
+    }
+
+    /// These, or the widest below them of which `has` says yes.
+    fn or_widest_of(self, has: impl Fn(Self) -> bool) -> Self {
+        Self::ALL.into_iter().rev().find(|&set| set <= self && has(set)).unwrap_or(Self::Portable)
+    }
+
+    /// Whether its kernels run: here, or in tests where an emulation stands in for what is not here.
+    #[cfg(target_arch = "x86_64")]
+    fn runs(self) -> bool {
+        self.is_here() || self == Self::Amx && super::amx::stands_in()
+    }
+
+    /// Whether its kernels run.
+    #[cfg(not(target_arch = "x86_64"))]
+    fn runs(self) -> bool {
+        self.is_here()
+    }
+
+    /// Those whose kernels run here, for tests, which say once what they leave out.
+    #[cfg(test)]
+    pub(crate) fn tested() -> impl Iterator<Item = Self> {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            for set in Self::ALL.into_iter().filter(|set| !set.is_here()) {
+                let told = if set.runs() { "emulated" } else { "not run" };
+                eprintln!("{told}: no {} here", set.as_str());
+            }
+        });
+        Self::ALL.into_iter().filter(|set| set.runs())
     }
 
     /// Whether `bf16` is multiplied as it is, so that it is the quicker precision.
@@ -164,7 +195,7 @@ impl std::fmt::Debug for Kernel {
 impl Kernel {
     /// The kernel of `set`, or of the widest set below it that this processor has.
     pub fn of(precision: Precision, set: InstructionSet) -> Self {
-        let sets = InstructionSet::ALL.into_iter().rev().filter(|&each| each <= set && each.is_here());
+        let sets = InstructionSet::ALL.into_iter().rev().filter(|&each| each <= set && each.runs());
         let found = sets.filter_map(|each| Self::exactly(precision, each)).next();
         found.unwrap_or_else(|| Self::portable(precision))
     }
@@ -183,6 +214,7 @@ impl Kernel {
     fn exactly(precision: Precision, set: InstructionSet) -> Option<Self> {
         use super::{amx, avx2, avx512};
         let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, step: 1, multiply });
+        let tiles = |multiply: Multiply| Some(Self { precision, rows: amx::ROWS, step: amx::STEP, multiply });
         match (set, precision) {
             (InstructionSet::Portable, _) => Some(Self::portable(precision)),
             (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
@@ -192,7 +224,8 @@ impl Kernel {
             (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
             (InstructionSet::Avx512Bf16, Precision::Bf16) => vector(avx512::ROWS, avx512::bf16),
-            (InstructionSet::Amx, Precision::Bf16) => Some(Self { precision, rows: amx::ROWS, step: amx::STEP, multiply: amx::bf16 }),
+            (InstructionSet::Amx, Precision::Bf16) => tiles(amx::bf16),
+            (InstructionSet::Amx, Precision::Int8) if amx::has_bytes() || amx::stands_in() => tiles(amx::int8),
             _ => None,
         }
     }
@@ -212,12 +245,34 @@ impl Kernel {
         self.words(inner) + if self.precision == Precision::Int8 { INT8_TAIL } else { 0 }
     }
 
-    /// The product of a few rows with one panel. Panics if the rows leave their slice: that is a mistake in this crate.
+    /// The product of a few rows with one panel. Panics if the rows leave their slice or the lines are no whole steps: that is a mistake in
+    /// this crate.
     pub fn multiply(self, left: Left<'_>, lines: &[Line], tile: &mut Tile) {
         let tail = if self.precision == Precision::Int8 { INT8_TAIL } else { 0 };
         assert!(left.rows <= self.rows.min(ROWS) && left.rows > 0 && lines.len() >= tail, "a tile of too many rows");
         let needed = (left.rows - 1) * left.stride + lines.len() - tail;
         assert!(needed <= left.words.len() && left.scales.len() >= left.rows, "rows leave their slice");
+        assert!((lines.len() - tail).is_multiple_of(self.step), "a part of a step");
         (self.multiply)(left, lines, tile);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that refuses the tiles, or a virtual machine that hides them, costs speed and nothing else.
+    #[test]
+    fn what_is_refused_gives_way_to_the_widest_below_it() {
+        let without = |refused: InstructionSet| move |set: InstructionSet| set != refused;
+        assert_eq!(InstructionSet::Amx.or_widest_of(without(InstructionSet::Amx)), InstructionSet::Avx512Bf16);
+        assert_eq!(InstructionSet::Avx512.or_widest_of(without(InstructionSet::Avx512)), InstructionSet::Avx2);
+        assert_eq!(InstructionSet::Amx.or_widest_of(|_| false), InstructionSet::Portable);
+    }
+
+    /// Tests alone may run what is emulated: nothing is chosen by itself that is not here.
+    #[test]
+    fn what_is_chosen_unasked_is_here() {
+        assert!(InstructionSet::widest().is_here() && InstructionSet::tested().any(|set| set == InstructionSet::widest()));
     }
 }

@@ -2,7 +2,7 @@
 
 use rand::SeedableRng as _;
 
-use super::{COLUMNS, InstructionSet, Kernel, Packed, Precision, Rows, Source};
+use super::{COLUMNS, InstructionSet, Kernel, Packed, Precision, Rows};
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
 
@@ -10,33 +10,25 @@ fn numbers(count: usize, random: &mut impl rand::Rng) -> Vec<f32> {
     (0..count).map(|_| random.random_range(-1.0..1.0)).collect()
 }
 
-fn multiplied(kernel: Kernel, left: &[f32], source: Source<'_>) -> Vec<f32> {
-    let packed = Packed::whole(kernel, source);
-    let count = left.len() / source.inner;
+/// `left . right^T`.
+fn multiplied(kernel: Kernel, left: &[f32], (right, inner): (&[f32], usize)) -> Vec<f32> {
+    let columns = right.len() / inner;
+    let packed = Packed::whole(kernel, right, inner);
+    let count = left.len() / inner;
     let mut rows = Rows::default();
-    rows.reset(kernel, count, source.inner);
-    for (row, values) in left.chunks_exact(source.inner).enumerate() {
+    rows.reset(kernel, count, inner);
+    for (row, values) in left.chunks_exact(inner).enumerate() {
         rows.encode(kernel, row, values);
     }
-    let mut out = vec![f32::NAN; count * source.columns];
+    let mut out = vec![f32::NAN; count * columns];
     packed.product(&rows, packed.panels(), |row, column, tile| {
         for (step, values) in tile.iter().enumerate() {
-            for (index, &value) in values.iter().enumerate().take(source.columns - column) {
-                out[(row + step) * source.columns + column + index] = value;
+            for (index, &value) in values.iter().enumerate().take(columns - column) {
+                out[(row + step) * columns + column + index] = value;
             }
         }
     });
     out
-}
-
-/// A machine at hand proves its own kernels alone, and says so.
-fn report_what_is_absent() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        for set in InstructionSet::ALL.into_iter().filter(|set| !set.is_here()) {
-            eprintln!("not run: no {} here", set.as_str());
-        }
-    });
 }
 
 /// Within the rounding of the inputs; the error of sums is far below it.
@@ -51,16 +43,15 @@ fn tolerance(precision: Precision, inner: usize) -> f32 {
 
 #[test]
 fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
-    report_what_is_absent();
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for (count, inner, columns) in
         [(1, 1, 1), (2, 3, 31), (5, 7, 33), (11, 16, 64), (12, 64, 32), (13, 65, 95), (25, 130, 70), (37, 257, 3)]
     {
         let (left, right) = (numbers(count * inner, &mut random), numbers(columns * inner, &mut random));
-        let source = Source::weight(&right, inner);
+        let source = (right.as_slice(), inner);
         for precision in PRECISIONS {
             let portable = multiplied(Kernel::portable(precision), &left, source);
-            for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+            for set in InstructionSet::tested() {
                 let found = multiplied(Kernel::of(precision, set), &left, source);
                 for (at, (&value, &other)) in found.iter().zip(&portable).enumerate() {
                     let (row, column) = (at / columns, at % columns);
@@ -81,11 +72,11 @@ fn a_row_gives_the_same_bits_whatever_rows_stand_beside_it() {
     let (inner, columns) = (203, 75);
     let (left, right) = (numbers(29 * inner, &mut random), numbers(columns * inner, &mut random));
     for precision in PRECISIONS {
-        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+        for set in InstructionSet::tested() {
             let kernel = Kernel::of(precision, set);
-            let all = multiplied(kernel, &left, Source::weight(&right, inner));
+            let all = multiplied(kernel, &left, (&right, inner));
             for count in 1..14 {
-                let some = multiplied(kernel, &left[7 * inner..(7 + count) * inner], Source::weight(&right, inner));
+                let some = multiplied(kernel, &left[7 * inner..(7 + count) * inner], (&right, inner));
                 let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&some), bits(&all[7 * columns..(7 + count) * columns]), "{precision:?} on {set:?}");
             }
@@ -93,35 +84,41 @@ fn a_row_gives_the_same_bits_whatever_rows_stand_beside_it() {
     }
 }
 
+/// Rows that follow each other are read at once, and zeros are not read.
 #[test]
-fn a_matrix_packed_across_multiplies_as_its_mirror_packed_along() {
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
-    let (inner, columns) = (19, 41);
-    let (left, right) = (numbers(5 * inner, &mut random), numbers(columns * inner, &mut random));
-    let mirror: Vec<f32> = (0..inner * columns).map(|at| right[at % columns * inner + at / columns]).collect();
+fn columns_stand_where_they_are_named() {
     for precision in PRECISIONS {
-        let kernel = Kernel::of(precision, InstructionSet::widest());
-        assert_eq!(multiplied(kernel, &left, Source::weight(&right, inner)), multiplied(kernel, &left, Source::matrix(&mirror, columns)));
+        let (kernel, read) = (Kernel::portable(precision), std::sync::Mutex::new(Vec::new()));
+        let numbers = [1.0, 2.0, 3.0, 4.0];
+        let rows = |rows: std::ops::Range<usize>| {
+            read.lock().map_err(|error| error.to_string())?.push(rows.clone());
+            Ok::<_, String>(std::borrow::Cow::Borrowed(&numbers[rows]))
+        };
+        let packed = Packed::read(kernel, 1, &[Some(2), Some(3), None, None, Some(0), Some(0)], &rows).expect("nothing fails");
+        assert_eq!((packed.columns(), packed.bytes()), (6, 4 * COLUMNS * kernel.lines(1)));
+        assert_eq!(read.into_inner().expect("nobody panicked"), [2..4, 0..1, 0..1]);
+        let mut rows = Rows::default();
+        rows.reset(kernel, 1, 1);
+        rows.encode(kernel, 0, &[2.0]);
+        let expected = [6.0, 8.0, 0.0, 0.0, 2.0, 2.0, 0.0];
+        packed.product(&rows, packed.panels(), |_, _, tile| {
+            assert!(tile[0].iter().zip(expected).all(|(x, y): (&f32, f32)| (x - y).abs() < 1e-5), "{precision:?}: {tile:?}");
+        });
     }
 }
 
 #[test]
-fn columns_stand_where_they_are_named() {
-    let kernel = Kernel::portable(Precision::F32);
-    let packed = Packed::new(kernel, Source::weight(&[1.0, 2.0, 3.0], 1), &[2, 9, 0]);
-    assert_eq!((packed.columns(), packed.bytes()), (3, 4 * COLUMNS));
-    let mut rows = Rows::default();
-    rows.reset(kernel, 1, 1);
-    rows.encode(kernel, 0, &[2.0]);
-    packed.product(&rows, packed.panels(), |_, _, tile| assert_eq!(tile[0][..4], [6.0, 0.0, 2.0, 0.0]));
+fn what_cannot_be_read_is_not_packed() {
+    let refused = Packed::read(Kernel::portable(Precision::F32), 1, &[Some(0)], &|_| Err("no"));
+    assert_eq!(refused.err(), Some("no"));
 }
 
 #[test]
 fn what_is_no_number_does_not_become_one() {
     for precision in PRECISIONS {
         for (left, right) in [([1.0, f32::NAN, 2.0], [1.0, 1.0, 1.0]), ([1.0, 1.0, 1.0], [f32::NAN, 0.0, 1.0])] {
-            for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
-                let found = multiplied(Kernel::of(precision, set), &left, Source::weight(&right, 3));
+            for set in InstructionSet::tested() {
+                let found = multiplied(Kernel::of(precision, set), &left, (&right, 3));
                 assert!(found[0].is_nan(), "{precision:?} on {set:?} gives {found:?}");
             }
         }

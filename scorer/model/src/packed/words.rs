@@ -2,7 +2,7 @@
 //!
 //! What is no number stays none: a NaN gives a NaN in `bf16` and a scale of NaN in 8 bits.
 
-use super::{COLUMNS, Line, Precision, Source};
+use super::{Line, Precision};
 use crate::vectorised::vectorised;
 
 /// Lines of a panel of 8-bit words behind the words: the sums that undo the rows' offset, and the columns' scales.
@@ -105,34 +105,47 @@ fn put(to: &mut [u32], words: &[u32; BLOCK]) {
     }
 }
 
-/// Fills one panel with the named columns.
-pub(crate) fn pack(precision: Precision, source: &Source<'_>, columns: &[usize], to: &mut [Line]) {
-    let per_word = precision.numbers();
-    let words = source.inner.div_ceil(per_word);
+vectorised! {
+/// One row in 8 bits with a sign; returns its scale.
+pub(crate) fn signed_bytes(to: &mut [i8], values: &[f32]) -> f32 {
+    let (scale, share) = scales(magnitude(values));
+    for (byte, value) in to.iter_mut().zip(values) {
+        *byte = whole(value * share) as i8;
+    }
+    scale
+}
+}
+
+/// Fills one panel, which holds zeros: column `c` is `columns[c]`, all of them of one length, or stays zeros where that is empty.
+pub(crate) fn pack(precision: Precision, columns: &[&[f32]], to: &mut [Line]) {
+    /// Between bytes without a sign and with one, four at a time.
+    const SIGNS: u32 = 0x8080_8080;
     let (to, tail) = to.split_at_mut(to.len() - if precision == Precision::Int8 { INT8_TAIL } else { 0 });
-    let mut shares = [1.0; COLUMNS];
-    if let [sums, factors] = tail {
-        for (index, &column) in columns.iter().enumerate() {
-            let most = (0..source.inner).map(|inner| source.number(inner, column).to_bits() & 0x7fff_ffff).max();
-            let (scale, share) = scales(f32::from_bits(most.unwrap_or(0)));
-            shares[index] = share;
+    let words = columns.iter().map(|column| column.len().div_ceil(precision.numbers())).max().unwrap_or(0);
+    let mut rows = vec![0; columns.len() * words];
+    for (index, (row, column)) in rows.chunks_exact_mut(words.max(1)).zip(columns).enumerate().filter(|(_, (_, column))| !column.is_empty())
+    {
+        let scale = encode(precision, row, column);
+        if let [sums, factors] = &mut *tail {
+            row.iter_mut().for_each(|word| *word ^= SIGNS);
             factors.0[index] = scale.to_bits();
-            let sum = (0..source.inner).fold(0_i32, |sum, inner| sum.wrapping_add(whole(source.number(inner, column) * share)));
-            sums.0[index] = sum.wrapping_mul(OFFSET).cast_unsigned();
+            sums.0[index] = bytes_of(row).wrapping_mul(OFFSET).cast_unsigned();
         }
     }
-    for (block, lines) in to[..words].chunks_mut(16).enumerate() {
-        for (index, &column) in columns.iter().enumerate() {
-            for (step, line) in lines.iter_mut().enumerate() {
-                let inner = (block * 16 + step) * per_word;
-                let number = |next: usize| source.number(inner + next, column);
-                let byte = |next: usize| whole(number(next) * shares[index]).cast_unsigned() & 0xff;
-                line.0[index] = match precision {
-                    Precision::F32 => number(0).to_bits(),
-                    Precision::Bf16 => bf16(number(0)) | bf16(number(1)) << 16,
-                    Precision::Int8 => byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24,
-                };
+    // A few lines at a time, which stay in the first cache.
+    for (block, lines) in to[..words].chunks_mut(BLOCK).enumerate() {
+        for (index, row) in rows.chunks_exact(words).enumerate() {
+            for (line, &word) in lines.iter_mut().zip(&row[block * BLOCK..]) {
+                line.0[index] = word;
             }
         }
     }
+}
+
+vectorised! {
+/// The sum of all signed bytes.
+fn bytes_of(words: &[u32]) -> i32 {
+    let four = |word: &u32| word.to_le_bytes().into_iter().map(|byte| i32::from(byte.cast_signed())).sum::<i32>();
+    words.iter().fold(0, |sum, word| sum.wrapping_add(four(word)))
+}
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::packed::Line;
 
 /// Raised whenever the order or the layout of numbers changes.
-const FORM: &[u8] = b"wardstream packed 1";
+const FORM: &[u8] = b"wardstream packed 2";
 /// Bytes of the key, and of the digest at the end.
 const DIGEST: usize = 32;
 /// Bytes that are read or written at a time.
@@ -23,6 +23,7 @@ const PIECE: usize = 1 << 16;
 pub(crate) enum Run<'a> {
     F32(&'a mut [f32]),
     Bf16(&'a mut [u16]),
+    Int8(&'a mut [i8]),
     Lines(&'a mut [Line]),
 }
 
@@ -82,7 +83,7 @@ macro_rules! number {
     )+};
 }
 
-number!(f32, u16, u32);
+number!(f32, u16, u32, i8);
 
 impl Number for Line {
     const BYTES: usize = size_of::<Line>();
@@ -142,6 +143,7 @@ impl Run<'_> {
         let bytes = match self {
             Self::F32(numbers) => size_of_val(*numbers),
             Self::Bf16(numbers) => size_of_val(*numbers),
+            Self::Int8(numbers) => size_of_val(*numbers),
             Self::Lines(lines) => size_of_val(*lines),
         };
         bytes as u64
@@ -167,6 +169,7 @@ pub(crate) fn read(file: &Path, key: &Key, runs: &mut [Run<'_>]) -> Result<(), U
         match run {
             Run::F32(numbers) => take(numbers, &mut from)?,
             Run::Bf16(numbers) => take(numbers, &mut from)?,
+            Run::Int8(numbers) => take(numbers, &mut from)?,
             Run::Lines(lines) => take(lines, &mut from)?,
         }
     }
@@ -201,6 +204,7 @@ pub(crate) fn write(file: &Path, key: &Key, runs: &[Run<'_>]) -> Result<(), Unke
         match run {
             Run::F32(numbers) => put(numbers, &mut to)?,
             Run::Bf16(numbers) => put(numbers, &mut to)?,
+            Run::Int8(numbers) => put(numbers, &mut to)?,
             Run::Lines(lines) => put(lines, &mut to)?,
         }
     }

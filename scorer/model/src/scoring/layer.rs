@@ -9,7 +9,7 @@ use crate::attention::Heads;
 use crate::config::Config;
 use crate::kernels::Rotary;
 use crate::layout::{LayerPlaces, Layout};
-use crate::packed::{COLUMNS, InstructionSet, Kernel, Packed, Precision, Source};
+use crate::packed::{COLUMNS, InstructionSet, Kernel, Packed, Precision};
 
 /// What is the same in all layers.
 #[derive(Clone, Debug)]
@@ -62,36 +62,41 @@ impl Shape {
 }
 
 impl Layer {
-    /// Packs what `read` gives for the layer's places, one matrix after the other.
-    pub fn pack<'a, E>(
+    /// Packs what `read` gives for the layer's places, whole rows at a time, one matrix after the other.
+    pub fn pack<'a, E: Send>(
         kernel: Kernel,
-        read: &impl Fn(Range<usize>) -> Result<Cow<'a, [f32]>, E>,
+        read: &(impl Fn(Range<usize>) -> Result<Cow<'a, [f32]>, E> + Sync),
         (places, layout): (&LayerPlaces, &Layout),
         heads: Heads,
     ) -> Result<Self, E> {
         let hidden = layout.norm.len();
-        let qkv = read(places.qkv.clone())?;
-        let (queries, others) = qkv.split_at(heads.queries * heads.width * hidden);
-        let (keys, values) = others.split_at(heads.keys * heads.width * hidden);
-        let linear = |numbers: &[f32], inner: usize| Packed::whole(kernel, Source::weight(numbers, inner));
-        let feed = places.down.len() / hidden;
-        let half = COLUMNS / 2;
-        let absent = 2 * feed;
+        let matrix = |place: &Range<usize>, inner: usize, columns: &[Option<usize>]| {
+            Packed::read(kernel, inner, columns, &|rows: Range<usize>| {
+                read(place.start + rows.start * inner..place.start + rows.end * inner)
+            })
+        };
+        let linear = |place: Range<usize>, inner: usize| {
+            let columns: Vec<_> = (0..place.len() / inner).map(Some).collect();
+            matrix(&place, inner, &columns)
+        };
+        let (start, end) = (places.qkv.start, places.qkv.end);
+        let keys = start + heads.queries * heads.width * hidden;
+        let values = keys + heads.keys * heads.width * hidden;
+        let (feed, half) = (places.down.len() / hidden, COLUMNS / 2);
         let column = |(panel, index): (usize, usize)| {
             let gate = panel * half + index % half;
-            if gate < feed { gate + index / half * feed } else { absent }
+            (gate < feed).then_some(gate + index / half * feed)
         };
         let pairs = (0..feed.div_ceil(half)).flat_map(|panel| (0..COLUMNS).map(move |index| (panel, index)));
-        let order: Vec<usize> = pairs.map(column).collect();
         Ok(Self {
             attention_norm: read(places.attention_norm.clone())?.into_owned(),
-            queries: linear(queries, hidden),
-            keys: linear(keys, hidden),
-            values: linear(values, hidden),
-            output: linear(&read(places.output.clone())?, heads.queries * heads.width),
+            queries: linear(start..keys, hidden)?,
+            keys: linear(keys..values, hidden)?,
+            values: linear(values..end, hidden)?,
+            output: linear(places.output.clone(), heads.queries * heads.width)?,
             feed_norm: read(places.feed_norm.clone())?.into_owned(),
-            gate_up: Packed::new(kernel, Source::weight(&read(places.gate_up.clone())?, hidden), &order),
-            down: linear(&read(places.down.clone())?, feed),
+            gate_up: matrix(&places.gate_up, hidden, &pairs.map(column).collect::<Vec<_>>())?,
+            down: linear(places.down.clone(), feed)?,
         })
     }
 

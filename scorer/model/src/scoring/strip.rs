@@ -1,5 +1,7 @@
 //! A strip: some rows of a batch, and what one thread does to them between two looks at the others' keys and values.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::attention::{Piece, Scratch};
 use super::layer::{Layer, Shape};
 use crate::kernels::{Turn, norm};
@@ -13,10 +15,33 @@ pub(crate) struct Strip<'a> {
     /// The residual stream, `[rows, hidden]`.
     pub stream: Vec<f32>,
     queries: Vec<u32>,
+}
+
+/// What a thread needs while it works on a strip, and again on its next one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Work {
     left: Rows,
     plain: Vec<f32>,
     inverse: Vec<f32>,
     scratch: Scratch,
+}
+
+/// Of each thread of a pool, what it works with.
+#[derive(Debug)]
+pub(crate) struct Works(Vec<Mutex<Work>>);
+
+impl Works {
+    /// For so many threads.
+    pub fn of(threads: usize) -> Self {
+        Self((0..threads).map(|_| Mutex::default()).collect())
+    }
+
+    /// The calling thread's, which nobody else asks for: a thread works on one strip at a time, and waits for none within it.
+    pub fn own(&self) -> MutexGuard<'_, Work> {
+        let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
+        // What a panic left is written anew before it is read.
+        own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A strip's own rows of a [`Cache`](super::attention::Cache).
@@ -25,43 +50,45 @@ pub(crate) struct Own<'a> {
     pub values: &'a mut [u32],
 }
 
-impl Strip<'_> {
-    fn rows(&self) -> usize {
-        self.positions.len()
+impl Work {
+    /// Makes room for so many numbers in `plain`, which never shrinks; what they are is to be written next.
+    fn room(&mut self, numbers: usize) {
+        self.plain.resize(self.plain.len().max(numbers), 0.0);
     }
 
-    /// Makes room for `width` numbers a row in `plain`, which never shrinks; what they are is to be written next.
-    fn room(&mut self, width: usize) {
-        self.plain.resize(self.plain.len().max(self.rows() * width), 0.0);
-    }
-
-    /// Norm of the stream, ready to be multiplied.
-    pub fn norm(&mut self, shape: &Shape, weight: &[f32]) {
-        self.room(shape.hidden);
-        self.inverse.resize(self.rows(), 0.0);
-        norm(&mut self.plain[..self.stream.len()], &mut self.inverse, &self.stream, weight, shape.epsilon);
-        self.encode(shape, shape.hidden);
-    }
-
-    fn encode(&mut self, shape: &Shape, inner: usize) {
-        let rows = self.rows();
+    /// `rows` rows of `plain`, ready to be multiplied.
+    fn encode(&mut self, shape: &Shape, (rows, inner): (usize, usize)) {
         self.left.reset(shape.kernel, rows, inner);
         for (row, values) in self.plain.chunks_exact(inner).take(rows).enumerate() {
             self.left.encode(shape.kernel, row, values);
         }
     }
+}
+
+impl Strip<'_> {
+    fn rows(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Norm of the stream, ready to be multiplied.
+    pub fn norm(&self, work: &mut Work, shape: &Shape, weight: &[f32]) {
+        work.room(self.stream.len());
+        work.inverse.resize(self.rows(), 0.0);
+        norm(&mut work.plain[..self.stream.len()], &mut work.inverse, &self.stream, weight, shape.epsilon);
+        work.encode(shape, (self.rows(), shape.hidden));
+    }
 
     /// Multiplies the normed rows by `packed`, some whole heads at a time: `take` receives the strip's place of each row, the first column and the numbers.
-    fn heads(&mut self, shape: &Shape, packed: &Packed, mut take: impl FnMut(&mut [f32], usize, usize, &[u32])) {
+    fn heads(&self, work: &mut Work, shape: &Shape, packed: &Packed, mut take: impl FnMut(&mut [f32], usize, usize, &[u32])) {
         let rows = self.rows();
         let panels = packed.panels();
         for first in panels.clone().step_by(shape.panels_of_heads) {
             let some = first..panels.end.min(first + shape.panels_of_heads);
             let (start, end) = (first * COLUMNS, packed.columns().min(some.end * COLUMNS));
             let columns = end - start;
-            self.room(columns);
-            let plain = &mut self.plain[..rows * columns];
-            packed.product(&self.left, some, |row, column, tile| {
+            work.room(rows * columns);
+            let plain = &mut work.plain[..rows * columns];
+            packed.product(&work.left, some, |row, column, tile| {
                 let width = COLUMNS.min(end - column);
                 for (step, values) in tile.iter().enumerate() {
                     let to = &mut plain[(row + step) * columns + column - start..][..width];
@@ -76,13 +103,13 @@ impl Strip<'_> {
     }
 
     /// The queries of the normed rows: turned to their positions and scaled.
-    pub fn ask(&mut self, shape: &Shape, layer: &Layer) {
+    pub fn ask(&mut self, work: &mut Work, shape: &Shape, layer: &Layer) {
         let (width, words) = (shape.attention.heads.width, shape.attention.words());
         let stride = shape.attention.heads.queries * words;
         let mut queries = std::mem::take(&mut self.queries);
         queries.resize(self.rows() * stride, 0);
         let scale = 1.0 / (width as f32).sqrt();
-        self.heads(shape, &layer.queries, |plain, start, columns, positions| {
+        self.heads(work, shape, &layer.queries, |plain, start, columns, positions| {
             shape.rotary.turn(plain, positions, (columns / width, columns), Turn::Forward);
             plain.iter_mut().for_each(|value| *value *= scale);
             for (row, values) in plain.chunks_exact(columns).enumerate() {
@@ -94,11 +121,11 @@ impl Strip<'_> {
     }
 
     /// The keys (turned to their positions) and values of the normed rows, into the strip's own part of the layer's.
-    pub fn offer(&mut self, shape: &Shape, layer: &Layer, own: &mut Own<'_>) {
+    pub fn offer(&self, work: &mut Work, shape: &Shape, layer: &Layer, own: &mut Own<'_>) {
         let (width, words) = (shape.attention.heads.width, shape.attention.words());
         let stride = shape.attention.heads.keys * words;
         for (packed, to, turned) in [(&layer.keys, &mut *own.keys, true), (&layer.values, &mut *own.values, false)] {
-            self.heads(shape, packed, |plain, start, columns, positions| {
+            self.heads(work, shape, packed, |plain, start, columns, positions| {
                 if turned {
                     shape.rotary.turn(plain, positions, (columns / width, columns), Turn::Forward);
                 }
@@ -111,34 +138,34 @@ impl Strip<'_> {
     }
 
     /// Attention with the queries of [`Strip::ask`], and what it adds to the stream.
-    pub fn attend(&mut self, shape: &Shape, layer: &Layer, gathered: &[Line]) {
+    pub fn attend(&mut self, work: &mut Work, shape: &Shape, layer: &Layer, gathered: &[Line]) {
         let inner = shape.attention.heads.queries * shape.attention.heads.width;
-        self.room(inner);
+        work.room(self.rows() * inner);
         for piece in &self.pieces {
-            shape.attention.attend(&mut self.plain, &self.queries, gathered, piece, &mut self.scratch);
+            shape.attention.attend(&mut work.plain, &self.queries, gathered, piece, &mut work.scratch);
         }
-        self.encode(shape, inner);
-        self.add(shape, &layer.output);
+        work.encode(shape, (self.rows(), inner));
+        self.add(work, shape, &layer.output);
     }
 
     /// The feed-forward block, and what it adds to the stream.
-    pub fn feed(&mut self, shape: &Shape, layer: &Layer) {
-        self.norm(shape, &layer.feed_norm);
+    pub fn feed(&mut self, work: &mut Work, shape: &Shape, layer: &Layer) {
+        self.norm(work, shape, &layer.feed_norm);
         let feed = shape.feed;
-        self.room(feed);
-        let plain = &mut self.plain;
-        layer.gate_up.product(&self.left, layer.gate_up.panels(), |row, column, tile| {
+        work.room(self.rows() * feed);
+        let plain = &mut work.plain;
+        layer.gate_up.product(&work.left, layer.gate_up.panels(), |row, column, tile| {
             let start = column / 2;
             let width = (COLUMNS / 2).min(feed - start);
             gate(plain, Place { at: row * feed + start, stride: feed, width }, tile);
         });
-        self.encode(shape, feed);
-        self.add(shape, &layer.down);
+        work.encode(shape, (self.rows(), feed));
+        self.add(work, shape, &layer.down);
     }
 
-    fn add(&mut self, shape: &Shape, packed: &Packed) {
+    fn add(&mut self, work: &Work, shape: &Shape, packed: &Packed) {
         let (stream, hidden) = (&mut self.stream, shape.hidden);
-        packed.product(&self.left, packed.panels(), |row, column, tile| {
+        packed.product(&work.left, packed.panels(), |row, column, tile| {
             let width = COLUMNS.min(hidden - column);
             accumulate(stream, Place { at: row * hidden + column, stride: hidden, width }, tile, &[1.0; ROWS]);
         });
