@@ -10,6 +10,7 @@ mod folder;
 mod gguf;
 #[cfg(test)]
 mod goldens;
+mod held;
 mod kernels;
 mod layout;
 mod learner;

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::kept::Run;
-use crate::packed::{Precision, bf16};
+use crate::held::Held;
+use crate::packed::Precision;
 
 /// Numbers that are read at a time, so that the table does not stand in memory twice.
 const PIECE: usize = 1 << 20;
@@ -14,13 +15,7 @@ const PIECE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Table {
     width: usize,
-    numbers: Numbers,
-}
-
-#[derive(Debug)]
-enum Numbers {
-    F32(Vec<f32>),
-    Bf16(Vec<u16>),
+    numbers: Held,
 }
 
 impl Table {
@@ -31,11 +26,7 @@ impl Table {
         range: Range<usize>,
         width: usize,
     ) -> Result<Self, E> {
-        let count = range.len();
-        let mut numbers = match precision {
-            Precision::F32 => Numbers::F32(Vec::with_capacity(count)),
-            Precision::Bf16 | Precision::Int8 => Numbers::Bf16(Vec::with_capacity(count)),
-        };
+        let mut numbers = Held::with_room(precision, range.len());
         let step = (PIECE / width).max(1) * width;
         for start in range.clone().step_by(step) {
             numbers.push(&read(start..range.end.min(start + step))?);
@@ -45,45 +36,25 @@ impl Table {
 
     /// A table of zeros.
     pub fn blank(precision: Precision, count: usize, width: usize) -> Self {
-        let numbers = match precision {
-            Precision::F32 => Numbers::F32(vec![0.0; count]),
-            Precision::Bf16 | Precision::Int8 => Numbers::Bf16(vec![0; count]),
-        };
-        Self { width, numbers }
+        Self { width, numbers: Held::zeros(precision, count) }
     }
 
     /// All its numbers, in the order in which they are kept.
     pub fn run(&mut self) -> Run<'_> {
         match &mut self.numbers {
-            Numbers::F32(numbers) => Run::F32(numbers),
-            Numbers::Bf16(numbers) => Run::Bf16(numbers),
+            Held::F32(numbers) => Run::F32(numbers),
+            Held::Bf16(numbers) => Run::Bf16(numbers),
         }
     }
 
     /// Bytes that it occupies.
     pub fn bytes(&self) -> usize {
-        match &self.numbers {
-            Numbers::F32(numbers) => size_of_val(numbers.as_slice()),
-            Numbers::Bf16(numbers) => size_of_val(numbers.as_slice()),
-        }
+        self.numbers.bytes()
     }
 
     /// Puts row `token` behind what `stream` holds.
     pub fn extend(&self, stream: &mut Vec<f32>, token: usize) {
-        let at = token * self.width..(token + 1) * self.width;
-        match &self.numbers {
-            Numbers::F32(numbers) => stream.extend_from_slice(&numbers[at]),
-            Numbers::Bf16(numbers) => stream.extend(numbers[at].iter().map(|&half| f32::from_bits(u32::from(half) << 16))),
-        }
-    }
-}
-
-impl Numbers {
-    fn push(&mut self, rows: &[f32]) {
-        match self {
-            Self::F32(numbers) => numbers.extend_from_slice(rows),
-            Self::Bf16(numbers) => numbers.extend(rows.iter().map(|&value| bf16(value) as u16)),
-        }
+        self.numbers.widen(token * self.width..(token + 1) * self.width, stream);
     }
 }
 
