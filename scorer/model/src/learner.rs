@@ -26,7 +26,7 @@ use crate::scoring::{PoolError, Scorer, Settings, pool};
 use crate::tokens::{Reader, TokenizerError};
 
 pub use adamw::Recipe;
-pub use computing::{Arithmetic, Computing};
+pub use computing::{Arithmetic, Computing, UnknownArithmetic};
 pub use watch::Watch;
 
 /// Rows that are read in one pass, unless one lesson has more: a step's gradient is the sum of its passes'.

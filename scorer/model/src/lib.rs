@@ -35,7 +35,7 @@ mod weights;
 
 pub use config::{Config, ConfigError};
 pub use folder::{Draft, MAX_NOTE_TOKENS, Manifest, SaveError};
-pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, Watch};
+pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, UnknownArithmetic, Watch};
 pub use load_error::LoadError;
 pub use model::{Answer, Asked, DeviceModel, Model, ScoreError};
 pub use packed::{InstructionSet, Precision, UnknownName};
