@@ -110,7 +110,7 @@ struct AdaptedGolden {
 }
 
 impl AdaptedGolden {
-    fn of(model: &str, precision: Precision, dropout: f32) -> Result<Self, Box<dyn std::error::Error>> {
+    fn of(model: &str, precision: Precision, dropout: f64) -> Result<Self, Box<dyn std::error::Error>> {
         let opened = folder::open(&golden(model))?;
         let layout = Layout::of(&opened.config);
         let adapters = Adapters::of(Lora::new(16, 24.0, dropout, Target::ALL)?, &layout)?;

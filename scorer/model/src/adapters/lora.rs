@@ -62,8 +62,8 @@ impl Target {
 #[serde(try_from = "Said")]
 pub struct Lora {
     rank: usize,
-    alpha: f32,
-    dropout: f32,
+    alpha: f64,
+    dropout: f64,
     targets: BTreeSet<Target>,
 }
 
@@ -72,9 +72,9 @@ pub struct Lora {
 #[serde(deny_unknown_fields)]
 struct Said {
     rank: usize,
-    alpha: f32,
+    alpha: f64,
     #[serde(default)]
-    dropout: f32,
+    dropout: f64,
     targets: BTreeSet<Target>,
 }
 
@@ -86,10 +86,10 @@ pub enum LoraError {
     Rank(usize),
     /// A pair that counts for nothing, or for no number.
     #[error("LoRA's alpha is {0}: choose a number above 0; often it is twice the rank")]
-    Alpha(f32),
+    Alpha(f64),
     /// Everything would be dropped, or less than nothing.
     #[error("LoRA's dropout is {0}: choose a share from 0 to below 1")]
-    Dropout(f32),
+    Dropout(f64),
     /// Nothing would learn.
     #[error("LoRA has no targets: name some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj")]
     NoTargets,
@@ -108,12 +108,12 @@ impl Lora {
     ///
     /// # Errors
     /// If one of them is out of its range.
-    pub fn new(rank: usize, alpha: f32, dropout: f32, targets: impl IntoIterator<Item = Target>) -> Result<Self, LoraError> {
+    pub fn new(rank: usize, alpha: f64, dropout: f64, targets: impl IntoIterator<Item = Target>) -> Result<Self, LoraError> {
         let targets: BTreeSet<Target> = targets.into_iter().collect();
         match () {
             () if !(1..=MAX_RANK).contains(&rank) => Err(LoraError::Rank(rank)),
             () if !(alpha.is_finite() && alpha > 0.0) => Err(LoraError::Alpha(alpha)),
-            () if !(0.0..1.0).contains(&dropout) => Err(LoraError::Dropout(dropout)),
+            () if !(0.0..1.0).contains(&(dropout as f32)) => Err(LoraError::Dropout(dropout)),
             () if targets.is_empty() => Err(LoraError::NoTargets),
             () => Ok(Self { rank, alpha, dropout, targets }),
         }
@@ -127,11 +127,11 @@ impl Lora {
 
     /// What the pairs' products are multiplied with.
     pub(crate) fn scale(&self) -> f32 {
-        self.alpha / self.rank as f32
+        (self.alpha / self.rank as f64) as f32
     }
 
     pub(crate) fn dropout(&self) -> f32 {
-        self.dropout
+        self.dropout as f32
     }
 
     /// In the order in which a layer has them.
@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn settings_are_read_as_they_are_written() -> Result<(), Box<dyn std::error::Error>> {
-        let lora = Lora::new(16, 32.0, 0.0625, [Target::VProj, Target::QProj])?;
-        let json = r#"{"rank":16,"alpha":32.0,"dropout":0.0625,"targets":["q_proj","v_proj"]}"#;
-        assert_eq!(serde_json::to_string(&lora)?, json);
+        let lora = Lora::new(16, 32.0, 0.05, [Target::VProj, Target::QProj])?;
+        let json = r#"{"rank":16,"alpha":32.0,"dropout":0.05,"targets":["q_proj","v_proj"]}"#;
+        assert_eq!((serde_json::to_string(&lora)?, lora.peft()["lora_dropout"].to_string()), (json.to_owned(), "0.05".to_owned()));
         assert_eq!(serde_json::from_str::<Lora>(json)?, lora);
         assert_eq!(lora.scale(), 2.0);
         Ok(())

@@ -18,7 +18,7 @@ const QUICK: [&str; 4] = ["prefill", "questions", "tasks", "load"];
 /// What a step reads where nothing is named.
 const LESSONS: &str = "8x512";
 /// Share of their inputs that measured adapters drop, so that the draw is measured with them.
-const DROPOUT: f32 = 0.05;
+const DROPOUT: f64 = 0.05;
 
 /// Measures what is named, or all that is quick; `--batch` chooses among what the model reads.
 ///
@@ -79,7 +79,7 @@ fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
     let named: Vec<&str> = if asked.batch.is_empty() { vec![LESSONS] } else { asked.batch.iter().map(String::as_str).collect() };
     let activations = asked.activation_mb.map_or(Computing::default().activation_bytes, |megabytes| megabytes * 1_000_000);
     // Adapters count twice as much as they are wide, which is what most have.
-    let lora = asked.lora.map(|rank| Lora::new(rank, 2.0 * rank as f32, DROPOUT, Target::ALL)).transpose()?;
+    let lora = asked.lora.map(|rank| Lora::new(rank, 2.0 * rank as f64, DROPOUT, Target::ALL)).transpose()?;
     Ok(Some(Training {
         shape: asked.shape.parse()?,
         lora,

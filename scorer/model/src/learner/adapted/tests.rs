@@ -14,7 +14,7 @@ use crate::{Arithmetic, Asked, Computing, Draft, LearnError, Learner, Lesson, Mo
 const RECIPE: Recipe =
     Recipe { learning_rate: 5e-3, next_token_weight: 0.3, betas: (0.9, 0.98), epsilon: 1e-8, weight_decay: 0.01, clip: 1.0 };
 
-fn lora(dropout: f32) -> Result<Lora, crate::LoraError> {
+fn lora(dropout: f64) -> Result<Lora, crate::LoraError> {
     Lora::new(4, 8.0, dropout, Target::ALL)
 }
 
