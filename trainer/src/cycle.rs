@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{Asked, Config, Draft, LearnError, Learner, ScoreError};
+use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, ScoreError};
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use warehouse::{AsOf, Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
@@ -18,6 +18,8 @@ use crate::tune::{Plan, Tuned, tune};
 
 /// Bootstrap resamples of every interval (L1 section 3).
 const RESAMPLES: usize = 1_000;
+/// Where adapters lie within a cycle's folder.
+const ADAPTERS: &str = "adapters";
 
 /// A cycle did not end. What it had is kept: start it again.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,9 @@ struct Begun {
     at: Timestamp,
     pin: Pin,
     parent: Option<ModelVersion>,
+    /// The adapters that learn: a checkpoint is of these and no others.
+    #[serde(default)]
+    lora: Option<Lora>,
 }
 
 /// Runs one cycle.
@@ -103,7 +108,8 @@ pub async fn run(
     said: impl Fn(String) + Send + 'static,
 ) -> Result<Report, CycleError> {
     let champion = if order.reason == Reason::First { None } else { registry.champion().await? };
-    let begun = begin(warehouse, &order, champion.as_ref()).await?;
+    let lora = settings.lora.clone().filter(|_| champion.is_some());
+    let begun = begin(warehouse, &order, (champion.as_ref(), lora)).await?;
     let parent = fetched(weights, champion.as_ref(), order.workdir).await?;
     let examples = warehouse.examples(&begun.pin).await?;
     if examples.is_empty() {
@@ -114,7 +120,8 @@ pub async fn run(
     let (made, folder) = tokio::task::spawn_blocking(move || work.make(&said).map(|made| (made, work.workdir.join("model")))).await??;
     let mut report = made;
     let uri = weights.put_folder(&folder, &report.model_version).await?;
-    registry.register(&row(&report, &begun, uri), report.refused.as_deref()).await?;
+    let adapters = kept_adapters(weights, &report, order.workdir).await?;
+    registry.register(&row(&report, &begun, (uri, adapters)), report.refused.as_deref()).await?;
     if report.refused.is_none() && settings.auto_promote {
         let why = serde_json::to_string(&report.reason).unwrap_or_default();
         registry.promote(&report.model_version, order.at, "trainer", &why).await?;
@@ -124,17 +131,17 @@ pub async fn run(
     Ok(report)
 }
 
-/// The cycle that was begun for the same reason and never ended, or a new one.
-async fn begin(warehouse: &Warehouse, order: &Order<'_>, champion: Option<&Champion>) -> Result<Begun, CycleError> {
+/// The cycle that was begun for the same reason, to learn the same, and never ended; or a new one.
+async fn begin(warehouse: &Warehouse, order: &Order<'_>, (champion, lora): (Option<&Champion>, Option<Lora>)) -> Result<Begun, CycleError> {
     let folder = |source| CycleError::Folder { path: order.workdir.to_owned(), source };
     std::fs::create_dir_all(order.workdir).map_err(folder)?;
     let file = order.workdir.join("cycle.json");
     let parent = champion.map(|champion| champion.model_version.clone());
     let left: Option<Begun> = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(left) = left.filter(|left| left.reason == order.reason && left.parent == parent) {
+    if let Some(left) = left.filter(|left| left.reason == order.reason && left.parent == parent && left.lora == lora) {
         return Ok(left);
     }
-    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent };
+    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent, lora };
     let checkpoint = order.workdir.join("state");
     if checkpoint.exists() {
         std::fs::remove_dir_all(checkpoint).map_err(folder)?;
@@ -150,7 +157,16 @@ async fn fetched(weights: &Weights, champion: Option<&Champion>, workdir: &Path)
     Ok(Some(folder))
 }
 
-fn row(report: &Report, begun: &Begun, weights_uri: String) -> NewModel {
+/// Keeps adapters beside the model that they were merged into: in its own folder `transformers` would take it for an adapter.
+async fn kept_adapters(weights: &Weights, report: &Report, workdir: &Path) -> Result<Option<String>, CycleError> {
+    if report.lora.is_none() {
+        return Ok(None);
+    }
+    let name = ModelVersion(format!("{}-adapters", report.model_version.0));
+    Ok(Some(weights.put_folder(&workdir.join(ADAPTERS), &name).await?))
+}
+
+fn row(report: &Report, begun: &Begun, (weights_uri, adapters_uri): (String, Option<String>)) -> NewModel {
     let evaluation =
         |figures: &Figures| Evaluation { task: figures.task, split: figures.split.clone(), figures: serde_json::json!(figures) };
     NewModel {
@@ -159,7 +175,7 @@ fn row(report: &Report, begun: &Begun, weights_uri: String) -> NewModel {
         parent: begun.parent.clone(),
         weights_uri,
         created_at: begun.at,
-        details: serde_json::json!({"pin": begun.pin, "report": report}),
+        details: serde_json::json!({"pin": begun.pin, "report": report, "adapters_uri": adapters_uri}),
         evaluations: report.figures.iter().map(evaluation).collect(),
     }
 }
@@ -218,9 +234,10 @@ impl Work {
             parent: self.begun.parent.clone(),
             thresholds: self.thresholds(learner)?,
             training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss,
-                "went_back": tuned.went_back, "figures": figures}),
+                "went_back": tuned.went_back, "lora": learner.lora(), "figures": figures}),
         };
         let model_version = learner.export(&self.workdir.join("model"), draft)?;
+        learner.export_adapters(&self.workdir.join(ADAPTERS))?;
         Ok(Report {
             reason: self.begun.reason,
             model_version,
@@ -231,6 +248,7 @@ impl Work {
             promoted: false,
             notes_read: tuned.notes,
             tokens_read: tuned.tokens,
+            lora: learner.lora().cloned(),
         })
     }
 
@@ -252,8 +270,10 @@ impl Work {
     }
 
     fn learner(&self, lessons: &[Known<'_>]) -> Result<Learner, CycleError> {
-        if let Some(parent) = &self.parent {
-            return Ok(Learner::from(parent)?);
+        match (&self.parent, &self.begun.lora) {
+            (Some(parent), Some(lora)) => return Ok(Learner::adapting(parent, lora.clone(), self.settings.seed, Computing::default())?),
+            (Some(parent), None) => return Ok(Learner::from(parent)?),
+            (None, _) => {}
         }
         let step = (lessons.len() / self.settings.tokenizer_notes.max(1)).max(1);
         let tokenizer = model::train_tokenizer(lessons.iter().step_by(step).map(|known| known.text), self.settings.vocabulary)?;

@@ -1,6 +1,7 @@
 //! What a cycle found, for people, for the registry and for the gate.
 
 use jiff::Timestamp;
+use model::Lora;
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,8 @@ pub struct Report {
     pub notes_read: usize,
     /// Tokens read, repeats included.
     pub tokens_read: usize,
+    /// The adapters that alone learned; nothing where the whole model did.
+    pub lora: Option<Lora>,
 }
 
 impl Report {

@@ -1,5 +1,6 @@
 //! What the trainer is told.
 
+use model::Lora;
 use serde::{Deserialize, Serialize};
 
 /// The `[trainer]` part of the configuration.
@@ -20,6 +21,9 @@ pub struct Settings {
     pub first_learning_rate: f32,
     /// Peak learning rate of a refresh.
     pub refresh_learning_rate: f32,
+    /// Adapters that a refresh learns beside the champion's weights, which are frozen then; where there are none, all weights learn. What goes
+    /// live has them merged. A first cycle learns all weights in any case.
+    pub lora: Option<Lora>,
     /// Steps until the peak.
     pub warm_up_steps: usize,
     /// Weight of the next-token loss beside the answers'.
@@ -52,6 +56,7 @@ impl Default for Settings {
             refresh_notes: 3_600,
             first_learning_rate: 2e-3,
             refresh_learning_rate: 2e-3,
+            lora: None,
             warm_up_steps: 50,
             next_token_weight: 0.3,
             threads: 2,

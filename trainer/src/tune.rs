@@ -44,7 +44,7 @@ pub fn tune(
     // The folder may have been made by a process that died before it held anything.
     let is_kept = || checkpoint.join("learner.safetensors").exists();
     if is_kept() {
-        *learner = Learner::resume(checkpoint)?;
+        learner.go_on(checkpoint)?;
         said(format!("going on from step {} of {steps}", learner.position()));
     }
     let from = usize::try_from(learner.position()).unwrap_or(0);

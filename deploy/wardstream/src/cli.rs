@@ -249,7 +249,7 @@ pub enum Bench {
     },
     /// Kafka to committed rows, exactly once: a backlog as fast as it goes, then a steady rate.
     Ingest(BenchIngest),
-    /// The model's path with random weights: prompts, questions behind one note, loading.
+    /// The model's path with random weights: prompts, questions behind one note, loading, steps of learning.
     Model(BenchModel),
     /// The SQL functions over made-up rows in memory.
     Sql(BenchSql),
@@ -259,7 +259,7 @@ pub enum Bench {
 
 #[derive(clap::Args)]
 pub struct BenchModel {
-    /// Which of prefill, questions, tasks, load; all where none is named.
+    /// Which of prefill, questions, tasks, load, train; all but train, which takes minutes, where none is named.
     pub what: Vec<String>,
     /// Which of llama-110m, lang1-100m, lang1-1b, smollm2-135m.
     #[arg(long, default_value = "llama-110m")]
@@ -267,16 +267,26 @@ pub struct BenchModel {
     /// Threads of the model's pool.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
-    /// How weights are held: f32, bf16 or int8; what scoring chooses on this machine where none is named.
+    /// How weights are held and multiplied: f32, bf16 or, for answering, int8; what this machine is best at where none is named.
     #[arg(long)]
     pub precision: Option<String>,
     /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.
     #[arg(long)]
     pub instructions: Option<String>,
     /// What is read, once or more: `ROWSxTOKENS`, the same with `mixed` for lengths from 25 to 100 %, `questionsN` of random tokens or
-    /// `tasksN` of those really asked behind a note of 512 tokens.
+    /// `tasksN` of those really asked behind a note of 512 tokens. For train `ROWSxTOKENS`, or `ROWSxTOKENS+QUESTIONSxTOKENS` for notes with
+    /// so many questions each; 8x512 where none is named.
     #[arg(long)]
     pub batch: Vec<String>,
+    /// What a step minimises: full for the next token everywhere, answer for the answers alone.
+    #[arg(long, default_value = "full")]
+    pub loss: String,
+    /// Rank of the adapters that alone learn, beside all weights of a layer; the whole model learns where none is named.
+    #[arg(long)]
+    pub lora: Option<usize>,
+    /// Megabytes that layers may keep between a step's forward pass and its gradient; 1,074 where none is named.
+    #[arg(long)]
+    pub activation_mb: Option<usize>,
     /// Rounds of which the median is told.
     #[arg(long, default_value_t = 5)]
     pub reps: usize,

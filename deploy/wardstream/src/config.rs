@@ -161,6 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn adapters_are_read_from_file_or_environment_and_senseless_ones_refused() -> Result<(), ConfigError> {
+        let adapted = r#"lora = { rank = 16, alpha = 32, dropout = 0.05, targets = ["q_proj", "down_proj"] }"#;
+        let config = resolve(&format!("[trainer]\n{adapted}\n"), &[])?;
+        assert_eq!(config.trainer.lora.as_ref().map(model::Lora::rank), Some(16));
+        let named = resolve(
+            "",
+            &[("WARDSTREAM__TRAINER__LORA", r#"{ rank = 16, alpha = 32, dropout = 0.05, targets = ["q_proj", "down_proj"] }"#)],
+        )?;
+        assert_eq!((named.trainer.lora, resolve("", &[])?.trainer.lora), (config.trainer.lora, None));
+        let error =
+            resolve(&format!("[trainer]\n{}\n", adapted.replace("0.05", "1.5")), &[]).expect_err("all would be dropped").to_string();
+        assert!(error.contains("LoRA's dropout is 1.5: choose a share from 0 to below 1") && error.contains("line 2"), "{error}");
+        Ok(())
+    }
+
+    #[test]
     fn a_wrong_key_is_named_with_what_is_allowed() {
         let error = resolve("[scorer]\nbudget_token = 5\n", &[]).expect_err("the key is wrong").to_string();
         assert!(error.contains("budget_token") && error.contains("budget_tokens") && error.contains("line 2"), "{error}");

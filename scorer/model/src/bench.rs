@@ -52,6 +52,9 @@ pub struct Figure {
     /// What a step minimised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<&'static str>,
+    /// The rank of the adapters that alone learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<usize>,
     /// The model's name.
     pub shape: &'static str,
     /// `f32`, `bf16` or `int8`.
@@ -244,6 +247,7 @@ impl Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::{Lora, Target};
     use crate::learner::Computing;
 
     #[test]
@@ -258,13 +262,18 @@ mod tests {
         })?;
         lines.push(serde_json::to_value(wanted.loading()?).unwrap_or_default());
         let lessons = vec!["2x9+3x4".parse()?];
-        let training = Training { shape: Shape::Wide, computing: Computing::default(), threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
-        training.steps(|figure| {
-            lines.push(serde_json::to_value(figure).unwrap_or_default());
-            Ok::<_, BenchError>(())
-        })?;
+        let (shape, lora, computing) = (Shape::Wide, None, Computing::default());
+        let whole = Training { shape, lora, computing, threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
+        let lora = Lora::new(4, 8.0, 0.05, Target::ALL).ok();
+        for training in [whole.clone(), Training { lora, ..whole }] {
+            training.steps(|figure| {
+                lines.push(serde_json::to_value(figure).unwrap_or_default());
+                Ok::<_, BenchError>(())
+            })?;
+        }
         let whats: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();
-        assert_eq!(whats, ["prefill", "questions", "tasks", "load", "train"]);
+        assert_eq!(whats, ["prefill", "questions", "tasks", "load", "train", "train"]);
+        assert_eq!((lines[4].get("lora"), lines[5]["lora"].as_u64()), (None, Some(4)));
         assert_eq!(
             (lines[4]["loss"].as_str(), lines[4]["answers"].as_u64(), lines[4]["batch"].as_str()),
             (Some("answer"), Some(6), Some("2x9+3x4"))

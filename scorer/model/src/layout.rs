@@ -35,6 +35,27 @@ pub(crate) struct LayerPlaces {
     pub down: Range<usize>,
 }
 
+/// One of the four products of a layer with its matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Site {
+    Qkv,
+    Output,
+    GateUp,
+    Down,
+}
+
+impl LayerPlaces {
+    /// The matrices that are multiplied together there.
+    pub fn at(&self, site: Site) -> Range<usize> {
+        match site {
+            Site::Qkv => self.qkv.clone(),
+            Site::Output => self.output.clone(),
+            Site::GateUp => self.gate_up.clone(),
+            Site::Down => self.down.clone(),
+        }
+    }
+}
+
 /// The whole map.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {

@@ -1,11 +1,14 @@
-//! Everything that changes weights: lessons, the step (forward, backward, AdamW), and the state that survives a crash.
+//! Everything that changes weights, or adapters beside them: lessons, the step (forward, backward, AdamW), and the state that survives a crash.
 
 mod adamw;
+mod adapted;
 mod computing;
 mod state;
 mod watch;
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use rand::{Rng as _, SeedableRng as _};
 use rayon::iter::ParallelIterator as _;
@@ -13,20 +16,22 @@ use rayon::slice::ParallelSliceMut as _;
 use schemas::{ModelVersion, Task};
 use tokenizers::Tokenizer;
 
+use crate::adapters::LoraError;
 use crate::config::{Config, ConfigError};
 use crate::folder::{self, Draft, Exported, MAX_NOTE_TOKENS, SaveError};
-use crate::layout::Layout;
+use crate::layout::{Layout, Place};
 use crate::load_error::LoadError;
 use crate::loss::{Labelled, Losses, Shares};
 use crate::model::{Answer, Asked, ScoreError, score};
-use crate::network::{Network, Trace};
+use crate::network::{Network, Parameters, Trace};
 use crate::packed::{InstructionSet, Kernel};
 use crate::page::Page;
 use crate::scoring::{PoolError, Scorer, Settings, pool};
 use crate::tokens::{Reader, TokenizerError};
 
 pub use adamw::Recipe;
-pub use computing::{Arithmetic, Computing};
+use adapted::Adapted;
+pub use computing::{Arithmetic, Computing, UnknownArithmetic};
 pub use watch::Watch;
 
 /// Rows that are read in one pass, unless one lesson has more: a step's gradient is the sum of its passes'.
@@ -99,6 +104,17 @@ pub enum LearnError {
     /// The folder or the state could not be read.
     #[error("could not load what learning should go on from")]
     Load(#[from] LoadError),
+    /// The model cannot be adapted so.
+    #[error("could not adapt the model")]
+    Lora(#[from] LoraError),
+    /// A state was left by a learner of other things.
+    #[error("could not go on from {}, which is the state of {what}", file.display())]
+    OtherState {
+        /// Which file.
+        file: PathBuf,
+        /// Whose state it is.
+        what: &'static str,
+    },
     /// A lesson holds tokens that this model does not have.
     #[error("a lesson was encoded by another tokenizer")]
     ForeignLesson,
@@ -120,9 +136,12 @@ struct Workshop {
 pub struct Learner {
     network: Network,
     reader: Reader,
+    /// What learns: the model's weights, or its adapters'.
     weights: Vec<f32>,
     first: Vec<f32>,
     second: Vec<f32>,
+    /// What does not learn, where adapters alone do.
+    adapted: Option<Adapted>,
     steps: u64,
     position: u64,
     computing: Computing,
@@ -154,8 +173,10 @@ impl Learner {
     fn with(config: Config, tokenizer: Tokenizer, weights: Vec<f32>, max_note_tokens: usize) -> Result<Self, LearnError> {
         let reader = Reader::new(tokenizer, &config, max_note_tokens)?;
         let zeros = vec![0.0; weights.len()];
-        let (network, computing) = (Network::new(config), Computing::default());
-        Ok(Self { network, reader, first: zeros.clone(), second: zeros, weights, steps: 0, position: 0, computing, workshop: None })
+        let network = Network::new(config);
+        let (first, second) = (zeros.clone(), zeros);
+        let (adapted, computing, workshop) = (None, Computing::default(), None);
+        Ok(Self { network, reader, weights, first, second, adapted, steps: 0, position: 0, computing, workshop })
     }
 
     /// The same learner reading at most `tokens` of a note (512 unless said), fewer where the model has no room.
@@ -185,6 +206,12 @@ impl Learner {
     #[must_use]
     pub fn instructions(&self) -> InstructionSet {
         self.computing.instructions()
+    }
+
+    /// Bytes of the weights as they are held, those included that do not learn; the optimiser and the gradient are not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.weights.as_slice()) + self.adapted.as_ref().map_or(0, Adapted::bytes)
     }
 
     /// Steps taken.
@@ -265,18 +292,36 @@ impl Learner {
     fn gradient(&self, lessons: &[&Lesson], shares: Shares, (trace, gradient): (&mut Trace, &mut Vec<f32>)) -> Losses {
         gradient.resize(self.weights.len(), 0.0);
         gradient.par_chunks_mut(1 << 16).for_each(|run| run.fill(0.0));
-        let mut sum = Losses::default();
+        let (mut sum, mut first_row) = (Losses::default(), 0);
         for pages in passes(lessons) {
-            let losses = self.network.learn((&self.weights, gradient), (&pages, &self.reader.letters), shares, trace);
+            let losses = self.network.learn((self.parameters(first_row), gradient), (&pages, &self.reader.letters), shares, trace);
             sum.answers += losses.answers;
             sum.next_tokens += losses.next_tokens;
+            first_row += pages.iter().map(|(page, _)| page.tokens.len()).sum::<usize>();
         }
         sum
     }
 
+    /// What a pass multiplies with, before which the step has read `first_row` rows.
+    fn parameters(&self, first_row: usize) -> Parameters<'_> {
+        match &self.adapted {
+            None => Parameters::Whole(&self.weights),
+            Some(adapted) => adapted.parameters(&self.weights, (self.position, first_row)),
+        }
+    }
+
+    /// The numbers of `range` of the model's layout, one norm or whole rows of matrices, with what adapters add to them.
+    fn numbers(&self, range: Range<usize>) -> Cow<'_, [f32]> {
+        match &self.adapted {
+            None => Cow::Borrowed(&self.weights[range]),
+            Some(adapted) => Cow::Owned(adapted.merged(&self.weights, range)),
+        }
+    }
+
     fn apply(&mut self, recipe: &Recipe, gradient: &[f32], scale: f32) {
         self.steps += 1;
-        for place in &self.network.layout.places {
+        let places: &[Place] = self.adapted.as_ref().map_or(self.network.layout.places.as_slice(), Adapted::places);
+        for place in places {
             let at = place.range.clone();
             let decay = if place.shape.len() > 1 { recipe.weight_decay } else { 0.0 };
             let update = adamw::Update { gradient: &gradient[at.clone()], scale, decay, steps: self.steps };
@@ -289,11 +334,12 @@ impl Learner {
     /// # Errors
     /// As there.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        let scorer = Scorer::new(&self.network.config, &self.weights, &self.reader.letters, &Settings::default())?;
+        let read = |range: Range<usize>| Ok::<_, PoolError>(self.numbers(range));
+        let scorer = Scorer::packed(&self.network.config, &read, &self.reader.letters, &Settings::default())?;
         score(&scorer, &self.reader, notes)
     }
 
-    /// Writes the Hugging Face folder of the weights of this moment and returns the version that it has.
+    /// Writes the Hugging Face folder of the weights of this moment, adapters merged into theirs, and returns the version that it has.
     ///
     /// # Errors
     /// If the disk refuses; files are replaced one by one, the manifest last.
@@ -302,7 +348,7 @@ impl Learner {
             config: &self.network.config,
             tokenizer: &self.reader.tokenizer,
             layout: &self.network.layout,
-            weights: &self.weights,
+            numbers: &|range| self.numbers(range),
             max_note_tokens: self.reader.max_note_tokens,
         };
         folder::export(dir, &model, draft)

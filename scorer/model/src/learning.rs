@@ -1,13 +1,16 @@
-//! Tests of learning against PyTorch: the gradient of every tensor, and the losses of 300 steps. `goldens/learning.py` makes what is expected.
+//! Tests of learning against PyTorch: the gradient of every tensor and of every adapter, and the losses of 300 steps. `goldens/learning.py` and
+//! `goldens/lora.py` make what is expected.
 
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
+use crate::adapters::{Adapters, Draw, Frozen, Lora, Target};
 use crate::folder;
+use crate::layout::{Layout, Place};
 use crate::learner::{Arithmetic, Computing, Learner, Lesson, Recipe};
-use crate::loss::Shares;
-use crate::network::{Network, Trace};
+use crate::loss::{Losses, Shares};
+use crate::network::{Network, Parameters, Trace};
 use crate::packed::{InstructionSet, Kernel, Precision};
 use crate::page::Page;
 
@@ -44,30 +47,136 @@ fn apart(found: &[f32], expected: &[f32]) -> (f64, f64) {
     (length(&mut found.iter().zip(expected).map(|(x, y)| x - y)), length(&mut expected.iter().copied()))
 }
 
-/// Holds every tensor's gradient over four lists of 2 to 150 tokens, read in one pass, against PyTorch's: `[precision, set] -> tolerance`.
+/// What PyTorch found, by name.
+struct Expected(Vec<u8>);
+
+impl Expected {
+    fn of(model: &str, file: &str) -> std::io::Result<Self> {
+        Ok(Self(std::fs::read(golden(model).join(file))?))
+    }
+
+    fn numbers(&self, name: &str) -> Result<Vec<f32>, safetensors::SafeTensorError> {
+        let tensors = SafeTensors::deserialize(&self.0)?;
+        Ok(tensors.tensor(name)?.data().as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect())
+    }
+
+    /// Holds a mean loss and the gradient of every place against it.
+    fn is_met(&self, (losses, gradient): (Losses, &[f32]), places: &[Place], tolerance: f64, name: &str) -> Tested {
+        let (loss, right) = (losses.next_tokens / 232.0, f64::from(self.numbers("loss")?[0]));
+        assert!((loss - right).abs() < tolerance, "{name}: the loss is {loss}, expected {right}");
+        for place in places {
+            let (apart, length) = apart(&gradient[place.range.clone()], &self.numbers(&format!("grad.{}", place.name))?);
+            assert!(length > 0.0 && apart < tolerance * length, "{name}, {}: {apart} apart of {length}", place.name);
+        }
+        Ok(())
+    }
+}
+
+const SHARES: Shares = Shares { answer: 1.0, next_token: 1.0 / 232.0 };
+
+/// Four lists of 2 to 150 tokens, which are read in one pass.
+fn lists() -> Vec<Page> {
+    let mut random = Numbers(1);
+    [14, 2, 150, 70].map(|count| Page::of(&[], &random.tokens(count), &[])).to_vec()
+}
+
+/// Every kernel at hand, with what its gradients may be away.
+fn kernels() -> impl Iterator<Item = (Precision, InstructionSet, f64)> {
+    InstructionSet::tested().flat_map(|set| [(Precision::F32, set, 1e-4), (Precision::Bf16, set, 3e-2)])
+}
+
+/// Holds every tensor's gradient over the four lists against PyTorch's.
 fn gradients_are_pytorchs(model: &str, room: usize) -> Tested {
     let folder = folder::load(&golden(model), 1)?;
     let network = Network::new(folder.config.clone());
-    let bytes = std::fs::read(golden(model).join("gradients.safetensors"))?;
-    let expected = SafeTensors::deserialize(&bytes)?;
-    let numbers = |name: &str| -> Result<Vec<f32>, safetensors::SafeTensorError> {
-        Ok(expected.tensor(name)?.data().as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect())
-    };
-    let mut random = Numbers(1);
-    let pages: Vec<Page> = [14, 2, 150, 70].map(|count| Page::of(&[], &random.tokens(count), &[])).to_vec();
+    let expected = Expected::of(model, "gradients.safetensors")?;
+    let pages = lists();
     let labelled: Vec<(&Page, &[usize])> = pages.iter().map(|page| (page, [].as_slice())).collect();
-    let shares = Shares { answer: 1.0, next_token: 1.0 / 232.0 };
-    for set in InstructionSet::tested() {
-        for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 3e-2)] {
-            let (mut trace, mut gradient) = (Trace::new(Kernel::of(precision, set), room), vec![0.0; folder.weights.len()]);
-            let losses = network.learn((&folder.weights, &mut gradient), (&labelled, &[]), shares, &mut trace);
-            let (loss, right) = (losses.next_tokens / 232.0, f64::from(numbers("loss")?[0]));
-            assert!((loss - right).abs() < tolerance, "{precision:?} on {set:?}: the loss is {loss}, expected {right}");
-            for place in &network.layout.places {
-                let (apart, length) = apart(&gradient[place.range.clone()], &numbers(&format!("grad.{}", place.name))?);
-                assert!(apart < tolerance * length, "{precision:?} on {set:?}, {}: {apart} apart of {length}", place.name);
-            }
+    for (precision, set, tolerance) in kernels() {
+        let (mut trace, mut gradient) = (Trace::new(Kernel::of(precision, set), room), vec![0.0; folder.weights.len()]);
+        let losses = network.learn((Parameters::Whole(&folder.weights), &mut gradient), (&labelled, &[]), SHARES, &mut trace);
+        expected.is_met((losses, &gradient), &network.layout.places, tolerance, &format!("{precision:?} on {set:?}"))?;
+    }
+    Ok(())
+}
+
+/// A frozen golden, and adapters beside all of its weights.
+struct AdaptedGolden {
+    network: Network,
+    frozen: Frozen,
+    adapters: Adapters,
+    pages: Vec<Page>,
+}
+
+impl AdaptedGolden {
+    fn of(model: &str, precision: Precision, dropout: f64) -> Result<Self, Box<dyn std::error::Error>> {
+        let opened = folder::open(&golden(model))?;
+        let layout = Layout::of(&opened.config);
+        let adapters = Adapters::of(Lora::new(16, 24.0, dropout, Target::ALL)?, &layout)?;
+        let frozen = Frozen::read(precision, &layout, &opened.weights)?;
+        Ok(Self { network: Network::new(opened.config), frozen, adapters, pages: lists() })
+    }
+
+    /// The adapters of the golden, whose both matrices are other than zero.
+    fn weights(&self, expected: &Expected) -> Result<Vec<f32>, safetensors::SafeTensorError> {
+        let mut weights = vec![0.0; self.adapters.total()];
+        for place in &self.adapters.places {
+            weights[place.range.clone()].copy_from_slice(&expected.numbers(&place.name)?);
         }
+        Ok(weights)
+    }
+
+    fn learn(&self, weights: &[f32], trace: &mut Trace) -> (Losses, Vec<f32>) {
+        let draw = Draw { seed: 3, batch: 5, first_row: 0 };
+        let parameters = Parameters::Adapted { frozen: &self.frozen, adapters: &self.adapters, weights, draw };
+        let mut gradient = vec![0.0; weights.len()];
+        let labelled: Vec<(&Page, &[usize])> = self.pages.iter().map(|page| (page, [].as_slice())).collect();
+        (self.network.learn((parameters, &mut gradient), (&labelled, &[]), SHARES, trace), gradient)
+    }
+}
+
+/// Holds the gradient of both matrices beside every target against peft's, whose own `bf16` is up to 4.6e-2 away from its `f32` here.
+fn adapters_gradients_are_pefts(model: &str, room: usize) -> Tested {
+    let expected = Expected::of(model, "lora.safetensors")?;
+    for (precision, set, tolerance) in kernels() {
+        let adapted = AdaptedGolden::of(model, precision, 0.0)?;
+        let (losses, gradient) = adapted.learn(&adapted.weights(&expected)?, &mut Trace::new(Kernel::of(precision, set), room));
+        expected.is_met((losses, &gradient), &adapted.adapters.places, tolerance, &format!("{precision:?} on {set:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_gradient_of_adapters_of_a_grouped_untied_model_is_pefts() -> Tested {
+    adapters_gradients_are_pefts("sharded", usize::MAX)
+}
+
+/// Nothing kept.
+#[test]
+fn every_gradient_of_adapters_of_a_tied_model_is_pefts() -> Tested {
+    adapters_gradients_are_pefts("linear", 0)
+}
+
+/// Along its own gradient a tensor's loss rises as fast as the gradient is long, a third of all inputs being dropped.
+#[test]
+fn gradients_of_adapters_agree_with_finite_differences_while_inputs_are_dropped() -> Tested {
+    let adapted = AdaptedGolden::of("sharded", Precision::F32, 0.33)?;
+    let start = adapted.weights(&Expected::of("sharded", "lora.safetensors")?)?;
+    let mut trace = Trace::new(Kernel::of(Precision::F32, InstructionSet::widest()), 0);
+    let (losses, gradient) = adapted.learn(&start, &mut trace);
+    let all_heard = AdaptedGolden::of("sharded", Precision::F32, 0.0)?.learn(&start, &mut trace).0;
+    assert!((losses.next_tokens - all_heard.next_tokens).abs() > 1.0, "nothing was dropped");
+    for place in &adapted.adapters.places {
+        let along = &gradient[place.range.clone()];
+        let length = apart(&[], along).1;
+        let mut moved = |by: f64| {
+            let mut weights = start.clone();
+            let numbers = weights[place.range.clone()].iter_mut().zip(along);
+            numbers.for_each(|(number, slope)| *number += (by / length) as f32 * slope);
+            adapted.learn(&weights, &mut trace).0.next_tokens / 232.0
+        };
+        let slope = (moved(4e-3) - moved(-4e-3)) / 8e-3;
+        assert!((slope - length).abs() < 1e-4 + 1e-2 * length, "{}: {length}, expected {slope}", place.name);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! One forward pass of a Llama serves and trains; prompt, tokenizer and weights share one [`ModelVersion`](schemas::ModelVersion). This
 //! room knows no warehouse, no Kafka, no tokio, no clock but [`bench`]'s; what it is told are texts, tasks and labels.
 
+mod adapters;
 mod attention;
 pub mod bench;
 mod config;
@@ -10,6 +11,7 @@ mod folder;
 mod gguf;
 #[cfg(test)]
 mod goldens;
+mod held;
 mod kernels;
 mod layout;
 mod learner;
@@ -32,9 +34,10 @@ mod tokens;
 mod vectorised;
 mod weights;
 
+pub use adapters::{Lora, LoraError, Target};
 pub use config::{Config, ConfigError};
 pub use folder::{Draft, MAX_NOTE_TOKENS, Manifest, SaveError};
-pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, Watch};
+pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, UnknownArithmetic, Watch};
 pub use load_error::LoadError;
 pub use model::{Answer, Asked, DeviceModel, Model, ScoreError};
 pub use packed::{InstructionSet, Precision, UnknownName};

@@ -6,7 +6,7 @@ use rayon::slice::ParallelSliceMut as _;
 use schemas::Task;
 
 use crate::kernels::{add_scaled, dots, softmax};
-use crate::network::{HeadSlopes, Network, Trace};
+use crate::network::{HeadSlopes, Network, Parameters, Trace};
 use crate::page::Page;
 use crate::pass::Pass;
 use crate::products::{Into, Matrix, Products, Sheet};
@@ -69,55 +69,57 @@ impl Reading {
     }
 }
 
-/// The head's rows and the gradient towards them; they may be the embedding's.
+/// The head's rows and the gradient towards them, if they learn; they may be the embedding's.
 struct Head<'a> {
-    rows: &'a [f32],
-    towards: &'a mut [f32],
-    hidden: usize,
+    rows: Matrix<'a>,
+    towards: Option<&'a mut [f32]>,
 }
 
 impl Network {
-    /// The losses of `pages` and their gradient, added to `gradient`. What a page's answers choose from are the first of `letters`.
+    /// The losses of `pages` and their gradient, added to `gradient`, which is as long as what learns of the parameters. What a page's answers choose from are the first of `letters`.
     pub fn learn(
         &self,
-        (weights, gradient): (&[f32], &mut [f32]),
+        (parameters, gradient): (Parameters<'_>, &mut [f32]),
         (pages, letters): (&[Labelled<'_>], &[u32]),
         shares: Shares,
         trace: &mut Trace,
     ) -> Losses {
         let pass = Pass::of(pages.iter().map(|(page, _)| *page));
-        self.forward(weights, &pass, trace);
+        self.forward(parameters, &pass, trace);
         let reading = Reading::of(pages, shares);
-        let (normed, inverses) = self.head_rows(weights, &trace.stream, &reading.rows);
+        let (normed, inverses) = self.head_rows(parameters, &trace.stream, &reading.rows);
         let mut slopes = vec![0.0; normed.len()];
         let hidden = self.config.hidden_size;
-        let mut head = Head { rows: &weights[self.layout.head.clone()], towards: &mut gradient[self.layout.head.clone()], hidden };
+        let of_head = self.layout.head.clone();
+        let mut head = Head { rows: parameters.matrix(of_head.clone(), hidden), towards: parameters.learned(gradient, of_head) };
         let (next, answers) = normed.split_at(reading.targets.len() * hidden);
         let (next_slopes, answer_slopes) = slopes.split_at_mut(next.len());
         let next_tokens = head.next_tokens(trace.head(), (next, next_slopes), &reading.targets, shares.next_token);
         let answers = head.answers((answers, answer_slopes), (&reading.answers, letters), shares.answer);
         let slopes = HeadSlopes { rows: &reading.rows, normed: &slopes, inverses: &inverses };
-        self.backward(weights, &pass, trace, &slopes, gradient);
+        self.backward((parameters, gradient), &pass, trace, &slopes);
         Losses { answers, next_tokens }
     }
 }
 
 impl Head<'_> {
     fn answers(&mut self, (rows, slopes): (&[f32], &mut [f32]), (answers, letters): (&[(usize, usize)], &[u32]), share: f32) -> f64 {
-        let mut loss = 0.0;
+        let (mut loss, hidden) = (0.0, self.rows.columns);
         for (index, &(classes, label)) in answers.iter().enumerate() {
-            let own = index * self.hidden..(index + 1) * self.hidden;
+            let own = index * hidden..(index + 1) * hidden;
             let (row, towards) = (&rows[own.clone()], &mut slopes[own]);
-            let of = |letter: u32| letter as usize * self.hidden..(letter as usize + 1) * self.hidden;
             let letters = &letters[..classes];
-            let table: Vec<f32> = letters.iter().flat_map(|&letter| &self.rows[of(letter)]).copied().collect();
+            let mut table = vec![0.0; classes * hidden];
+            letters.iter().zip(table.chunks_exact_mut(hidden)).for_each(|(&letter, numbers)| self.rows.read(letter as usize, 0, numbers));
             let mut logits = dots(&table, row);
             let right = logits[label];
             loss += f64::from(softmax(&mut logits) - right);
             logits[label] -= 1.0;
-            for ((&letter, slope), numbers) in letters.iter().zip(&logits).zip(table.chunks_exact(self.hidden)) {
+            for ((&letter, slope), numbers) in letters.iter().zip(&logits).zip(table.chunks_exact(hidden)) {
                 add_scaled(towards, numbers, slope * share);
-                add_scaled(&mut self.towards[of(letter)], row, slope * share);
+                if let Some(towards) = &mut self.towards {
+                    add_scaled(&mut towards[letter as usize * hidden..][..hidden], row, slope * share);
+                }
             }
         }
         loss
@@ -130,14 +132,13 @@ impl Head<'_> {
         targets: &[u32],
         share: f32,
     ) -> f64 {
-        let vocab = self.rows.len() / self.hidden;
-        let head = Matrix::plain(self.rows, self.hidden);
+        let (head, vocab, hidden) = (self.rows, self.rows.rows, self.rows.columns);
         logits.resize(logits.len().max(CHUNK.min(targets.len()) * vocab), 0.0);
         let mut losses = vec![0.0; targets.len()];
-        let chunks = rows.chunks(CHUNK * self.hidden).zip(slopes.chunks_mut(CHUNK * self.hidden));
+        let chunks = rows.chunks(CHUNK * hidden).zip(slopes.chunks_mut(CHUNK * hidden));
         for ((rows, slopes), (targets, losses)) in chunks.zip(targets.chunks(CHUNK).zip(losses.chunks_mut(CHUNK))) {
             let logits = &mut logits[..targets.len() * vocab];
-            let rows = Matrix::plain(rows, self.hidden);
+            let rows = Matrix::plain(rows, hidden);
             for first in (0..vocab).step_by(WORDS) {
                 let words = head.of_rows(first..vocab.min(first + WORDS));
                 products.linear(&mut Sheet { numbers: &mut *logits, stride: vocab, first }, Into::Replace, rows, words);
@@ -146,8 +147,10 @@ impl Head<'_> {
                 *loss = cross_entropy(logits, target as usize, share);
             });
             let logits = Matrix::plain(logits, vocab);
-            products.linear_input(&mut Sheet::new(slopes, self.hidden), Into::Add, logits, head);
-            products.linear_weight(self.towards, logits, rows);
+            products.linear_input(&mut Sheet::new(slopes, hidden), Into::Add, logits, head);
+            if let Some(towards) = &mut self.towards {
+                products.linear_weight(towards, logits, rows);
+            }
         }
         losses.iter().copied().map(f64::from).sum()
     }

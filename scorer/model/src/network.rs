@@ -5,15 +5,18 @@
 
 mod backward;
 mod forward;
+mod parameters;
 
 use crate::attention::{Attended, Attention, Heads};
 use crate::config::Config;
 use crate::kernels::{Normed, Rotary};
-use crate::layout::{LayerPlaces, Layout};
+use crate::layout::{Layout, Site};
 use crate::packed::Kernel;
 use crate::pass::Pass;
 use crate::products::Products;
 pub(crate) use backward::HeadSlopes;
+use parameters::Layer;
+pub(crate) use parameters::Parameters;
 
 /// Rows that one thread takes of what is done row by row. The sums of norms' gradients run over so many rows, and then over those.
 const ROWS: usize = 64;
@@ -105,6 +108,11 @@ impl Network {
         self.config.rms_norm_eps as f32
     }
 
+    /// The layers, the first one first.
+    fn layers<'a>(&'a self, parameters: Parameters<'a>) -> impl DoubleEndedIterator<Item = Layer<'a>> + ExactSizeIterator {
+        self.layout.layers.iter().enumerate().map(move |(index, places)| Layer { parameters, places, index })
+    }
+
     fn attention(&self, kernel: Kernel) -> Attention {
         Attention { heads: self.heads, kernel }
     }
@@ -128,8 +136,9 @@ impl Network {
     pub fn read(&self, weights: &[f32], page: &crate::page::Page) -> Vec<f32> {
         let kernel = Kernel::of(crate::packed::Precision::F32, crate::packed::InstructionSet::widest());
         let mut trace = Trace::new(kernel, 0);
-        self.forward(weights, &Pass::of([page]), &mut trace);
-        self.head_rows(weights, &trace.stream, &(0..page.tokens.len()).collect::<Vec<_>>()).0
+        let parameters = Parameters::Whole(weights);
+        self.forward(parameters, &Pass::of([page]), &mut trace);
+        self.head_rows(parameters, &trace.stream, &(0..page.tokens.len()).collect::<Vec<_>>()).0
     }
 }
 

@@ -3,8 +3,10 @@
 //! Whatever is multiplied is packed for the kernel on its way in, so that weights stay `f32` and numbers that are cheap to make again (normed rows,
 //! gated rows) are never written down. Each sum runs in an order that the shapes alone decide: the number of threads changes no bit.
 
+mod dropout;
 mod matrix;
 mod packing;
+mod pair;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +15,10 @@ use rayon::slice::ParallelSliceMut as _;
 
 use crate::packed::{COLUMNS, Kernel, Left, Line, Place, ROWS, Tile, accumulate, evenly};
 use crate::vectorised::vectorised;
+pub(crate) use dropout::{Dropout, key_of};
 pub(crate) use matrix::{Into, Matrix, Sheet};
 pub(crate) use packing::{encode_across, encode_along, pack_across, pack_along};
+pub(crate) use pair::{Pair, PairSlopes};
 
 /// Inner numbers that are multiplied at once: a panel of them stays in the second cache.
 const INNER: usize = 2048;
@@ -27,11 +31,12 @@ const STRIP: usize = 96;
 /// Panels that one thread packs at a time, so that a row of what is packed is read in long runs.
 const PANELS: usize = 4;
 
-/// A kernel, and the panels of the right matrix, which are used again by the next product.
+/// A kernel, and buffers that the next product uses again: the panels of the right matrix, and what is between a thin pair.
 #[derive(Debug)]
 pub(crate) struct Products {
     pub kernel: Kernel,
     lines: Vec<Line>,
+    between: pair::Between,
 }
 
 /// The right matrix of one product: `lines` a panel.
@@ -69,7 +74,7 @@ fn blocks(inner: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 impl Products {
     /// Products by one kernel.
     pub fn new(kernel: Kernel) -> Self {
-        Self { kernel, lines: Vec::new() }
+        Self { kernel, lines: Vec::new(), between: pair::Between::default() }
     }
 
     /// `to (+)= left . weight^T`: a linear layer. `left` is `[rows, in]`, `weight` is `[out, in]`.

@@ -8,7 +8,7 @@ use schemas::Task;
 
 use crate::config::Config;
 use crate::loss::Shares;
-use crate::network::{Network, Trace};
+use crate::network::{Network, Parameters, Trace};
 use crate::packed::{InstructionSet, Kernel, Precision};
 use crate::page::Page;
 use crate::scoring::{Prompt, Scorer, Settings};
@@ -144,7 +144,7 @@ fn ours(network: &Network, weights: &[f32], page: &Page) -> (f64, Vec<f32>) {
 
 fn ours_with(kernel: Kernel, room: usize, (network, weights): (&Network, &[f32]), page: &Page) -> (f64, Vec<f32>) {
     let (mut trace, mut gradient) = (Trace::new(kernel, room), vec![0.0; weights.len()]);
-    let losses = network.learn((weights, &mut gradient), (&[(page, &LABELS)], &LETTERS), SHARES, &mut trace);
+    let losses = network.learn((Parameters::Whole(weights), &mut gradient), (&[(page, &LABELS)], &LETTERS), SHARES, &mut trace);
     (losses.answers * f64::from(SHARES.answer) + losses.next_tokens * f64::from(SHARES.next_token), gradient)
 }
 

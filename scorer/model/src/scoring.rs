@@ -133,12 +133,14 @@ pub(crate) fn pool(threads: usize, what: &'static str) -> Result<rayon::ThreadPo
 }
 
 impl Scorer {
-    /// Packs `weights`, laid out as the configuration's layout says, and keeps the head's rows of `letters`.
+    /// As [`Scorer::packed`], of weights that stand in memory.
+    #[cfg(test)]
     pub(crate) fn new(config: &Config, weights: &[f32], letters: &[u32], settings: &Settings) -> Result<Self, PoolError> {
         Self::packed(config, &|range: Range<usize>| Ok(Cow::Borrowed(&weights[range])), letters, settings)
     }
 
-    /// As [`Scorer::new`], of weights that `read` gives a few matrices at a time: what is packed need not stand in memory twice.
+    /// Packs the weights that `read` gives a few matrices at a time, laid out as the configuration's layout says, so that what is packed need not
+    /// stand in memory twice; keeps the head's rows of `letters`.
     pub(crate) fn packed<'a, E: From<PoolError> + Send>(
         config: &Config,
         read: &(impl Fn(Range<usize>) -> Result<Cow<'a, [f32]>, E> + Sync),

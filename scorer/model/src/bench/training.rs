@@ -6,7 +6,8 @@ use std::str::FromStr;
 use rand::SeedableRng as _;
 use schemas::Task;
 
-use super::{BenchError, Figure, Rounds, Shape, median, process, rounded};
+use super::{BenchError, Figure, Rounds, Shape, median, process, random_folder, rounded};
+use crate::adapters::Lora;
 use crate::learner::{Computing, Learner, Lesson, Recipe};
 use crate::tokens::train_tokenizer;
 
@@ -84,6 +85,8 @@ impl FromStr for Loss {
 pub struct Training {
     /// Which model.
     pub shape: Shape,
+    /// How it is adapted; nothing if all of it learns.
+    pub lora: Option<Lora>,
     /// How it computes.
     pub computing: Computing,
     /// Threads of a step.
@@ -102,9 +105,7 @@ impl Training {
     /// # Errors
     /// If there are no threads to be had or the model cannot be made, or what `tell` gives.
     pub fn steps<E: From<BenchError>>(&self, mut tell: impl FnMut(&Figure) -> Result<(), E>) -> Result<(), E> {
-        let tokenizer = train_tokenizer(std::iter::once("The patient was seen and examined."), VOCABULARY).map_err(BenchError::from)?;
-        let learner = Learner::new(self.shape.config(), tokenizer, 1).map_err(BenchError::from)?;
-        let mut learner = learner.computing(self.computing);
+        let mut learner = self.learner()?;
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(2);
         let before = process::peak_rss_gb();
         for lessons in &self.lessons {
@@ -112,6 +113,17 @@ impl Training {
             tell(&Figure { rss_before_gb: Some(before), ..figure })?;
         }
         Ok(())
+    }
+
+    /// All of whose weights learn, or which was read from a folder, as one is that is adapted.
+    fn learner(&self) -> Result<Learner, BenchError> {
+        match &self.lora {
+            Some(lora) => Ok(Learner::adapting(random_folder(self.shape)?.path(), lora.clone(), 1, self.computing)?),
+            None => {
+                let tokenizer = train_tokenizer(std::iter::once("The patient was seen and examined."), VOCABULARY)?;
+                Ok(Learner::new(self.shape.config(), tokenizer, 1)?.computing(self.computing))
+            }
+        }
     }
 
     fn step(&self, learner: &mut Learner, (asked, lessons): (&Lessons, &[Lesson])) -> Result<Figure, BenchError> {
@@ -123,6 +135,7 @@ impl Training {
         let a_second = |count: usize| Some(rounded(count as f64 / median(&rounds.wall_ms) * 1e3));
         Ok(Figure {
             loss: Some(self.loss.as_str()),
+            lora: self.lora.as_ref().map(Lora::rank),
             precision: learner.arithmetic().as_str(),
             instructions: learner.instructions().as_str(),
             threads: self.threads,
@@ -131,7 +144,7 @@ impl Training {
             tokens_per_second: a_second(tokens),
             answers: Some(answers),
             answers_per_second: a_second(answers),
-            ..Figure::new("train", self.shape, (&rounds, self.shape.config().parameters() * size_of::<f32>()))
+            ..Figure::new("train", self.shape, (&rounds, learner.bytes()))
         })
     }
 

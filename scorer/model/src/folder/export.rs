@@ -1,8 +1,10 @@
 //! Writing a model's folder: each file beside the old one and then in its place, the manifest last.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, View};
@@ -10,9 +12,10 @@ use schemas::ModelVersion;
 use serde::Serialize;
 use tokenizers::Tokenizer;
 
+use crate::adapters::Adapters;
 use crate::config::Config;
 use crate::folder::{CONFIG, Draft, MANIFEST, TOKENIZER, WEIGHTS, version};
-use crate::layout::Layout;
+use crate::layout::{Layout, Place};
 use crate::weights::{Mapping, Weights};
 
 /// Why a model is not on disk. Nothing that was there before is a model less.
@@ -36,6 +39,34 @@ pub enum SaveError {
     },
 }
 
+/// Numbers of a range of a layout.
+pub(crate) type Read<'a> = dyn Fn(Range<usize>) -> Cow<'a, [f32]> + 'a;
+
+/// A tensor on its way into a file, read when it is written: what has to be made for it exists one tensor at a time.
+struct Tensor<'a> {
+    place: &'a Place,
+    numbers: &'a Read<'a>,
+}
+
+impl View for Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.place.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        bytes(&(self.numbers)(self.place.range.clone())).into()
+    }
+    fn data_len(&self) -> usize {
+        self.place.range.len() * size_of::<f32>()
+    }
+}
+
+fn bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
 /// A named run of numbers on its way into a file.
 pub(crate) struct Numbers<'a> {
     pub shape: &'a [usize],
@@ -49,8 +80,8 @@ impl View for Numbers<'_> {
     fn shape(&self) -> &[usize] {
         self.shape
     }
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
+    fn data(&self) -> Cow<'_, [u8]> {
+        bytes(self.values).into()
     }
     fn data_len(&self) -> usize {
         size_of_val(self.values)
@@ -92,8 +123,15 @@ pub(crate) struct Exported<'a> {
     pub config: &'a Config,
     pub tokenizer: &'a Tokenizer,
     pub layout: &'a Layout,
-    pub weights: &'a [f32],
+    pub numbers: &'a Read<'a>,
     pub max_note_tokens: usize,
+}
+
+fn write<'a>(places: &'a [Place], numbers: &'a Read<'a>, file: &Path) -> Result<(), SaveError> {
+    let tensors = places.iter().map(|place| (place.name.as_str(), Tensor { place, numbers }));
+    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let written = safetensors::serialize_to_file(tensors, Some(about), file);
+    written.map_err(|source| SaveError::Encode { file: file.to_owned(), source: source.into() })
 }
 
 /// Writes the folder, the manifest last: a folder that a crash left half-written is refused by
@@ -101,14 +139,7 @@ pub(crate) struct Exported<'a> {
 pub(crate) fn export(dir: &Path, model: &Exported<'_>, draft: Draft) -> Result<ModelVersion, SaveError> {
     std::fs::create_dir_all(dir).map_err(|source| SaveError::Write { file: dir.to_owned(), source })?;
     let file = dir.join(WEIGHTS);
-    replace(&file, |partial| {
-        let tensors = model.layout.places.iter().map(|place| {
-            (place.name.as_str(), Numbers { shape: &place.shape, values: model.weights.get(place.range.clone()).unwrap_or_default() })
-        });
-        let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize_to_file(tensors, Some(about), partial)
-            .map_err(|source| SaveError::Encode { file: file.clone(), source: source.into() })
-    })?;
+    replace(&file, |partial| write(&model.layout.places, model.numbers, partial))?;
     let tokenizer = tokenizer_json(model.tokenizer, &dir.join(TOKENIZER))?;
     replace_bytes(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
     let class = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
@@ -122,4 +153,13 @@ pub(crate) fn export(dir: &Path, model: &Exported<'_>, draft: Draft) -> Result<M
     let version = version(&written.digest(), tokenizer.as_bytes(), model.config, model.max_note_tokens);
     replace_json(&dir.join(MANIFEST), &draft.about(version.clone(), model.max_note_tokens))?;
     Ok(version)
+}
+
+/// Writes adapters as `peft` reads them.
+pub(crate) fn export_adapters(dir: &Path, adapters: &Adapters, weights: &[f32]) -> Result<(), SaveError> {
+    std::fs::create_dir_all(dir).map_err(|source| SaveError::Write { file: dir.to_owned(), source })?;
+    let file = dir.join("adapter_model.safetensors");
+    let numbers = |range: Range<usize>| Cow::Borrowed(&weights[range]);
+    replace(&file, |partial| write(&adapters.places, &numbers, partial))?;
+    replace_json(&dir.join("adapter_config.json"), &adapters.lora.peft())
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::packed::{InstructionSet, Precision, UnknownName};
+use crate::packed::{InstructionSet, Precision};
 
 /// What the products of a learner are made of. Weights, sums, gradients and the optimiser are `f32` in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +28,19 @@ impl Arithmetic {
     }
 }
 
-impl FromStr for Arithmetic {
-    type Err = UnknownName;
+/// A name that is none of an arithmetic in which a model learns; `int8` is one in which it answers alone.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a model learns in f32 or bf16, not in {name}")]
+pub struct UnknownArithmetic {
+    name: String,
+}
 
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        match name.parse()? {
-            Precision::F32 => Ok(Self::F32),
-            Precision::Bf16 | Precision::Int8 => Ok(Self::Bf16),
-        }
+impl FromStr for Arithmetic {
+    type Err = UnknownArithmetic;
+
+    fn from_str(name: &str) -> Result<Self, UnknownArithmetic> {
+        let known = [Self::F32, Self::Bf16].into_iter().find(|arithmetic| arithmetic.as_str() == name);
+        known.ok_or_else(|| UnknownArithmetic { name: name.to_owned() })
     }
 }
 
@@ -66,5 +71,18 @@ impl Computing {
     /// What products are made of.
     pub(crate) fn arithmetic(&self) -> Arithmetic {
         self.arithmetic.unwrap_or(if self.instructions().multiplies_bf16() { Arithmetic::Bf16 } else { Arithmetic::F32 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It once took `bf16` for it, without a word.
+    #[test]
+    fn a_learner_refuses_8_bits_in_a_sentence() {
+        let refusal = |name: &str| name.parse::<Arithmetic>().err().map(|error| error.to_string());
+        assert_eq!(refusal("int8").as_deref(), Some("a model learns in f32 or bf16, not in int8"));
+        assert_eq!((refusal("bf16"), "f32".parse()), (None, Ok(Arithmetic::F32)));
     }
 }

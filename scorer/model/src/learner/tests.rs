@@ -8,10 +8,10 @@ use schemas::Task;
 
 use crate::{Arithmetic, Asked, Computing, Config, Draft, Learner, Lesson, LoadError, Model, Precision, Recipe, Settings, train_tokenizer};
 
-type Tested = Result<(), Box<dyn std::error::Error>>;
+pub(super) type Tested = Result<(), Box<dyn std::error::Error>>;
 
 /// Notes in which one of two findings decides the outcome nine times out of ten, among filler.
-fn notes(count: usize, seed: u64) -> Vec<(String, i32)> {
+pub(super) fn notes(count: usize, seed: u64) -> Vec<(String, i32)> {
     const FILLER: [&str; 8] = [
         "Vital signs stable.",
         "Seen with the team.",
@@ -32,18 +32,18 @@ fn notes(count: usize, seed: u64) -> Vec<(String, i32)> {
     (0..count).map(note).collect()
 }
 
-fn learner() -> Result<Learner, Box<dyn std::error::Error>> {
+pub(super) fn learner() -> Result<Learner, Box<dyn std::error::Error>> {
     static TOKENIZER: OnceLock<Option<tokenizers::Tokenizer>> = OnceLock::new();
     let trained = TOKENIZER.get_or_init(|| train_tokenizer(notes(200, 1).iter().map(|note| note.0.as_str()), 300).ok());
     let tokenizer = trained.clone().ok_or("no tokenizer")?;
     Ok(Learner::new(Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 7)?)
 }
 
-fn lessons(learner: &Learner, count: usize, seed: u64) -> Vec<Lesson> {
+pub(super) fn lessons(learner: &Learner, count: usize, seed: u64) -> Vec<Lesson> {
     notes(count, seed).iter().map(|(text, label)| learner.encode(text, &[(Task::Mortality, *label), (Task::Denial, 1)])).collect()
 }
 
-fn step(learner: &mut Learner, lessons: &[Lesson], threads: usize) -> Result<crate::StepReport, crate::LearnError> {
+pub(super) fn step(learner: &mut Learner, lessons: &[Lesson], threads: usize) -> Result<crate::StepReport, crate::LearnError> {
     learner.step(&lessons.iter().collect::<Vec<_>>(), &Recipe { learning_rate: 2e-3, ..Recipe::default() }, threads)
 }
 

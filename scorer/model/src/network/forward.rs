@@ -3,79 +3,71 @@
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
-use super::{LayerPlaces, LayerTrace, Network, Pass, Products, ROWS, Trace, normed};
+use super::{Layer, LayerTrace, Network, Parameters, Pass, Products, ROWS, Site, Trace, normed};
 use crate::kernels::{Turn, inverse};
 use crate::products::{Into, Matrix, Sheet};
 
 impl Network {
     /// Reads `pass`; what the head reads is then the norm of `trace.stream`.
-    pub fn forward(&self, weights: &[f32], pass: &Pass, trace: &mut Trace) {
+    pub fn forward(&self, parameters: Parameters<'_>, pass: &Pass, trace: &mut Trace) {
         let (rows, hidden) = (pass.tokens.len(), self.config.hidden_size);
         let Trace { products, room, layers, again, stream, tasks, .. } = trace;
         stream.clear();
         for &token in &pass.tokens {
             let at = self.layout.embedding.start + token as usize * hidden;
-            stream.extend_from_slice(&weights[at..at + hidden]);
+            parameters.widen(at..at + hidden, stream);
         }
         layers.resize_with(self.layout.layers.len(), LayerTrace::default);
-        for (index, (places, layer)) in self.layout.layers.iter().zip(layers.iter_mut()).enumerate() {
+        for (of, layer) in self.layers(parameters).zip(layers.iter_mut()) {
             layer.input.clone_from(stream);
-            let layer = if self.keeps(index, rows, *room) {
+            let layer = if self.keeps(of.index, rows, *room) {
                 layer
             } else {
                 layer.forget();
                 &mut *again
             };
-            self.attend((weights, places), (pass, stream), layer, (products, tasks));
-            self.add(
-                stream,
-                Matrix::plain(&layer.attended, self.heads.queries * self.heads.width),
-                &weights[places.output.clone()],
-                products,
-            );
-            self.feed((weights, places), stream, layer, products);
-            let feed = self.config.intermediate_size;
-            self.add(stream, Matrix::gated(&layer.gate_up, feed), &weights[places.down.clone()], products);
+            self.attend(of, (pass, stream), layer, (products, tasks));
+            self.add(of, Site::Output, (stream, Matrix::plain(&layer.attended, self.heads.queries * self.heads.width)), products);
+            self.feed(of, stream, layer, products);
+            self.add(of, Site::Down, (stream, Matrix::gated(&layer.gate_up, self.config.intermediate_size)), products);
         }
     }
 
     /// Fills what a layer sees of `input`, its last product left out: nothing of the gradient needs it.
     pub(super) fn again(
         &self,
-        (weights, places): (&[f32], &LayerPlaces),
+        of: Layer<'_>,
         (pass, input): (&Pass, &[f32]),
         layer: &mut LayerTrace,
         (products, tasks): (&mut Products, &mut Vec<f32>),
     ) {
-        self.attend((weights, places), (pass, input), layer, (products, tasks));
+        self.attend(of, (pass, input), layer, (products, tasks));
         let mut stream = std::mem::take(&mut layer.middle);
         stream.clear();
         stream.extend_from_slice(input);
         let width = self.heads.queries * self.heads.width;
-        self.add(&mut stream, Matrix::plain(&layer.attended, width), &weights[places.output.clone()], products);
-        self.feed_of((weights, places), &stream, layer, products);
+        self.add(of, Site::Output, (&mut stream, Matrix::plain(&layer.attended, width)), products);
+        self.feed_of(of, &stream, layer, products);
         layer.middle = stream;
     }
 
-    fn add(&self, stream: &mut [f32], left: Matrix<'_>, weight: &[f32], products: &mut Products) {
-        let weight = Matrix::plain(weight, left.columns);
-        products.linear(&mut Sheet::new(stream, self.config.hidden_size), Into::Add, left, weight);
+    fn add(&self, of: Layer<'_>, site: Site, (stream, left): (&mut [f32], Matrix<'_>), products: &mut Products) {
+        of.forward(site, (&mut Sheet::new(stream, self.config.hidden_size), Into::Add), left, products);
     }
 
     /// Queries, keys and values of `input`, and what they attend to.
     fn attend(
         &self,
-        (weights, places): (&[f32], &LayerPlaces),
+        of: Layer<'_>,
         (pass, input): (&Pass, &[f32]),
         layer: &mut LayerTrace,
         (products, tasks): (&mut Products, &mut Vec<f32>),
     ) {
-        let (rows, hidden, heads) = (pass.tokens.len(), self.config.hidden_size, self.heads);
+        let (rows, heads) = (pass.tokens.len(), self.heads);
         self.inverses(&mut layer.attention_inverse, input);
         layer.qkv.resize(rows * heads.stride(), 0.0);
-        let left = Matrix::normed(normed(input, &layer.attention_inverse, &weights[places.attention_norm.clone()]));
-        let weight = Matrix::plain(&weights[places.qkv.clone()], hidden);
-        products.linear(&mut Sheet::new(&mut layer.qkv, heads.stride()), Into::Replace, left, weight);
+        let left = Matrix::normed(normed(input, &layer.attention_inverse, of.parameters.norm(&of.places.attention_norm)));
+        of.forward(Site::Qkv, (&mut Sheet::new(&mut layer.qkv, heads.stride()), Into::Replace), left, products);
         self.turn(&mut layer.qkv, &pass.positions, Turn::Forward);
         layer.log_sums.resize(heads.queries * rows, 0.0);
         layer.attended.resize(rows * heads.queries * heads.width, 0.0);
@@ -101,28 +93,27 @@ impl Network {
         to.par_chunks_mut(ROWS).zip(input.par_chunks(ROWS * hidden)).for_each(|(to, rows)| inverse(to, rows, hidden, epsilon));
     }
 
-    fn feed(&self, of: (&[f32], &LayerPlaces), stream: &[f32], layer: &mut LayerTrace, products: &mut Products) {
+    fn feed(&self, of: Layer<'_>, stream: &[f32], layer: &mut LayerTrace, products: &mut Products) {
         layer.middle.clear();
         layer.middle.extend_from_slice(stream);
         self.feed_of(of, stream, layer, products);
     }
 
     /// Gates, and what they let through, of the stream.
-    fn feed_of(&self, (weights, places): (&[f32], &LayerPlaces), stream: &[f32], layer: &mut LayerTrace, products: &mut Products) {
+    fn feed_of(&self, of: Layer<'_>, stream: &[f32], layer: &mut LayerTrace, products: &mut Products) {
         let (hidden, feed) = (self.config.hidden_size, self.config.intermediate_size);
         self.inverses(&mut layer.feed_inverse, stream);
         layer.gate_up.resize(stream.len() / hidden * 2 * feed, 0.0);
-        let left = Matrix::normed(normed(stream, &layer.feed_inverse, &weights[places.feed_norm.clone()]));
-        let weight = Matrix::plain(&weights[places.gate_up.clone()], hidden);
-        products.linear(&mut Sheet::new(&mut layer.gate_up, 2 * feed), Into::Replace, left, weight);
+        let left = Matrix::normed(normed(stream, &layer.feed_inverse, of.parameters.norm(&of.places.feed_norm)));
+        of.forward(Site::GateUp, (&mut Sheet::new(&mut layer.gate_up, 2 * feed), Into::Replace), left, products);
     }
 
     /// The norm of the named rows of `stream`, as the head reads them, and the inverses of their roots.
-    pub fn head_rows(&self, weights: &[f32], stream: &[f32], rows: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    pub fn head_rows(&self, parameters: Parameters<'_>, stream: &[f32], rows: &[usize]) -> (Vec<f32>, Vec<f32>) {
         let hidden = self.config.hidden_size;
         let mut inverses = vec![0.0; rows.len()];
         let mut normed_rows = vec![0.0; rows.len() * hidden];
-        let weight = &weights[self.layout.norm.clone()];
+        let weight = parameters.norm(&self.layout.norm);
         let to = normed_rows.par_chunks_mut(hidden).zip(inverses.par_chunks_mut(1));
         to.zip(rows.par_iter()).with_min_len(16).for_each(|((to, kept), &row)| {
             crate::kernels::norm(to, kept, &stream[row * hidden..][..hidden], weight, self.epsilon());

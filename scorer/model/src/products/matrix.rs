@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::dropout::Dropout;
+use crate::held::widened;
 use crate::kernels::{Normed, silu};
 use crate::packed::COLUMNS;
 
@@ -31,6 +33,7 @@ impl<'a> Sheet<'a> {
 #[derive(Clone, Copy)]
 enum Kind<'a> {
     Plain { numbers: &'a [f32], stride: usize },
+    Halves { numbers: &'a [u16], stride: usize },
     Normed(Normed<'a>),
     Gated { gate_up: &'a [f32], feed: usize },
 }
@@ -43,23 +46,39 @@ pub(crate) struct Matrix<'a> {
     column: usize,
     pub rows: usize,
     pub columns: usize,
+    /// What is dropped from it as it is read.
+    pub dropout: Option<Dropout>,
 }
 
 impl<'a> Matrix<'a> {
+    fn whole(kind: Kind<'a>, rows: usize, columns: usize) -> Self {
+        Self { kind, row: 0, column: 0, rows, columns, dropout: None }
+    }
+
     /// Numbers as they stand, row after row.
     pub fn plain(numbers: &'a [f32], columns: usize) -> Self {
-        Self { kind: Kind::Plain { numbers, stride: columns }, row: 0, column: 0, rows: numbers.len() / columns, columns }
+        Self::whole(Kind::Plain { numbers, stride: columns }, numbers.len() / columns, columns)
+    }
+
+    /// Numbers of which the upper halves stand, row after row.
+    pub fn halves(numbers: &'a [u16], columns: usize) -> Self {
+        Self::whole(Kind::Halves { numbers, stride: columns }, numbers.len() / columns, columns)
     }
 
     /// What [`norm`](crate::kernels::norm) would give.
     pub fn normed(seen: Normed<'a>) -> Self {
         let columns = seen.weight.len();
-        Self { kind: Kind::Normed(seen), row: 0, column: 0, rows: seen.inverse.len(), columns }
+        Self::whole(Kind::Normed(seen), seen.inverse.len(), columns)
     }
 
     /// `silu(gate) * up` of rows of `[gate, up]`, `feed` wide each.
     pub fn gated(gate_up: &'a [f32], feed: usize) -> Self {
-        Self { kind: Kind::Gated { gate_up, feed }, row: 0, column: 0, rows: gate_up.len() / (2 * feed), columns: feed }
+        Self::whole(Kind::Gated { gate_up, feed }, gate_up.len() / (2 * feed), feed)
+    }
+
+    /// The same with some of its numbers dropped.
+    pub fn dropped(self, dropout: Option<Dropout>) -> Self {
+        Self { dropout, ..self }
     }
 
     /// Some of its rows.
@@ -78,6 +97,12 @@ impl<'a> Matrix<'a> {
         let (row, column) = (self.row + row, self.column + column);
         match self.kind {
             Kind::Plain { numbers, stride } => to.copy_from_slice(&numbers[row * stride + column..][..to.len()]),
+            Kind::Halves { numbers, stride } => {
+                let from = &numbers[row * stride + column..][..to.len()];
+                for index in 0..to.len() {
+                    to[index] = widened(from[index]);
+                }
+            }
             Kind::Normed(Normed { input, inverse, weight }) => {
                 let from = &input[row * weight.len() + column..][..to.len()];
                 let weight = &weight[column..][..to.len()];
@@ -93,13 +118,18 @@ impl<'a> Matrix<'a> {
                 }
             }
         }
+        if let Some(dropout) = self.dropout {
+            dropout.drop(row, column, to);
+        }
     }
 
     /// A whole row, where it stands somewhere.
     #[inline(always)]
     pub fn standing(&self, row: usize) -> Option<&'a [f32]> {
         match self.kind {
-            Kind::Plain { numbers, stride } => numbers.get((self.row + row) * stride + self.column..)?.get(..self.columns),
+            Kind::Plain { numbers, stride } if self.dropout.is_none() => {
+                numbers.get((self.row + row) * stride + self.column..)?.get(..self.columns)
+            }
             _ => None,
         }
     }

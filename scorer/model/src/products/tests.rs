@@ -2,7 +2,7 @@
 
 use rand::SeedableRng as _;
 
-use super::{Into, Matrix, Products, Sheet};
+use super::{Dropout, Into, Matrix, Pair, PairSlopes, Products, Sheet};
 use crate::kernels::Normed;
 use crate::packed::{InstructionSet, Kernel, Precision};
 
@@ -40,6 +40,47 @@ fn a_linear_layer_and_its_gradients_are_plain_sums_on_every_kernel() {
                 products.linear_weight(&mut towards, d, x);
                 let sum = |at: usize| (0..rows).map(|r| slopes[r * outputs + at / inner] * input[r * inner + at % inner]).sum::<f32>();
                 close(&towards, |at| start[at] + sum(at), tolerance(rows), &name);
+            }
+        }
+    }
+}
+
+/// Beside whatever was there, with and without numbers that are dropped; the input is read as it is made.
+#[test]
+fn a_thin_pair_and_its_gradients_are_plain_sums_on_every_kernel() {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+    let (rows, inner, outputs, rank, scale) = (70, 41, 37, 3, 1.5);
+    let (input, down, up) = (numbers(rows * inner, &mut random), numbers(rank * inner, &mut random), numbers(outputs * rank, &mut random));
+    let (slopes, inverse) = (numbers(rows * outputs, &mut random), vec![1.0; rows]);
+    let weight = vec![1.0; inner];
+    let pair = Pair { down: &down, up: &up, rank, scale };
+    for dropout in [None, Some(Dropout::new(0.4, 9, 5))] {
+        let left = Matrix::normed(Normed { input: &input, inverse: &inverse, weight: &weight }).dropped(dropout);
+        let mut kept = input.clone();
+        if let Some(dropout) = dropout {
+            kept.chunks_exact_mut(inner).enumerate().for_each(|(row, numbers)| dropout.drop(row, 0, numbers));
+        }
+        let narrow = |row: usize, r: usize| scale * (0..inner).map(|k| kept[row * inner + k] * down[r * inner + k]).sum::<f32>();
+        let back = |row: usize, r: usize| scale * (0..outputs).map(|o| slopes[row * outputs + o] * up[o * rank + r]).sum::<f32>();
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_here()) {
+            for (precision, rounding) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-1)] {
+                let name = format!("{precision:?} on {set:?}, {dropout:?}");
+                let mut products = Products::new(Kernel::of(precision, set));
+                let mut out = vec![0.5; rows * 40];
+                products.pair(&mut Sheet { numbers: &mut out, stride: 40, first: 2 }, left, pair);
+                let sum = |at: usize| (0..rank).map(|r| narrow(at / 40, r) * up[(at % 40 - 2) * rank + r]).sum::<f32>();
+                close(&out, |at| 0.5 + if (2..39).contains(&(at % 40)) { sum(at) } else { 0.0 }, rounding, &name);
+                let (mut to, mut towards_down, mut towards_up) = (vec![0.5; rows * inner], vec![0.5; down.len()], vec![0.5; up.len()]);
+                let towards = PairSlopes { down: &mut towards_down, up: &mut towards_up };
+                products.pair_back(&mut to, (Matrix::plain(&slopes, outputs), left), pair, towards);
+                // What is dropped has no slope, and what is kept has as much more as it counts.
+                let counts = |at: usize| kept[at] / input[at];
+                let sum = |at: usize| counts(at) * (0..rank).map(|r| back(at / inner, r) * down[r * inner + at % inner]).sum::<f32>();
+                close(&to, |at| 0.5 + sum(at), rounding, &name);
+                let sum = |at: usize| (0..rows).map(|row| back(row, at / inner) * kept[row * inner + at % inner]).sum::<f32>();
+                close(&towards_down, |at| 0.5 + sum(at), rounding, &name);
+                let sum = |at: usize| (0..rows).map(|row| slopes[row * outputs + at / rank] * narrow(row, at % rank)).sum::<f32>();
+                close(&towards_up, |at| 0.5 + sum(at), 2.0 * rounding, &name);
             }
         }
     }

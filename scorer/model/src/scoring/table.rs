@@ -7,6 +7,7 @@ use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 
 use super::kept::Run;
+use crate::held::widened;
 use crate::packed::{Precision, bf16, signed_bytes};
 
 /// Numbers that a thread reads at a time, so that the table does not stand in memory twice.
@@ -94,7 +95,7 @@ impl Table {
         let at = token * self.width..(token + 1) * self.width;
         match &self.numbers {
             Numbers::F32(numbers) => stream.extend_from_slice(&numbers[at]),
-            Numbers::Bf16(numbers) => stream.extend(numbers[at].iter().map(|&half| f32::from_bits(u32::from(half) << 16))),
+            Numbers::Bf16(numbers) => stream.extend(numbers[at].iter().copied().map(widened)),
             Numbers::Int8(numbers, scales) => stream.extend(numbers[at].iter().map(|&byte| f32::from(byte) * scales[token])),
         }
     }

@@ -1,9 +1,10 @@
-//! The model's path with random weights, beside the peers' `score.py` and `shared_prefix.py`: prompts, questions behind one note, loading.
+//! The model's path with random weights, beside the peers' `score.py`, `shared_prefix.py` and `train.py`: prompts, questions behind one note,
+//! loading, steps of learning.
 
 use std::process::ExitCode;
 
-use ::model::bench::{BATCHES, BenchError, Figure, Wanted};
-use ::model::{InstructionSet, Precision, Settings};
+use ::model::bench::{BATCHES, Batch, BenchError, Figure, Lessons, Training, Wanted};
+use ::model::{Computing, InstructionSet, Lora, Settings, Target};
 use anyhow::{Context as _, ensure};
 
 use super::process;
@@ -11,17 +12,23 @@ use crate::cli::BenchModel;
 use crate::output;
 
 /// What can be measured. A figure's `what` is one of these.
-const WHATS: [&str; 4] = ["prefill", "questions", "tasks", "load"];
+const WHATS: [&str; 5] = ["prefill", "questions", "tasks", "load", "train"];
+/// What is measured in no more than a minute or two.
+const QUICK: [&str; 4] = ["prefill", "questions", "tasks", "load"];
+/// What a step reads where nothing is named.
+const LESSONS: &str = "8x512";
+/// Share of their inputs that measured adapters drop, so that the draw is measured with them.
+const DROPOUT: f64 = 0.05;
 
-/// Measures what is named, or all; `--batch` chooses among what the model reads.
+/// Measures what is named, or all that is quick; `--batch` chooses among what the model reads.
 ///
 /// # Errors
-/// Where a name is none of those known, there are no threads to be had, or the model cannot be written and loaded.
+/// Where a name is none of those known, there are no threads to be had, or the model cannot be written, loaded or adapted.
 pub fn run(asked: &BenchModel) -> anyhow::Result<ExitCode> {
     for name in &asked.what {
         ensure!(WHATS.contains(&name.as_str()), "there is no bench `{name}` of the model; there are {}", WHATS.join(", "));
     }
-    let wanted = wanted(asked)?;
+    let (wanted, training) = (wanted(asked)?, training(asked)?);
     if is_asked(asked, "load") {
         process::forget_peak_rss();
         tell(&wanted.loading().context("could not measure loading")?)?;
@@ -30,26 +37,62 @@ pub fn run(asked: &BenchModel) -> anyhow::Result<ExitCode> {
         process::forget_peak_rss();
         wanted.answering(tell)?;
     }
+    if let Some(training) = training {
+        process::forget_peak_rss();
+        training.steps(tell)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn is_asked(asked: &BenchModel, what: &str) -> bool {
-    asked.what.is_empty() || asked.what.iter().any(|name| name == what)
+    if asked.what.is_empty() { QUICK.contains(&what) } else { asked.what.iter().any(|name| name == what) }
+}
+
+fn instructions(asked: &BenchModel) -> anyhow::Result<Option<InstructionSet>> {
+    let named = asked.instructions.as_deref().map(str::parse::<InstructionSet>).transpose()?;
+    if let Some(instructions) = named {
+        ensure!(instructions.is_here(), "this processor has no {}", instructions.as_str());
+    }
+    Ok(named)
 }
 
 fn wanted(asked: &BenchModel) -> anyhow::Result<Wanted> {
+    let mut batches = Vec::new();
+    if ["prefill", "questions", "tasks"].iter().any(|what| is_asked(asked, what)) {
+        let names: Vec<&str> = if asked.batch.is_empty() { BATCHES.to_vec() } else { asked.batch.iter().map(String::as_str).collect() };
+        batches = names.into_iter().map(str::parse).collect::<Result<Vec<Batch>, BenchError>>()?;
+        batches.retain(|batch| is_asked(asked, batch.what()));
+    }
+    let answers = !batches.is_empty() || is_asked(asked, "load");
     let settings = Settings {
-        precision: asked.precision.as_deref().map(str::parse::<Precision>).transpose()?,
-        instructions: asked.instructions.as_deref().map(str::parse::<InstructionSet>).transpose()?,
+        precision: asked.precision.as_deref().filter(|_| answers).map(str::parse).transpose()?,
+        instructions: instructions(asked)?,
         threads: Some(asked.threads),
     };
-    if let Some(instructions) = settings.instructions {
-        ensure!(instructions.is_here(), "this processor has no {}", instructions.as_str());
-    }
-    let names: Vec<&str> = if asked.batch.is_empty() { BATCHES.to_vec() } else { asked.batch.iter().map(String::as_str).collect() };
-    let mut batches = names.into_iter().map(str::parse).collect::<Result<Vec<::model::bench::Batch>, BenchError>>()?;
-    batches.retain(|batch| is_asked(asked, batch.what()));
     Ok(Wanted { shape: asked.shape.parse()?, settings, batches, rounds: asked.reps })
+}
+
+fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
+    if !is_asked(asked, "train") {
+        return Ok(None);
+    }
+    let named: Vec<&str> = if asked.batch.is_empty() { vec![LESSONS] } else { asked.batch.iter().map(String::as_str).collect() };
+    let activations = asked.activation_mb.map_or(Computing::default().activation_bytes, |megabytes| megabytes * 1_000_000);
+    // Adapters count twice as much as they are wide, which is what most have.
+    let lora = asked.lora.map(|rank| Lora::new(rank, 2.0 * rank as f64, DROPOUT, Target::ALL)).transpose()?;
+    Ok(Some(Training {
+        shape: asked.shape.parse()?,
+        lora,
+        computing: Computing {
+            arithmetic: asked.precision.as_deref().map(str::parse).transpose()?,
+            instructions: instructions(asked)?,
+            activation_bytes: activations,
+        },
+        threads: asked.threads,
+        loss: asked.loss.parse()?,
+        lessons: named.into_iter().map(str::parse).collect::<Result<Vec<Lessons>, BenchError>>()?,
+        rounds: asked.reps,
+    }))
 }
 
 fn tell(figure: &Figure) -> anyhow::Result<()> {
