@@ -7,6 +7,8 @@ use candle_core::quantized::GgmlDType;
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
+use crate::held::widened;
+
 /// Bytes per number, or per block of numbers; all little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -65,7 +67,7 @@ impl Encoding {
             }
             Self::Bf16 => {
                 for (number, word) in out.iter_mut().zip(bytes.as_chunks().0) {
-                    *number = f32::from_bits(u32::from(u16::from_le_bytes(*word)) << 16);
+                    *number = widened(u16::from_le_bytes(*word));
                 }
             }
             Self::F16 => {
