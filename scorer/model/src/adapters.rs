@@ -52,6 +52,18 @@ pub(crate) struct Draw {
     pub first_row: usize,
 }
 
+impl Adapter {
+    /// Where `A` lies in the adapters' own vector.
+    pub fn down(&self) -> &Range<usize> {
+        &self.down
+    }
+
+    /// Where `B` does.
+    pub fn up(&self) -> &Range<usize> {
+        &self.up
+    }
+}
+
 impl Adapters {
     /// The pairs that `lora` puts beside the weights of `layout`, whose layers are `layers`.
     pub fn of(lora: Lora, layout: &Layout) -> Result<Self, LoraError> {

@@ -10,19 +10,21 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use rand::{Rng as _, SeedableRng as _};
 use rayon::iter::ParallelIterator as _;
 use rayon::slice::ParallelSliceMut as _;
 use schemas::{ModelVersion, Task};
 use tokenizers::Tokenizer;
 
-use crate::adapters::LoraError;
+use crate::adapters::{Draw, LoraError};
 use crate::config::{Config, ConfigError};
+use crate::device::{DeviceLearning, DeviceScorer};
 use crate::folder::{self, Draft, Exported, MAX_NOTE_TOKENS, SaveError};
 use crate::layout::{Layout, Place};
 use crate::load_error::LoadError;
 use crate::loss::{Labelled, Losses, Shares};
-use crate::model::{Answer, Asked, ScoreError, score};
+use crate::model::{Answer, Asked, ScoreError, answered, pages, score};
 use crate::network::{Network, Parameters, Trace};
 use crate::packed::{InstructionSet, Kernel};
 use crate::page::Page;
@@ -36,6 +38,8 @@ pub use watch::Watch;
 
 /// Rows that are read in one pass, unless one lesson has more: a step's gradient is the sum of its passes'.
 const PASS: usize = 2048;
+/// The same on a device, whose many units want more rows at once.
+const DEVICE_PASS: usize = 8192;
 
 /// One note in tokens with its labelled questions. It belongs to the tokenizer that made it.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,6 +125,9 @@ pub enum LearnError {
     /// There are no threads to be had; the weights are as before.
     #[error(transparent)]
     Threads(#[from] PoolError),
+    /// The device refused, such as for want of memory: go on from the last state.
+    #[error("could not learn on the device")]
+    Device(#[from] candle_core::Error),
 }
 
 /// What a step works with, made by the first one.
@@ -131,15 +138,37 @@ struct Workshop {
     gradient: Vec<f32>,
 }
 
+/// What learns, the model's weights or its adapters', and its optimiser: one flat vector each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learned {
+    pub weights: Vec<f32>,
+    /// The mean of the gradient.
+    pub first: Vec<f32>,
+    /// The mean of its square.
+    pub second: Vec<f32>,
+}
+
+impl Learned {
+    /// So many zeros.
+    pub fn zeros(total: usize) -> Self {
+        Self::fresh(vec![0.0; total])
+    }
+
+    /// Weights of which no gradient was seen yet.
+    pub fn fresh(weights: Vec<f32>) -> Self {
+        let zeros = vec![0.0; weights.len()];
+        Self { weights, first: zeros.clone(), second: zeros }
+    }
+}
+
 /// A model under training.
 #[derive(Debug)]
 pub struct Learner {
     network: Network,
     reader: Reader,
-    /// What learns: the model's weights, or its adapters'.
-    weights: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    /// Empty while it lies on a device.
+    learned: Learned,
+    device: Option<DeviceLearning>,
     /// What does not learn, where adapters alone do.
     adapted: Option<Adapted>,
     steps: u64,
@@ -172,11 +201,9 @@ impl Learner {
 
     fn with(config: Config, tokenizer: Tokenizer, weights: Vec<f32>, max_note_tokens: usize) -> Result<Self, LearnError> {
         let reader = Reader::new(tokenizer, &config, max_note_tokens)?;
-        let zeros = vec![0.0; weights.len()];
-        let network = Network::new(config);
-        let (first, second) = (zeros.clone(), zeros);
-        let (adapted, computing, workshop) = (None, Computing::default(), None);
-        Ok(Self { network, reader, weights, first, second, adapted, steps: 0, position: 0, computing, workshop })
+        let (network, learned) = (Network::new(config), Learned::fresh(weights));
+        let (device, adapted, computing, workshop) = (None, None, Computing::default(), None);
+        Ok(Self { network, reader, learned, device, adapted, steps: 0, position: 0, computing, workshop })
     }
 
     /// The same learner reading at most `tokens` of a note (512 unless said), fewer where the model has no room.
@@ -188,7 +215,7 @@ impl Learner {
         Ok(self)
     }
 
-    /// The same learner computing so.
+    /// The same learner computing so, on a processor.
     #[must_use]
     pub fn computing(mut self, computing: Computing) -> Self {
         self.computing = computing;
@@ -196,10 +223,40 @@ impl Learner {
         self
     }
 
+    /// The same learner on one of candle's devices, such as an NVIDIA card: with products of `bf16` there unless its computing says otherwise, and
+    /// of `f32` on a processor, where it is much slower than without. A step's bits are the device's own.
+    ///
+    /// # Errors
+    /// If the device refuses, such as for want of memory.
+    pub fn on(mut self, device: &Device) -> Result<Self, LearnError> {
+        let usual = if device.is_cuda() { Arithmetic::Bf16 } else { Arithmetic::F32 };
+        let arithmetic = self.computing.arithmetic.unwrap_or(usual);
+        let learned = self.settled()?.into_owned();
+        let shape = (&self.network.config, &self.network.layout);
+        let adapted = self.adapted.as_ref().map(Adapted::parts);
+        self.device = Some(DeviceLearning::new(shape, &learned, adapted, (device, arithmetic))?);
+        (self.learned, self.workshop) = (Learned::default(), None);
+        Ok(self)
+    }
+
+    /// What learns and its optimiser, wherever they lie.
+    fn settled(&self) -> Result<Cow<'_, Learned>, candle_core::Error> {
+        self.device.as_ref().map_or(Ok(Cow::Borrowed(&self.learned)), |device| device.learned().map(Cow::Owned))
+    }
+
+    /// Puts what another learner of the same left in the place of what learns.
+    fn settle(&mut self, learned: Learned) -> Result<(), candle_core::Error> {
+        match &mut self.device {
+            Some(device) => device.take(&learned)?,
+            None => self.learned = learned,
+        }
+        Ok(())
+    }
+
     /// What its products are made of.
     #[must_use]
     pub fn arithmetic(&self) -> Arithmetic {
-        self.computing.arithmetic()
+        self.device.as_ref().map_or_else(|| self.computing.arithmetic(), DeviceLearning::arithmetic)
     }
 
     /// What multiplies.
@@ -211,7 +268,8 @@ impl Learner {
     /// Bytes of the weights as they are held, those included that do not learn; the optimiser and the gradient are not.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(self.weights.as_slice()) + self.adapted.as_ref().map_or(0, Adapted::bytes)
+        let here = size_of_val(self.learned.weights.as_slice()) + self.adapted.as_ref().map_or(0, Adapted::bytes);
+        self.device.as_ref().map_or(here, DeviceLearning::bytes)
     }
 
     /// Steps taken.
@@ -258,23 +316,16 @@ impl Learner {
         let answers: usize = lessons.iter().map(|lesson| lesson.answers()).sum();
         let next_tokens: usize = lessons.iter().map(|lesson| lesson.next_tokens()).sum();
         let shares = Shares { answer: 1.0 / answers.max(1) as f32, next_token: recipe.next_token_weight / next_tokens.max(1) as f32 };
-        let mut workshop = self.workshop(threads.max(1))?;
-        let Workshop { pool, trace, gradient } = &mut workshop;
-        let report = pool.install(|| {
-            let losses = self.gradient(lessons, shares, (trace, gradient));
-            let answer_loss = losses.answers / answers.max(1) as f64;
-            let loss = answer_loss + f64::from(recipe.next_token_weight) * losses.next_tokens / next_tokens.max(1) as f64;
-            let gradient_norm = adamw::norm(gradient);
-            let skipped = !(loss.is_finite() && gradient_norm.is_finite() && gradient_norm > 0.0);
-            if !skipped {
-                self.apply(recipe, gradient, recipe.clipping(gradient_norm));
-            }
-            let tokens = lessons.iter().map(|lesson| lesson.tokens()).sum();
-            StepReport { loss, answer_loss, gradient_norm, tokens, skipped }
-        });
-        self.workshop = Some(workshop);
+        let (losses, gradient_norm) = self.gradient(lessons, shares, threads.max(1))?;
+        let answer_loss = losses.answers / answers.max(1) as f64;
+        let loss = answer_loss + f64::from(recipe.next_token_weight) * losses.next_tokens / next_tokens.max(1) as f64;
+        let skipped = !(loss.is_finite() && gradient_norm.is_finite() && gradient_norm > 0.0);
+        if !skipped {
+            self.apply(recipe, recipe.clipping(gradient_norm))?;
+        }
         self.position += 1;
-        Ok(report)
+        let tokens = lessons.iter().map(|lesson| lesson.tokens()).sum();
+        Ok(StepReport { loss, answer_loss, gradient_norm, tokens, skipped })
     }
 
     /// The workshop of the step before, if it has as many threads.
@@ -288,45 +339,65 @@ impl Learner {
         Ok(Workshop { pool: pool(threads, "learn")?, trace, gradient })
     }
 
-    /// The batch's gradient, pass by pass.
-    fn gradient(&self, lessons: &[&Lesson], shares: Shares, (trace, gradient): (&mut Trace, &mut Vec<f32>)) -> Losses {
-        gradient.resize(self.weights.len(), 0.0);
-        gradient.par_chunks_mut(1 << 16).for_each(|run| run.fill(0.0));
-        let (mut sum, mut first_row) = (Losses::default(), 0);
-        for pages in passes(lessons) {
-            let losses = self.network.learn((self.parameters(first_row), gradient), (&pages, &self.reader.letters), shares, trace);
-            sum.answers += losses.answers;
-            sum.next_tokens += losses.next_tokens;
-            first_row += pages.iter().map(|(page, _)| page.tokens.len()).sum::<usize>();
+    /// The batch's losses and the norm of its gradient, pass by pass; the gradient stays where it was found.
+    fn gradient(&mut self, lessons: &[&Lesson], shares: Shares, threads: usize) -> Result<(Losses, f64), LearnError> {
+        if let Some(device) = &mut self.device {
+            let (batch, adapted) = (self.position, self.adapted.as_ref());
+            let draw = |first_row| adapted.map_or(Draw { seed: 0, batch, first_row }, |adapted| adapted.draw(batch, first_row));
+            return Ok(device.gradient(&passes(lessons, DEVICE_PASS), (&self.reader.letters, shares), draw)?);
         }
-        sum
+        let mut workshop = self.workshop(threads)?;
+        let Workshop { pool, trace, gradient } = &mut workshop;
+        let found = pool.install(|| {
+            gradient.resize(self.learned.weights.len(), 0.0);
+            gradient.par_chunks_mut(1 << 16).for_each(|run| run.fill(0.0));
+            let (mut sum, mut first_row) = (Losses::default(), 0);
+            for pages in passes(lessons, PASS) {
+                let losses = self.network.learn((self.parameters(first_row), gradient), (&pages, &self.reader.letters), shares, trace);
+                sum.answers += losses.answers;
+                sum.next_tokens += losses.next_tokens;
+                first_row += pages.iter().map(|(page, _)| page.tokens.len()).sum::<usize>();
+            }
+            (sum, adamw::norm(gradient))
+        });
+        self.workshop = Some(workshop);
+        Ok(found)
     }
 
     /// What a pass multiplies with, before which the step has read `first_row` rows.
     fn parameters(&self, first_row: usize) -> Parameters<'_> {
         match &self.adapted {
-            None => Parameters::Whole(&self.weights),
-            Some(adapted) => adapted.parameters(&self.weights, (self.position, first_row)),
+            None => Parameters::Whole(&self.learned.weights),
+            Some(adapted) => adapted.parameters(&self.learned.weights, (self.position, first_row)),
         }
     }
 
     /// The numbers of `range` of the model's layout, one norm or whole rows of matrices, with what adapters add to them.
-    fn numbers(&self, range: Range<usize>) -> Cow<'_, [f32]> {
+    fn numbers<'a>(&self, learned: &'a Learned, range: Range<usize>) -> Cow<'a, [f32]> {
         match &self.adapted {
-            None => Cow::Borrowed(&self.weights[range]),
-            Some(adapted) => Cow::Owned(adapted.merged(&self.weights, range)),
+            None => Cow::Borrowed(&learned.weights[range]),
+            Some(adapted) => Cow::Owned(adapted.merged(&learned.weights, range)),
         }
     }
 
-    fn apply(&mut self, recipe: &Recipe, gradient: &[f32], scale: f32) {
+    /// Moves what learns by the gradient that was found, `scale` times.
+    fn apply(&mut self, recipe: &Recipe, scale: f32) -> Result<(), LearnError> {
         self.steps += 1;
-        let places: &[Place] = self.adapted.as_ref().map_or(self.network.layout.places.as_slice(), Adapted::places);
-        for place in places {
-            let at = place.range.clone();
-            let decay = if place.shape.len() > 1 { recipe.weight_decay } else { 0.0 };
-            let update = adamw::Update { gradient: &gradient[at.clone()], scale, decay, steps: self.steps };
-            update.apply(recipe, &mut self.weights[at.clone()], &mut self.first[at.clone()], &mut self.second[at]);
+        if let Some(device) = &mut self.device {
+            return Ok(device.apply(recipe, scale, self.steps)?);
         }
+        let Some(Workshop { pool, gradient, .. }) = &self.workshop else { return Ok(()) };
+        let places: &[Place] = self.adapted.as_ref().map_or(self.network.layout.places.as_slice(), Adapted::places);
+        let Learned { weights, first, second } = &mut self.learned;
+        pool.install(|| {
+            for place in places {
+                let at = place.range.clone();
+                let decay = if place.shape.len() > 1 { recipe.weight_decay } else { 0.0 };
+                let update = adamw::Update { gradient: &gradient[at.clone()], scale, decay, steps: self.steps };
+                update.apply(recipe, &mut weights[at.clone()], &mut first[at.clone()], &mut second[at]);
+            }
+        });
+        Ok(())
     }
 
     /// As [`Model::score`](crate::Model::score), with the weights of this moment, which are packed for it: ask many notes at once.
@@ -334,9 +405,14 @@ impl Learner {
     /// # Errors
     /// As there.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        let read = |range: Range<usize>| Ok::<_, PoolError>(self.numbers(range));
-        let scorer = Scorer::packed(&self.network.config, &read, &self.reader.letters, &Settings::default())?;
-        score(&scorer, &self.reader, notes)
+        let learned = self.settled()?;
+        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
+        let (config, letters) = (&self.network.config, &self.reader.letters);
+        if let Some(device) = &self.device {
+            let scorer = DeviceScorer::new(config, &read, letters, device.device())?;
+            return answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?));
+        }
+        score(&Scorer::packed(config, &read, letters, &Settings::default())?, &self.reader, notes)
     }
 
     /// Writes the Hugging Face folder of the weights of this moment, adapters merged into theirs, and returns the version that it has.
@@ -344,26 +420,27 @@ impl Learner {
     /// # Errors
     /// If the disk refuses; files are replaced one by one, the manifest last.
     pub fn export(&self, dir: &Path, draft: Draft) -> Result<ModelVersion, SaveError> {
+        let learned = self.settled()?;
         let model = Exported {
             config: &self.network.config,
             tokenizer: &self.reader.tokenizer,
             layout: &self.network.layout,
-            numbers: &|range| self.numbers(range),
+            numbers: &|range| self.numbers(&learned, range),
             max_note_tokens: self.reader.max_note_tokens,
         };
         folder::export(dir, &model, draft)
     }
 }
 
-/// The lessons that have tokens, some at a time, in the order given.
-fn passes<'a>(lessons: &[&'a Lesson]) -> Vec<Vec<Labelled<'a>>> {
+/// The lessons that have tokens, some at a time, in the order given: at most `most` rows, unless one lesson has more.
+fn passes<'a>(lessons: &[&'a Lesson], most: usize) -> Vec<Vec<Labelled<'a>>> {
     let mut passes: Vec<Vec<Labelled<'a>>> = Vec::new();
     let mut rows = 0;
     for lesson in lessons.iter().filter(|lesson| lesson.tokens() > 0) {
         let labelled: Labelled<'a> = (&lesson.page, &lesson.labels);
         rows += lesson.tokens();
         match passes.last_mut() {
-            Some(pass) if rows <= PASS => pass.push(labelled),
+            Some(pass) if rows <= most => pass.push(labelled),
             _ => {
                 rows = lesson.tokens();
                 passes.push(vec![labelled]);
@@ -396,5 +473,7 @@ fn fresh(layout: &Layout, seed: u64) -> Vec<f32> {
     weights
 }
 
+#[cfg(test)]
+mod device_tests;
 #[cfg(test)]
 mod tests;

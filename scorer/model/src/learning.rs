@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 
 use crate::adapters::{Adapters, Draw, Frozen, Lora, Target};
+use crate::device::{self, DeviceLearning};
 use crate::folder;
 use crate::layout::{Layout, Place};
-use crate::learner::{Arithmetic, Computing, Learner, Lesson, Recipe};
+use crate::learner::{Arithmetic, Computing, Learned, Learner, Lesson, Recipe};
 use crate::loss::{Losses, Shares};
 use crate::network::{Network, Parameters, Trace};
 use crate::packed::{InstructionSet, Kernel, Precision};
@@ -100,6 +101,55 @@ fn gradients_are_pytorchs(model: &str, room: usize) -> Tested {
     Ok(())
 }
 
+/// What a gradient of such products may be away.
+fn tolerance(arithmetic: Arithmetic) -> f64 {
+    if arithmetic == Arithmetic::F32 { 1e-4 } else { 3e-2 }
+}
+
+fn draw(first_row: usize) -> Draw {
+    Draw { seed: 3, batch: 5, first_row }
+}
+
+/// Fewer keys than queries and Llama 3's rotary positions untied, and a tied model, through autograd.
+#[test]
+fn every_gradient_on_a_device_is_pytorchs() -> Tested {
+    for model in ["sharded", "linear"] {
+        let folder = folder::load(&golden(model), 1)?;
+        let layout = Layout::of(&folder.config);
+        let (expected, learned) = (Expected::of(model, "gradients.safetensors")?, Learned::fresh(folder.weights));
+        let pages = lists();
+        let labelled: Vec<(&Page, &[usize])> = pages.iter().map(|page| (page, [].as_slice())).collect();
+        for (device, arithmetic) in device::tested() {
+            let mut learning = DeviceLearning::new((&folder.config, &layout), &learned, None, (&device, arithmetic))?;
+            let (losses, norm) = learning.gradient(std::slice::from_ref(&labelled), (&[], SHARES), draw)?;
+            let gradients = learning.gradients()?;
+            let name = format!("{model} in {arithmetic:?} on {device:?}");
+            expected.is_met((losses, &gradients), &layout.places, tolerance(arithmetic), &name)?;
+            let length = apart(&[], &gradients).1;
+            assert!((norm - length).abs() < 1e-4 * length, "{name}: the norm is {norm}, expected {length}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_gradient_of_adapters_on_a_device_is_pefts() -> Tested {
+    for model in ["sharded", "linear"] {
+        let expected = Expected::of(model, "lora.safetensors")?;
+        for (device, arithmetic) in device::tested() {
+            let adapted = AdaptedGolden::of(model, arithmetic.precision(), 0.0)?;
+            let labelled: Vec<(&Page, &[usize])> = adapted.pages.iter().map(|page| (page, [].as_slice())).collect();
+            let (learned, network) = (Learned::fresh(adapted.weights(&expected)?), &adapted.network);
+            let parts = Some((&adapted.frozen, &adapted.adapters));
+            let mut learning = DeviceLearning::new((&network.config, &network.layout), &learned, parts, (&device, arithmetic))?;
+            let (losses, _) = learning.gradient(&[labelled], (&[], SHARES), draw)?;
+            let name = format!("{model} in {arithmetic:?} on {device:?}");
+            expected.is_met((losses, &learning.gradients()?), &adapted.adapters.places, tolerance(arithmetic), &name)?;
+        }
+    }
+    Ok(())
+}
+
 /// A frozen golden, and adapters beside all of its weights.
 struct AdaptedGolden {
     network: Network,
@@ -127,8 +177,7 @@ impl AdaptedGolden {
     }
 
     fn learn(&self, weights: &[f32], trace: &mut Trace) -> (Losses, Vec<f32>) {
-        let draw = Draw { seed: 3, batch: 5, first_row: 0 };
-        let parameters = Parameters::Adapted { frozen: &self.frozen, adapters: &self.adapters, weights, draw };
+        let parameters = Parameters::Adapted { frozen: &self.frozen, adapters: &self.adapters, weights, draw: draw(0) };
         let mut gradient = vec![0.0; weights.len()];
         let labelled: Vec<(&Page, &[usize])> = self.pages.iter().map(|page| (page, [].as_slice())).collect();
         (self.network.learn((parameters, &mut gradient), (&labelled, &[]), SHARES, trace), gradient)
@@ -193,26 +242,43 @@ fn every_gradient_of_a_tied_model_is_pytorchs() -> Tested {
     gradients_are_pytorchs("linear", 0)
 }
 
+/// Holds the losses of 300 steps against PyTorch's in the same arithmetic. What its own `bf16` is away from its `f32` is the noise that is meant.
+fn losses_are_pytorchs(mut learner: Learner, name: &str) -> Tested {
+    let curves: serde_json::Value = serde_json::from_slice(&std::fs::read(golden("curve.json"))?)?;
+    let arithmetic = learner.arithmetic();
+    let mean_apart = if arithmetic == Arithmetic::F32 { 2e-3 } else { 2e-2 };
+    let recipe = Recipe { learning_rate: 2e-3, next_token_weight: 1.0, betas: (0.9, 0.98), weight_decay: 0.01, ..Recipe::default() };
+    let mut random = Numbers(2);
+    let mut losses = Vec::new();
+    for _ in 0..300 {
+        let lessons: Vec<Lesson> = (0..4).map(|_| Lesson::of(&random.tokens(48), &[])).collect();
+        losses.push(learner.step(&lessons.iter().collect::<Vec<_>>(), &recipe, 2)?.loss);
+    }
+    let expected: Vec<f64> = curves[arithmetic.as_str()].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect();
+    assert_eq!(expected.len(), losses.len());
+    let apart = losses.iter().zip(&expected).map(|(x, y)| (x - y).abs()).sum::<f64>() / 300.0;
+    assert!(apart < mean_apart, "{arithmetic:?} {name}: {apart} apart on the mean");
+    assert!(losses[299] < losses[0] - 2.0, "from {} to {}", losses[0], losses[299]);
+    Ok(())
+}
+
+fn computing(arithmetic: Arithmetic) -> Computing {
+    Computing { arithmetic: Some(arithmetic), ..Computing::default() }
+}
+
 #[test]
 fn three_hundred_steps_give_the_losses_of_pytorch() -> Tested {
-    let curves: serde_json::Value = serde_json::from_slice(&std::fs::read(golden("curve.json"))?)?;
-    let curve = |name: &str| -> Vec<f64> { curves[name].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect() };
-    // What PyTorch's own bf16 is away from its f32 is the noise that is meant.
-    for (arithmetic, mean_apart) in [(Arithmetic::F32, 2e-3), (Arithmetic::Bf16, 2e-2)] {
-        let computing = Computing { arithmetic: Some(arithmetic), ..Computing::default() };
-        let mut learner = Learner::from(&golden("sharded"))?.computing(computing);
-        let recipe = Recipe { learning_rate: 2e-3, next_token_weight: 1.0, betas: (0.9, 0.98), weight_decay: 0.01, ..Recipe::default() };
-        let mut random = Numbers(2);
-        let mut losses = Vec::new();
-        for _ in 0..300 {
-            let lessons: Vec<Lesson> = (0..4).map(|_| Lesson::of(&random.tokens(48), &[])).collect();
-            losses.push(learner.step(&lessons.iter().collect::<Vec<_>>(), &recipe, 2)?.loss);
-        }
-        let expected = curve(arithmetic.as_str());
-        assert_eq!(expected.len(), losses.len());
-        let apart = losses.iter().zip(&expected).map(|(x, y)| (x - y).abs()).sum::<f64>() / 300.0;
-        assert!(apart < mean_apart, "{arithmetic:?}: {apart} apart on the mean");
-        assert!(losses[299] < losses[0] - 2.0, "from {} to {}", losses[0], losses[299]);
+    for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
+        losses_are_pytorchs(Learner::from(&golden("sharded"))?.computing(computing(arithmetic)), "")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn three_hundred_steps_on_a_device_give_the_losses_of_pytorch() -> Tested {
+    for (device, arithmetic) in device::tested() {
+        let learner = Learner::from(&golden("sharded"))?.computing(computing(arithmetic)).on(&device)?;
+        losses_are_pytorchs(learner, &format!("on {device:?}"))?;
     }
     Ok(())
 }

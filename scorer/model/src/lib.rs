@@ -7,6 +7,7 @@ mod adapters;
 mod attention;
 pub mod bench;
 mod config;
+mod device;
 mod folder;
 mod gguf;
 #[cfg(test)]

@@ -8,12 +8,12 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use schemas::{ModelVersion, Task};
 
 use crate::config::Config;
+use crate::device::DeviceScorer;
 use crate::folder::{self, Manifest, Opened};
 use crate::layout::Layout;
 use crate::load_error::LoadError;
 use crate::memory;
 use crate::page::Page;
-use crate::scoring::device::DeviceScorer;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, Unkept};
 use crate::tokens::{Reader, TokenizerError};
 use crate::weights::Weights;
@@ -222,13 +222,13 @@ pub(crate) fn score(scorer: &Scorer, reader: &Reader, notes: &[Asked<'_>]) -> Re
     answered(&pages, |prompts| Ok(scorer.logits(prompts)))
 }
 
-fn pages(reader: &Reader, notes: &[Asked<'_>]) -> Result<Vec<Page>, ScoreError> {
+pub(crate) fn pages(reader: &Reader, notes: &[Asked<'_>]) -> Result<Vec<Page>, ScoreError> {
     let page = |asked: &Asked<'_>| if asked.tasks.is_empty() { Ok(Page::default()) } else { reader.page(asked.text, asked.tasks) };
     Ok(notes.par_iter().map(page).collect::<Result<_, TokenizerError>>()?)
 }
 
 /// What the logits that `read` finds say about each page.
-fn answered(
+pub(crate) fn answered(
     pages: &[Page],
     read: impl FnOnce(&[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, ScoreError>,
 ) -> Result<Vec<Vec<Answer>>, ScoreError> {

@@ -5,7 +5,6 @@
 
 mod attention;
 mod batch;
-pub(crate) mod device;
 mod kept;
 mod layer;
 mod strip;
@@ -30,7 +29,7 @@ use crate::packed::{InstructionSet, Line, Precision};
 use crate::prompt::LETTERS;
 use attention::{Cache, Piece};
 pub(crate) use attention::{State, soften};
-use batch::{Batch, Segment};
+pub(crate) use batch::{Batch, Segment};
 use kept::Run;
 pub(crate) use kept::{Key, Unkept};
 use layer::{Layer, Shape};
@@ -109,7 +108,7 @@ pub struct PoolError {
 }
 
 /// Reads `prompts` in batches of at most [`BATCH`] rows, and gives each its part of what `read` finds.
-fn in_batches<E>(prompts: &[Prompt<'_>], mut read: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>, E>) -> Result<Vec<Vec<Vec<f32>>>, E> {
+pub(crate) fn in_batches<E>(prompts: &[Prompt<'_>], mut read: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>, E>) -> Result<Vec<Vec<Vec<f32>>>, E> {
     let mut found = Vec::with_capacity(prompts.len());
     let mut batch = Batch::default();
     let mut first = 0;

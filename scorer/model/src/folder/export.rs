@@ -37,6 +37,9 @@ pub enum SaveError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What should be written could not be read back from where it learns.
+    #[error("could not read the weights back from the device")]
+    Device(#[from] candle_core::Error),
 }
 
 /// Numbers of a range of a layout.

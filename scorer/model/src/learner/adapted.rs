@@ -43,8 +43,18 @@ impl Adapted {
 
     /// What a pass of batch `batch` multiplies with.
     pub fn parameters<'a>(&'a self, weights: &'a [f32], (batch, first_row): (u64, usize)) -> Parameters<'a> {
-        let draw = Draw { seed: self.seed, batch, first_row };
+        let draw = self.draw(batch, first_row);
         Parameters::Adapted { frozen: &self.frozen, adapters: &self.adapters, weights, draw }
+    }
+
+    /// What is dropped of batch `batch` behind so many rows.
+    pub fn draw(&self, batch: u64, first_row: usize) -> Draw {
+        Draw { seed: self.seed, batch, first_row }
+    }
+
+    /// What does not learn, and where its adapters stand.
+    pub fn parts(&self) -> (&Frozen, &Adapters) {
+        (&self.frozen, &self.adapters)
     }
 
     /// The numbers of `range` of the model's layout, one norm or whole rows of matrices, with what the adapters add to them.
@@ -91,7 +101,8 @@ impl Learner {
     /// # Errors
     /// If the disk refuses.
     pub fn export_adapters(&self, dir: &Path) -> Result<(), SaveError> {
-        self.adapted.as_ref().map_or(Ok(()), |adapted| folder::export_adapters(dir, &adapted.adapters, &self.weights))
+        let Some(adapted) = &self.adapted else { return Ok(()) };
+        folder::export_adapters(dir, &adapted.adapters, &self.settled()?.weights)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::adapters::{Adapters, Lora};
 use crate::config::Config;
 use crate::folder::{Numbers, SaveError, replace, tokenizer_json};
 use crate::layout::Layout;
-use crate::learner::{LearnError, Learner};
+use crate::learner::{LearnError, Learned, Learner};
 use crate::load_error::LoadError;
 use crate::tokens::Reader;
 
@@ -29,9 +29,7 @@ struct State {
     max_note_tokens: usize,
     /// Where adapters learned.
     adapted: Option<AdaptedState>,
-    weights: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    learned: Learned,
     steps: u64,
     position: u64,
 }
@@ -74,9 +72,7 @@ impl State {
         Ok(Self {
             tokenizer: Tokenizer::from_bytes(part("tokenizer")?).map_err(broken)?,
             max_note_tokens: usize::try_from(number("max_note_tokens")?).unwrap_or(usize::MAX),
-            weights: values("weights")?,
-            first: values("first")?,
-            second: values("second")?,
+            learned: Learned { weights: values("weights")?, first: values("first")?, second: values("second")? },
             steps: number("steps")?,
             position: number("position")?,
             config,
@@ -107,8 +103,9 @@ impl Learner {
             about.insert("base".to_owned(), adapted.base.0.clone());
             about.insert("seed".to_owned(), adapted.seed.to_string());
         }
-        let shape = [self.weights.len()];
-        let parts = [("weights", &self.weights), ("first", &self.first), ("second", &self.second)];
+        let learned = self.settled()?;
+        let shape = [learned.weights.len()];
+        let parts = [("weights", &learned.weights), ("first", &learned.first), ("second", &learned.second)];
         let tensors = parts.map(|(name, values)| (name, Numbers { shape: &shape, values }));
         replace(&file, |partial| safetensors::serialize_to_file(tensors, Some(about), partial).map_err(|source| encoded(source.into())))
     }
@@ -122,8 +119,8 @@ impl Learner {
         if state.adapted.is_some() {
             return Err(LearnError::OtherState { file: file(dir), what: "adapters without the model that they adapt" });
         }
-        let learner = Self::with(state.config, state.tokenizer, state.weights, state.max_note_tokens)?;
-        Ok(Self { first: state.first, second: state.second, steps: state.steps, position: state.position, ..learner })
+        let learner = Self::with(state.config, state.tokenizer, Vec::new(), state.max_note_tokens)?;
+        Ok(Self { learned: state.learned, steps: state.steps, position: state.position, ..learner })
     }
 
     /// Takes up the state that lies in `dir`, which an earlier learner of the same left: the next step is the one that would have been.
@@ -144,11 +141,12 @@ impl Learner {
             (None, Some(_)) => return other("adapters, and this learner has none"),
             (Some(_), None) => return other("a whole model, and this learner has adapters"),
         }
-        self.reader = Reader::new(state.tokenizer, &state.config, state.max_note_tokens)?;
+        let reader = Reader::new(state.tokenizer, &state.config, state.max_note_tokens)?;
+        self.settle(state.learned)?;
+        self.reader = reader;
         if let (Some(own), Some(left)) = (&mut self.adapted, &state.adapted) {
             own.seed = left.seed;
         }
-        (self.weights, self.first, self.second) = (state.weights, state.first, state.second);
         (self.steps, self.position) = (state.steps, state.position);
         Ok(())
     }

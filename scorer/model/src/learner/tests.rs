@@ -103,7 +103,7 @@ fn the_same_steps_on_the_same_threads_give_the_same_bits() -> Tested {
         let batch = lessons(&once, 5, round);
         assert_eq!(step(&mut once, &batch, 2)?, step(&mut again, &batch, 2)?);
     }
-    assert_eq!(once.weights, again.weights);
+    assert_eq!(once.learned.weights, again.learned.weights);
     Ok(())
 }
 
@@ -118,7 +118,7 @@ fn a_step_gives_the_same_bits_on_any_number_of_threads_and_with_any_room() -> Te
             let batch = lessons(&learner, 30, 9);
             assert!(batch.iter().map(Lesson::tokens).sum::<usize>() > 2048);
             let report = step(&mut learner, &batch, threads)?;
-            found.push((report, learner.weights));
+            found.push((report, learner.learned.weights));
         }
         assert!(found.iter().all(|each| *each == found[0]), "{arithmetic:?}");
     }
@@ -133,12 +133,12 @@ fn a_spoiled_step_is_undone_and_its_batch_left_behind() -> Tested {
     let batch = lessons(&learner, 4, 5);
     step(&mut learner, &batch, 2)?;
     learner.save_state(dir.path())?;
-    let good = learner.weights.clone();
+    let good = learner.learned.weights.clone();
     let wild = Recipe { learning_rate: 1e4, ..Recipe::default() };
     learner.step(&batch.iter().collect::<Vec<_>>(), &wild, 2)?;
-    assert_ne!(learner.weights, good);
+    assert_ne!(learner.learned.weights, good);
     learner.go_back(dir.path())?;
-    assert_eq!((learner.steps(), learner.position(), &learner.weights), (1, 2, &good));
+    assert_eq!((learner.steps(), learner.position(), &learner.learned.weights), (1, 2, &good));
     step(&mut learner, &batch, 2)?;
     learner.save_state(dir.path())?;
     assert_eq!((learner.steps(), Learner::resume(dir.path())?.position()), (2, 3));
@@ -157,7 +157,7 @@ fn a_resumed_learner_goes_on_as_if_nothing_had_happened() -> Tested {
     assert_eq!(lessons(&resumed, 4, 5), batch);
     step(&mut learner, &batch, 2)?;
     step(&mut resumed, &batch, 2)?;
-    assert_eq!(learner.weights, resumed.weights);
+    assert_eq!(learner.learned.weights, resumed.learned.weights);
     Ok(())
 }
 
@@ -166,12 +166,12 @@ fn a_resumed_learner_goes_on_as_if_nothing_had_happened() -> Tested {
 fn a_loss_that_is_no_number_changes_nothing() -> Tested {
     let mut learner = learner()?;
     let batch = lessons(&learner, 2, 5);
-    learner.weights[3] = f32::NAN;
-    learner.weights[learner.network.layout.norm.start] = f32::NAN;
-    let before: Vec<u32> = learner.weights.iter().map(|weight| weight.to_bits()).collect();
+    learner.learned.weights[3] = f32::NAN;
+    learner.learned.weights[learner.network.layout.norm.start] = f32::NAN;
+    let before: Vec<u32> = learner.learned.weights.iter().map(|weight| weight.to_bits()).collect();
     let report = step(&mut learner, &batch, 2)?;
     assert!(report.skipped && !report.loss.is_finite());
-    assert_eq!(learner.weights.iter().map(|weight| weight.to_bits()).collect::<Vec<_>>(), before);
+    assert_eq!(learner.learned.weights.iter().map(|weight| weight.to_bits()).collect::<Vec<_>>(), before);
     assert!(matches!(learner.score(&[Asked { text: "Seen.", tasks: &[Task::Denial] }]), Err(crate::ScoreError::NotANumber { .. })));
     Ok(())
 }
@@ -195,7 +195,7 @@ fn an_exported_model_answers_as_the_learner_did_alone_or_in_company() -> Tested 
         assert!(answer.iter().all(|each| (each.probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-9));
         assert_eq!(answer.first().map(|each| each.tokens_read as usize), Some(model.count_tokens(one.text)));
     }
-    assert_eq!(Learner::from(dir.path())?.weights, learner.weights);
+    assert_eq!(Learner::from(dir.path())?.learned.weights, learner.learned.weights);
     Ok(())
 }
 

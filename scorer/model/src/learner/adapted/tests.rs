@@ -63,7 +63,7 @@ fn adapters_that_have_learned_nothing_answer_bit_for_bit_as_their_model() -> Tes
 #[test]
 fn adapters_learn_and_what_they_adapt_does_not_change() -> Tested {
     let dir = base()?;
-    let whole = Learner::from(dir.path())?.weights;
+    let whole = Learner::from(dir.path())?.learned.weights;
     let mut learner = Learner::adapting(dir.path(), lora(0.1)?, 1, in_f32())?;
     let mut reports = Vec::new();
     for round in 0..40_u64 {
@@ -72,12 +72,12 @@ fn adapters_learn_and_what_they_adapt_does_not_change() -> Tested {
     }
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&reports[35..]) < mean(&reports[..5]) - 0.5, "{reports:?}");
-    let nothing = vec![0.0; learner.weights.len()];
+    let nothing = vec![0.0; learner.learned.weights.len()];
     let adapted = learner.adapted.as_ref().ok_or("no adapters")?;
     for place in &learner.network.layout.places {
         assert_eq!(adapted.merged(&nothing, place.range.clone()), whole[place.range.clone()], "{}", place.name);
         let is_adapted = place.name.ends_with("_proj.weight");
-        assert_eq!(adapted.merged(&learner.weights, place.range.clone()) != whole[place.range.clone()], is_adapted, "{}", place.name);
+        assert_eq!(adapted.merged(&learner.learned.weights, place.range.clone()) != whole[place.range.clone()], is_adapted, "{}", place.name);
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ fn adapters_get_the_same_bits_on_any_number_of_threads_and_with_any_room() -> Te
             let batch = lessons(&learner, 30, 9);
             assert!(batch.iter().map(Lesson::tokens).sum::<usize>() > 2048);
             let reports = [step(&mut learner, &batch, threads)?, step(&mut learner, &batch, threads)?];
-            found.push((reports, learner.weights));
+            found.push((reports, learner.learned.weights));
         }
         assert!(found.iter().all(|each| *each == found[0]), "{arithmetic:?}");
     }
@@ -140,7 +140,7 @@ fn adapters_that_were_left_go_on_as_if_nothing_had_happened() -> Tested {
     for _ in 0..2 {
         assert_eq!(step(&mut learner, &batch, 2)?, step(&mut resumed, &batch, 1)?);
     }
-    assert_eq!((&learner.weights, &learner.second), (&resumed.weights, &resumed.second));
+    assert_eq!((&learner.learned.weights, &learner.learned.second), (&resumed.learned.weights, &resumed.learned.second));
     // A spoiled step is undone, and its batch left behind.
     let wild = Recipe { learning_rate: 1e4, ..RECIPE };
     learner.step(&batch.iter().collect::<Vec<_>>(), &wild, 2)?;
