@@ -1,5 +1,6 @@
 //! What the scorer is told.
 
+use model::Device;
 use serde::{Deserialize, Serialize};
 
 /// The `[scorer]` part of the configuration.
@@ -10,6 +11,8 @@ pub struct Settings {
     pub budget_tokens: usize,
     /// or when its oldest note has waited this long.
     pub batch_age_ms: u64,
+    /// Where the champion answers: `cpu`, or `cuda:0` for an NVIDIA card of a program that was built with the feature `cuda`.
+    pub device: Device,
     /// How many notes' last predictions are remembered here; older ones are asked of the warehouse.
     pub remembered_notes: usize,
     /// Pause between two attempts at a publication that failed.
@@ -47,6 +50,7 @@ impl Default for Settings {
         Self {
             budget_tokens: 16_384,
             batch_age_ms: 20,
+            device: Device::Cpu,
             remembered_notes: 200_000,
             retry_ms: 1_000,
             monitor_ms: 5_000,

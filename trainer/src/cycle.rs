@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, ScoreError};
+use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, Precision, ScoreError};
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use warehouse::{AsOf, Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
 
 use crate::dataset::{self, Known};
-use crate::evaluation::{Paired, advantage, auroc_interval, ece, threshold};
+use crate::evaluation::{Paired, advantage, auroc_interval, auroc_ovr, ece, threshold};
 use crate::gate::{Evidence, diagnosis};
 use crate::report::{Figures, Interval, Reason, Report};
 use crate::settings::Settings;
@@ -204,7 +204,7 @@ impl Work {
             return Err(CycleError::NoExamples { examples: lessons.len() });
         }
         said(format!("{} labelled examples, {} notes to learn from", self.examples.len(), lessons.len()));
-        let mut learner = self.learner(&lessons)?;
+        let mut learner = self.learner(&lessons)?.on(self.settings.device)?;
         let splits: &[&str] = if self.parent.is_some() { &["recent"] } else { &["test", "temporal_test"] };
         // The start and the outcome are held against each other on the same notes.
         let before = self.measure_all(splits, |notes| learner.score(notes))?;
@@ -233,6 +233,7 @@ impl Work {
             dataset_id: Some(dataset_id.clone()),
             parent: self.begun.parent.clone(),
             thresholds: self.thresholds(learner)?,
+            int8_shift: self.int8_shift(learner, main, after)?,
             training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss,
                 "went_back": tuned.went_back, "lora": learner.lora(), "figures": figures}),
         };
@@ -321,6 +322,14 @@ impl Work {
         Ok(measured.into_values().collect())
     }
 
+    /// By how much weights of 8 bits move the AUROC of a task at most, on the split that the model is judged by.
+    fn int8_shift(&self, learner: &Learner, split: &str, after: &Splits) -> Result<Option<f64>, CycleError> {
+        let settings = model::Settings { precision: Some(Precision::Int8), ..model::Settings::default() };
+        let eighth = self.measure(|example| self.is_in(split, example), &|notes| learner.score_with(notes, &settings))?;
+        let whole = after.get(split).map_or(&[][..], Vec::as_slice);
+        Ok(whole.iter().filter_map(|one| shift(one, eighth.iter().find(|other| other.task == one.task)?)).max_by(f64::total_cmp))
+    }
+
     /// Thresholds of the two-class tasks, on the validation fold.
     fn thresholds(&self, learner: &Learner) -> Result<BTreeMap<Task, f64>, CycleError> {
         let from = self.recent_from();
@@ -353,6 +362,11 @@ fn figures(split: &str, after: &Measured, before: &Measured) -> Option<Figures> 
         ece: ece(&after.labels, &after.probabilities),
         zero_shot,
     })
+}
+
+/// How far apart the AUROC of two ways to answer the same questions are.
+fn shift(one: &Measured, other: &Measured) -> Option<f64> {
+    Some((auroc_ovr(&one.labels, &one.probabilities)? - auroc_ovr(&other.labels, &other.probabilities)?).abs())
 }
 
 fn paired(before: &[Measured], after: &[Measured]) -> Option<Interval> {

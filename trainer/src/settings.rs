@@ -1,6 +1,6 @@
 //! What the trainer is told.
 
-use model::Lora;
+use model::{Device, Lora};
 use serde::{Deserialize, Serialize};
 
 /// The `[trainer]` part of the configuration.
@@ -28,7 +28,9 @@ pub struct Settings {
     pub warm_up_steps: usize,
     /// Weight of the next-token loss beside the answers'.
     pub next_token_weight: f32,
-    /// Threads that compute gradients.
+    /// Where a model learns: `cpu`, or `cuda:0` for an NVIDIA card of a program that was built with the feature `cuda`.
+    pub device: Device,
+    /// Threads that compute gradients on a processor.
     pub threads: usize,
     /// Steps between two checkpoints.
     pub checkpoint_steps: usize,
@@ -59,6 +61,7 @@ impl Default for Settings {
             lora: None,
             warm_up_steps: 50,
             next_token_weight: 0.3,
+            device: Device::Cpu,
             threads: 2,
             checkpoint_steps: 200,
             measured_examples: 3_000,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use model::Device;
 
 /// Operational predictions from a hospital's own message stream.
 #[derive(Parser)]
@@ -99,6 +100,9 @@ pub enum Command {
         /// A model folder in Hugging Face layout.
         #[arg(long)]
         model: PathBuf,
+        /// Where it answers: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`.
+        #[arg(long, default_value_t = Device::Cpu)]
+        device: Device,
         file: PathBuf,
     },
     /// Makes the topics that Wardstream reads and writes.
@@ -267,7 +271,11 @@ pub struct BenchModel {
     /// Threads of the model's pool.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
-    /// How weights are held and multiplied: f32, bf16 or, for answering, int8; what this machine is best at where none is named.
+    /// Where it answers or learns: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`.
+    #[arg(long, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// How weights are held and multiplied: f32, bf16 or, for answering, int8. Where none is named a model answers as one whose AUROC was found not
+    /// to be moved by 8 bits, and learns in what this machine is best at.
     #[arg(long)]
     pub precision: Option<String>,
     /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.

@@ -137,6 +137,7 @@ impl Services {
             registry: Arc::clone(&self.registry),
             weights: Arc::clone(&self.weights),
             folder: self.config.state.folder.join("champion"),
+            device: self.config.scorer.device,
             champion: self.champion.clone(),
         };
         let (stop, warehouse, registry) = (self.stop.clone(), self.warehouse.clone(), Arc::clone(&self.registry));

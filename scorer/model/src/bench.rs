@@ -9,13 +9,16 @@ mod process;
 mod shape;
 mod training;
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::config::Config;
+use crate::device::{Device, DeviceError, DeviceScorer};
 use crate::learner::LearnError;
 use crate::load_error::LoadError;
-use crate::scoring::{PoolError, Prompt, Scorer, Settings};
+use crate::scoring::{PoolError, Prompt, Scorer, Settings, random_numbers};
 use crate::tokens::TokenizerError;
 
 pub use batch::Batch;
@@ -65,6 +68,8 @@ pub struct Figure {
     pub instruction_sets: String,
     /// Threads of the model's pool.
     pub threads: usize,
+    /// Where it was computed; on a card instructions and threads say nothing.
+    pub device: Device,
     /// What was read, as it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
@@ -115,6 +120,12 @@ pub enum BenchError {
     /// There is no learner, or no step of it.
     #[error("could not learn")]
     Learn(#[from] LearnError),
+    /// There is no such device.
+    #[error(transparent)]
+    NoDevice(#[from] DeviceError),
+    /// The device refused.
+    #[error("could not answer on the device")]
+    Device(#[from] candle_core::Error),
     /// The folder to be loaded could not be written.
     #[error("could not write the model that is to be loaded")]
     Write(#[from] std::io::Error),
@@ -129,6 +140,35 @@ pub enum BenchError {
         /// What there is.
         known: &'static str,
     },
+}
+
+/// What answers, with random weights.
+enum Answering {
+    Packed(Scorer),
+    Device(DeviceScorer),
+}
+
+impl Answering {
+    fn random(config: &Config, settings: &Settings) -> Result<Self, BenchError> {
+        let Some(device) = settings.device.open()? else { return Ok(Self::Packed(Scorer::random(config, 1, settings)?)) };
+        let read = |range| Ok::<_, BenchError>(Cow::Owned(random_numbers(config, 1, range)));
+        Ok(Self::Device(DeviceScorer::new(config, &read, &[0, 1, 2, 3, 4], (&device, settings.precision()))?))
+    }
+
+    /// Of a device they have come back to the processor, so that its work is done.
+    fn logits(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, BenchError> {
+        match self {
+            Self::Packed(scorer) => Ok(scorer.logits(prompts)),
+            Self::Device(scorer) => Ok(scorer.logits(prompts)?),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Packed(scorer) => scorer.bytes(),
+            Self::Device(scorer) => scorer.bytes(),
+        }
+    }
 }
 
 /// Times of some rounds.
@@ -170,20 +210,20 @@ impl Wanted {
     /// # Errors
     /// If there are no threads to be had or the prompts cannot be made, or what `tell` gives.
     pub fn answering<E: From<BenchError>>(&self, mut tell: impl FnMut(&Figure) -> Result<(), E>) -> Result<(), E> {
-        let scorer = Scorer::random(&self.shape.config(), 1, &self.settings).map_err(BenchError::from)?;
+        let scorer = Answering::random(&self.shape.config(), &self.settings)?;
         for batch in &self.batches {
             tell(&self.answer(&scorer, batch)?)?;
         }
         Ok(())
     }
 
-    fn answer(&self, scorer: &Scorer, batch: &Batch) -> Result<Figure, BenchError> {
+    fn answer(&self, scorer: &Answering, batch: &Batch) -> Result<Figure, BenchError> {
         let notes = batch.notes(self.shape.config().vocab_size)?;
         let questions: Vec<Vec<&[u32]>> = notes.iter().map(|note| note.questions.iter().map(Vec::as_slice).collect()).collect();
         let prompts: Vec<Prompt<'_>> =
             notes.iter().zip(&questions).map(|(note, questions)| Prompt { note: &note.tokens, questions }).collect();
         let rounds = Rounds::of(self.rounds, || {
-            let logits = std::hint::black_box(scorer.logits(&prompts));
+            let logits = std::hint::black_box(scorer.logits(&prompts)?);
             if logits.len() == prompts.len() { Ok(()) } else { Err(BenchError::Write(std::io::ErrorKind::Other.into())) }
         })?;
         let tokens: usize = notes.iter().map(batch::Note::len).sum();
@@ -219,6 +259,7 @@ impl Wanted {
             precision: self.settings.precision().as_str(),
             instructions: self.settings.instructions().as_str(),
             threads: self.settings.threads(),
+            device: self.settings.device,
             ..Figure::new(what, self.shape, (rounds, bytes))
         }
     }
@@ -263,7 +304,7 @@ mod tests {
         lines.push(serde_json::to_value(wanted.loading()?).unwrap_or_default());
         let lessons = vec!["2x9+3x4".parse()?];
         let (shape, lora, computing) = (Shape::Wide, None, Computing::default());
-        let whole = Training { shape, lora, computing, threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
+        let whole = Training { shape, lora, computing, device: Device::Cpu, threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
         let lora = Lora::new(4, 8.0, 0.05, Target::ALL).ok();
         for training in [whole.clone(), Training { lora, ..whole }] {
             training.steps(|figure| {

@@ -25,6 +25,9 @@ pub(crate) use export::{Exported, Numbers, export, export_adapters, replace, tok
 /// Tokens of a note that are read where nothing says otherwise (L1 section 3).
 pub const MAX_NOTE_TOKENS: usize = 512;
 
+/// What an AUROC may be moved by weights of 8 bits for a model to answer with them.
+pub const INT8_SHIFT: f64 = 2e-3;
+
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const SENTENCEPIECE: &str = "tokenizer.model";
@@ -53,6 +56,10 @@ pub struct Manifest {
     pub training: serde_json::Value,
     /// Tokens of a note that are read.
     pub max_note_tokens: usize,
+    /// By how much weights of 8 bits move the AUROC of any task, where that was measured. Up to [`INT8_SHIFT`] they are what a processor answers
+    /// with unless it is told otherwise.
+    #[serde(default)]
+    pub int8_shift: Option<f64>,
 }
 
 /// What the trainer says about a model; the rest of the [`Manifest`] follows from the model itself.
@@ -66,6 +73,8 @@ pub struct Draft {
     pub thresholds: BTreeMap<Task, f64>,
     /// Recipe and figures of the training.
     pub training: serde_json::Value,
+    /// By how much weights of 8 bits move the AUROC of any task, where that was measured.
+    pub int8_shift: Option<f64>,
 }
 
 /// Everything a folder holds, its weights widened to `f32`.
@@ -180,8 +189,8 @@ pub(crate) fn load(path: &Path, copies: u64) -> Result<Folder, LoadError> {
 
 impl Draft {
     fn about(self, model_version: ModelVersion, max_note_tokens: usize) -> Manifest {
-        let Self { dataset_id, parent, thresholds, training } = self;
-        Manifest { model_version, prompt_digest: prompt::digest(), dataset_id, parent, thresholds, training, max_note_tokens }
+        let Self { dataset_id, parent, thresholds, training, int8_shift } = self;
+        Manifest { model_version, prompt_digest: prompt::digest(), dataset_id, parent, thresholds, training, max_note_tokens, int8_shift }
     }
 }
 

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use rand::{Rng as _, SeedableRng as _};
 use rayon::iter::ParallelIterator as _;
 use rayon::slice::ParallelSliceMut as _;
@@ -19,7 +18,7 @@ use tokenizers::Tokenizer;
 
 use crate::adapters::{Draw, LoraError};
 use crate::config::{Config, ConfigError};
-use crate::device::{DeviceLearning, DeviceScorer};
+use crate::device::{Device, DeviceError, DeviceLearning, DeviceScorer};
 use crate::folder::{self, Draft, Exported, MAX_NOTE_TOKENS, SaveError};
 use crate::layout::{Layout, Place};
 use crate::load_error::LoadError;
@@ -31,6 +30,7 @@ use crate::page::Page;
 use crate::scoring::{PoolError, Scorer, Settings, pool};
 use crate::tokens::{Reader, TokenizerError};
 
+pub(crate) use adamw::Move;
 pub use adamw::Recipe;
 use adapted::Adapted;
 pub use computing::{Arithmetic, Computing, UnknownArithmetic};
@@ -125,9 +125,12 @@ pub enum LearnError {
     /// There are no threads to be had; the weights are as before.
     #[error(transparent)]
     Threads(#[from] PoolError),
-    /// The device refused, such as for want of memory: go on from the last state.
+    /// The device refused in the midst of something, such as for want of memory: go on from the last state.
     #[error("could not learn on the device")]
     Device(#[from] candle_core::Error),
+    /// There is no such device.
+    #[error(transparent)]
+    NoDevice(#[from] DeviceError),
 }
 
 /// What a step works with, made by the first one.
@@ -223,12 +226,18 @@ impl Learner {
         self
     }
 
-    /// The same learner on one of candle's devices, such as an NVIDIA card: with products of `bf16` there unless its computing says otherwise, and
-    /// of `f32` on a processor, where it is much slower than without. A step's bits are the device's own.
+    /// The same learner on a device: on a card with products of `bf16` unless its computing says otherwise, and with bits of the card's own.
     ///
     /// # Errors
-    /// If the device refuses, such as for want of memory.
-    pub fn on(mut self, device: &Device) -> Result<Self, LearnError> {
+    /// If there is no such device, or it has no room.
+    pub fn on(self, device: Device) -> Result<Self, LearnError> {
+        match device.open()? {
+            None => Ok(self),
+            Some(device) => self.through_candle(&device),
+        }
+    }
+
+    pub(crate) fn through_candle(mut self, device: &candle_core::Device) -> Result<Self, LearnError> {
         let usual = if device.is_cuda() { Arithmetic::Bf16 } else { Arithmetic::F32 };
         let arithmetic = self.computing.arithmetic.unwrap_or(usual);
         let learned = self.settled()?.into_owned();
@@ -400,19 +409,27 @@ impl Learner {
         Ok(())
     }
 
-    /// As [`Model::score`](crate::Model::score), with the weights of this moment, which are packed for it: ask many notes at once.
+    /// As [`Model::score`](crate::Model::score), with the weights of this moment, where they lie: ask many notes at once.
     ///
     /// # Errors
     /// As there.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
+        let Some(device) = &self.device else { return self.score_with(notes, &Settings::default()) };
         let learned = self.settled()?;
         let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
-        let (config, letters) = (&self.network.config, &self.reader.letters);
-        if let Some(device) = &self.device {
-            let scorer = DeviceScorer::new(config, &read, letters, device.device())?;
-            return answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?));
-        }
-        score(&Scorer::packed(config, &read, letters, &Settings::default())?, &self.reader, notes)
+        let place = (device.device(), device.arithmetic().precision());
+        let scorer = DeviceScorer::new(&self.network.config, &read, &self.reader.letters, place)?;
+        answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?))
+    }
+
+    /// The same on a processor, in the precision of `settings`, packed for it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn score_with(&self, notes: &[Asked<'_>], settings: &Settings) -> Result<Vec<Vec<Answer>>, ScoreError> {
+        let learned = self.settled()?;
+        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
+        score(&Scorer::packed(&self.network.config, &read, &self.reader.letters, settings)?, &self.reader, notes)
     }
 
     /// Writes the Hugging Face folder of the weights of this moment, adapters merged into theirs, and returns the version that it has.

@@ -101,9 +101,9 @@ fn gradients_are_pytorchs(model: &str, room: usize) -> Tested {
     Ok(())
 }
 
-/// What a gradient of such products may be away.
+/// What a gradient of such products may be away: on a card what lies between products is `bf16` too, as in PyTorch, whose own is up to 4.6e-2 away.
 fn tolerance(arithmetic: Arithmetic) -> f64 {
-    if arithmetic == Arithmetic::F32 { 1e-4 } else { 3e-2 }
+    if arithmetic == Arithmetic::F32 { 1e-4 } else { 5e-2 }
 }
 
 fn draw(first_row: usize) -> Draw {
@@ -277,7 +277,7 @@ fn three_hundred_steps_give_the_losses_of_pytorch() -> Tested {
 #[test]
 fn three_hundred_steps_on_a_device_give_the_losses_of_pytorch() -> Tested {
     for (device, arithmetic) in device::tested() {
-        let learner = Learner::from(&golden("sharded"))?.computing(computing(arithmetic)).on(&device)?;
+        let learner = Learner::from(&golden("sharded"))?.computing(computing(arithmetic)).through_candle(&device)?;
         losses_are_pytorchs(learner, &format!("on {device:?}"))?;
     }
     Ok(())

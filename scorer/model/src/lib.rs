@@ -37,10 +37,11 @@ mod weights;
 
 pub use adapters::{Lora, LoraError, Target};
 pub use config::{Config, ConfigError};
-pub use folder::{Draft, MAX_NOTE_TOKENS, Manifest, SaveError};
+pub use device::{Device, DeviceError, UnknownDevice};
+pub use folder::{Draft, INT8_SHIFT, MAX_NOTE_TOKENS, Manifest, SaveError};
 pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, UnknownArithmetic, Watch};
 pub use load_error::LoadError;
-pub use model::{Answer, Asked, DeviceModel, Model, ScoreError};
+pub use model::{Answer, Asked, Model, ScoreError};
 pub use packed::{InstructionSet, Precision, UnknownName};
 pub use scoring::{PoolError, Prompt, Scorer, Settings};
 pub use tokens::{TokenizerError, train_tokenizer};

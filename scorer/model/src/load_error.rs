@@ -52,9 +52,12 @@ pub enum LoadError {
     /// There are no threads to be had.
     #[error("could not make the model ready to answer")]
     Threads(#[from] crate::scoring::PoolError),
-    /// The device has no room, or is none.
+    /// The device has no room.
     #[error("could not put the model onto the device")]
     Device(#[from] candle_core::Error),
+    /// There is no such device.
+    #[error(transparent)]
+    NoDevice(#[from] crate::device::DeviceError),
     /// A tensor is missing, so weights and configuration are not of one model.
     #[error("tensor {name} is missing or not of shape {shape:?}: weights and configuration are not of one model")]
     Tensor {

@@ -8,11 +8,12 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use schemas::{ModelVersion, Task};
 
 use crate::config::Config;
-use crate::device::DeviceScorer;
+use crate::device::{Device, DeviceError, DeviceScorer};
 use crate::folder::{self, Manifest, Opened};
 use crate::layout::Layout;
 use crate::load_error::LoadError;
 use crate::memory;
+use crate::packed::Precision;
 use crate::page::Page;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, Unkept};
 use crate::tokens::{Reader, TokenizerError};
@@ -72,37 +73,52 @@ pub enum ScoreError {
 /// A loaded model. Share it behind an `Arc`; it never changes.
 #[derive(Debug)]
 pub struct Model {
-    scorer: Scorer,
+    engine: Engine,
+    precision: Precision,
     reader: Reader,
     manifest: Manifest,
+}
+
+/// What answers.
+#[derive(Debug)]
+enum Engine {
+    Packed(Scorer),
+    Device(DeviceScorer),
 }
 
 /// A model whose weights are known, and not packed yet.
 struct Ready {
     config: Config,
+    layout: Layout,
     weights: Weights,
     digest: [u8; 32],
     reader: Reader,
     manifest: Manifest,
+    /// As asked, with a precision that does for this model.
+    settings: Settings,
 }
 
 impl Ready {
     fn open(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
         let opened = folder::open(dir)?;
+        let settings = settings.for_shift(opened.said.as_ref().and_then(|said| said.int8_shift));
         let numbers = opened.config.parameters() as u64 * settings.precision().bytes();
-        memory::room_for(numbers + numbers / 100 * BESIDE_PERCENT + opened.config.rotary_bytes())?;
+        // A card's memory is the card's to refuse; here nothing stands longer than one matrix.
+        if settings.device == Device::Cpu {
+            memory::room_for(numbers + numbers / 100 * BESIDE_PERCENT + opened.config.rotary_bytes())?;
+        }
         let digest = opened.weights.digest();
         let manifest = opened.manifest(&digest)?;
         let Opened { config, weights, tokenizer, .. } = opened;
         let reader = Reader::new(tokenizer, &config, manifest.max_note_tokens)?;
-        Ok(Self { config, weights, digest, reader, manifest })
+        Ok(Self { layout: Layout::of(&config), config, weights, digest, reader, manifest, settings })
     }
 }
 
 impl Model {
     /// Loads a Hugging Face folder: `config.json`, `model.safetensors` or its shards (`f32`, `f16`, `bf16`), `tokenizer.json` or
     /// `tokenizer.model`, and `wardstream.json` where there is one; or a GGUF file, or a folder with nothing but one. It answers
-    /// as [`Settings::default`] says.
+    /// as [`Settings::default`] says, in 8 bits where its manifest says that they do no harm.
     ///
     /// # Errors
     /// If a file is missing or broken, is not a plain Llama's, is larger than the free memory, or is not what the manifest names. Nothing
@@ -111,38 +127,59 @@ impl Model {
         Self::load_with(dir, &Settings::default())
     }
 
-    /// As [`Model::load`], with a precision, instructions and threads of one's own choice.
+    /// As [`Model::load`], with a precision, instructions, threads and a device of one's own choice.
     ///
     /// # Errors
-    /// As there, or if there are no threads to be had.
+    /// As there, or if there are no threads to be had, or no such device.
     pub fn load_with(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
-        Self::prepared(Ready::open(dir, settings)?, settings)
+        Self::prepared(Ready::open(dir, settings)?)
     }
 
     /// As [`Model::load_with`], and packs nothing that `cache`, a folder, holds packed of an earlier time; what it does not hold is put
-    /// there. What does not fit these weights, is damaged, or might be another user's work is not used and replaced; where the folder
+    /// there; nothing of what lies on a card. What does not fit these weights, is damaged, or might be another user's work is not used and replaced; where the folder
     /// cannot be written, the model answers all the same.
     ///
     /// # Errors
     /// As there.
     pub fn load_cached(dir: &Path, settings: &Settings, cache: &Path) -> Result<Self, LoadError> {
         let ready = Ready::open(dir, settings)?;
-        let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, settings);
-        let file = cache.join(key.file_name());
-        if let Ok(scorer) = Scorer::kept(&ready.config, settings, (&file, &key)) {
-            return Ok(Self { scorer, reader: ready.reader, manifest: ready.manifest });
+        let settings = ready.settings;
+        if settings.device != Device::Cpu {
+            return Self::prepared(ready);
         }
-        let mut model = Self::prepared(ready, settings)?;
-        let _not_kept: Result<(), Unkept> = model.scorer.keep(&file, &key);
+        let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, &settings);
+        let file = cache.join(key.file_name());
+        if let Ok(scorer) = Scorer::kept(&ready.config, &settings, (&file, &key)) {
+            let (precision, engine) = (settings.precision(), Engine::Packed(scorer));
+            return Ok(Self { engine, precision, reader: ready.reader, manifest: ready.manifest });
+        }
+        let mut model = Self::prepared(ready)?;
+        if let Engine::Packed(scorer) = &mut model.engine {
+            let _not_kept: Result<(), Unkept> = scorer.keep(&file, &key);
+        }
         Ok(model)
     }
 
-    fn prepared(ready: Ready, settings: &Settings) -> Result<Self, LoadError> {
-        let Ready { config, weights, reader, manifest, .. } = ready;
-        let layout = Layout::of(&config);
-        let read = |range: Range<usize>| weights.run(&layout, range).map(Cow::Owned);
-        let scorer = Scorer::packed(&config, &read, &reader.letters, settings)?;
-        Ok(Self { scorer, reader, manifest })
+    fn prepared(ready: Ready) -> Result<Self, LoadError> {
+        let settings = &ready.settings;
+        match settings.device.open()? {
+            Some(_) if settings.precision() == Precision::Int8 => Err(DeviceError::Int8(settings.device).into()),
+            Some(device) => {
+                let precision = settings.precision();
+                Self::through_candle(ready, (&device, precision))
+            }
+            None => {
+                let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
+                let engine = Engine::Packed(Scorer::packed(&ready.config, &read, &ready.reader.letters, settings)?);
+                Ok(Self { engine, precision: settings.precision(), reader: ready.reader, manifest: ready.manifest })
+            }
+        }
+    }
+
+    fn through_candle(ready: Ready, device: (&candle_core::Device, Precision)) -> Result<Self, LoadError> {
+        let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
+        let engine = Engine::Device(DeviceScorer::new(&ready.config, &read, &ready.reader.letters, device)?);
+        Ok(Self { engine, precision: device.1, reader: ready.reader, manifest: ready.manifest })
     }
 
     /// Who answers.
@@ -151,10 +188,19 @@ impl Model {
         &self.manifest.model_version
     }
 
+    /// How its weights are held.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Bytes of the weights as they are held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.scorer.bytes()
+        match &self.engine {
+            Engine::Packed(scorer) => scorer.bytes(),
+            Engine::Device(scorer) => scorer.bytes(),
+        }
     }
 
     /// What is known about it.
@@ -169,51 +215,16 @@ impl Model {
         self.reader.note(text).map_or(0, |tokens| tokens.len())
     }
 
-    /// Answers every question about every note, in the order asked. A note's probabilities are the same bit for bit whatever else is
-    /// in the batch and however many threads read it.
+    /// Answers every question about every note, in the order asked. On a processor a note's probabilities are the same bit for bit whatever else is
+    /// in the batch and however many threads read it; a card adds up in an order of its own.
     ///
     /// # Errors
-    /// If a note cannot be split into tokens, or an answer is not a number.
+    /// If a note cannot be split into tokens, an answer is not a number, or the card refuses.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        score(&self.scorer, &self.reader, notes)
-    }
-}
-
-/// A loaded model on one of candle's devices, such as an NVIDIA card: `bf16` there, `f32` on a processor. The packed model is faster on a
-/// processor.
-#[derive(Debug)]
-pub struct DeviceModel {
-    scorer: DeviceScorer,
-    reader: Reader,
-    manifest: Manifest,
-}
-
-impl DeviceModel {
-    /// Loads what [`Model::load`] loads, onto `device`.
-    ///
-    /// # Errors
-    /// As there, or if the device refuses.
-    pub fn load(dir: &Path, device: &candle_core::Device) -> Result<Self, LoadError> {
-        // The device's memory is the device's to refuse; on the machine nothing stands longer than one matrix in `f32`.
-        let Ready { config, weights, reader, manifest, .. } = Ready::open(dir, &Settings::default())?;
-        let layout = Layout::of(&config);
-        let read = |range: Range<usize>| weights.run(&layout, range).map(Cow::Owned);
-        let scorer = DeviceScorer::new(&config, &read, &reader.letters, device)?;
-        Ok(Self { scorer, reader, manifest })
-    }
-
-    /// Who answers.
-    #[must_use]
-    pub fn version(&self) -> &ModelVersion {
-        &self.manifest.model_version
-    }
-
-    /// As [`Model::score`], without its promise of equal bits: a device adds up in an order of its own.
-    ///
-    /// # Errors
-    /// As there, or if the device refuses.
-    pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        answered(&pages(&self.reader, notes)?, |prompts| Ok(self.scorer.logits(prompts)?))
+        match &self.engine {
+            Engine::Packed(scorer) => score(scorer, &self.reader, notes),
+            Engine::Device(scorer) => answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?)),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, IntoP
 use rayon::slice::ParallelSliceMut as _;
 
 use crate::config::Config;
+use crate::device::Device;
+use crate::folder::INT8_SHIFT;
 use crate::kernels::{dots, norm};
 use crate::layout::Layout;
 use crate::packed::{InstructionSet, Line, Precision};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub instructions: Option<InstructionSet>,
     /// Threads of the model's own pool; `None` for one a processor.
     pub threads: Option<usize>,
+    /// Where it answers. On a card instructions and threads say nothing.
+    pub device: Device,
 }
 
 impl Settings {
@@ -65,10 +69,21 @@ impl Settings {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
     }
 
-    /// How weights are held: as asked, or `bf16` where the processor multiplies it, or `f32`.
+    /// How weights are held of a model of which nothing is known: as asked, or `bf16` where the processor multiplies it and on a card, or `f32`.
     #[must_use]
     pub fn precision(&self) -> Precision {
-        self.precision.unwrap_or(if self.instructions().multiplies_bf16() { Precision::Bf16 } else { Precision::F32 })
+        let halves = self.device != Device::Cpu || self.instructions().multiplies_bf16();
+        self.precision.unwrap_or(if halves { Precision::Bf16 } else { Precision::F32 })
+    }
+
+    /// The same settings with a precision for a model whose AUROC weights of 8 bits are known to move by so much: they are the quickest on a
+    /// processor with vectors, and taken where they do no harm.
+    #[must_use]
+    pub fn for_shift(self, int8_shift: Option<f64>) -> Self {
+        let harmless = int8_shift.is_some_and(|shift| shift <= INT8_SHIFT);
+        let quickest = self.device == Device::Cpu && self.instructions() > InstructionSet::Portable;
+        let usual = if harmless && quickest { Precision::Int8 } else { self.precision() };
+        Self { precision: Some(self.precision.unwrap_or(usual)), ..self }
     }
 }
 
@@ -107,8 +122,20 @@ pub struct PoolError {
     source: rayon::ThreadPoolBuildError,
 }
 
+/// Random numbers of one tensor of a model, or of some of its rows: norms of one, and matrices whose products are of a trained model's size.
+pub(crate) fn random_numbers(config: &Config, seed: u64, range: Range<usize>) -> Vec<f32> {
+    if Layout::of(config).places.iter().any(|place| place.range == range && place.shape.len() == 1) {
+        return vec![1.0; range.len()];
+    }
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed.wrapping_add(range.start as u64));
+    range.map(|_| random.random_range(-0.035..0.035)).collect()
+}
+
 /// Reads `prompts` in batches of at most [`BATCH`] rows, and gives each its part of what `read` finds.
-pub(crate) fn in_batches<E>(prompts: &[Prompt<'_>], mut read: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>, E>) -> Result<Vec<Vec<Vec<f32>>>, E> {
+pub(crate) fn in_batches<E>(
+    prompts: &[Prompt<'_>],
+    mut read: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>, E>,
+) -> Result<Vec<Vec<Vec<f32>>>, E> {
     let mut found = Vec::with_capacity(prompts.len());
     let mut batch = Batch::default();
     let mut first = 0;
@@ -204,14 +231,7 @@ impl Scorer {
     /// # Errors
     /// If there are no threads to be had.
     pub fn random(config: &Config, seed: u64, settings: &Settings) -> Result<Self, PoolError> {
-        let layout = Layout::of(config);
-        let is_norm = |range: &Range<usize>| layout.places.iter().any(|place| place.range == *range && place.shape.len() == 1);
-        let read = |range: Range<usize>| {
-            let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed.wrapping_add(range.start as u64));
-            let plain = is_norm(&range);
-            let number = |_| if plain { 1.0 } else { random.random_range(-0.035..0.035) };
-            Ok::<_, PoolError>(Cow::Owned(range.map(number).collect()))
-        };
+        let read = |range: Range<usize>| Ok::<_, PoolError>(Cow::Owned(random_numbers(config, seed, range)));
         Self::packed(config, &read, &[0, 1, 2, 3, 4], settings)
     }
 

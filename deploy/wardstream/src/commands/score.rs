@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use model::{Asked, Model};
+use model::{Asked, Device, Model, Settings};
 use schemas::Task;
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +32,9 @@ fn all() -> Vec<Task> {
     Task::ALL.to_vec()
 }
 
-pub fn run(folder: &Path, file: &Path) -> anyhow::Result<ExitCode> {
-    let model = Model::load(folder).with_context(|| format!("could not load the model {}", folder.display()))?;
+pub fn run(folder: &Path, device: Device, file: &Path) -> anyhow::Result<ExitCode> {
+    let settings = Settings { device, ..Settings::default() };
+    let model = Model::load_with(folder, &settings).with_context(|| format!("could not load the model {}", folder.display()))?;
     let reader = std::io::BufReader::new(std::fs::File::open(file).with_context(|| format!("could not read {}", file.display()))?);
     for (number, line) in reader.lines().enumerate() {
         let line: Line = serde_json::from_str(&line?)

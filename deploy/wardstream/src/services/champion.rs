@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use model::Model;
+use model::{Device, Model, Settings};
 use scorer::{Live, consumer::Takeover};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,8 @@ pub struct Watcher {
     pub weights: Arc<Weights>,
     /// Where fetched models lie.
     pub folder: PathBuf,
+    /// Where the champion answers.
+    pub device: Device,
     pub champion: watch::Sender<Option<Live>>,
 }
 
@@ -46,14 +48,16 @@ impl Watcher {
         }
         let folder = self.folder.join(&row.model_version.0);
         self.weights.fetch_folder(&row.weights_uri, &folder).await.context("could not fetch the champion's weights")?;
-        let model = tokio::task::spawn_blocking(move || Model::load(&folder)).await?.context("could not load the champion")?;
+        let settings = Settings { device: self.device, ..Settings::default() };
+        let load = tokio::task::spawn_blocking(move || Model::load_with(&folder, &settings));
+        let model = load.await?.context("could not load the champion")?;
         let since = self
             .registry
             .first_promotion()
             .await
             .context("could not ask for the first promotion")?
             .context("a champion without a promotion")?;
-        tracing::info!(model = %row.model_version, "champion loaded");
+        tracing::info!(model = %row.model_version, precision = model.precision().as_str(), device = %self.device, "champion loaded");
         self.champion.send_replace(Some(Live { model: Arc::new(model), since }));
         Ok(())
     }

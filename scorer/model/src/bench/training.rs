@@ -8,6 +8,7 @@ use schemas::Task;
 
 use super::{BenchError, Figure, Rounds, Shape, median, process, random_folder, rounded};
 use crate::adapters::Lora;
+use crate::device::Device;
 use crate::learner::{Computing, Learner, Lesson, Recipe};
 use crate::tokens::train_tokenizer;
 
@@ -89,6 +90,8 @@ pub struct Training {
     pub lora: Option<Lora>,
     /// How it computes.
     pub computing: Computing,
+    /// Where it learns.
+    pub device: Device,
     /// Threads of a step.
     pub threads: usize,
     /// What is minimised.
@@ -117,13 +120,14 @@ impl Training {
 
     /// All of whose weights learn, or which was read from a folder, as one is that is adapted.
     fn learner(&self) -> Result<Learner, BenchError> {
-        match &self.lora {
-            Some(lora) => Ok(Learner::adapting(random_folder(self.shape)?.path(), lora.clone(), 1, self.computing)?),
+        let learner = match &self.lora {
+            Some(lora) => Learner::adapting(random_folder(self.shape)?.path(), lora.clone(), 1, self.computing)?,
             None => {
                 let tokenizer = train_tokenizer(std::iter::once("The patient was seen and examined."), VOCABULARY)?;
-                Ok(Learner::new(self.shape.config(), tokenizer, 1)?.computing(self.computing))
+                Learner::new(self.shape.config(), tokenizer, 1)?.computing(self.computing)
             }
-        }
+        };
+        Ok(learner.on(self.device)?)
     }
 
     fn step(&self, learner: &mut Learner, (asked, lessons): (&Lessons, &[Lesson])) -> Result<Figure, BenchError> {
@@ -139,6 +143,7 @@ impl Training {
             precision: learner.arithmetic().as_str(),
             instructions: learner.instructions().as_str(),
             threads: self.threads,
+            device: self.device,
             batch: Some(asked.to_string()),
             tokens: Some(tokens),
             tokens_per_second: a_second(tokens),

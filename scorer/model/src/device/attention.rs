@@ -52,6 +52,14 @@ impl Seen {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Seen {
+    /// What the card's own kernels read, where they serve.
+    pub fn table(&self) -> Option<&super::card::Table> {
+        self.table.as_ref()
+    }
+}
+
 fn mask(segment: &Segment, device: &Device) -> Result<Tensor> {
     let (rows, path) = (segment.rows.len(), segment.path.len());
     let number = |at: usize| if at % path <= segment.first() + at / path { 0.0_f32 } else { f32::NEG_INFINITY };
@@ -83,10 +91,6 @@ pub(super) fn rows_first(heads: &Tensor) -> Result<Tensor> {
 
 /// What each row gathers of the values that it sees: of `[queries + 2 * keys, rows, width]` to `[rows, queries * width]`.
 pub(super) fn attend(turned: &Tensor, seen: &Seen) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if let Some(table) = &seen.table {
-        return table.attend(turned);
-    }
     let (heads, seen) = (turned.detach(), seen.clone());
     let gathered = seen.segments.iter().map(|segment| segment.attend(&heads, seen.heads));
     let result = rows_first(&Tensor::cat(&gathered.collect::<Result<Vec<_>>>()?, 1)?)?;

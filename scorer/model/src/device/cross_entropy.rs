@@ -8,9 +8,8 @@ use super::linear::Weight;
 /// Rows whose whole-vocabulary logits exist at once.
 const CHUNK: usize = 1024;
 
-/// The sum of the losses of `rows`, `[rows, hidden]`, whose next tokens are `targets`, `[rows]` u32; none counts more than 87 nats, where shares end
-/// in `f32`. The gradient is found with the loss.
-#[expect(clippy::disallowed_methods, reason = "its gradient stands beside it")]
+/// The sum of the losses of `rows`, `[rows, hidden]`, whose next tokens are `targets`, `[rows]` u32; off a card none counts more than 87 nats,
+/// where shares end in `f32`. The gradient is found with the loss.
 pub(super) fn next_tokens(rows: &Tensor, head: &Weight, targets: &Tensor) -> Result<Tensor> {
     let (seen, held, learns) = (rows.detach(), head.held(), head.learned().track_op());
     let count = seen.dim(0)?;
@@ -20,14 +19,11 @@ pub(super) fn next_tokens(rows: &Tensor, head: &Weight, targets: &Tensor) -> Res
     for first in (0..count).step_by(CHUNK) {
         let length = CHUNK.min(count - first);
         let (chunk, right) = (seen.narrow(0, first, length)?, targets.narrow(0, first, length)?);
-        let logits = chunk.matmul(&held.t()?)?.to_dtype(DType::F32)?;
-        let shares = candle_nn::ops::softmax_last_dim(&logits)?;
-        loss = (loss - shares.gather(&right.unsqueeze(1)?, 1)?.maximum(f32::MIN_POSITIVE)?.log()?.sum_all()?)?;
-        let shares = shares.to_dtype(seen.dtype())?;
-        towards_rows.push((shares.matmul(held)? - held.index_select(&right, 0)?)?);
+        let (chunk_loss, slopes) = losses(chunk.matmul(&held.t()?)?, &right)?;
+        loss = (loss + chunk_loss)?;
+        towards_rows.push(slopes.matmul(held)?);
         if let Some(towards) = towards_head.take() {
-            let towards = (towards + shares.t()?.matmul(&chunk)?.to_dtype(DType::F32)?)?;
-            towards_head = Some(towards.index_add(&right, &chunk.to_dtype(DType::F32)?.neg()?, 0)?);
+            towards_head = Some((towards + slopes.t()?.matmul(&chunk)?.to_dtype(DType::F32)?)?);
         }
     }
     let towards_rows = if towards_rows.is_empty() { seen.zeros_like()? } else { Tensor::cat(&towards_rows, 0)? };
@@ -35,6 +31,22 @@ pub(super) fn next_tokens(rows: &Tensor, head: &Weight, targets: &Tensor) -> Res
         let times = |towards: &Tensor| towards.broadcast_mul(&slope.to_dtype(towards.dtype())?);
         Ok([Some(times(&towards_rows)?), towards_head.as_ref().map(times).transpose()?])
     })
+}
+
+/// The sum of the losses of `logits`, `[rows, words]`, and their slopes.
+#[expect(clippy::disallowed_methods, reason = "its gradient stands beside it")]
+fn losses(logits: Tensor, targets: &Tensor) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if super::card::serves(logits.device(), logits.dtype()) {
+        return Ok((super::card::next_tokens(&logits, targets)?.sum_all()?, logits));
+    }
+    let numbers = logits.dtype();
+    let shares = candle_nn::ops::softmax_last_dim(&logits.to_dtype(DType::F32)?)?;
+    let places = targets.unsqueeze(1)?;
+    let right = shares.gather(&places, 1)?;
+    let ones = right.ones_like()?.neg()?;
+    let loss = right.maximum(f32::MIN_POSITIVE)?.log()?.sum_all()?.neg()?;
+    Ok((loss, shares.scatter_add(&places, &ones, 1)?.to_dtype(numbers)?))
 }
 
 /// The sum of the losses of `rows`, `[rows, hidden]`, each of which chooses among the first `classes` of `letters`, rows of the head, and should

@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{D, DType, Device, Error, Result, Tensor, Var};
 
 use super::cross_entropy;
 use super::linear::{Linear, Pair, Weight};
-use super::network::{DeviceNetwork, Layer, picked};
+use super::network::{DeviceNetwork, Layer, embedded, held_as, picked};
 use crate::adapters::{Adapters, Draw, Frozen};
 use crate::config::Config;
 use crate::layout::{LayerPlaces, Layout, Site};
-use crate::learner::{Arithmetic, Learned, Recipe};
+use crate::learner::{Arithmetic, Learned, Move, Recipe};
 use crate::loss::{Labelled, Losses, Shares};
 use crate::scoring::Batch;
 
@@ -31,7 +31,8 @@ pub(crate) struct DeviceLearning {
 #[derive(Debug)]
 struct Run {
     range: Range<usize>,
-    weight: Var,
+    learned: Var,
+    weight: Weight,
     /// The means of the gradient and of its square.
     first: Tensor,
     second: Tensor,
@@ -84,13 +85,17 @@ fn shape(range: &Range<usize>, width: Option<usize>) -> Vec<usize> {
 }
 
 impl Run {
-    fn new((range, width): (Range<usize>, Option<usize>), learned: &Learned, device: &Device) -> Result<Self> {
+    fn new((range, width): (Range<usize>, Option<usize>), from: &Learned, (device, numbers): (&Device, DType)) -> Result<Self> {
         let shape = shape(&range, width);
         let put = |numbers: &[f32]| Tensor::from_slice(&numbers[range.clone()], shape.as_slice(), device);
+        let learned = Var::from_tensor(&put(&from.weights)?)?;
+        // A norm is multiplied as it learns.
+        let numbers = if width.is_some() { numbers } else { DType::F32 };
         Ok(Self {
-            weight: Var::from_tensor(&put(&learned.weights)?)?,
-            first: put(&learned.first)?,
-            second: put(&learned.second)?,
+            weight: Weight::learning(learned.as_tensor(), numbers)?,
+            learned,
+            first: put(&from.first)?,
+            second: put(&from.second)?,
             gradient: None,
             range: range.clone(),
         })
@@ -99,16 +104,21 @@ impl Run {
     /// As the processor's AdamW, number by number.
     fn step(&mut self, recipe: &Recipe, scale: f32, steps: u64) -> Result<()> {
         let Some(gradient) = self.gradient.take() else { return Ok(()) };
-        let (beta, gamma) = (f64::from(recipe.betas.0), f64::from(recipe.betas.1));
-        let power = i32::try_from(steps).unwrap_or(i32::MAX);
-        let slope = (gradient * f64::from(scale))?;
+        let decay = if self.learned.rank() > 1 { recipe.weight_decay } else { 0.0 };
+        let by = Move::of(recipe, (scale, decay), steps);
+        #[cfg(feature = "cuda")]
+        if gradient.device().is_cuda() {
+            return super::card::adamw(&self.weight, (&self.first, &self.second), &gradient, &by);
+        }
+        let (beta, gamma) = (f64::from(by.betas.0), f64::from(by.betas.1));
+        let slope = (gradient * f64::from(by.scale))?;
         self.first = ((&self.first * beta)? + (&slope * (1.0 - beta))?)?;
         self.second = ((&self.second * gamma)? + (slope.sqr()? * (1.0 - gamma))?)?;
-        let rate = f64::from(recipe.learning_rate);
-        let below = ((&self.second * (1.0 / (1.0 - gamma.powi(power))))?.sqrt()? + f64::from(recipe.epsilon))?;
-        let by = (self.first.div(&below)? * (rate / (1.0 - beta.powi(power))))?;
-        let decay = if self.weight.rank() > 1 { f64::from(recipe.weight_decay) } else { 0.0 };
-        self.weight.set(&((self.weight.as_detached_tensor() * (1.0 - rate * decay))? - by)?)
+        let below = ((&self.second * f64::from(by.unbias))?.sqrt()? + f64::from(by.epsilon))?;
+        let moved = (self.first.div(&below)? * f64::from(by.rate))?;
+        self.learned.set(&((self.learned.as_detached_tensor() * f64::from(by.keep))? - moved)?)?;
+        self.weight = self.weight.again()?;
+        Ok(())
     }
 }
 
@@ -120,7 +130,7 @@ impl DeviceLearning {
         adapted: Option<(&Frozen, &Adapters)>,
         (device, arithmetic): (&Device, Arithmetic),
     ) -> Result<Self> {
-        let numbers = if arithmetic == Arithmetic::Bf16 { DType::BF16 } else { DType::F32 };
+        let numbers = held_as(arithmetic.precision());
         let network = DeviceNetwork::new(config, device, numbers)?;
         let pieces = pieces(config, layout);
         let (learning, adapted) = match adapted {
@@ -137,7 +147,7 @@ impl DeviceLearning {
                 (places, Some(AdaptedTensors { adapters: adapters.clone(), frozen }))
             }
         };
-        let run = |piece: (Range<usize>, Option<usize>)| Ok((piece.0.start, Run::new(piece, learned, device)?));
+        let run = |piece: (Range<usize>, Option<usize>)| Ok((piece.0.start, Run::new(piece, learned, (device, numbers))?));
         let runs = learning.into_iter().map(run).collect::<Result<_>>()?;
         Ok(Self { network, layout: layout.clone(), runs, adapted })
     }
@@ -165,7 +175,7 @@ impl DeviceLearning {
         let mut learned = Learned::zeros(total);
         for run in self.runs.values() {
             let read = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-            learned.weights[run.range.clone()].copy_from_slice(&read(run.weight.as_tensor())?);
+            learned.weights[run.range.clone()].copy_from_slice(&read(run.learned.as_tensor())?);
             learned.first[run.range.clone()].copy_from_slice(&read(&run.first)?);
             learned.second[run.range.clone()].copy_from_slice(&read(&run.second)?);
         }
@@ -175,8 +185,8 @@ impl DeviceLearning {
     /// Takes over what another learner of the same left.
     pub fn take(&mut self, learned: &Learned) -> Result<()> {
         for run in self.runs.values_mut() {
-            let width = (run.weight.rank() > 1).then(|| run.weight.dims()[1]);
-            *run = Run::new((run.range.clone(), width), learned, &self.network.device)?;
+            let width = (run.learned.rank() > 1).then(|| run.learned.dims()[1]);
+            *run = Run::new((run.range.clone(), width), learned, (&self.network.device, self.network.numbers))?;
         }
         Ok(())
     }
@@ -219,7 +229,7 @@ impl DeviceLearning {
         let reading = Reading::of(pages, shares);
         let parameters = self.parameters(draw)?;
         let tokens = Tensor::from_slice(&reading.batch.tokens, reading.batch.tokens.len(), &self.network.device)?;
-        let embedded = parameters.embedding.learned().index_select(&tokens, 0)?.to_dtype(DType::F32)?;
+        let embedded = embedded(parameters.embedding.learned(), &tokens)?;
         let sight = self.network.sight(&reading.batch)?;
         let stream = self.network.forward(&embedded, &parameters.layers, &sight, None)?;
         let read = |rows: &[usize]| self.network.norm(&picked(&stream, rows)?, &parameters.norm);
@@ -247,7 +257,7 @@ impl DeviceLearning {
     fn collect(&mut self, loss: &Tensor) -> Result<()> {
         let slopes = loss.backward()?;
         for run in self.runs.values_mut() {
-            let Some(found) = slopes.get(&run.weight) else { continue };
+            let Some(found) = slopes.get(&run.learned) else { continue };
             run.gradient = Some(match run.gradient.take() {
                 Some(sum) => (sum + found)?,
                 None => found.clone(),
@@ -259,38 +269,35 @@ impl DeviceLearning {
     fn parameters(&self, draw: Draw) -> Result<Parameters> {
         let embedding = self.weight(&self.layout.embedding)?;
         let layer = |(index, places): (usize, &LayerPlaces)| {
-            let linear = |site: Site| {
-                Ok(Linear { weight: self.weight(&places.at(site))?, pairs: self.pairs((index, site), draw)? })
-            };
-            Layer::of(places, |range| self.numbers(range), linear)
+            let linear = |site: Site| Ok(Linear { weight: self.weight(&places.at(site))?, pairs: self.pairs((index, site), draw)? });
+            Layer::of(places, |range| self.norm_at(range), linear)
         };
         Ok(Parameters {
             layers: self.layout.layers.iter().enumerate().map(layer).collect::<Result<_>>()?,
-            norm: self.numbers(&self.layout.norm)?,
+            norm: self.norm_at(&self.layout.norm)?,
             head: if self.layout.head == self.layout.embedding { embedding.clone() } else { self.weight(&self.layout.head)? },
             embedding,
         })
     }
 
     /// What learns there, or what is frozen.
-    fn numbers(&self, range: &Range<usize>) -> Result<Tensor> {
+    fn weight(&self, range: &Range<usize>) -> Result<Weight> {
         let found = match &self.adapted {
-            None => self.runs.get(&range.start).map(|run| run.weight.as_tensor()),
-            Some(adapted) => adapted.frozen.get(&range.start),
+            None => self.runs.get(&range.start).map(|run| run.weight.clone()),
+            Some(adapted) => adapted.frozen.get(&range.start).cloned().map(Weight::frozen),
         };
-        found.cloned().ok_or_else(|| candle_core::Error::Msg(format!("nothing stands at {}", range.start)))
+        found.ok_or_else(|| Error::Msg(format!("nothing stands at {}", range.start)))
     }
 
-    fn weight(&self, range: &Range<usize>) -> Result<Weight> {
-        let numbers = self.numbers(range)?;
-        if self.adapted.is_some() { Ok(Weight::frozen(numbers)) } else { Weight::learning(&numbers, self.network.numbers) }
+    fn norm_at(&self, range: &Range<usize>) -> Result<Tensor> {
+        Ok(self.weight(range)?.learned().clone())
     }
 
     fn pairs(&self, (layer, site): (usize, Site), draw: Draw) -> Result<Vec<Pair>> {
         let Some(AdaptedTensors { adapters, .. }) = &self.adapted else { return Ok(Vec::new()) };
         let matrix = |range: &Range<usize>| {
-            let run = self.runs.get(&range.start).map(|run| run.weight.as_tensor());
-            Weight::learning(run.ok_or_else(|| candle_core::Error::Msg(format!("no adapter stands at {}", range.start)))?, self.network.numbers)
+            let run = self.runs.get(&range.start).map(|run| run.weight.clone());
+            run.ok_or_else(|| Error::Msg(format!("no adapter stands at {}", range.start)))
         };
         let pair = |adapter: &crate::adapters::Adapter| {
             Ok(Pair {
@@ -331,13 +338,8 @@ struct Reading {
 
 impl Reading {
     fn of(pages: &[Labelled<'_>], shares: Shares) -> Self {
-        let mut reading = Self {
-            batch: Batch::default(),
-            next_rows: Vec::new(),
-            targets: Vec::new(),
-            answer_rows: Vec::new(),
-            answers: Vec::new(),
-        };
+        let mut reading =
+            Self { batch: Batch::default(), next_rows: Vec::new(), targets: Vec::new(), answer_rows: Vec::new(), answers: Vec::new() };
         for (page, labels) in pages {
             let (first, note) = (reading.batch.tokens.len(), &page.tokens[..page.note]);
             reading.batch.push(note, page.branches.iter().map(|branch| &page.tokens[branch.rows.clone()]));

@@ -47,6 +47,11 @@ impl Weight {
         Ok(Self { learned: learned.clone(), held: learned.detach().to_dtype(numbers)? })
     }
 
+    /// The numbers of `learned` as they are by now.
+    pub fn again(&self) -> Result<Self> {
+        Self::learning(&self.learned, self.held.dtype())
+    }
+
     /// The numbers themselves, with autograd's trace.
     pub fn learned(&self) -> &Tensor {
         &self.learned

@@ -9,6 +9,7 @@ use super::fused::fused;
 use super::linear::Linear;
 use crate::config::Config;
 use crate::layout::{LayerPlaces, Site};
+use crate::packed::Precision;
 use crate::scoring::Batch;
 
 /// A shape on a device, with its tables; weights come in with each call.
@@ -18,7 +19,7 @@ pub(super) struct DeviceNetwork {
     pub device: Device,
     /// How numbers are held that are multiplied.
     pub numbers: DType,
-    /// `[positions, width / 2]` each.
+    /// `[positions, width / 2]` each, `f32`.
     cosines: Tensor,
     sines: Tensor,
 }
@@ -44,9 +45,9 @@ pub(super) struct Sight {
     sines: Tensor,
 }
 
-/// How products are held on a device unless somebody chooses.
-pub(super) fn held_as(device: &Device) -> DType {
-    if device.is_cuda() { DType::BF16 } else { DType::F32 }
+/// How candle holds what is multiplied.
+pub(super) fn held_as(precision: Precision) -> DType {
+    if precision == Precision::F32 { DType::F32 } else { DType::BF16 }
 }
 
 /// Row numbers on a device, `[rows]` u32.
@@ -61,8 +62,7 @@ impl DeviceNetwork {
         let frequencies: Vec<f32> = config.frequencies().iter().map(|&frequency| frequency as f32).collect();
         let positions = Tensor::arange(0, config.max_position_embeddings as u32, device)?.to_dtype(DType::F32)?.unsqueeze(1)?;
         let angles = positions.matmul(&Tensor::new(frequencies, device)?.unsqueeze(0)?)?;
-        let (cosines, sines) = (angles.cos()?.to_dtype(numbers)?, angles.sin()?.to_dtype(numbers)?);
-        Ok(Self { config: config.clone(), device: device.clone(), numbers, cosines, sines })
+        Ok(Self { config: config.clone(), device: device.clone(), numbers, cosines: angles.cos()?, sines: angles.sin()? })
     }
 
     /// What the layers need to know of `batch`.
@@ -70,8 +70,8 @@ impl DeviceNetwork {
         let positions = Tensor::from_slice(&batch.positions, batch.positions.len(), &self.device)?;
         Ok(Sight {
             seen: Seen::of(batch, (&self.device, self.numbers), self.config.heads())?,
-            cosines: self.cosines.index_select(&positions, 0)?,
-            sines: self.sines.index_select(&positions, 0)?,
+            cosines: self.cosines.index_select(&positions, 0)?.to_dtype(self.numbers)?,
+            sines: self.sines.index_select(&positions, 0)?.to_dtype(self.numbers)?,
         })
     }
 
@@ -84,9 +84,9 @@ impl DeviceNetwork {
             if let Some(wanted) = wanted.filter(|_| index + 1 == layers.len()) {
                 (attended, stream) = (attended.index_select(wanted, 0)?, stream.index_select(wanted, 0)?);
             }
-            stream = (stream + layer.output.multiply(&attended)?.to_dtype(DType::F32)?)?;
+            stream = onto(&stream, &layer.output.multiply(&attended)?)?;
             let both = layer.gate_up.multiply(&self.norm(&stream, &layer.feed_norm)?)?;
-            stream = (stream + layer.down.multiply(&gated(&both)?)?.to_dtype(DType::F32)?)?;
+            stream = onto(&stream, &layer.down.multiply(&gated(&both)?)?)?;
         }
         Ok(stream)
     }
@@ -94,6 +94,10 @@ impl DeviceNetwork {
     /// The norm of `rows`, `[rows, hidden]` in `f32`, as products have numbers.
     #[expect(clippy::disallowed_methods, reason = "its gradient stands beside it")]
     pub fn norm(&self, rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if super::card::serves(&self.device, self.numbers) {
+            return super::card::norm(rows, weight, self.config.rms_norm_eps as f32);
+        }
         let (x, scale, epsilon, learns) = (rows.detach(), weight.detach(), self.config.rms_norm_eps, weight.track_op());
         let result = candle_nn::ops::rms_norm(&x, &scale, epsilon as f32)?.to_dtype(self.numbers)?;
         fused([rows, weight], result, move |slopes| {
@@ -110,6 +114,10 @@ impl DeviceNetwork {
 
     fn attend(&self, layer: &Layer, stream: &Tensor, sight: &Sight) -> Result<Tensor> {
         let qkv = layer.qkv.multiply(&self.norm(stream, &layer.attention_norm)?)?;
+        #[cfg(feature = "cuda")]
+        if let Some(table) = sight.seen.table() {
+            return table.attend(&qkv, (&self.cosines, &self.sines));
+        }
         attention::attend(&self.turned(&qkv, sight)?, &sight.seen)
     }
 
@@ -128,8 +136,21 @@ impl DeviceNetwork {
     }
 }
 
+/// The residual stream, `f32`, with what a product adds to it.
+fn onto(stream: &Tensor, more: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::card::serves(more.device(), more.dtype()) {
+        return super::card::onto_stream(stream, more);
+    }
+    stream + more.to_dtype(DType::F32)?
+}
+
 /// `silu(gate) * up` of `[rows, 2 * width]`, gate before up.
 fn gated(both: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::card::serves(both.device(), both.dtype()) {
+        return super::card::gated(both);
+    }
     let seen = both.detach();
     let width = seen.dim(1)? / 2;
     let halves = move |both: &Tensor| Ok::<_, candle_core::Error>((both.narrow(1, 0, width)?, both.narrow(1, width, width)?));
@@ -143,6 +164,22 @@ fn gated(both: &Tensor) -> Result<Tensor> {
         let steep = (&open + (&through * (1.0 - &open)?)?)?;
         Ok([Some(Tensor::cat(&[((slopes * up)? * steep)?, (slopes * through)?], 1)?)])
     })
+}
+
+/// The rows `tokens`, `[rows]` u32, of a table, `f32`.
+pub(super) fn embedded(table: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+    let chosen = table.detach().index_select(tokens, 0)?.to_dtype(DType::F32)?;
+    let (count, tokens) = (table.dim(0)?, tokens.clone());
+    fused([table], chosen, move |slopes| Ok([Some(added(&tokens, &slopes.contiguous()?, count)?)]))
+}
+
+/// Row after row of `from`, added to those of `rows` rows of zeros that `places` names.
+fn added(places: &Tensor, from: &Tensor, rows: usize) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if from.device().is_cuda() {
+        return super::card::add_rows(places, from, rows);
+    }
+    Tensor::zeros((rows, from.dim(1)?), from.dtype(), from.device())?.index_add(places, from, 0)
 }
 
 /// The rows `rows` of `from`, with a gradient that goes to each by itself where none is named twice.

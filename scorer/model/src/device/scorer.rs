@@ -6,9 +6,10 @@ use std::ops::Range;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::linear::{Linear, Weight};
-use super::network::{DeviceNetwork, Layer, held_as, row_numbers};
+use super::network::{DeviceNetwork, Layer, embedded, held_as, row_numbers};
 use crate::config::Config;
 use crate::layout::{LayerPlaces, Layout};
+use crate::packed::Precision;
 use crate::scoring::{Batch, Prompt, in_batches};
 
 /// A Llama on a device.
@@ -25,21 +26,20 @@ pub(crate) struct DeviceScorer {
 }
 
 impl DeviceScorer {
-    /// Puts the weights that `read` gives onto `device`, a few matrices at a time.
+    /// Puts the weights that `read` gives onto a device, a matrix at a time.
     pub fn new<'a, E: From<candle_core::Error>>(
         config: &Config,
         read: &impl Fn(Range<usize>) -> std::result::Result<Cow<'a, [f32]>, E>,
         letters: &[u32],
-        device: &Device,
+        (device, precision): (&Device, Precision),
     ) -> std::result::Result<Self, E> {
-        let network = DeviceNetwork::new(config, device, held_as(device))?;
+        let network = DeviceNetwork::new(config, device, held_as(precision))?;
         let (layout, hidden) = (Layout::of(config), config.hidden_size);
         let put = |range: &Range<usize>| -> std::result::Result<Tensor, E> {
             Ok(Tensor::from_slice(&read(range.clone())?, range.len(), device)?)
         };
-        let matrix = |range: &Range<usize>, inner: usize| {
-            Ok::<_, E>(put(range)?.reshape((range.len() / inner, inner))?.to_dtype(network.numbers)?)
-        };
+        let matrix =
+            |range: &Range<usize>, inner: usize| Ok::<_, E>(put(range)?.reshape((range.len() / inner, inner))?.to_dtype(network.numbers)?);
         let layer = |places: &LayerPlaces| {
             let linear = |range: &Range<usize>, inner: usize| Ok::<_, E>(Linear::plain(Weight::frozen(matrix(range, inner)?)));
             Ok::<_, E>(Layer {
@@ -65,6 +65,14 @@ impl DeviceScorer {
         })
     }
 
+    /// Bytes of the weights as they are held.
+    pub fn bytes(&self) -> usize {
+        let layer = |layer: &Layer| {
+            [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(|linear| bytes(linear.weight.held())).iter().sum::<usize>()
+        };
+        bytes(&self.embedding) + self.layers.iter().map(layer).sum::<usize>()
+    }
+
     /// As [`Scorer::logits`](crate::scoring::Scorer::logits).
     pub fn logits(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>> {
         in_batches(prompts, |batch| self.read(batch))
@@ -72,9 +80,13 @@ impl DeviceScorer {
 
     fn read(&self, batch: &Batch) -> Result<Vec<Vec<f32>>> {
         let tokens = Tensor::from_slice(&batch.tokens, batch.tokens.len(), &self.network.device)?;
-        let embedded = self.embedding.index_select(&tokens, 0)?.to_dtype(DType::F32)?;
+        let embedded = embedded(&self.embedding, &tokens)?;
         let answers = row_numbers(batch.answers.iter().copied(), &self.network.device)?;
         let stream = self.network.forward(&embedded, &self.layers, &self.network.sight(batch)?, Some(&answers))?;
         self.letters.multiply(&self.network.norm(&stream, &self.norm)?)?.to_dtype(DType::F32)?.to_vec2()
     }
+}
+
+fn bytes(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }

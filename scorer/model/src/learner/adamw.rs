@@ -65,28 +65,39 @@ pub(crate) struct Update<'a> {
 }
 
 /// The numbers of a recipe for one step, corrected for the means' beginning at zero.
-struct Move {
-    betas: (f32, f32),
-    scale: f32,
-    rate: f32,
-    unbias: f32,
-    keep: f32,
-    epsilon: f32,
+pub(crate) struct Move {
+    pub betas: (f32, f32),
+    /// Of the gradient.
+    pub scale: f32,
+    /// Of the mean's share of the root of the squares.
+    pub rate: f32,
+    /// Of the mean of the squares.
+    pub unbias: f32,
+    /// What decay leaves of a weight.
+    pub keep: f32,
+    pub epsilon: f32,
+}
+
+impl Move {
+    /// Of the `steps`th step, this one included.
+    pub fn of(recipe: &Recipe, (scale, decay): (f32, f32), steps: u64) -> Self {
+        let (beta, gamma) = recipe.betas;
+        let power = i32::try_from(steps).unwrap_or(i32::MAX);
+        Self {
+            betas: recipe.betas,
+            scale,
+            rate: recipe.learning_rate / (1.0 - beta.powi(power)),
+            unbias: 1.0 / (1.0 - gamma.powi(power)),
+            keep: 1.0 - recipe.learning_rate * decay,
+            epsilon: recipe.epsilon,
+        }
+    }
 }
 
 impl Update<'_> {
     /// Moves `weights` and the running means of gradient and square.
     pub fn apply(&self, recipe: &Recipe, weights: &mut [f32], first: &mut [f32], second: &mut [f32]) {
-        let (beta, gamma) = recipe.betas;
-        let power = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let by = Move {
-            betas: recipe.betas,
-            scale: self.scale,
-            rate: recipe.learning_rate / (1.0 - beta.powi(power)),
-            unbias: 1.0 / (1.0 - gamma.powi(power)),
-            keep: 1.0 - recipe.learning_rate * self.decay,
-            epsilon: recipe.epsilon,
-        };
+        let by = Move::of(recipe, (self.scale, self.decay), self.steps);
         let states = first.par_chunks_mut(RUN).zip(second.par_chunks_mut(RUN));
         let runs = weights.par_chunks_mut(RUN).zip(states).zip(self.gradient.par_chunks(RUN));
         runs.for_each(|((weights, (first, second)), gradient)| walk(&by, weights, (first, second), gradient));

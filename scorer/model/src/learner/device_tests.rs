@@ -18,12 +18,18 @@ fn tolerance(arithmetic: Arithmetic) -> f64 {
 
 /// Several questions behind each note, which begin alike and are read once.
 fn joint(learner: &Learner, seed: u64) -> Vec<Lesson> {
-    let answers = |label: i32| [(Task::Mortality, label), (Task::LengthOfStay, 2 * label), (Task::Comorbidity, 3), (Task::Denial, 1 - label)];
+    let answers =
+        |label: i32| [(Task::Mortality, label), (Task::LengthOfStay, 2 * label), (Task::Comorbidity, 3), (Task::Denial, 1 - label)];
     notes(9, seed).iter().map(|(text, label)| learner.encode(text, &answers(*label))).collect()
 }
 
 /// Takes the same steps with both and holds their reports against each other.
-fn learn_alike(mut here: Learner, mut there: Learner, tolerance: f64, name: &str) -> Result<(Learner, Learner), Box<dyn std::error::Error>> {
+fn learn_alike(
+    mut here: Learner,
+    mut there: Learner,
+    tolerance: f64,
+    name: &str,
+) -> Result<(Learner, Learner), Box<dyn std::error::Error>> {
     for round in 0..4 {
         let batch = joint(&here, 40 + round);
         let (expected, found) = (step(&mut here, &batch, 2)?, step(&mut there, &batch, 2)?);
@@ -42,11 +48,12 @@ fn a_device_learns_what_a_processor_learns() -> Tested {
     for (device, arithmetic) in device::tested() {
         let name = format!("{arithmetic:?} on {device:?}");
         let begun = || learner().map(|learner| learner.computing(computing(arithmetic)));
-        let (here, there) = learn_alike(begun()?, begun()?.on(&device)?, tolerance(arithmetic), &name)?;
+        let (here, there) = learn_alike(begun()?, begun()?.through_candle(&device)?, tolerance(arithmetic), &name)?;
         let all = notes(20, 3);
         let asked: Vec<Asked<'_>> = all.iter().map(|(text, _)| Asked { text, tasks: &Task::ALL }).collect();
         let pairs = here.score(&asked)?.into_iter().flatten().zip(there.score(&asked)?.into_iter().flatten());
-        let apart = pairs.flat_map(|(x, y)| x.probabilities.into_iter().zip(y.probabilities).map(|(x, y)| (x - y).abs())).fold(0.0, f64::max);
+        let apart =
+            pairs.flat_map(|(x, y)| x.probabilities.into_iter().zip(y.probabilities).map(|(x, y)| (x - y).abs())).fold(0.0, f64::max);
         assert!(apart < 1e-2, "{name}: answers are {apart} apart");
     }
     Ok(())
@@ -59,12 +66,14 @@ fn adapters_on_a_device_learn_what_they_learn_on_a_processor() -> Tested {
     learner()?.export(dir.path(), Draft::default())?;
     for (device, arithmetic) in device::tested() {
         let name = format!("adapters in {arithmetic:?} on {device:?}");
-        let begun = |dropout| Ok::<_, crate::LearnError>(Learner::adapting(dir.path(), Lora::new(4, 8.0, dropout, Target::ALL)?, 1, computing(arithmetic))?);
-        let (_, mut there) = learn_alike(begun(0.0)?, begun(0.0)?.on(&device)?, tolerance(arithmetic), &name)?;
+        let begun = |dropout| -> Result<Learner, crate::LearnError> {
+            Learner::adapting(dir.path(), Lora::new(4, 8.0, dropout, Target::ALL)?, 1, computing(arithmetic))
+        };
+        let (_, mut there) = learn_alike(begun(0.0)?, begun(0.0)?.through_candle(&device)?, tolerance(arithmetic), &name)?;
         let (kept, version) = (tempfile::tempdir()?, there.export(dir.path(), Draft::default()));
         there.export_adapters(kept.path())?;
         assert!(version.is_ok() && kept.path().join("adapter_model.safetensors").exists());
-        let (mut dropping, batch) = (begun(0.4)?.on(&device)?, lessons(&there, 8, 1));
+        let (mut dropping, batch) = (begun(0.4)?.through_candle(&device)?, lessons(&there, 8, 1));
         step(&mut dropping, &batch, 2)?;
         let (all, some) = (step(&mut there, &batch, 2)?, step(&mut dropping, &batch, 2)?);
         assert!(!some.skipped && (all.loss - some.loss).abs() > 1e-6, "{name}: {all:?} and {some:?}");
@@ -77,11 +86,11 @@ fn adapters_on_a_device_learn_what_they_learn_on_a_processor() -> Tested {
 fn a_state_left_on_a_device_is_gone_on_from_anywhere() -> Tested {
     for (device, arithmetic) in device::tested() {
         let dir = tempfile::tempdir()?;
-        let mut there = learner()?.computing(computing(arithmetic)).on(&device)?;
+        let mut there = learner()?.computing(computing(arithmetic)).through_candle(&device)?;
         let batch = lessons(&there, 6, 5);
         step(&mut there, &batch, 2)?;
         there.save_state(dir.path())?;
-        let mut again = learner()?.computing(computing(arithmetic)).on(&device)?;
+        let mut again = learner()?.computing(computing(arithmetic)).through_candle(&device)?;
         again.go_on(dir.path())?;
         assert_eq!((again.steps(), again.position()), (1, 1));
         let mut here = Learner::resume(dir.path())?.computing(computing(arithmetic));

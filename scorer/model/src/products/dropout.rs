@@ -13,12 +13,12 @@ const ROWS: usize = 64;
 /// What is dropped of one matrix, whose first row is the `first_row`-th that the draw knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dropout {
-    key: u64,
-    first_row: usize,
+    pub key: u64,
+    pub first_row: usize,
     /// Draws below this are dropped.
-    limit: u32,
+    pub limit: u32,
     /// What the others are multiplied with, so that their mean stays.
-    scale: f32,
+    pub scale: f32,
 }
 
 /// `SplitMix64`'s finaliser: every bit of `word` moves half of the others.

@@ -91,7 +91,7 @@ fn every_kernel_answers_as_the_learning_pass_does() -> Result<(), super::PoolErr
         let weights = weights(&network.config, spread);
         let expected = learned(&network, &weights, &prompts);
         for (precision, set) in PRECISIONS.into_iter().flat_map(|precision| InstructionSet::tested().map(move |set| (precision, set))) {
-            let settings = Settings { precision: Some(precision), instructions: Some(set), threads: Some(2) };
+            let settings = Settings { precision: Some(precision), instructions: Some(set), threads: Some(2), ..Settings::default() };
             let scorer = Scorer::new(&network.config, &weights, &LETTERS, &settings)?;
             let found: Vec<Vec<f64>> = logits(&scorer, &prompts).iter().flatten().map(|logits| softmax(logits)).collect();
             assert_eq!(found.len(), expected.len());
@@ -119,7 +119,8 @@ fn a_note_gives_the_same_bits_in_any_company_on_any_number_of_threads() -> Resul
         }
         let (all, numbers) = (prompts(), [3, 1, 2, 7]);
         let (prompts, numbers) = if set.is_here() { (&all[..], &numbers[..]) } else { (&all[1..3], &numbers[..1]) };
-        let settings = |threads| Settings { precision: Some(precision), instructions: Some(set), threads: Some(threads) };
+        let settings =
+            |threads| Settings { precision: Some(precision), instructions: Some(set), threads: Some(threads), ..Settings::default() };
         let together = logits(&Scorer::new(&config, &weights, &LETTERS, &settings(1))?, prompts);
         for &threads in numbers {
             let scorer = Scorer::new(&config, &weights, &LETTERS, &settings(threads))?;

@@ -68,8 +68,9 @@ fn wanted(asked: &BenchModel) -> anyhow::Result<Wanted> {
         precision: asked.precision.as_deref().filter(|_| answers).map(str::parse).transpose()?,
         instructions: instructions(asked)?,
         threads: Some(asked.threads),
+        device: asked.device,
     };
-    Ok(Wanted { shape: asked.shape.parse()?, settings, batches, rounds: asked.reps })
+    Ok(Wanted { shape: asked.shape.parse()?, settings: settings.for_shift(Some(0.0)), batches, rounds: asked.reps })
 }
 
 fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
@@ -88,6 +89,7 @@ fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
             instructions: instructions(asked)?,
             activation_bytes: activations,
         },
+        device: asked.device,
         threads: asked.threads,
         loss: asked.loss.parse()?,
         lessons: named.into_iter().map(str::parse).collect::<Result<Vec<Lessons>, BenchError>>()?,

@@ -77,7 +77,12 @@ fn adapters_learn_and_what_they_adapt_does_not_change() -> Tested {
     for place in &learner.network.layout.places {
         assert_eq!(adapted.merged(&nothing, place.range.clone()), whole[place.range.clone()], "{}", place.name);
         let is_adapted = place.name.ends_with("_proj.weight");
-        assert_eq!(adapted.merged(&learner.learned.weights, place.range.clone()) != whole[place.range.clone()], is_adapted, "{}", place.name);
+        assert_eq!(
+            adapted.merged(&learner.learned.weights, place.range.clone()) != whole[place.range.clone()],
+            is_adapted,
+            "{}",
+            place.name
+        );
     }
     Ok(())
 }
