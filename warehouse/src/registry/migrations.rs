@@ -13,9 +13,14 @@ fn refused(source: tokio_postgres::Error) -> RegistryError {
     RegistryError::Refused { action: "bring the registry's schema forward", source }
 }
 
+/// What a service may do nothing for while it holds the lock: one that was frozen in the midst of it loses it, and those who wait for it, at most
+/// as long as a statement may take, come to it.
+const IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
 /// A transaction beside which no other service changes the schema or the rights on it.
 async fn alone(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
+    transaction.batch_execute(IDLE).await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     Ok(transaction)
 }
