@@ -64,11 +64,10 @@ impl Device {
     pub(crate) fn open(self) -> Result<Option<candle_core::Device>, DeviceError> {
         match self {
             Self::Cpu => Ok(None),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt(self)),
-            Self::Cuda(number) => {
-                let card = candle_core::Device::new_cuda(number);
-                card.map(Some).map_err(|source| DeviceError::Unavailable { device: self, source })
-            }
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => Err(DeviceError::NotBuilt(self)),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => card::open(number).map(Some).map_err(|source| DeviceError::Unavailable { device: self, source }),
         }
     }
 }
@@ -114,8 +113,8 @@ impl From<Device> for String {
 pub(crate) fn tested() -> Vec<(candle_core::Device, crate::Arithmetic)> {
     use crate::Arithmetic::{Bf16, F32};
     let mut devices = vec![(candle_core::Device::Cpu, F32)];
-    match candle_core::Device::new_cuda(0) {
-        Ok(card) => devices.extend([(card.clone(), F32), (card, Bf16)]),
+    match Device::Cuda(0).open() {
+        Ok(card) => devices.extend(card.iter().flat_map(|card| [(card.clone(), F32), (card.clone(), Bf16)])),
         Err(error) => eprintln!("not run on a card: {error}"),
     }
     devices

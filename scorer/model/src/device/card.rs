@@ -31,6 +31,19 @@ const WIDEST: usize = 128;
 /// What kernels are compiled for that do not depend on it.
 const ANY_WIDTH: usize = 16;
 
+/// The card of a number, with one stream for whichever thread asks for something.
+pub(super) fn open(number: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(number)?;
+    if let Device::Cuda(card) = &device {
+        // SAFETY: nothing of this device goes over another stream than its own, so that nothing has to wait for what another did.
+        #[expect(unsafe_code, reason = "the driver's events are left out")]
+        unsafe {
+            card.disable_event_tracking();
+        }
+    }
+    Ok(device)
+}
+
 /// Whether the kernels serve there.
 pub(super) fn serves(device: &Device, numbers: DType) -> bool {
     device.is_cuda() && numbers == DType::BF16
