@@ -97,11 +97,14 @@ fn promote_fresh_weights(stand: &Stand) -> anyhow::Result<schemas::ModelVersion>
     })
 }
 
-/// An alarm is an order that outlives the process that raised it: a trainer that starts later answers it.
+const LORA: &str = "[trainer.lora]\nrank = 4\nalpha = 8.0\ndropout = 0.1\ntargets = [\"q_proj\", \"v_proj\", \"down_proj\"]";
+
+/// An alarm is an order that outlives the process that raised it: a trainer that starts later answers it. Here it learns adapters, which are kept
+/// beside the model that they were merged into.
 #[test]
 fn an_alarm_about_the_champion_is_answered_by_a_trainer_that_starts_later() -> anyhow::Result<()> {
     let stand = Stand::start()?;
-    stand.configure(TINY)?;
+    stand.configure(&format!("{TINY}\n{LORA}"))?;
     let feed = stand.hospital(&["--seed", "13", "--patients", "120", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "fhir"])?;
     let champion = promote_fresh_weights(&stand)?;
     let _ingest = stand.service("ingest")?;
@@ -130,7 +133,12 @@ fn an_alarm_about_the_champion_is_answered_by_a_trainer_that_starts_later() -> a
     let models = "SELECT count(DISTINCT model_version) FROM models";
     stand.until(models, 1)?;
     let _trainer = stand.service("trainer")?;
-    stand.until(models, 2)
+    stand.until(models, 2)?;
+    let folders = std::fs::read_dir(stand.path().join(".wardstream/models"))?.filter_map(Result::ok);
+    let adapters: Vec<_> = folders.filter(|folder| folder.file_name().to_string_lossy().ends_with("-adapters")).collect();
+    let [adapters] = adapters.as_slice() else { anyhow::bail!("one refresh keeps its adapters once, not {adapters:?}") };
+    anyhow::ensure!(adapters.path().join("adapter_model.safetensors").exists(), "adapters are kept as peft reads them");
+    Ok(())
 }
 
 /// Every note that asks is answered, each answer once, though the scorer dies over and over, and Kafka and PostgreSQL go and come.
