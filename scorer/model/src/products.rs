@@ -24,8 +24,9 @@ pub(crate) use pair::{Pair, PairSlopes};
 const INNER: usize = 2048;
 /// Words of a strip of the left matrix, which stays in the second cache while the panels go by.
 const STRIP_WORDS: usize = 96 * 1024;
-/// Words of a panel that meet all rows of a strip before the next ones do: they stay in the first cache.
-const WORDS: usize = 128;
+/// Words of a panel that meet all rows of a strip before the next ones do: few enough to stay in the second cache with the strip, and so many that
+/// sums are seldom put down in between.
+const WORDS: usize = 512;
 /// Rows of a strip at most.
 const STRIP: usize = 96;
 /// Panels that one thread packs at a time, so that a row of what is packed is read in long runs.
