@@ -5,8 +5,8 @@ use candle_core::{D, DType, Result, Tensor};
 use super::fused::fused;
 use super::linear::Weight;
 
-/// Rows whose whole-vocabulary logits exist at once.
-const CHUNK: usize = 1024;
+/// Rows whose whole-vocabulary logits exist at once: 262 MB of `bf16` with 32,000 words, and twice as much of `f32`.
+const CHUNK: usize = 4096;
 
 /// The sum of the losses of `rows`, `[rows, hidden]`, whose next tokens are `targets`, `[rows]` u32; off a card none counts more than 87 nats,
 /// where shares end in `f32`. The gradient is found with the loss.
@@ -15,15 +15,16 @@ pub(super) fn next_tokens(rows: &Tensor, head: &Weight, targets: &Tensor) -> Res
     let count = seen.dim(0)?;
     let mut loss = Tensor::zeros((), DType::F32, seen.device())?;
     let mut towards_rows = Vec::with_capacity(count.div_ceil(CHUNK));
-    let mut towards_head = learns.then(|| Tensor::zeros(held.dims(), DType::F32, seen.device())).transpose()?;
+    let mut towards_head: Option<Tensor> = None;
     for first in (0..count).step_by(CHUNK) {
         let length = CHUNK.min(count - first);
         let (chunk, right) = (seen.narrow(0, first, length)?, targets.narrow(0, first, length)?);
         let (chunk_loss, slopes) = losses(chunk.matmul(&held.t()?)?, &right)?;
         loss = (loss + chunk_loss)?;
         towards_rows.push(slopes.matmul(held)?);
-        if let Some(towards) = towards_head.take() {
-            towards_head = Some((towards + slopes.t()?.matmul(&chunk)?.to_dtype(DType::F32)?)?);
+        if learns {
+            let towards = slopes.t()?.matmul(&chunk)?.to_dtype(DType::F32)?;
+            towards_head = Some(towards_head.map_or(Ok(towards.clone()), |sum| sum + towards)?);
         }
     }
     let towards_rows = if towards_rows.is_empty() { seen.zeros_like()? } else { Tensor::cat(&towards_rows, 0)? };
