@@ -128,7 +128,7 @@ fn the_devices_path_answers_as_the_packed_one() -> Tested {
             assert_eq!((expected.task, expected.tokens_read, expected.truncated), (found.task, found.tokens_read, found.truncated));
             let apart = expected.probabilities.iter().zip(&found.probabilities).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
             assert!(
-                apart < if arithmetic == crate::Arithmetic::F32 { 1e-4 } else { 1.5e-2 },
+                apart < if arithmetic == crate::Arithmetic::F32 { 1e-4 } else { 2e-2 },
                 "{} on {device:?}: {apart} apart",
                 expected.task
             );
