@@ -6,7 +6,7 @@
 use crate::vectorised::vectorised;
 
 /// Numbers that are added side by side before they are added together.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// `e^x` to about two units in the last place, without a branch: 0 below -87, finite above 88.
 #[inline(always)]

@@ -61,6 +61,14 @@ pub(crate) struct Left<'a> {
     pub scales: &'a [f32],
 }
 
+/// Panels that the same rows meet: panel `p` is `lines[p * stride..][..used]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels<'a> {
+    pub lines: &'a [Line],
+    pub stride: usize,
+    pub used: usize,
+}
+
 /// A right matrix in panels of [`COLUMNS`] columns, made once for one kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {

@@ -7,6 +7,7 @@ mod attention;
 mod batch;
 mod kept;
 mod layer;
+mod softmax;
 mod strip;
 mod table;
 #[cfg(test)]
@@ -30,11 +31,11 @@ use crate::layout::Layout;
 use crate::packed::{InstructionSet, Line, Precision};
 use crate::prompt::LETTERS;
 use attention::{Cache, Piece};
-pub(crate) use attention::{State, soften};
 pub(crate) use batch::{Batch, Segment};
 use kept::Run;
 pub(crate) use kept::{Key, Unkept};
 use layer::{Layer, Shape};
+pub(crate) use softmax::{State, soften};
 use strip::{Own, Strip, Works};
 use table::Table;
 

@@ -1,9 +1,9 @@
 //! Tiles of up to thirty-two rows by thirty-two columns in the tile registers of AMX, for `bf16` and for 8 bits.
 //!
-//! One block of assembly holds a whole product, from the registers' shapes to their release: what lies between two blocks is the
+//! One block of assembly holds whole products, from the registers' shapes to their release: what lies between two blocks is the
 //! compiler's, and it knows nothing of the tiles. So each thread shapes its own registers, and none is left in use for the system to save
-//! when it takes a thread off its processor.
-#![expect(unsafe_code, reason = "tile registers are reached through assembly alone; `Kernel::multiply` has checked the lengths")]
+//! when it takes a thread off its processor. Rows that meet several short panels, as in attention, meet them in one block.
+#![expect(unsafe_code, reason = "tile registers are reached through assembly alone; `Kernel` has checked the lengths")]
 
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod emulated;
@@ -14,7 +14,7 @@ mod tests;
 use std::arch::asm;
 
 use super::words::INT8_TAIL;
-use super::{COLUMNS, Left, Line, Tile};
+use super::{COLUMNS, Left, Line, Panels, Tile};
 use crate::vectorised::vectorised;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 pub(crate) use emulated::stands_in;
@@ -61,59 +61,81 @@ impl Shapes {
     }
 }
 
-/// Defines the sums of all words of up to [`ROWS`] rows with a panel, for one kind of product of tiles.
+/// Defines the sums of all words of up to [`ROWS`] rows with each of some panels, for one kind of product of tiles.
 macro_rules! sums {
     ($name:ident, $product:literal) => {
-        /// The sums of as many rows as `left` has, in the bits that the tile registers hold.
+        /// The sums of as many rows as `left` has, in the bits that the tile registers hold, a tile for each panel.
         ///
         /// # Safety
-        /// The process may use the tiles. `left` has 1 to `ROWS` rows as long as `lines`, which are a multiple of `STEP` and not none.
-        unsafe fn $name(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+        /// The process may use the tiles. `left` has 1 to `ROWS` rows as long as a panel's used lines, which are a multiple of `STEP` and not
+        /// none. There is a tile, and a panel within the lines for each.
+        unsafe fn $name(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]) {
             let shapes = Shapes::new(left.rows);
             let below = if left.rows > HEIGHT { left.words[HEIGHT * left.stride..].as_ptr() } else { std::ptr::null() };
-            // SAFETY: as the caller promises; the shapes keep every access within the rows, the lines and the tile. The registers are
+            // SAFETY: as the caller promises; the shapes keep every access within the rows, the lines and the tiles. The registers are
             // named as lost, and released.
             unsafe {
                 asm!(
-                    // It fills the registers with zeros, too.
                     "ldtilecfg [{shapes}]",
-                    // Sixteen words of every row, and the lines that they meet.
+                    // A panel, from sums of zero.
                     "2:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "test {below}, {below}",
+                    "jz 3f",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "3:",
+                    "mov {rest}, {width}",
+                    // Sixteen words of every row, and the lines that they meet.
+                    "4:",
                     "tileloadd tmm4, [{above} + {row}*1]",
                     "tileloadd tmm6, [{panel} + {line}*1]",
                     "tileloadd tmm7, [{panel} + {line}*1 + {half}]",
                     concat!($product, " tmm0, tmm4, tmm6"),
                     concat!($product, " tmm1, tmm4, tmm7"),
                     "test {below}, {below}",
-                    "jz 3f",
+                    "jz 5f",
                     "tileloadd tmm5, [{below} + {row}*1]",
                     concat!($product, " tmm2, tmm5, tmm6"),
                     concat!($product, " tmm3, tmm5, tmm7"),
                     "add {below}, {half}",
-                    "3:",
+                    "5:",
                     "add {above}, {half}",
                     "add {panel}, {lines}",
-                    "dec {steps}",
-                    "jnz 2b",
+                    "sub {rest}, {half}",
+                    "jnz 4b",
                     // A row of the tile is as long as a line.
                     "tilestored [{tile} + {line}*1], tmm0",
                     "tilestored [{tile} + {line}*1 + {half}], tmm1",
                     "test {below}, {below}",
-                    "jz 4f",
+                    "jz 6f",
                     "tilestored [{tile} + {line}*1 + {lines}], tmm2",
                     "tilestored [{tile} + {line}*1 + {lines} + {half}], tmm3",
-                    "4:",
+                    // Back to the rows' beginnings, and on to the next panel's.
+                    "sub {below}, {width}",
+                    "6:",
+                    "sub {above}, {width}",
+                    "add {panel}, {unused}",
+                    "add {tile}, {whole}",
+                    "dec {count}",
+                    "jnz 2b",
                     "tilerelease",
                     shapes = in(reg) &raw const shapes,
                     above = inout(reg) left.words.as_ptr() => _,
                     below = inout(reg) below => _,
-                    panel = inout(reg) lines.as_ptr() => _,
-                    steps = inout(reg) lines.len() / STEP => _,
-                    tile = in(reg) tile.0.as_mut_ptr(),
+                    panel = inout(reg) panels.lines.as_ptr() => _,
+                    tile = inout(reg) tiles.as_mut_ptr() => _,
+                    count = inout(reg) tiles.len() => _,
+                    rest = out(reg) _,
+                    // Bytes: of a row's words that meet a panel, between rows, of the lines that a panel leaves unused.
+                    width = in(reg) panels.used * size_of::<u32>(),
                     row = in(reg) left.stride * size_of::<u32>(),
+                    unused = in(reg) (panels.stride - panels.used) * size_of::<Line>(),
                     line = in(reg) size_of::<Line>(),
                     half = const BYTES,
                     lines = const HEIGHT * size_of::<Line>(),
+                    whole = const size_of::<Tile>(),
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),
@@ -127,12 +149,21 @@ sums!(bf16_sums, "tdpbf16ps");
 // Bytes without sign from the left, with a sign from the right.
 sums!(int8_sums, "tdpbusd");
 
+/// A panel by itself.
+fn alone(lines: &[Line]) -> Panels<'_> {
+    Panels { lines, stride: lines.len(), used: lines.len() }
+}
+
 pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    if lines.is_empty() {
-        tile.0[..left.rows].fill([0.0; COLUMNS]);
-    } else {
-        // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel::multiply` has checked the lengths.
-        unsafe { bf16_sums(left, lines, tile) };
+    bf16_panels(left, alone(lines), std::slice::from_mut(tile));
+}
+
+pub(crate) fn bf16_panels(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]) {
+    if panels.used == 0 {
+        tiles.iter_mut().for_each(|tile| tile.0[..left.rows].fill([0.0; COLUMNS]));
+    } else if !tiles.is_empty() {
+        // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel` has checked the lengths.
+        unsafe { bf16_sums(left, panels, tiles) };
     }
 }
 
@@ -142,7 +173,7 @@ pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
         tile.0[..left.rows].fill([0.0; COLUMNS]);
     } else {
         // SAFETY: as above.
-        unsafe { int8_sums(left, lines, tile) };
+        unsafe { int8_sums(left, alone(lines), std::slice::from_mut(tile)) };
     }
     scale(&mut tile.0[..left.rows], left.scales, tail);
 }

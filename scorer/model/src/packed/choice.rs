@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::words::INT8_TAIL;
-use super::{Left, Line, ROWS, Tile, portable};
+use super::{Left, Line, Panels, ROWS, Tile, portable};
 
 /// How weights and the rows that meet them are held. Sums are always `f32`, or exact in 8 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +174,7 @@ impl FromStr for InstructionSet {
 }
 
 type Multiply = fn(Left<'_>, &[Line], &mut Tile);
+type MultiplyPanels = fn(Left<'_>, Panels<'_>, &mut [Tile]);
 
 /// The arithmetic of one tile, for one precision on one instruction set.
 #[derive(Clone, Copy)]
@@ -184,6 +185,8 @@ pub(crate) struct Kernel {
     /// The inner words are a multiple of this, filled up with zeros.
     step: usize,
     multiply: Multiply,
+    /// Where several panels at once are cheaper than one after the other.
+    multiply_panels: Option<MultiplyPanels>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -206,15 +209,17 @@ impl Kernel {
             Precision::Bf16 => portable::bf16,
             Precision::Int8 => portable::int8,
         };
-        Self { precision, rows: portable::ROWS, step: 1, multiply }
+        Self { precision, rows: portable::ROWS, step: 1, multiply, multiply_panels: None }
     }
 
     /// The kernel made for exactly this set, which the processor must have.
     #[cfg(target_arch = "x86_64")]
     fn exactly(precision: Precision, set: InstructionSet) -> Option<Self> {
         use super::{amx, avx2, avx512};
-        let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, step: 1, multiply });
-        let tiles = |multiply: Multiply| Some(Self { precision, rows: amx::ROWS, step: amx::STEP, multiply });
+        let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, step: 1, multiply, multiply_panels: None });
+        let tiles = |multiply: Multiply, multiply_panels: Option<MultiplyPanels>| {
+            Some(Self { precision, rows: amx::ROWS, step: amx::STEP, multiply, multiply_panels })
+        };
         match (set, precision) {
             (InstructionSet::Portable, _) => Some(Self::portable(precision)),
             (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
@@ -224,8 +229,8 @@ impl Kernel {
             (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
             (InstructionSet::Avx512Bf16, Precision::Bf16) => vector(avx512::ROWS, avx512::bf16),
-            (InstructionSet::Amx, Precision::Bf16) => tiles(amx::bf16),
-            (InstructionSet::Amx, Precision::Int8) if amx::has_bytes() || amx::stands_in() => tiles(amx::int8),
+            (InstructionSet::Amx, Precision::Bf16) => tiles(amx::bf16, Some(amx::bf16_panels)),
+            (InstructionSet::Amx, Precision::Int8) if amx::has_bytes() || amx::stands_in() => tiles(amx::int8, None),
             _ => None,
         }
     }
@@ -248,12 +253,33 @@ impl Kernel {
     /// The product of a few rows with one panel. Panics if the rows leave their slice or the lines are no whole steps: that is a mistake in
     /// this crate.
     pub fn multiply(self, left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-        let tail = if self.precision == Precision::Int8 { INT8_TAIL } else { 0 };
-        assert!(left.rows <= self.rows.min(ROWS) && left.rows > 0 && lines.len() >= tail, "a tile of too many rows");
-        let needed = (left.rows - 1) * left.stride + lines.len() - tail;
-        assert!(needed <= left.words.len() && left.scales.len() >= left.rows, "rows leave their slice");
-        assert!((lines.len() - tail).is_multiple_of(self.step), "a part of a step");
+        self.check(left, lines.len());
         (self.multiply)(left, lines, tile);
+    }
+
+    /// The products of the same few rows with as many panels as there are `tiles`, one in each, bit for bit as [`Kernel::multiply`] makes them.
+    /// Panics as that does, and if the panels leave their slice.
+    pub fn multiply_panels(self, left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]) {
+        let Panels { lines, stride, used } = panels;
+        let Some(last) = tiles.len().checked_sub(1) else { return };
+        assert!(used <= stride && last * stride + used <= lines.len(), "panels leave their slice");
+        if let Some(multiply) = self.multiply_panels {
+            self.check(left, used);
+            multiply(left, panels, tiles);
+        } else {
+            for (panel, tile) in tiles.iter_mut().enumerate() {
+                self.multiply(left, &lines[panel * stride..][..used], tile);
+            }
+        }
+    }
+
+    /// Whether the rows are as long as a panel of so many lines, and those are whole steps.
+    fn check(self, left: Left<'_>, lines: usize) {
+        let tail = if self.precision == Precision::Int8 { INT8_TAIL } else { 0 };
+        assert!(left.rows <= self.rows.min(ROWS) && left.rows > 0 && lines >= tail, "a tile of too many rows");
+        let needed = (left.rows - 1) * left.stride + lines - tail;
+        assert!(needed <= left.words.len() && left.scales.len() >= left.rows, "rows leave their slice");
+        assert!((lines - tail).is_multiple_of(self.step), "a part of a step");
     }
 }
 

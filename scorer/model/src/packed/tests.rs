@@ -2,7 +2,7 @@
 
 use rand::SeedableRng as _;
 
-use super::{COLUMNS, InstructionSet, Kernel, Packed, Precision, Rows};
+use super::{COLUMNS, InstructionSet, Kernel, Left, Line, Packed, Panels, Precision, ROWS, Rows, Tile};
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
 
@@ -81,6 +81,50 @@ fn a_row_gives_the_same_bits_whatever_rows_stand_beside_it() {
                 assert_eq!(bits(&some), bits(&all[7 * columns..(7 + count) * columns]), "{precision:?} on {set:?}");
             }
         }
+    }
+}
+
+/// Several panels at once, with lines between them that nobody asks for.
+#[test]
+fn panels_side_by_side_give_the_bits_of_each_by_itself() {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+    let (inner, panels, spare) = (96, 3, 5);
+    let right = numbers(panels * COLUMNS * inner, &mut random);
+    for (precision, set) in PRECISIONS.into_iter().flat_map(|precision| InstructionSet::tested().map(move |set| (precision, set))) {
+        let kernel = Kernel::of(precision, set);
+        let (packed, used) = (Packed::whole(kernel, &right, inner), kernel.lines(inner));
+        let stride = used + spare;
+        let mut lines = vec![Line([0x7fc1_7fc1; COLUMNS]); panels * stride - spare];
+        lines.chunks_mut(stride).zip(packed.lines.chunks(used)).for_each(|(to, from)| to[..used].copy_from_slice(from));
+        for count in [1, 2, kernel.rows - 1, kernel.rows] {
+            let mut rows = Rows::default();
+            rows.reset(kernel, count, inner);
+            (0..count).for_each(|row| rows.encode(kernel, row, &numbers(inner, &mut random)));
+            let left = rows.some(0, count);
+            let mut tiles = vec![Tile([[7.0; COLUMNS]; ROWS]); panels];
+            kernel.multiply_panels(left, Panels { lines: &lines, stride, used }, &mut tiles);
+            for (panel, tile) in tiles.iter().enumerate() {
+                let mut alone = Tile([[7.0; COLUMNS]; ROWS]);
+                kernel.multiply(left, &packed.lines[panel * used..][..used], &mut alone);
+                let bits = |tile: &Tile| tile.0.map(|row| row.map(f32::to_bits));
+                assert_eq!(bits(tile), bits(&alone), "{precision:?} on {set:?}, {count} rows, panel {panel}");
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_that_leave_their_slice_are_refused() {
+    for set in InstructionSet::tested() {
+        let (kernel, lines) = (Kernel::of(Precision::Bf16, set), vec![Line::ZERO; 3 * 16 - 1]);
+        let left = Left { words: &[0; 16], stride: 16, rows: 1, scales: &[1.0] };
+        let multiply = |tiles: usize| {
+            let mut tiles = vec![Tile([[7.0; COLUMNS]; ROWS]); tiles];
+            kernel.multiply_panels(left, Panels { lines: &lines, stride: 16, used: 16 }, &mut tiles);
+            tiles
+        };
+        assert!(multiply(0).is_empty() && multiply(2).iter().all(|tile| tile.0[0] == [0.0; COLUMNS]));
+        assert!(std::panic::catch_unwind(|| multiply(3)).is_err(), "{set:?}");
     }
 }
 

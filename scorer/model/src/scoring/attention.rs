@@ -3,9 +3,9 @@
 //! Tiles of keys begin at fixed positions of the text, so a row's sums run in the same order wherever its rows lie in a batch.
 
 use super::batch::{KEYS, Segment};
+use super::softmax::{self, State, soften_tiles};
 use crate::attention::Heads;
-use crate::kernels::{exp, exponentials, maximum};
-use crate::packed::{COLUMNS, Kernel, Left, Line, Place, Precision, ROWS, Tile, accumulate, encode, evenly};
+use crate::packed::{COLUMNS, Kernel, Left, Line, Panels, Place, Precision, ROWS, Tile, accumulate, evenly};
 use crate::vectorised::vectorised;
 
 /// Keys and values of one layer, in words along the heads: `[rows, key heads * words of a head]` each.
@@ -34,25 +34,18 @@ pub(crate) struct Attention {
     pub kernel: Kernel,
 }
 
-/// Softmax on its way: of each row its largest score so far and the sum of its exponentials.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct State {
-    pub most: f32,
-    pub sum: f32,
-}
-
 /// Buffers.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch {
     shares: Vec<u32>,
-    scores: Vec<f32>,
     states: Vec<State>,
-    tile: Tile,
+    /// A product's tiles: the scores of a block, then what its shares weigh.
+    tiles: Vec<Tile>,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { shares: vec![0; ROWS * KEYS], scores: vec![0.0; ROWS * KEYS], states: Vec::new(), tile: Tile::ZERO }
+        Self { shares: vec![0; ROWS * KEYS], states: Vec::new(), tiles: vec![Tile::ZERO; KEYS / COLUMNS] }
     }
 }
 
@@ -69,6 +62,11 @@ struct Block {
 }
 
 impl Attention {
+    /// What queries are multiplied by before they meet the keys.
+    pub fn scale(&self) -> f32 {
+        softmax::scale(self.kernel.precision, self.heads.width)
+    }
+
     /// Words of one head.
     pub fn words(&self) -> usize {
         self.heads.width / self.kernel.precision.numbers()
@@ -84,9 +82,14 @@ impl Attention {
         KEYS / self.kernel.precision.numbers()
     }
 
+    /// Panels of the values of one head.
+    fn value_panels(&self) -> usize {
+        self.heads.width.div_ceil(COLUMNS)
+    }
+
     /// Lines that hold one tile's keys and values of one head.
     pub fn lines(&self) -> usize {
-        self.key_lines() + self.heads.width.div_ceil(COLUMNS) * self.value_lines()
+        self.key_lines() + self.value_panels() * self.value_lines()
     }
 
     /// Packs the keys and values of the rows of a tile, for one key head. What lies beyond the rows stays zero.
@@ -97,23 +100,22 @@ impl Attention {
             at..at + words
         };
         let (keys, values) = to.split_at_mut(self.key_lines());
-        {
-            for (panel, some) in keys.chunks_exact_mut(words).zip(rows.chunks(COLUMNS)) {
-                for (column, &row) in some.iter().enumerate() {
-                    for (line, &word) in panel.iter_mut().zip(&cache.keys[own(row)]) {
-                        line.0[column] = word;
-                    }
+        for (panel, some) in keys.chunks_exact_mut(words).zip(rows.chunks(COLUMNS)) {
+            for (column, &row) in some.iter().enumerate() {
+                for (line, &word) in panel.iter_mut().zip(&cache.keys[own(row)]) {
+                    line.0[column] = word;
                 }
             }
-            for (panel, lines) in values.chunks_exact_mut(self.value_lines()).enumerate() {
-                let columns = COLUMNS / numbers;
-                for (line, some) in lines.iter_mut().zip(rows.chunks(numbers)) {
-                    let part = |row: u32| cache.values[own(row)].chunks(columns).nth(panel).unwrap_or_default();
-                    match (self.kernel.precision, some) {
-                        (Precision::Bf16, &[first, second]) => interleave(line, part(first), part(second)),
-                        (Precision::Bf16, &[only]) => interleave(line, part(only), &[0; COLUMNS]),
-                        (_, &[row, ..]) => line.0.iter_mut().zip(part(row)).for_each(|(to, &word)| *to = word),
-                        _ => {}
+        }
+        // The two `bf16` of a word of shares, and so the rows of a line of values, lie so far apart: half a tile.
+        let columns = COLUMNS / numbers;
+        for (panel, lines) in values.chunks_exact_mut(self.value_lines()).enumerate() {
+            let part = |row: u32| cache.values[own(row)].chunks(columns).nth(panel).unwrap_or_default();
+            for (lines, rows) in lines.chunks_mut(columns).zip(rows.chunks(COLUMNS)) {
+                for (index, (line, &row)) in lines.iter_mut().zip(rows).enumerate() {
+                    match self.kernel.precision {
+                        Precision::Bf16 => interleave(line, part(row), rows.get(index + columns).map_or(&[0; COLUMNS], |&row| part(row))),
+                        _ => line.0.iter_mut().zip(part(row)).for_each(|(to, &word)| *to = word),
                     }
                 }
             }
@@ -125,7 +127,8 @@ impl Attention {
     pub fn attend(&self, out: &mut [f32], queries: &[u32], gathered: &[Line], piece: &Piece<'_>, scratch: &mut Scratch) {
         let Heads { queries: heads, keys, width } = self.heads;
         scratch.states.clear();
-        scratch.states.resize(heads * piece.rows, State { most: f32::NEG_INFINITY, sum: 0.0 });
+        scratch.states.resize(heads * piece.rows, State::NOTHING);
+        scratch.tiles.resize(scratch.tiles.len().max(self.value_panels()), Tile::ZERO);
         let own = piece.place * heads * width..(piece.place + piece.rows) * heads * width;
         out[own.clone()].fill(0.0);
         let ends = piece.first + piece.rows;
@@ -155,31 +158,21 @@ impl Attention {
     fn block(&self, out: &mut [f32], queries: &[u32], (piece, lines): (&Piece<'_>, &[Line]), block: Block, scratch: &mut Scratch) {
         let Heads { queries: heads, width, .. } = self.heads;
         let (words, panels) = (self.words(), block.seen.div_ceil(COLUMNS));
-        let Scratch { shares, scores, states, tile } = scratch;
+        let Scratch { shares, states, tiles } = scratch;
         let (keys, values) = lines.split_at(self.key_lines());
         let place = piece.place + block.row;
         let left =
             Left { words: &queries[(place * heads + block.head) * words..], stride: heads * words, rows: block.rows, scales: &[1.0; ROWS] };
-        for (panel, lines) in keys.chunks_exact(words).take(panels).enumerate() {
-            self.kernel.multiply(left, lines, tile);
-            for (row, values) in tile.0[..block.rows].iter().enumerate() {
-                scores[row * KEYS + panel * COLUMNS..][..COLUMNS].copy_from_slice(values);
-            }
-        }
-        let keys = panels * COLUMNS;
-        let lines = keys / self.kernel.precision.numbers();
+        self.kernel.multiply_panels(left, Panels { lines: keys, stride: words, used: words }, &mut tiles[..panels]);
+        let seen: [usize; ROWS] =
+            std::array::from_fn(|row| (piece.first + block.row + row + 1).saturating_sub(block.before).min(panels * COLUMNS));
         let states = &mut states[block.head * piece.rows + block.row..][..block.rows];
-        let mut faded = [1.0; ROWS];
-        for row in 0..block.rows {
-            let seen = (piece.first + block.row + row + 1).saturating_sub(block.before).min(keys);
-            faded[row] = soften(&mut scores[row * KEYS..][..keys], seen, &mut states[row]);
-        }
-        for (row, to) in shares.chunks_exact_mut(lines).take(block.rows).enumerate() {
-            encode(self.kernel.precision, to, &scores[row * KEYS..][..keys]);
-        }
-        let left = Left { words: shares, stride: lines, rows: block.rows, scales: &[1.0; ROWS] };
-        for (panel, values) in values.chunks_exact(self.value_lines()).enumerate() {
-            self.kernel.multiply(left, &values[..lines], tile);
+        let faded = soften_tiles(self.kernel.precision, shares, &tiles[..panels], &seen, states);
+        let used = panels * COLUMNS / self.kernel.precision.numbers();
+        let left = Left { words: shares, stride: used, rows: block.rows, scales: &[1.0; ROWS] };
+        let tiles = &mut tiles[..self.value_panels()];
+        self.kernel.multiply_panels(left, Panels { lines: values, stride: self.value_lines(), used }, tiles);
+        for (panel, tile) in tiles.iter().enumerate() {
             let columns = COLUMNS.min(width - panel * COLUMNS);
             let at = (place * heads + block.head) * width + panel * COLUMNS;
             accumulate(out, Place { at, stride: heads * width, width: columns }, &tile.0[..block.rows], &faded);
@@ -194,22 +187,5 @@ fn interleave(line: &mut Line, first: &[u32], second: &[u32]) {
         to[0] = a & 0xffff | b << 16;
         to[1] = a >> 16 | b & 0xffff_0000;
     }
-}
-}
-
-vectorised! {
-/// Replaces the first `seen` scores by exponentials against the largest so far and the others by zeros; returns by how much what came
-/// before fades.
-pub(crate) fn soften(scores: &mut [f32], seen: usize, state: &mut State) -> f32 {
-    let (visible, hidden) = scores.split_at_mut(seen);
-    hidden.fill(0.0);
-    if visible.is_empty() {
-        return 1.0;
-    }
-    let most = maximum(visible).max(state.most);
-    let faded = exp(state.most - most);
-    state.sum = state.sum * faded + exponentials(visible, most);
-    state.most = most;
-    faded
 }
 }

@@ -108,7 +108,7 @@ impl Strip<'_> {
         let stride = shape.attention.heads.queries * words;
         let mut queries = std::mem::take(&mut self.queries);
         queries.resize(self.rows() * stride, 0);
-        let scale = 1.0 / (width as f32).sqrt();
+        let scale = shape.attention.scale();
         self.heads(work, shape, &layer.queries, |plain, start, columns, positions| {
             shape.rotary.turn(plain, positions, (columns / width, columns), Turn::Forward);
             plain.iter_mut().for_each(|value| *value *= scale);
