@@ -172,7 +172,10 @@ impl Rows for Query {
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
             return plan_err!("a session of another engine cannot compute rows");
         };
-        let kept = match Kept::of(&self.schema, self.streams(state).await?, &self.runtime).await {
+        // What the plans name was computed while they were made: nothing waits for another turn from here on.
+        let streams = self.streams(state).await?;
+        let _turn = pools::turn(self.runtime.memory_pool.as_ref()).await;
+        let kept = match Kept::of(&self.schema, streams, &self.runtime).await {
             Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
                 tracing::info!(%error, "joining in sorted order, on disk");
                 Kept::of(&self.schema, self.streams(&sorting(state)?).await?, &self.runtime).await?

@@ -9,6 +9,8 @@ use datafusion::common::resources_err;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::kept;
 
 /// Which part of all memory kept rows may have: one in so many. What is kept beyond lies on disk, and the rest is there for whoever computes.
@@ -20,12 +22,19 @@ pub(crate) struct WarehousePool {
     all: GreedyMemoryPool,
     kept: AtomicUsize,
     kept_limit_bytes: usize,
+    /// Views are computed one after the other: the joins of two do not fit where those of one just do.
+    turns: Semaphore,
 }
 
 impl WarehousePool {
     /// `limit_bytes` in all.
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { all: GreedyMemoryPool::new(limit_bytes), kept: AtomicUsize::new(0), kept_limit_bytes: limit_bytes / KEPT }
+        Self {
+            all: GreedyMemoryPool::new(limit_bytes),
+            kept: AtomicUsize::new(0),
+            kept_limit_bytes: limit_bytes / KEPT,
+            turns: Semaphore::new(1),
+        }
     }
 }
 
@@ -78,6 +87,11 @@ impl MemoryPool for WarehousePool {
     fn memory_limit(&self) -> MemoryLimit {
         self.all.memory_limit()
     }
+}
+
+/// Waits for its turn where the pool is a warehouse's. Whoever has it asks for no other.
+pub(crate) async fn turn(pool: &dyn MemoryPool) -> Option<SemaphorePermit<'_>> {
+    pool.downcast_ref::<WarehousePool>()?.turns.acquire().await.ok()
 }
 
 /// What a pool gives in all.
