@@ -5,19 +5,27 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
+use datafusion::common::plan_err;
 use datafusion::datasource::{TableProvider, TableType};
-use datafusion::error::Result;
-use datafusion::execution::SessionState;
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use datafusion::prelude::DataFrame;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
 use crate::kept::{Kept, KeptRows};
+use crate::pools::{self, StatementPool};
 use crate::renewal::Renewal;
+
+/// Sorts that may stand beside one another in a query, each of which needs room to merge in.
+const SORTS: usize = 128;
 
 /// How the rows come about.
 #[async_trait]
@@ -88,7 +96,9 @@ pub(crate) fn is_renewed(provider: &dyn TableProvider) -> bool {
 /// The rows of a query, by its optimized plan. It is not optimized again: a second turn may lose a filter that the first has moved.
 #[derive(Debug)]
 pub struct Query {
-    plan: LogicalPlan,
+    /// Whose rows these are together. One is run after the other, so that memory is that of one.
+    parts: Vec<LogicalPlan>,
+    schema: SchemaRef,
     /// Whose memory and disk hold the rows.
     runtime: Arc<RuntimeEnv>,
     renewed: Option<Renewed>,
@@ -109,7 +119,24 @@ impl Query {
     /// # Errors
     /// Where the query cannot be optimized.
     pub fn new(query: DataFrame, runtime: Arc<RuntimeEnv>) -> Result<Self> {
-        Ok(Self { plan: query.into_optimized_plan()?, runtime, renewed: None })
+        Self::in_parts(vec![query], runtime)
+    }
+
+    /// The rows of several queries of the same columns.
+    ///
+    /// # Errors
+    /// Where there is none, their columns differ, or one cannot be optimized.
+    pub fn in_parts(queries: Vec<DataFrame>, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+        let parts = queries.into_iter().map(DataFrame::into_optimized_plan).collect::<Result<Vec<_>>>()?;
+        let mut schema: Option<Schema> = None;
+        for part in parts.iter().map(|part| part.schema().as_arrow()) {
+            schema = Some(match schema {
+                Some(all) => both(&all, part)?,
+                None => part.clone(),
+            });
+        }
+        let Some(schema) = schema else { return plan_err!("a relation of no query has no columns") };
+        Ok(Self { parts, schema: Arc::new(schema), runtime, renewed: None })
     }
 
     /// The same query, whose rows are taken over from an earlier moment where they still hold.
@@ -118,10 +145,22 @@ impl Query {
     }
 }
 
+/// The columns of rows of either schema.
+fn both(one: &Schema, other: &Schema) -> Result<Schema> {
+    let alike = |(one, other): (&FieldRef, &FieldRef)| one.name() == other.name() && one.data_type() == other.data_type();
+    if one.fields().len() != other.fields().len() || !one.fields().iter().zip(other.fields()).all(alike) {
+        return plan_err!("the parts of a relation have different columns: {one} and {other}");
+    }
+    let fields = one.fields().iter().zip(other.fields());
+    Ok(Schema::new(
+        fields.map(|(one, other)| one.as_ref().clone().with_nullable(one.is_nullable() || other.is_nullable())).collect::<Vec<_>>(),
+    ))
+}
+
 #[async_trait]
 impl Rows for Query {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(self.plan.schema().inner())
+        Arc::clone(&self.schema)
     }
 
     async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
@@ -130,12 +169,133 @@ impl Rows for Query {
         {
             return Ok(Arc::new(KeptRows(kept)));
         }
-        let physical = match session.as_any().downcast_ref::<SessionState>() {
-            Some(state) => state.query_planner().create_physical_plan(&self.plan, state).await?,
-            None => session.create_physical_plan(&self.plan).await?,
+        let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
+            return plan_err!("a session of another engine cannot compute rows");
         };
-        let streams = execute_stream_partitioned(physical, session.task_ctx())?;
-        let kept = Kept::of(&Rows::schema(self), streams, &self.runtime).await?;
+        // What the plans name was computed while they were made: nothing waits for another turn from here on.
+        let streams = self.streams(state).await?;
+        let _turn = pools::turn(self.runtime.memory_pool.as_ref()).await;
+        let kept = match Kept::of(&self.schema, streams, &self.runtime).await {
+            Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
+                tracing::info!(%error, "joining in sorted order, on disk");
+                Kept::of(&self.schema, self.streams(&sorting(state)?).await?, &self.runtime).await?
+            }
+            kept => kept?,
+        };
         Ok(Arc::new(KeptRows(Arc::new(kept))))
+    }
+}
+
+impl Query {
+    /// The partitions of the parts, part behind part. None runs yet.
+    async fn streams(&self, state: &SessionState) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
+        let mut streams = Vec::new();
+        for part in &self.parts {
+            let physical = state.query_planner().create_physical_plan(part, state).await?;
+            let rows = (0..physical.output_partitioning().partition_count()).map(|place| begun(&physical, place, state.task_ctx()));
+            join_ends(&mut streams, rows);
+        }
+        Ok(streams)
+    }
+}
+
+/// The session with joins that sort both sides, which go to disk where memory is short, instead of holding one of them. Each sort has its share of what
+/// memory is left, or of half of all where somebody else is about to give back what they hold.
+fn sorting(state: &SessionState) -> Result<SessionState> {
+    let shared = &state.runtime_env().memory_pool;
+    let left_bytes = pools::left(shared.as_ref()).max(pools::limit(shared.as_ref()) / 2);
+    let pool = Arc::new(StatementPool::new(left_bytes, shared));
+    let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_pool(pool).build_arc()?;
+    let mut config = state.config().clone().set_bool("datafusion.optimizer.prefer_hash_join", false);
+    let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+    *merging = (*merging).min(left_bytes / SORTS);
+    Ok(SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_runtime_env(runtime).build())
+}
+
+/// The rows of one partition, which begins to run when the first is asked for. The plan is given back then: what it holds goes with its last row.
+fn begun(plan: &Arc<dyn ExecutionPlan>, place: usize, context: Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> {
+    let plan = Arc::clone(plan);
+    stream::once(async move { plan.execute(place, context) }).try_flatten().boxed()
+}
+
+/// Puts each of the streams behind another.
+fn join_ends(
+    ends: &mut Vec<BoxStream<'static, Result<RecordBatch>>>,
+    streams: impl Iterator<Item = BoxStream<'static, Result<RecordBatch>>>,
+) {
+    let first = ends.is_empty();
+    let parts = ends.len().max(1);
+    for (place, rows) in streams.enumerate() {
+        match ends.get_mut(place % parts).filter(|_| !first) {
+            Some(end) => *end = std::mem::replace(end, stream::empty().boxed()).chain(rows).boxed(),
+            None => ends.push(rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::pools::WarehousePool;
+    use crate::session::empty_session;
+
+    /// Rows of a join, computed in so much memory; and whether they are kept.
+    async fn joined(bytes: usize, sql: &[&str]) -> (SessionContext, Result<String>) {
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(WarehousePool::new(bytes))).build_arc().expect("a runtime");
+        let ctx = empty_session(&runtime);
+        for (name, step) in [("many", 3), ("more", 2)] {
+            let rows = format!("SELECT value, 'the text that stands beside number ' || value AS text FROM range(0, 1200000, {step})");
+            ctx.register_table(name, ctx.sql(&rows).await.expect("plans").into_view()).expect("is known");
+        }
+        let mut frames = Vec::new();
+        for sql in sql {
+            frames.push(ctx.sql(sql).await.expect("plans"));
+        }
+        let query = Query::in_parts(frames, runtime).expect("has columns");
+        ctx.register_table("computed", Arc::new(Computed::once(query))).expect("is known");
+        let answered = async {
+            let sql = "SELECT count(*), count(a), count(b), sum(v), min(a), max(b), sum(strpos(a, '9')) FROM computed";
+            Ok(pretty_format_batches(&ctx.sql(sql).await?.collect().await?)?.to_string())
+        };
+        let answered = answered.await;
+        (ctx, answered)
+    }
+
+    #[tokio::test]
+    async fn a_join_that_does_not_fit_into_memory_gives_the_same_rows() {
+        let all = ["SELECT m.value AS v, m.text AS a, n.text AS b FROM many AS m FULL JOIN more AS n ON n.text = m.text"];
+        let (_, ample) = joined(1 << 30, &all).await;
+        let (ctx, scarce) = joined(24 << 20, &all).await;
+        let held = ctx.sql(all[0]).await.expect("plans").collect().await.expect_err("so large a side cannot be held");
+        assert!(matches!(held.find_root(), DataFusionError::ResourcesExhausted(_)), "{held}");
+        assert_eq!(scarce.expect("joins on disk"), ample.expect("joins in memory"));
+    }
+
+    #[tokio::test]
+    async fn parts_are_one_relation() {
+        let parts = [
+            "SELECT value AS v, text AS a, CAST(NULL AS VARCHAR) AS b FROM many WHERE value % 2 = 0",
+            "SELECT value AS v, text AS a, CAST(text AS VARCHAR) AS b FROM many WHERE value % 2 = 1",
+        ];
+        let whole = ["SELECT value AS v, text AS a, CASE WHEN value % 2 = 1 THEN CAST(text AS VARCHAR) END AS b FROM many"];
+        assert_eq!(joined(1 << 30, &parts).await.1.expect("answers"), joined(1 << 30, &whole).await.1.expect("answers"));
+    }
+
+    #[tokio::test]
+    async fn parts_of_different_columns_are_refused() {
+        let ctx = SessionContext::new();
+        let mut frames = Vec::new();
+        for sql in ["SELECT 1 AS a", "SELECT 'one' AS a"] {
+            frames.push(ctx.sql(sql).await.expect("plans"));
+        }
+        let refused = Query::in_parts(frames, ctx.runtime_env()).expect_err("differ");
+        assert!(refused.to_string().contains("different columns"), "{refused}");
+        assert!(Query::in_parts(Vec::new(), ctx.runtime_env()).is_err());
     }
 }

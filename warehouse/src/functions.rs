@@ -25,6 +25,7 @@ pub fn register(ctx: &SessionContext) {
     aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
     ctx.register_udf(scalar::permille());
     ctx.register_udf(scalar::digest_head());
+    ctx.register_udf(scalar::text_hash());
     ctx.register_udf(scalar::patient_identity());
     ctx.register_udf(scalar::encounter_identity());
     ctx.register_udf(scalar::note_identity());

@@ -1,12 +1,14 @@
 //! Rows that were computed and are kept: in memory while they are few, counted against the memory of all, and on disk beyond.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -35,6 +37,16 @@ const PART_BYTES: usize = 16 << 20;
 /// Batches are put together up to so many rows: what is joined to kept rows carries each buffer of theirs along.
 const BATCH_ROWS: usize = 32_768;
 
+/// As whom the pool knows kept rows.
+pub(crate) const CONSUMER: &str = "kept rows";
+
+/// A column of no more different texts than this says how many they are: a join over such a column gives as many rows as the larger of its sides, which
+/// is then not held in memory.
+const FEW: usize = 64;
+
+/// Rows of a batch that are looked at for that.
+const LOOKED_AT: usize = 512;
+
 /// One partition of rows: those on disk come first.
 struct Part {
     /// Gone when nobody reads them any more.
@@ -45,6 +57,8 @@ struct Part {
     rows: usize,
     /// In memory, wherever they are.
     bytes: usize,
+    /// Hashes of the texts of each column, while they are few.
+    texts: Vec<Option<HashSet<u64>>>,
 }
 
 /// Rows on their way to be kept.
@@ -76,9 +90,12 @@ impl Kept {
     ///
     /// # Errors
     /// Where a stream fails, or the disk is full.
-    pub(crate) async fn of(schema: &SchemaRef, streams: Vec<SendableRecordBatchStream>, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
-        let loose = |stream: SendableRecordBatchStream| stream.map_ok(Piece::Loose).boxed();
-        Self::filled(schema, streams.into_iter().map(loose).collect(), runtime).await
+    pub(crate) async fn of(
+        schema: &SchemaRef,
+        streams: Vec<BoxStream<'static, Result<RecordBatch>>>,
+        runtime: &Arc<RuntimeEnv>,
+    ) -> Result<Self> {
+        Self::filled(schema, streams.into_iter().map(|stream| stream.map_ok(Piece::Loose).boxed()).collect(), runtime).await
     }
 
     /// The rows of `before` that hold on, and all rows of the streams behind them.
@@ -88,7 +105,7 @@ impl Kept {
     pub(crate) async fn renewed(
         before: &Self,
         holds_on: impl Fn(&RecordBatch) -> Result<BooleanArray> + Clone + Send + 'static,
-        streams: Vec<SendableRecordBatchStream>,
+        streams: Vec<BoxStream<'static, Result<RecordBatch>>>,
         runtime: &Arc<RuntimeEnv>,
     ) -> Result<Self> {
         let mut pieces: Vec<BoxStream<'static, Result<Piece>>> = Vec::new();
@@ -113,17 +130,37 @@ impl Kept {
         let spills = SpillManager::new(Arc::clone(runtime), metrics, Arc::clone(schema));
         let mut taken = JoinSet::new();
         for (place, stream) in pieces.into_iter().enumerate() {
-            let reservation = MemoryConsumer::new("kept rows").register(&runtime.memory_pool);
-            let part = Part { files: Vec::new(), batches: Vec::new(), reservation, rows: 0, bytes: 0 };
+            let reservation = MemoryConsumer::new(CONSUMER).register(&runtime.memory_pool);
+            let is_text = |field: &FieldRef| (*field.data_type() == DataType::Utf8View).then(HashSet::new);
+            let texts = schema.fields().iter().map(is_text).collect();
+            let part = Part { files: Vec::new(), batches: Vec::new(), reservation, rows: 0, bytes: 0, texts };
             let (schema, spills) = (Arc::clone(schema), spills.clone());
             taken.spawn(async move { part.filled(stream, &schema, &spills).await.map(|part| (place, part)) });
         }
         let mut found = Vec::new();
         while let Some(part) = taken.join_next().await {
-            found.push(part.map_err(|error| exec_datafusion_err!("rows were not computed: {error}"))??);
+            match part.map_err(|error| exec_datafusion_err!("rows were not computed: {error}")).flatten() {
+                Ok(part) => found.push(part),
+                Err(error) => {
+                    // Nothing of theirs is held any more when somebody tries in another way.
+                    taken.shutdown().await;
+                    return Err(error);
+                }
+            }
         }
         found.sort_by_key(|(place, _)| *place);
         Ok(Self { schema: Arc::clone(schema), parts: found.into_iter().map(|(_, part)| part).collect(), spills })
+    }
+}
+
+impl Kept {
+    /// How many different texts the column has, where they are few.
+    fn different(&self, column: usize) -> Option<usize> {
+        let mut all: HashSet<u64> = HashSet::new();
+        for part in &self.parts {
+            all.extend(part.texts.get(column)?.as_ref()?);
+        }
+        Some(all.len()).filter(|different| (1..=FEW).contains(different))
     }
 }
 
@@ -182,6 +219,9 @@ impl Part {
         let bytes = batch.get_array_memory_size();
         self.rows += batch.num_rows();
         self.bytes += bytes;
+        for (column, texts) in batch.columns().iter().zip(&mut self.texts) {
+            count_few(column, texts);
+        }
         let fits = self.reservation.size() + bytes <= PART_BYTES && self.reservation.try_grow(bytes).is_ok();
         self.batches.push(batch);
         if !fits {
@@ -190,6 +230,22 @@ impl Part {
             self.reservation.free();
         }
         Ok(())
+    }
+}
+
+/// Adds what some rows of the column hold, until it is no longer few.
+fn count_few(column: &ArrayRef, texts: &mut Option<HashSet<u64>>) {
+    let Some(found) = texts else { return };
+    let column = column.as_string_view();
+    let step = column.len().div_ceil(LOOKED_AT).max(1);
+    for text in (0..column.len()).step_by(step).filter(|row| column.is_valid(*row)).map(|row| column.value(row)) {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        found.insert(hasher.finish());
+        if found.len() > FEW {
+            *texts = None;
+            return;
+        }
     }
 }
 
@@ -300,7 +356,13 @@ impl ExecutionPlan for KeptScan {
         let parts = self.kept.parts.iter().enumerate().filter(|(place, _)| wanted.partition().is_none_or(|partition| partition == *place));
         let (rows, bytes) = parts.fold((0, 0), |(rows, bytes), (_, part)| (rows + part.rows, bytes + part.bytes));
         let bytes = bytes * self.schema().fields().len() / self.kept.schema.fields().len().max(1);
-        let statistics = Statistics::new_unknown(&self.schema());
+        let mut statistics = Statistics::new_unknown(&self.schema());
+        for (place, column) in statistics.column_statistics.iter_mut().enumerate() {
+            let place = self.projection.as_ref().map_or(Some(place), |columns| columns.get(place).copied());
+            if let Some(different) = place.and_then(|place| self.kept.different(place)) {
+                column.distinct_count = Precision::Inexact(different);
+            }
+        }
         Ok(Arc::new(Statistics { num_rows: Precision::Exact(rows), total_byte_size: Precision::Inexact(bytes), ..statistics }))
     }
 }
@@ -331,7 +393,7 @@ mod tests {
         };
         let stream = |first: i64| {
             let batches = (0..4).map(|place| batch((first + place) * 1_000)).collect();
-            Box::pin(MemoryStream::try_new(batches, Arc::clone(&schema), None).expect("a stream")) as SendableRecordBatchStream
+            MemoryStream::try_new(batches, Arc::clone(&schema), None).expect("a stream").boxed()
         };
         Kept::of(&schema, vec![stream(0), stream(4)], runtime).await.expect("is kept")
     }
@@ -356,6 +418,31 @@ mod tests {
             assert_eq!(asked(&few, sql).await, asked(&many, sql).await, "{sql}");
         }
         assert!(asked(&few, "SELECT count(*) FROM rows").await.contains("8000"));
+    }
+
+    /// The engine must not take a join over a column of few texts for a small one, and hold it.
+    #[tokio::test]
+    async fn what_is_large_streams_past_what_is_small() {
+        let schema: SchemaRef =
+            Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("ward", DataType::Utf8View, true)]));
+        let of = |rows: i64, wards: i64| {
+            let ids = Int64Array::from_iter_values(0..rows);
+            let texts: StringViewArray = ids.values().iter().map(|id| Some(format!("ward {}", id % wards))).collect();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(texts)]).expect("fits");
+            MemoryStream::try_new(vec![batch], Arc::clone(&schema), None).expect("a stream").boxed()
+        };
+        let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+        let runtime = runtime(100_000_000);
+        for (name, rows, wards) in [("wards", 5, 5), ("stays", 20_000, 20_000), ("labels", 100_000, 5)] {
+            let kept = Kept::of(&schema, vec![of(rows, wards)], &runtime).await.expect("is kept");
+            ctx.register_table(name, Arc::new(KeptRows(Arc::new(kept)))).expect("is known");
+        }
+        let sql =
+            "EXPLAIN SELECT count(*) FROM wards AS w JOIN labels AS l ON l.ward = w.ward JOIN stays AS s ON s.id = l.id WHERE w.id <> s.id";
+        let plan =
+            pretty_format_batches(&ctx.sql(sql).await.expect("plans").collect().await.expect("is told")).expect("is printed").to_string();
+        let places = ["rows=20000 ", "rows=5 ", "rows=100000 "].map(|rows| plan.find(rows).expect("is read"));
+        assert!(places.is_sorted(), "a join's first side is held: {plan}");
     }
 
     #[tokio::test]

@@ -24,6 +24,7 @@ mod moments;
 mod objects;
 pub mod output;
 mod pg;
+mod pools;
 mod positions;
 mod read;
 mod registry;

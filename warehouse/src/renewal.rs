@@ -190,6 +190,7 @@ impl Renewal {
             let Some(column) = batch.column_by_name(&key) else { return plan_err!("rows have no column {key}") };
             Ok(not(&scope.holds(column)?)?)
         };
+        let streams = streams.into_iter().map(futures::StreamExt::boxed).collect();
         let kept = Kept::renewed(&before.kept, holds_on, streams, &self.runtime).await?;
         self.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(view);
         Ok(Some(Arc::new(kept)))

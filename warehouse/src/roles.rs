@@ -7,7 +7,6 @@ mod catalogue;
 pub(crate) mod desk;
 pub(crate) mod fault;
 pub(crate) mod gate;
-mod memory;
 pub(crate) mod moments;
 pub(crate) mod parse;
 mod texts;

@@ -16,6 +16,7 @@ use url::Url;
 use crate::append::Writer;
 use crate::error::OpenError;
 use crate::objects::StoreSettings;
+use crate::pools::WarehousePool;
 use crate::registry::Relations;
 use crate::renewal::Subjects;
 use crate::settings::Settings;
@@ -119,7 +120,7 @@ impl Warehouse {
         let writer = |delta| Mutex::new(Writer { delta, positions: BTreeMap::new(), positions_of: None });
         let writers = tables.into_iter().map(|(table, delta)| (table, writer(delta))).collect();
         let plumbing = plumbing().map_err(OpenError::Engine)?;
-        let pool = Arc::new(GreedyMemoryPool::new(settings.memory_limit_mb << 20));
+        let pool = Arc::new(WarehousePool::new(settings.memory_limit_mb << 20));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(OpenError::Engine)?;
         Ok(Self(Arc::new(Inner {
             settings: settings.clone(),

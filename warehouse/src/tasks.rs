@@ -138,6 +138,11 @@ impl Tasks {
         Some(schemas::Digest::of([definition.toml.as_str(), &definition.sql, &departments].join("\0").as_bytes()).to_string())
     }
 
+    /// A view's SQL for each task, with what the task's file says in the place of its `$names`.
+    pub(crate) fn asked(&self, sql: &str) -> Vec<String> {
+        self.definitions.iter().map(|definition| query::asked(definition, sql)).collect()
+    }
+
     /// `department_kinds`, on which the views about stays build.
     pub(crate) async fn register_departments(&self, ctx: &SessionContext) -> Result<()> {
         register(ctx, "department_kinds", &query::departments(&self.departments)).await

@@ -32,6 +32,18 @@ enum Kept {
     Once,
     /// As well; this column says of which subject a row is (see `renewal`), so that it holds until facts of that subject come.
     By(&'static str),
+    /// As well, and computed once for each task, with what its file says put into the SQL: one task after the other.
+    ByTask(&'static str),
+}
+
+impl Kept {
+    /// The column that says of which subject a row is, where it holds until facts of that subject come.
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Planned | Self::Once => None,
+            Self::By(key) | Self::ByTask(key) => Some(key),
+        }
+    }
 }
 
 macro_rules! views {
@@ -74,7 +86,7 @@ views! {
     "note_places" By("note_id"),
     "notes" Planned,
     "prompt_notes" By("encounter_id"),
-    "asked_stays" By("encounter_id"),
+    "asked_stays" ByTask("encounter_id"),
     "reporting_delays" Planned,
     "task_delays" Once,
     "task_rules" Once,
@@ -115,7 +127,7 @@ pub(crate) async fn register(ctx: &SessionContext, tasks: &Tasks, renewal: Optio
     // A site's own query may make of one stay what it likes of others.
     let renewal = renewal.filter(|_| tasks.are_the_papers());
     for view in VIEWS.iter().skip_while(|(name, _, _)| *name != FIRST_OF_TASKS) {
-        register_one(ctx, view, renewal).await?;
+        register_one(ctx, view, tasks, renewal).await?;
     }
     Ok(())
 }
@@ -128,7 +140,7 @@ pub(crate) async fn register_of_stays(ctx: &SessionContext, tasks: &Tasks, renew
     tasks.register_departments(ctx).await?;
     for view in VIEWS.iter().take_while(|(name, _, _)| *name != FIRST_OF_TASKS) {
         if !ctx.table_exist(view.0)? {
-            register_one(ctx, view, renewal).await?;
+            register_one(ctx, view, tasks, renewal).await?;
         }
     }
     Ok(())
@@ -142,21 +154,34 @@ pub(crate) async fn register_of_subjects(ctx: &SessionContext, tasks: &Tasks) ->
     register_of_stays(ctx, tasks, None).await?;
     tasks.register(ctx, None).await?;
     let of_tasks = VIEWS.iter().skip_while(|(name, _, _)| *name != FIRST_OF_TASKS);
-    for view in of_tasks.filter(|(_, kept, _)| matches!(kept, Kept::By(_))) {
-        register_one(ctx, view, None).await?;
+    for view in of_tasks.filter(|(_, kept, _)| kept.key().is_some()) {
+        register_one(ctx, view, tasks, None).await?;
     }
     Ok(())
 }
 
-async fn register_one(ctx: &SessionContext, (name, kept, sql): &(&str, Kept, &str), renewal: Option<&Arc<Renewal>>) -> Result<()> {
-    let frame = ctx.sql(sql).await.map_err(|error| error.context(format!("view {name}")))?;
-    let key = match kept {
-        Kept::Planned => return ctx.register_table(*name, frame.into_view()).map(|_| ()),
-        Kept::Once => None,
-        Kept::By(key) => Some(*key),
+async fn register_one(
+    ctx: &SessionContext,
+    (name, kept, sql): &(&str, Kept, &str),
+    tasks: &Tasks,
+    renewal: Option<&Arc<Renewal>>,
+) -> Result<()> {
+    let stated = match kept {
+        Kept::ByTask(_) => tasks.asked(sql),
+        Kept::Planned | Kept::Once | Kept::By(_) => vec![(*sql).to_owned()],
     };
-    let query = Query::new(frame, ctx.runtime_env())?;
-    let query = match (key, renewal) {
+    let mut frames = Vec::new();
+    for sql in stated {
+        frames.push(ctx.sql(&sql).await.map_err(|error| error.context(format!("view {name}")))?);
+    }
+    if *kept == Kept::Planned {
+        for frame in frames {
+            ctx.register_table(*name, frame.into_view())?;
+        }
+        return Ok(());
+    }
+    let query = Query::in_parts(frames, ctx.runtime_env())?;
+    let query = match (kept.key(), renewal) {
         (Some(key), Some(renewal)) => {
             query.renewed(Renewed { view: (*name).to_owned(), key: key.to_owned(), renewal: Arc::clone(renewal) })
         }

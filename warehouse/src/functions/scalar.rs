@@ -1,5 +1,6 @@
 //! Derivations of ids in SQL, by the same rules as everywhere.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
@@ -41,6 +42,22 @@ pub fn digest_head() -> ScalarUDF {
         Ok(ColumnarValue::Array(Arc::new(heads)))
     };
     create_udf("digest_head", vec![DataType::Utf8View], DataType::Int64, Volatility::Immutable, Arc::new(body))
+}
+
+/// `text_hash(text)`: a whole number that is the same for the same text within a query, and grouped by sooner than the text.
+pub fn text_hash() -> ScalarUDF {
+    let of = |text: &str| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        text.hash(&mut hasher);
+        hasher.finish().cast_signed()
+    };
+    let body = move |values: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(values)?;
+        let [stated] = arrays.as_slice() else { return datafusion::common::exec_err!("text_hash(text)") };
+        let hashes: Int64Array = stated.as_string_view().iter().map(|text| text.map(of)).collect();
+        Ok(ColumnarValue::Array(Arc::new(hashes)))
+    };
+    create_udf("text_hash", vec![DataType::Utf8View], DataType::Int64, Volatility::Immutable, Arc::new(body))
 }
 
 /// `patient_identity(facility, 'system|value')`: the patient's id.

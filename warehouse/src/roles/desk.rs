@@ -22,12 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{self, Asked, Refusal};
-use super::memory::StatementPool;
 use super::moments::{Moments, Names, Shown, When};
 use super::turn::Turn;
 use super::{Role, SqlSettings, bounded, catalogue, texts};
 use crate::error::QueryError;
 use crate::moments::Bound;
+use crate::pools::StatementPool;
 use crate::read::{AsOf, read_only};
 use crate::store::Warehouse;
 

@@ -193,28 +193,45 @@ pub fn marks(all: &[Definition]) -> String {
     if each.is_empty() { values(&[("task", "VARCHAR"), ("reason", "VARCHAR"), ("holds", "BIGINT")], &[]) } else { each.join(" UNION ALL ") }
 }
 
-/// `task_outcomes`: one row per (task, stay), before anything is mature: the outcome, and the first rule that takes
-/// the stay out or lets it wait.
+/// `task_outcomes`: one row per (task, stay), before anything is mature.
 pub fn outcomes(all: &[Definition]) -> String {
-    let each = all.iter().map(|one| {
-        let rules: Vec<_> = one.rules.iter().filter(|rule| rule.effect != Effect::Counted).collect();
-        let first = |then: fn(&Rule) -> String, otherwise: &str| {
-            let whens: String = rules.iter().map(|rule| format!(" WHEN \"{}\" THEN {}", rule.reason, then(rule))).collect();
-            if whens.is_empty() { otherwise.to_owned() } else { format!("CASE{whens} ELSE {otherwise} END") }
-        };
-        let because = first(|rule| if rule.effect == Effect::Pending { "NULL".to_owned() } else { quoted(&rule.reason) }, "CAST(NULL AS VARCHAR)");
-        let waits = first(|rule| (rule.effect == Effect::Pending).to_string(), "false");
-        let (task, relation) = (quoted(&one.name), one.relation());
-        // Few stays are answered twice, if any: of those no answer counts.
-        let twice = format!("SELECT encounter_id, count(*) AS copies FROM {relation} GROUP BY encounter_id HAVING count(*) > 1");
-        format!(
-            "SELECT {task} AS task, a.encounter_id, CAST(outcome AS DOUBLE) AS outcome, \
-             arrow_cast(outcome_at, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, {because} AS excluded_because, {waits} AS waits, \
-             CAST(1 AS BIGINT) AS copies FROM {relation} AS a LEFT ANTI JOIN ({twice}) AS t ON t.encounter_id = a.encounter_id \
-             UNION ALL SELECT {task} AS task, encounter_id, CAST(NULL AS DOUBLE) AS outcome, \
-             arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, CAST(NULL AS VARCHAR) AS excluded_because, \
-             false AS waits, copies FROM ({twice}) AS t"
-        )
-    });
-    each.collect::<Vec<_>>().join(" UNION ALL ")
+    all.iter().map(outcomes_of).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// Those of one task: the outcome, and the first rule that takes the stay out or lets it wait.
+fn outcomes_of(one: &Definition) -> String {
+    let rules: Vec<_> = one.rules.iter().filter(|rule| rule.effect != Effect::Counted).collect();
+    let first = |then: fn(&Rule) -> String, otherwise: &str| {
+        let whens: String = rules.iter().map(|rule| format!(" WHEN \"{}\" THEN {}", rule.reason, then(rule))).collect();
+        if whens.is_empty() { otherwise.to_owned() } else { format!("CASE{whens} ELSE {otherwise} END") }
+    };
+    let because =
+        first(|rule| if rule.effect == Effect::Pending { "NULL".to_owned() } else { quoted(&rule.reason) }, "CAST(NULL AS VARCHAR)");
+    let waits = first(|rule| (rule.effect == Effect::Pending).to_string(), "false");
+    let (task, relation) = (quoted(&one.name), one.relation());
+    // Few stays are answered twice, if any: of those no answer counts. Hashes that occur twice are found in a small part of the time and memory that
+    // counting each stay takes.
+    let twice = format!(
+        "SELECT r.encounter_id, count(*) AS copies FROM (SELECT text_hash(encounter_id) AS head FROM {relation} GROUP BY 1 HAVING count(*) > 1) AS h \
+         JOIN {relation} AS r ON text_hash(r.encounter_id) = h.head GROUP BY r.encounter_id HAVING count(*) > 1"
+    );
+    format!(
+        "SELECT {task} AS task, a.encounter_id, CAST(outcome AS DOUBLE) AS outcome, \
+         arrow_cast(outcome_at, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, {because} AS excluded_because, {waits} AS waits, \
+         CAST(1 AS BIGINT) AS copies FROM {relation} AS a LEFT ANTI JOIN ({twice}) AS t ON t.encounter_id = a.encounter_id \
+         UNION ALL SELECT {task} AS task, encounter_id, CAST(NULL AS DOUBLE) AS outcome, \
+         arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, CAST(NULL AS VARCHAR) AS excluded_because, \
+         false AS waits, copies FROM ({twice}) AS t"
+    )
+}
+
+/// A view's SQL with what the task is in the place of `$task`, `$kind`, `$clock`, `$horizon`, `$classes` and `$outcomes`, the task's rows of `task_outcomes`.
+pub fn asked(one: &Definition, sql: &str) -> String {
+    let classes = one.target.classes.map_or_else(|| "NULL".to_owned(), |classes| classes.to_string());
+    sql.replace("$outcomes", &format!("({})", outcomes_of(one)))
+        .replace("$task", &format!("CAST({} AS VARCHAR)", quoted(&one.name)))
+        .replace("$kind", &quoted(one.note.as_str()))
+        .replace("$clock", &quoted(one.clock.as_str()))
+        .replace("$horizon", &format!("INTERVAL '{} days'", one.horizon_days))
+        .replace("$classes", &format!("CAST({classes} AS BIGINT)"))
 }

@@ -1,0 +1,211 @@
+//! Memory: of one statement, within its role's limit; of all statements together, within the warehouse's pool; and of that, what rows may take that
+//! are kept for later questions.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::common::resources_err;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::kept;
+
+/// Which part of all memory kept rows may have: one in so many. What is kept beyond lies on disk, and the rest is there for whoever computes.
+const KEPT: usize = 3;
+
+/// The memory of a warehouse, taken by whoever comes first; by kept rows up to a part of it.
+#[derive(Debug)]
+pub(crate) struct WarehousePool {
+    all: GreedyMemoryPool,
+    kept: AtomicUsize,
+    kept_limit_bytes: usize,
+    /// Views are computed one after the other: the joins of two do not fit where those of one just do.
+    turns: Semaphore,
+}
+
+impl WarehousePool {
+    /// `limit_bytes` in all.
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self {
+            all: GreedyMemoryPool::new(limit_bytes),
+            kept: AtomicUsize::new(0),
+            kept_limit_bytes: limit_bytes / KEPT,
+            turns: Semaphore::new(1),
+        }
+    }
+}
+
+impl fmt::Display for WarehousePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.all)
+    }
+}
+
+fn is_kept(reservation: &MemoryReservation) -> bool {
+    reservation.consumer().name() == kept::CONSUMER
+}
+
+impl MemoryPool for WarehousePool {
+    fn name(&self) -> &str {
+        "warehouse"
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        if is_kept(reservation) {
+            self.kept.fetch_add(additional, Ordering::Relaxed);
+        }
+        self.all.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        if is_kept(reservation) {
+            self.kept.fetch_sub(shrink, Ordering::Relaxed);
+        }
+        self.all.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        if !is_kept(reservation) {
+            return self.all.try_grow(reservation, additional);
+        }
+        let within = |kept: usize| Some(kept + additional).filter(|kept| *kept <= self.kept_limit_bytes);
+        if self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+            return resources_err!("kept rows have their part of the memory already");
+        }
+        self.all.try_grow(reservation, additional).inspect_err(|_| {
+            self.kept.fetch_sub(additional, Ordering::Relaxed);
+        })
+    }
+
+    fn reserved(&self) -> usize {
+        self.all.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.all.memory_limit()
+    }
+}
+
+/// Waits for its turn where the pool is a warehouse's. Whoever has it asks for no other.
+pub(crate) async fn turn(pool: &dyn MemoryPool) -> Option<SemaphorePermit<'_>> {
+    pool.downcast_ref::<WarehousePool>()?.turns.acquire().await.ok()
+}
+
+/// What a pool gives in all.
+pub(crate) fn limit(pool: &dyn MemoryPool) -> usize {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(limit) => limit,
+        MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+    }
+}
+
+/// What nobody has taken of it.
+pub(crate) fn left(pool: &dyn MemoryPool) -> usize {
+    limit(pool).saturating_sub(pool.reserved())
+}
+
+/// A pool of a statement's own that also takes from the pool of all. What can go to disk shares it fairly.
+#[derive(Debug)]
+pub(crate) struct StatementPool {
+    own: FairSpillPool,
+    limit_bytes: usize,
+    shared: MemoryReservation,
+}
+
+impl StatementPool {
+    /// `limit_bytes` of a statement's own, all of it out of `shared`.
+    pub(crate) fn new(limit_bytes: usize, shared: &Arc<dyn MemoryPool>) -> Self {
+        // What it can spill, the operators of the statement decide.
+        let shared = MemoryConsumer::new("statement").register(shared);
+        Self { own: FairSpillPool::new(limit_bytes), limit_bytes, shared }
+    }
+}
+
+impl fmt::Display for StatementPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statement({} of {} bytes)", self.own.reserved(), self.limit_bytes)
+    }
+}
+
+impl MemoryPool for StatementPool {
+    fn name(&self) -> &str {
+        "statement"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.own.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.own.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.own.grow(reservation, additional);
+        self.shared.grow(additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.own.shrink(reservation, shrink);
+        self.shared.shrink(shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        self.own.try_grow(reservation, additional)?;
+        self.shared.try_grow(additional).inspect_err(|_| self.own.shrink(reservation, additional))
+    }
+
+    fn reserved(&self) -> usize {
+        self.own.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+
+    #[test]
+    fn a_statement_stays_within_its_limit_and_all_within_the_pool() {
+        let shared: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(100));
+        let pool = |limit| Arc::new(StatementPool::new(limit, &shared)) as Arc<dyn MemoryPool>;
+        let (one, two) = (pool(80), pool(80));
+        let first = MemoryConsumer::new("a").register(&one);
+        let second = MemoryConsumer::new("b").register(&two);
+        assert!(first.try_grow(81).is_err(), "beyond its own limit");
+        first.try_grow(80).expect("within both");
+        assert!(second.try_grow(21).is_err(), "beyond what is left of the pool");
+        assert_eq!((shared.reserved(), two.reserved()), (80, 0));
+        first.free();
+        second.try_grow(80).expect("what was given back is there again");
+        drop((second, two));
+        assert_eq!(shared.reserved(), 0);
+    }
+
+    #[test]
+    fn kept_rows_leave_most_of_the_memory_to_who_computes() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(WarehousePool::new(90));
+        let kept = |bytes| {
+            let reservation = MemoryConsumer::new(kept::CONSUMER).register(&pool);
+            reservation.try_grow(bytes).map(|()| reservation)
+        };
+        let (first, second) = (kept(20).expect("within their part"), kept(10).expect("within their part"));
+        assert!(kept(1).is_err(), "beyond their part");
+        let join = MemoryConsumer::new("a join").register(&pool);
+        join.try_grow(60).expect("what is left");
+        assert!(join.try_grow(1).is_err(), "beyond all");
+        drop(first);
+        assert!(join.try_grow(15).is_ok() && kept(6).is_err(), "within their part and beyond all");
+        drop(kept(5).expect("within both"));
+        drop((second, join));
+        assert_eq!(pool.reserved(), 0);
+        drop(kept(30).expect("what was given back is there again"));
+    }
+}
