@@ -245,7 +245,7 @@ impl DeviceLearning {
         } else {
             let letters = Tensor::from_slice(letters, letters.len(), &self.network.device)?;
             let letters = parameters.head.rows(&letters)?;
-            cross_entropy::answers(&read(&reading.answer_rows)?, &letters, &reading.answers)?
+            cross_entropy::answers(&read(&reading.batch.answers)?, &letters, &reading.answers)?
         };
         let loss = ((&answers * f64::from(shares.answer))? + (&next_tokens * f64::from(shares.next_token))?)?;
         self.collect(&loss)?;
@@ -331,15 +331,13 @@ struct Reading {
     batch: Batch,
     next_rows: Vec<usize>,
     targets: Vec<u32>,
-    answer_rows: Vec<usize>,
-    /// Classes and labels.
+    /// Classes and labels of the answers, whose rows the batch knows.
     answers: Vec<(usize, usize)>,
 }
 
 impl Reading {
     fn of(pages: &[Labelled<'_>], shares: Shares) -> Self {
-        let mut reading =
-            Self { batch: Batch::default(), next_rows: Vec::new(), targets: Vec::new(), answer_rows: Vec::new(), answers: Vec::new() };
+        let mut reading = Self { batch: Batch::default(), next_rows: Vec::new(), targets: Vec::new(), answers: Vec::new() };
         for (page, labels) in pages {
             let (first, note) = (reading.batch.tokens.len(), &page.tokens[..page.note]);
             reading.batch.push(note, page.branches.iter().map(|branch| &page.tokens[branch.rows.clone()]));
@@ -350,7 +348,6 @@ impl Reading {
             let answers = page.branches.iter().zip(*labels).map(|(branch, &label)| (branch.task.classes(), label));
             reading.answers.extend(answers);
         }
-        reading.answer_rows.clone_from(&reading.batch.answers);
         reading
     }
 }

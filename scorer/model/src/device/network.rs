@@ -186,12 +186,15 @@ fn added(places: &Tensor, from: &Tensor, rows: usize) -> Result<Tensor> {
 pub(super) fn picked(from: &Tensor, rows: &[usize]) -> Result<Tensor> {
     let (count, device) = (from.dim(0)?, from.device());
     let chosen = row_numbers(rows.iter().copied(), device)?;
-    if rows.iter().collect::<std::collections::BTreeSet<_>>().len() < rows.len() {
-        return from.index_select(&chosen, 0);
-    }
     // What was not picked gets the row of nothing behind all slopes.
     let mut places = vec![rows.len(); count];
-    rows.iter().enumerate().for_each(|(place, &row)| places[row] = place);
+    let mut named_twice = false;
+    for (place, &row) in rows.iter().enumerate() {
+        named_twice |= std::mem::replace(&mut places[row], place) < rows.len();
+    }
+    if named_twice {
+        return from.index_select(&chosen, 0);
+    }
     let places = row_numbers(places, device)?;
     let result = from.detach().index_select(&chosen, 0)?;
     fused([from], result, move |slopes| {
