@@ -18,6 +18,7 @@ use sha2::Digest as _;
 use crate::error::QueryError;
 use crate::metrics;
 use crate::read::{AsOf, read_only};
+use crate::statement;
 use crate::store::Warehouse;
 
 /// Rows that the writer is handed at a time, and after which pages may end.
@@ -143,7 +144,7 @@ impl Warehouse {
         metrics::queried("parquet");
         let frame = self.session(at).await?.sql_with_options(sql, read_only()).await.map_err(QueryError::from)?;
         let mut rows = Rows::begin(destination, plain(frame.schema().as_arrow()), Layout::TEXTS)?;
-        let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
+        let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
         while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
             rows.push(&batch)?;
         }

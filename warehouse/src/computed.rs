@@ -10,9 +10,9 @@ use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::plan_err;
 use datafusion::datasource::{TableProvider, TableType};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::error::Result;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use datafusion::prelude::DataFrame;
@@ -21,11 +21,9 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
 use crate::kept::{Kept, KeptRows};
-use crate::pools::{self, StatementPool};
+use crate::pools;
 use crate::renewal::Renewal;
-
-/// Sorts that may stand beside one another in a query, each of which needs room to merge in.
-const SORTS: usize = 128;
+use crate::statement;
 
 /// How the rows come about.
 #[async_trait]
@@ -139,6 +137,20 @@ impl Query {
         Ok(Self { parts, schema: Arc::new(schema), runtime, renewed: None })
     }
 
+    /// The rows of a query that puts the rows of several behind one another (`UNION ALL`), which are its parts.
+    ///
+    /// # Errors
+    /// Where the query cannot be optimized.
+    pub fn by_branches(query: DataFrame, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+        let plan = query.into_optimized_plan()?;
+        let schema = Arc::clone(plan.schema().inner());
+        let parts = match plan {
+            LogicalPlan::Union(union) => union.inputs.into_iter().map(Arc::unwrap_or_clone).collect(),
+            one => vec![one],
+        };
+        Ok(Self { parts, schema, runtime, renewed: None })
+    }
+
     /// The same query, whose rows are taken over from an earlier moment where they still hold.
     pub(crate) fn renewed(self, renewed: Renewed) -> Self {
         Self { renewed: Some(renewed), ..self }
@@ -176,9 +188,9 @@ impl Rows for Query {
         let streams = self.streams(state).await?;
         let _turn = pools::turn(self.runtime.memory_pool.as_ref()).await;
         let kept = match Kept::of(&self.schema, streams, &self.runtime).await {
-            Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
-                tracing::info!(%error, "joining in sorted order, on disk");
-                Kept::of(&self.schema, self.streams(&sorting(state)?).await?, &self.runtime).await?
+            Err(error) if statement::is_short(&error) => {
+                let streams = self.streams(&statement::sorting(state, &error).await?).await?;
+                Kept::of(&self.schema, streams, &self.runtime).await?
             }
             kept => kept?,
         };
@@ -197,21 +209,6 @@ impl Query {
         }
         Ok(streams)
     }
-}
-
-/// The session with joins that sort both sides, which go to disk where memory is short, instead of holding one of them. Each sort has its share of what
-/// memory is left, or of half of all where somebody else is about to give back what they hold.
-fn sorting(state: &SessionState) -> Result<SessionState> {
-    let shared = &state.runtime_env().memory_pool;
-    let left_bytes = pools::left(shared.as_ref()).max(pools::limit(shared.as_ref()) / 2);
-    let pool = Arc::new(StatementPool::new(left_bytes, shared));
-    let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_pool(pool).build_arc()?;
-    // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
-    let config = state.config().clone().with_create_default_catalog_and_schema(false);
-    let mut config = config.set_bool("datafusion.optimizer.prefer_hash_join", false);
-    let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
-    *merging = (*merging).min(left_bytes / SORTS);
-    Ok(SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_runtime_env(runtime).build())
 }
 
 /// The rows of one partition, which begins to run when the first is asked for. The plan is given back then: what it holds goes with its last row.
@@ -240,6 +237,7 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::error::DataFusionError;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::prelude::SessionContext;
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{QueryError, ReadError};
 use crate::metrics;
+use crate::statement;
 use crate::store::{OfMessages, Positions, Warehouse};
 
 /// As of when a question is asked. The default is everything known.
@@ -98,7 +99,7 @@ impl Warehouse {
         let ctx = self.session(at).await?;
         let frame = ctx.sql_with_options(sql, read_only()).await?;
         let schema = std::sync::Arc::clone(frame.schema().inner());
-        let mut batches = frame.collect().await?;
+        let mut batches = statement::all(frame).await?;
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
         }

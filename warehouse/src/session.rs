@@ -19,6 +19,7 @@ use schemas::{Table, table::instant};
 
 use crate::computed::Computed;
 use crate::error::QueryError;
+use crate::numbering::Numbering;
 use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::renewal::{Estate, Renewal};
@@ -214,7 +215,8 @@ impl Warehouse {
 /// A session that knows our functions and no relation.
 pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
-    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features().build();
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features();
+    let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).build();
     let ctx = SessionContext::new_with_state(state);
     functions::register(&ctx);
     ctx.register_udf(meds::subject());

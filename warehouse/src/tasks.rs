@@ -165,8 +165,7 @@ impl Tasks {
         register(ctx, "task_definitions", &query::definitions(&self.definitions)).await?;
         register(ctx, "task_facts", &query::facts(&self.definitions)).await?;
         register(ctx, "task_steps", &query::steps(&self.definitions)).await?;
-        register(ctx, "task_marks", &query::marks(&self.definitions)).await?;
-        register(ctx, "task_outcomes", &query::outcomes(&self.definitions)).await
+        register(ctx, "task_marks", &query::marks(&self.definitions)).await
     }
 }
 

@@ -1,7 +1,7 @@
 -- asked_stays: one row per (task, stay), before anybody waits for anything: what is asked of which note, what came to be, when the horizon is over, and why the
 -- stay is left out. `labels` are these once they are mature.
 -- It is asked once for each task, one after the other, with what the task's file says in the place of `$task`, `$kind` (of note), `$clock`, `$horizon` and
--- `$classes`, and the task's rows of `task_outcomes` in that of `$outcomes`: the memory of its joins is that of one task.
+-- `$classes`, and the outcome of each stay in that of `$outcomes`: the memory of its joins is that of one task.
 -- The side that is small or kept stands first in each join: the engine builds its table of that one.
 WITH answered AS (
     SELECT c.encounter_id, c.patient_id, c.facility, c.admitted_at, c.discharged_at, c.gone_because,

@@ -20,6 +20,7 @@ use crate::error::QueryError;
 use crate::functions::CODE_SET;
 use crate::read::{instants, ints, texts};
 use crate::settings::{Splits, TaskSplits};
+use crate::statement;
 use crate::tasks::Tasks;
 use crate::views;
 
@@ -133,7 +134,7 @@ fn names(sql: &str, relation: &str) -> bool {
 }
 
 async fn content(ctx: &SessionContext, sql: &str) -> Result<Content, QueryError> {
-    let mut stream = ctx.sql(sql).await?.execute_stream().await?;
+    let mut stream = statement::rows(ctx.sql(sql).await?).await?;
     let (mut rows, mut sum) = (0, Sum::default());
     while let Some(batch) = stream.try_next().await? {
         rows += batch.num_rows() as u64;

@@ -19,6 +19,7 @@ use super::{ALL, Basis, DatasetError};
 use crate::columnar::{Layout, Rows, plain};
 use crate::error::QueryError;
 use crate::staged::{FolderError, Staged, StagedFile};
+use crate::statement;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -126,7 +127,7 @@ pub async fn write(ctx: &SessionContext, basis: &Basis, staged: &Staged) -> Resu
     let schema = plain(frame.schema().as_arrow());
     let names: BTreeSet<String> = basis.splits.values().flat_map(crate::settings::TaskSplits::names).collect();
     let mut splits = names.into_iter().map(|name| Split::begin(name, staged, &schema)).collect::<Result<Vec<_>, _>>()?;
-    let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
+    let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
     let mut last = None;
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
         let batch = without_repeats(&batch, &mut last).map_err(engine)?;

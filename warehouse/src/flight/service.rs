@@ -35,6 +35,7 @@ use crate::roles::gate::{Wish, wish};
 use crate::roles::moments::When;
 use crate::roles::parse;
 use crate::roles::turn::{Turn, panicked};
+use crate::statement;
 
 /// The header of a call that says as of when everything is shown.
 const AS_KNOWN_AT: &str = "wardstream-as-known-at";
@@ -224,7 +225,7 @@ impl Service {
                 None => plan,
             };
             let schema = frames::sent(plan.schema().as_arrow());
-            let rows = call.turn.run(DataFrame::new(state, plan).execute_stream()).await?;
+            let rows = call.turn.run(statement::rows(DataFrame::new(state, plan))).await?;
             Ok((schema, rows.map_err(|error| fault::refusal(&error, asked))?))
         };
         let (schema, rows) = self.counted(started).await?;

@@ -12,6 +12,7 @@ use super::MedsError;
 use crate::columnar::{Layout, Rows};
 use crate::error::QueryError;
 use crate::staged::Staged;
+use crate::statement;
 
 /// The column that holds a task's labels, and its type: two classes are a boolean, more an integer, a measure a number.
 fn value(task: &str, label: &DataType) -> Field {
@@ -42,7 +43,7 @@ pub async fn write(ctx: &SessionContext, task: &str, staged: &Staged) -> Result<
     ]));
     let name = format!("task_labels/{task}/0.parquet");
     let mut rows = Rows::begin(staged.create(&name)?, schema, Layout::TEXTS).map_err(staged.encoding(&name))?;
-    let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
+    let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
         rows.push(&batch).map_err(staged.encoding(&name))?;
     }

@@ -15,12 +15,16 @@ use futures::TryStreamExt as _;
 
 use super::MedsError;
 use crate::columnar::{Layout, Rows};
+use crate::computed::{Computed, Query};
 use crate::dataset::sorted;
 use crate::error::QueryError;
 use crate::settings::TaskSplits;
 use crate::staged::{FolderError, Staged, StagedFile};
+use crate::statement;
 
 const ROWS: &str = include_str!("../../meds/rows.sql");
+/// The relation of these rows, computed kind by kind.
+const FACTS: &str = "meds_facts";
 
 /// What the standard calls our folds, in the order of the shares.
 const SPLITS: [&str; 3] = ["train", "tuning", "held_out"];
@@ -46,7 +50,7 @@ fn sql(rule: &TaskSplits) -> String {
     format!(
         "SELECT split, meds_subject(patient_id) AS subject_id, time, code, numeric_value, text_value, encounter_id, known_at, patient_id, tie \
          FROM (SELECT *, CASE WHEN permille('{salt}' || patient_id) * {shares} < {train} * 1000 THEN 0 \
-               WHEN permille('{salt}' || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM ({ROWS}) AS facts) AS drawn",
+               WHEN permille('{salt}' || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM {FACTS}) AS drawn",
         train + validation
     )
 }
@@ -85,8 +89,10 @@ pub async fn write(
     staged: &Staged,
     subjects: u64,
 ) -> Result<Written, MedsError> {
+    let facts = Query::by_branches(ctx.sql(ROWS).await.map_err(QueryError::from)?, ctx.runtime_env()).map_err(QueryError::from)?;
+    sorting.register_table(FACTS, Arc::new(Computed::once(facts))).map_err(QueryError::from)?;
     let frame = sorted(sorting.sql(&sql(rule)).await.map_err(QueryError::from)?, &ORDER)?;
-    let mut stream = frame.execute_stream().await.map_err(QueryError::from)?;
+    let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
     let mut chunks = BatchCoalescer::new(stream.schema(), CHUNK);
     let mut shards = Shards::begin(staged, subjects);
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {

@@ -32,6 +32,7 @@ use crate::metrics::{self, Ended};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Wish, wish};
 use crate::roles::parse;
+use crate::statement;
 
 /// The error as the protocol sends it.
 pub(super) fn error(refusal: Refusal) -> PgWireError {
@@ -231,7 +232,7 @@ impl Answers {
                 None => plan,
             };
             let schema = Arc::clone(plan.schema().inner());
-            let rows = DataFrame::new(state, plan).execute_stream().await.map_err(engine)?;
+            let rows = statement::rows(DataFrame::new(state, plan)).await.map_err(engine)?;
             Ok::<_, Refusal>((schema, rows))
         });
         let (schema, rows) = started.await??;

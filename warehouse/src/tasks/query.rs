@@ -193,12 +193,7 @@ pub fn marks(all: &[Definition]) -> String {
     if each.is_empty() { values(&[("task", "VARCHAR"), ("reason", "VARCHAR"), ("holds", "BIGINT")], &[]) } else { each.join(" UNION ALL ") }
 }
 
-/// `task_outcomes`: one row per (task, stay), before anything is mature.
-pub fn outcomes(all: &[Definition]) -> String {
-    all.iter().map(outcomes_of).collect::<Vec<_>>().join(" UNION ALL ")
-}
-
-/// Those of one task: the outcome, and the first rule that takes the stay out or lets it wait.
+/// One row per stay, before anything is mature: the outcome, and the first rule that takes the stay out or lets it wait.
 fn outcomes_of(one: &Definition) -> String {
     let rules: Vec<_> = one.rules.iter().filter(|rule| rule.effect != Effect::Counted).collect();
     let first = |then: fn(&Rule) -> String, otherwise: &str| {
@@ -225,7 +220,7 @@ fn outcomes_of(one: &Definition) -> String {
     )
 }
 
-/// A view's SQL with what the task is in the place of `$task`, `$kind`, `$clock`, `$horizon`, `$classes` and `$outcomes`, the task's rows of `task_outcomes`.
+/// A view's SQL with what the task is in the place of `$task`, `$kind`, `$clock`, `$horizon`, `$classes` and `$outcomes`, its rows of [`outcomes_of`].
 pub fn asked(one: &Definition, sql: &str) -> String {
     let classes = one.target.classes.map_or_else(|| "NULL".to_owned(), |classes| classes.to_string());
     sql.replace("$outcomes", &format!("({})", outcomes_of(one)))

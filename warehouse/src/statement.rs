@@ -1,0 +1,125 @@
+//! The rows of a statement. Where a join does not fit into memory, it is planned anew with joins that sort both sides, which go to disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::DataFrame;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::pools::{self, StatementPool};
+
+/// Sorts that may stand beside one another in a query, each of which needs room to merge in.
+const SORTS: usize = 128;
+
+/// How long, and how often at most, memory is waited for that a statement gives back.
+const TURN: Duration = Duration::from_millis(20);
+const TURNS: usize = 50;
+
+/// The rows, batch by batch. Waits for the first of them: until then nobody has seen any, and the statement may begin anew.
+///
+/// # Errors
+/// Where the statement cannot be planned, or its first rows cannot be made either way.
+pub(crate) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream> {
+    let (state, plan) = frame.into_parts();
+    match begun(DataFrame::new(state.clone(), plan.clone())).await {
+        Err(error) if is_short(&error) => begun(DataFrame::new(sorting(&state, &error).await?, plan)).await,
+        rows => rows,
+    }
+}
+
+/// All rows.
+///
+/// # Errors
+/// As [`rows`], and where later rows cannot be made.
+pub(crate) async fn all(frame: DataFrame) -> Result<Vec<RecordBatch>> {
+    rows(frame).await?.try_collect().await
+}
+
+/// The rows, of which the first are there.
+async fn begun(frame: DataFrame) -> Result<SendableRecordBatchStream> {
+    let mut rows = frame.execute_stream().await?;
+    let schema = rows.schema();
+    let first = rows.next().await.transpose()?;
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(first.map(Ok)).chain(rows))))
+}
+
+/// Whether memory was too short.
+pub(crate) fn is_short(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+}
+
+/// The session, after this error of it, with joins that sort both sides, which go to disk where memory is short, instead of holding one of them. Each sort has its share of what
+/// memory is left, or of half of all where somebody else is about to give back what they hold.
+pub(crate) async fn sorting(state: &SessionState, short: &DataFusionError) -> Result<SessionState> {
+    tracing::info!(error = %short, "joining in sorted order, on disk");
+    let shared = &state.runtime_env().memory_pool;
+    given_back(shared.as_ref()).await;
+    let left_bytes = pools::left(shared.as_ref()).max(pools::limit(shared.as_ref()) / 2);
+    let pool = Arc::new(StatementPool::new(left_bytes, shared));
+    let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_pool(pool).build_arc()?;
+    // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
+    let config = state.config().clone().with_create_default_catalog_and_schema(false);
+    let mut config = config.set_bool("datafusion.optimizer.prefer_hash_join", false);
+    let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+    *merging = (*merging).min(left_bytes / SORTS);
+    Ok(SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_runtime_env(runtime).build())
+}
+
+/// Waits while memory is given back: tasks of a statement that has failed end a little after it.
+async fn given_back(pool: &dyn MemoryPool) {
+    let mut before = pool.reserved();
+    for _ in 0..TURNS {
+        tokio::time::sleep(TURN).await;
+        let now = pool.reserved();
+        if now >= before {
+            return;
+        }
+        before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+
+    use super::*;
+    use crate::pools::WarehousePool;
+    use crate::session::empty_session;
+
+    /// Both sides of the join are larger than the little memory.
+    const JOINED: &str = "SELECT count(*), sum(a.value), min(a.text), max(b.text) \
+        FROM (SELECT value, 'the text that stands beside number ' || value AS text FROM range(0, 2400000, 3)) AS a \
+        FULL JOIN (SELECT value, 'the text that stands beside number ' || value AS text FROM range(0, 2400000, 2)) AS b ON b.text = a.text";
+
+    const LITTLE: usize = 48 << 20;
+
+    async fn answered(bytes: usize, sql: &str) -> Result<String> {
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(WarehousePool::new(bytes))).build_arc()?;
+        let ctx = empty_session(&runtime);
+        Ok(pretty_format_batches(&all(ctx.sql(sql).await?).await?)?.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_statement_whose_join_does_not_fit_answers_the_same_from_disk() {
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(WarehousePool::new(LITTLE))).build_arc().expect("a runtime");
+        let held = empty_session(&runtime).sql(JOINED).await.expect("plans").collect().await.expect_err("so large a side cannot be held");
+        assert!(is_short(&held), "{held}");
+        assert_eq!(answered(LITTLE, JOINED).await.expect("joins on disk"), answered(1 << 30, JOINED).await.expect("joins in memory"));
+    }
+
+    #[tokio::test]
+    async fn a_statement_without_rows_has_its_columns_and_other_errors_stand() {
+        let frame = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime")).sql("SELECT 1 AS one WHERE false").await;
+        let rows = rows(frame.expect("plans")).await.expect("answers");
+        assert_eq!(rows.schema().field(0).name(), "one");
+        assert!(rows.try_collect::<Vec<_>>().await.expect("answers").iter().all(|batch| batch.num_rows() == 0));
+        let refused = answered(1 << 30, "SELECT 1 / (value - 3) FROM range(0, 5)").await.expect_err("divides by zero");
+        assert!(!is_short(&refused), "{refused}");
+    }
+}
