@@ -152,11 +152,6 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// So many zeros.
-    pub fn zeros(total: usize) -> Self {
-        Self::fresh(vec![0.0; total])
-    }
-
     /// Weights of which no gradient was seen yet.
     pub fn fresh(weights: Vec<f32>) -> Self {
         let zeros = vec![0.0; weights.len()];
@@ -251,6 +246,11 @@ impl Learner {
     /// What learns and its optimiser, wherever they lie.
     fn settled(&self) -> Result<Cow<'_, Learned>, candle_core::Error> {
         self.device.as_ref().map_or(Ok(Cow::Borrowed(&self.learned)), |device| device.learned().map(Cow::Owned))
+    }
+
+    /// What learns, wherever it lies.
+    fn weights(&self) -> Result<Cow<'_, [f32]>, candle_core::Error> {
+        self.device.as_ref().map_or(Ok(Cow::Borrowed(&self.learned.weights)), |device| device.weights().map(Cow::Owned))
     }
 
     /// Puts what another learner of the same left in the place of what learns.
@@ -382,10 +382,10 @@ impl Learner {
     }
 
     /// The numbers of `range` of the model's layout, one norm or whole rows of matrices, with what adapters add to them.
-    fn numbers<'a>(&self, learned: &'a Learned, range: Range<usize>) -> Cow<'a, [f32]> {
+    fn numbers<'a>(&self, weights: &'a [f32], range: Range<usize>) -> Cow<'a, [f32]> {
         match &self.adapted {
-            None => Cow::Borrowed(&learned.weights[range]),
-            Some(adapted) => Cow::Owned(adapted.merged(&learned.weights, range)),
+            None => Cow::Borrowed(&weights[range]),
+            Some(adapted) => Cow::Owned(adapted.merged(weights, range)),
         }
     }
 
@@ -415,8 +415,8 @@ impl Learner {
     /// As there.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
         let Some(device) = &self.device else { return self.score_with(notes, &Settings::default()) };
-        let learned = self.settled()?;
-        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
+        let weights = self.weights()?;
+        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&weights, range));
         let place = (device.device(), device.arithmetic().precision());
         let scorer = DeviceScorer::new(&self.network.config, &read, &self.reader.letters, place)?;
         answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?))
@@ -427,8 +427,8 @@ impl Learner {
     /// # Errors
     /// As there.
     pub fn score_with(&self, notes: &[Asked<'_>], settings: &Settings) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        let learned = self.settled()?;
-        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
+        let weights = self.weights()?;
+        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&weights, range));
         score(&Scorer::packed(&self.network.config, &read, &self.reader.letters, settings)?, &self.reader, notes)
     }
 
@@ -437,12 +437,12 @@ impl Learner {
     /// # Errors
     /// If the disk refuses; files are replaced one by one, the manifest last.
     pub fn export(&self, dir: &Path, draft: Draft) -> Result<ModelVersion, SaveError> {
-        let learned = self.settled()?;
+        let weights = self.weights()?;
         let model = Exported {
             config: &self.network.config,
             tokenizer: &self.reader.tokenizer,
             layout: &self.network.layout,
-            numbers: &|range| self.numbers(&learned, range),
+            numbers: &|range| self.numbers(&weights, range),
             max_note_tokens: self.reader.max_note_tokens,
         };
         folder::export(dir, &model, draft)

@@ -169,17 +169,25 @@ impl DeviceLearning {
         frozen + self.runs.values().map(|run| run.range.len() * size_of::<f32>()).sum::<usize>()
     }
 
+    /// What learns, as it is now.
+    pub fn weights(&self) -> Result<Vec<f32>> {
+        self.read(|run| Some(run.learned.as_tensor()))
+    }
+
     /// What learns and its optimiser, as they are now.
     pub fn learned(&self) -> Result<Learned> {
-        let total = self.runs.values().map(|run| run.range.end).max().unwrap_or(0);
-        let mut learned = Learned::zeros(total);
+        Ok(Learned { weights: self.weights()?, first: self.read(|run| Some(&run.first))?, second: self.read(|run| Some(&run.second))? })
+    }
+
+    /// A number of each that learns as one flat vector; zeros where there is none.
+    fn read(&self, of: impl Fn(&Run) -> Option<&Tensor>) -> Result<Vec<f32>> {
+        let mut numbers = vec![0.0; self.runs.values().map(|run| run.range.end).max().unwrap_or(0)];
         for run in self.runs.values() {
-            let read = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-            learned.weights[run.range.clone()].copy_from_slice(&read(run.learned.as_tensor())?);
-            learned.first[run.range.clone()].copy_from_slice(&read(&run.first)?);
-            learned.second[run.range.clone()].copy_from_slice(&read(&run.second)?);
+            if let Some(tensor) = of(run) {
+                numbers[run.range.clone()].copy_from_slice(&tensor.flatten_all()?.to_vec1::<f32>()?);
+            }
         }
-        Ok(learned)
+        Ok(numbers)
     }
 
     /// Takes over what another learner of the same left.
@@ -316,13 +324,7 @@ impl DeviceLearning {
 impl DeviceLearning {
     /// The gradient that was found last, as one flat vector.
     pub fn gradients(&self) -> Result<Vec<f32>> {
-        let mut gradients = vec![0.0; self.runs.values().map(|run| run.range.end).max().unwrap_or(0)];
-        for run in self.runs.values() {
-            if let Some(gradient) = &run.gradient {
-                gradients[run.range.clone()].copy_from_slice(&gradient.flatten_all()?.to_vec1::<f32>()?);
-            }
-        }
-        Ok(gradients)
+        self.read(|run| run.gradient.as_ref())
     }
 }
 
