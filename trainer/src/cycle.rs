@@ -204,7 +204,7 @@ impl Work {
             return Err(CycleError::NoExamples { examples: lessons.len() });
         }
         said(format!("{} labelled examples, {} notes to learn from", self.examples.len(), lessons.len()));
-        let mut learner = self.learner(&lessons)?.on(self.settings.device)?;
+        let mut learner = self.learner(&lessons)?.on(self.settings.device.clone())?;
         let splits: &[&str] = if self.parent.is_some() { &["recent"] } else { &["test", "temporal_test"] };
         // The start and the outcome are held against each other on the same notes.
         let before = self.measure_all(splits, |notes| learner.score(notes))?;

@@ -1,6 +1,6 @@
 //! What the trainer is told.
 
-use model::{Device, Lora};
+use model::{Devices, Lora};
 use serde::{Deserialize, Serialize};
 
 /// The `[trainer]` part of the configuration.
@@ -28,8 +28,9 @@ pub struct Settings {
     pub warm_up_steps: usize,
     /// Weight of the next-token loss beside the answers'.
     pub next_token_weight: f32,
-    /// Where a model learns: `cpu`, or `cuda:0` for an NVIDIA card of a program that was built with the feature `cuda`.
-    pub device: Device,
+    /// Where a model learns: `cpu`, or `cuda:0` for an NVIDIA card of a program that was built with the feature `cuda`, or `cuda:0,1` or `cuda:0-3`
+    /// for several together of one that was built with `nccl`.
+    pub device: Devices,
     /// Threads that compute gradients on a processor.
     pub threads: usize,
     /// Steps between two checkpoints.
@@ -61,7 +62,7 @@ impl Default for Settings {
             lora: None,
             warm_up_steps: 50,
             next_token_weight: 0.3,
-            device: Device::Cpu,
+            device: Devices::default(),
             threads: 2,
             checkpoint_steps: 200,
             measured_examples: 3_000,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use model::Device;
+use model::{Device, Devices};
 
 /// Operational predictions from a hospital's own message stream.
 #[derive(Parser)]
@@ -271,9 +271,10 @@ pub struct BenchModel {
     /// Threads of the model's pool.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
-    /// Where it answers or learns: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`.
-    #[arg(long, default_value_t = Device::Cpu)]
-    pub device: Device,
+    /// Where it answers or learns: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`; for train also cuda:0,1 or
+    /// cuda:0-3 for several together, with the feature `nccl`.
+    #[arg(long, default_value_t)]
+    pub device: Devices,
     /// How weights are held and multiplied: f32, bf16 or, for answering, int8. Where none is named a model answers as one whose AUROC was found not
     /// to be moved by 8 bits, and learns in what this machine is best at.
     #[arg(long)]

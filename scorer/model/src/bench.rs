@@ -15,7 +15,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::device::{Device, DeviceError, DeviceScorer};
+use crate::device::{DeviceError, DeviceScorer, Devices};
 use crate::learner::LearnError;
 use crate::load_error::LoadError;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, random_numbers};
@@ -69,7 +69,7 @@ pub struct Figure {
     /// Threads of the model's pool.
     pub threads: usize,
     /// Where it was computed; on a card instructions and threads say nothing.
-    pub device: Device,
+    pub device: Devices,
     /// What was read, as it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
@@ -96,7 +96,7 @@ pub struct Figure {
     pub cpu_ms_median: f64,
     /// Rounds.
     pub reps: usize,
-    /// The weights as they are held.
+    /// The weights as they are held, on each card where they are several.
     pub weights_mb: f64,
     /// What loading added to the resident memory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,7 +259,7 @@ impl Wanted {
             precision: self.settings.precision().as_str(),
             instructions: self.settings.instructions().as_str(),
             threads: self.settings.threads(),
-            device: self.settings.device,
+            device: self.settings.device.into(),
             ..Figure::new(what, self.shape, (rounds, bytes))
         }
     }
@@ -304,7 +304,7 @@ mod tests {
         lines.push(serde_json::to_value(wanted.loading()?).unwrap_or_default());
         let lessons = vec!["2x9+3x4".parse()?];
         let (shape, lora, computing) = (Shape::Wide, None, Computing::default());
-        let whole = Training { shape, lora, computing, device: Device::Cpu, threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
+        let whole = Training { shape, lora, computing, devices: Devices::default(), threads: 1, loss: Loss::Answer, lessons, rounds: 2 };
         let lora = Lora::new(4, 8.0, 0.05, Target::ALL).ok();
         for training in [whole.clone(), Training { lora, ..whole }] {
             training.steps(|figure| {

@@ -13,16 +13,21 @@ mod attention;
 #[cfg(feature = "cuda")]
 mod card;
 mod cross_entropy;
+mod devices;
 mod fused;
 mod learning;
 mod linear;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod network;
+mod replicas;
 mod scorer;
 
-pub(crate) use learning::DeviceLearning;
+pub use devices::{Devices, UnknownDevices};
+pub(crate) use replicas::{Replicas, Team};
 pub(crate) use scorer::DeviceScorer;
 
-/// Where a model answers or learns.
+/// Where a model answers, or learns alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Device {
@@ -54,6 +59,20 @@ pub enum DeviceError {
         /// What the driver says.
         source: candle_core::Error,
     },
+    /// The program cannot join cards.
+    #[error("{0} cannot learn together, for this program was built without the feature `nccl`")]
+    NotJoined(Devices),
+    /// The cards are there, and do not come together.
+    #[error("could not join {devices}: does NCCL's library go with the driver?")]
+    Unjoined {
+        /// Which.
+        devices: Devices,
+        /// What NCCL says.
+        source: candle_core::Error,
+    },
+    /// Several cards learn, and do not answer.
+    #[error("a model answers on one device, not on {0}")]
+    Several(Devices),
     /// On a card numbers are `bf16` or `f32`.
     #[error("a model answers in f32 or bf16 on {0}, not in int8")]
     Int8(Device),

@@ -18,7 +18,8 @@ use tokenizers::Tokenizer;
 
 use crate::adapters::{Draw, LoraError};
 use crate::config::{Config, ConfigError};
-use crate::device::{Device, DeviceError, DeviceLearning, DeviceScorer};
+use crate::device::{DeviceError, DeviceScorer, Devices, Replicas, Team};
+use crate::division::{passes, rows};
 use crate::folder::{self, Draft, Exported, MAX_NOTE_TOKENS, SaveError};
 use crate::layout::{Layout, Place};
 use crate::load_error::LoadError;
@@ -38,8 +39,6 @@ pub use watch::Watch;
 
 /// Rows that are read in one pass, unless one lesson has more: a step's gradient is the sum of its passes'.
 const PASS: usize = 2048;
-/// The same on a device, whose many units want more rows at once.
-const DEVICE_PASS: usize = 8192;
 
 /// One note in tokens with its labelled questions. It belongs to the tokenizer that made it.
 #[derive(Clone, PartialEq, Eq)]
@@ -152,11 +151,6 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
-    /// So many zeros.
-    pub fn zeros(total: usize) -> Self {
-        Self::fresh(vec![0.0; total])
-    }
-
     /// Weights of which no gradient was seen yet.
     pub fn fresh(weights: Vec<f32>) -> Self {
         let zeros = vec![0.0; weights.len()];
@@ -171,7 +165,7 @@ pub struct Learner {
     reader: Reader,
     /// Empty while it lies on a device.
     learned: Learned,
-    device: Option<DeviceLearning>,
+    device: Option<Replicas>,
     /// What does not learn, where adapters alone do.
     adapted: Option<Adapted>,
     steps: u64,
@@ -226,24 +220,26 @@ impl Learner {
         self
     }
 
-    /// The same learner on a device: on a card with products of `bf16` unless its computing says otherwise, and with bits of the card's own.
+    /// The same learner on devices: on a card with products of `bf16` unless its computing says otherwise, and with bits of the card's own; on
+    /// several, each of which holds all of it, with a portion of each step's lessons on each.
     ///
     /// # Errors
-    /// If there is no such device, or it has no room.
-    pub fn on(self, device: Device) -> Result<Self, LearnError> {
-        match device.open()? {
+    /// If there are no such devices, they cannot be joined, or one has no room.
+    pub fn on(self, devices: impl Into<Devices>) -> Result<Self, LearnError> {
+        match devices.into().open()? {
             None => Ok(self),
-            Some(device) => self.through_candle(&device),
+            Some(team) => self.through_candle(team),
         }
     }
 
-    pub(crate) fn through_candle(mut self, device: &candle_core::Device) -> Result<Self, LearnError> {
-        let usual = if device.is_cuda() { Arithmetic::Bf16 } else { Arithmetic::F32 };
+    pub(crate) fn through_candle(mut self, team: impl Into<Team>) -> Result<Self, LearnError> {
+        let team = team.into();
+        let usual = if team.is_cuda() { Arithmetic::Bf16 } else { Arithmetic::F32 };
         let arithmetic = self.computing.arithmetic.unwrap_or(usual);
         let learned = self.settled()?.into_owned();
         let shape = (&self.network.config, &self.network.layout);
         let adapted = self.adapted.as_ref().map(Adapted::parts);
-        self.device = Some(DeviceLearning::new(shape, &learned, adapted, (device, arithmetic))?);
+        self.device = Some(Replicas::new(shape, &learned, adapted, (team, arithmetic))?);
         (self.learned, self.workshop) = (Learned::default(), None);
         Ok(self)
     }
@@ -251,6 +247,11 @@ impl Learner {
     /// What learns and its optimiser, wherever they lie.
     fn settled(&self) -> Result<Cow<'_, Learned>, candle_core::Error> {
         self.device.as_ref().map_or(Ok(Cow::Borrowed(&self.learned)), |device| device.learned().map(Cow::Owned))
+    }
+
+    /// What learns, wherever it lies.
+    fn weights(&self) -> Result<Cow<'_, [f32]>, candle_core::Error> {
+        self.device.as_ref().map_or(Ok(Cow::Borrowed(&self.learned.weights)), |device| device.weights().map(Cow::Owned))
     }
 
     /// Puts what another learner of the same left in the place of what learns.
@@ -265,7 +266,7 @@ impl Learner {
     /// What its products are made of.
     #[must_use]
     pub fn arithmetic(&self) -> Arithmetic {
-        self.device.as_ref().map_or_else(|| self.computing.arithmetic(), DeviceLearning::arithmetic)
+        self.device.as_ref().map_or_else(|| self.computing.arithmetic(), Replicas::arithmetic)
     }
 
     /// What multiplies.
@@ -274,11 +275,12 @@ impl Learner {
         self.computing.instructions()
     }
 
-    /// Bytes of the weights as they are held, those included that do not learn; the optimiser and the gradient are not.
+    /// Bytes of the weights as they are held, on each device if there are several, those included that do not learn; the optimiser and the gradient
+    /// are not.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let here = size_of_val(self.learned.weights.as_slice()) + self.adapted.as_ref().map_or(0, Adapted::bytes);
-        self.device.as_ref().map_or(here, DeviceLearning::bytes)
+        self.device.as_ref().map_or(here, Replicas::bytes)
     }
 
     /// Steps taken.
@@ -350,10 +352,12 @@ impl Learner {
 
     /// The batch's losses and the norm of its gradient, pass by pass; the gradient stays where it was found.
     fn gradient(&mut self, lessons: &[&Lesson], shares: Shares, threads: usize) -> Result<(Losses, f64), LearnError> {
+        let known = lessons.iter().filter(|lesson| lesson.tokens() > 0);
+        let pages: Vec<Labelled<'_>> = known.map(|lesson| (&lesson.page, lesson.labels.as_slice())).collect();
         if let Some(device) = &mut self.device {
             let (batch, adapted) = (self.position, self.adapted.as_ref());
             let draw = |first_row| adapted.map_or(Draw { seed: 0, batch, first_row }, |adapted| adapted.draw(batch, first_row));
-            return Ok(device.gradient(&passes(lessons, DEVICE_PASS), (&self.reader.letters, shares), draw)?);
+            return Ok(device.gradient(&pages, (&self.reader.letters, shares), draw)?);
         }
         let mut workshop = self.workshop(threads)?;
         let Workshop { pool, trace, gradient } = &mut workshop;
@@ -361,11 +365,9 @@ impl Learner {
             gradient.resize(self.learned.weights.len(), 0.0);
             gradient.par_chunks_mut(1 << 16).for_each(|run| run.fill(0.0));
             let (mut sum, mut first_row) = (Losses::default(), 0);
-            for pages in passes(lessons, PASS) {
-                let losses = self.network.learn((self.parameters(first_row), gradient), (&pages, &self.reader.letters), shares, trace);
-                sum.answers += losses.answers;
-                sum.next_tokens += losses.next_tokens;
-                first_row += pages.iter().map(|(page, _)| page.tokens.len()).sum::<usize>();
+            for pages in passes(&pages, PASS) {
+                sum.add(self.network.learn((self.parameters(first_row), gradient), (pages, &self.reader.letters), shares, trace));
+                first_row += rows(pages);
             }
             (sum, adamw::norm(gradient))
         });
@@ -382,10 +384,10 @@ impl Learner {
     }
 
     /// The numbers of `range` of the model's layout, one norm or whole rows of matrices, with what adapters add to them.
-    fn numbers<'a>(&self, learned: &'a Learned, range: Range<usize>) -> Cow<'a, [f32]> {
+    fn numbers<'a>(&self, weights: &'a [f32], range: Range<usize>) -> Cow<'a, [f32]> {
         match &self.adapted {
-            None => Cow::Borrowed(&learned.weights[range]),
-            Some(adapted) => Cow::Owned(adapted.merged(&learned.weights, range)),
+            None => Cow::Borrowed(&weights[range]),
+            Some(adapted) => Cow::Owned(adapted.merged(weights, range)),
         }
     }
 
@@ -415,8 +417,8 @@ impl Learner {
     /// As there.
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
         let Some(device) = &self.device else { return self.score_with(notes, &Settings::default()) };
-        let learned = self.settled()?;
-        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
+        let weights = self.weights()?;
+        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&weights, range));
         let place = (device.device(), device.arithmetic().precision());
         let scorer = DeviceScorer::new(&self.network.config, &read, &self.reader.letters, place)?;
         answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?))
@@ -427,8 +429,8 @@ impl Learner {
     /// # Errors
     /// As there.
     pub fn score_with(&self, notes: &[Asked<'_>], settings: &Settings) -> Result<Vec<Vec<Answer>>, ScoreError> {
-        let learned = self.settled()?;
-        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&learned, range));
+        let weights = self.weights()?;
+        let read = |range: Range<usize>| Ok::<_, ScoreError>(self.numbers(&weights, range));
         score(&Scorer::packed(&self.network.config, &read, &self.reader.letters, settings)?, &self.reader, notes)
     }
 
@@ -437,34 +439,16 @@ impl Learner {
     /// # Errors
     /// If the disk refuses; files are replaced one by one, the manifest last.
     pub fn export(&self, dir: &Path, draft: Draft) -> Result<ModelVersion, SaveError> {
-        let learned = self.settled()?;
+        let weights = self.weights()?;
         let model = Exported {
             config: &self.network.config,
             tokenizer: &self.reader.tokenizer,
             layout: &self.network.layout,
-            numbers: &|range| self.numbers(&learned, range),
+            numbers: &|range| self.numbers(&weights, range),
             max_note_tokens: self.reader.max_note_tokens,
         };
         folder::export(dir, &model, draft)
     }
-}
-
-/// The lessons that have tokens, some at a time, in the order given: at most `most` rows, unless one lesson has more.
-fn passes<'a>(lessons: &[&'a Lesson], most: usize) -> Vec<Vec<Labelled<'a>>> {
-    let mut passes: Vec<Vec<Labelled<'a>>> = Vec::new();
-    let mut rows = 0;
-    for lesson in lessons.iter().filter(|lesson| lesson.tokens() > 0) {
-        let labelled: Labelled<'a> = (&lesson.page, &lesson.labels);
-        rows += lesson.tokens();
-        match passes.last_mut() {
-            Some(pass) if rows <= most => pass.push(labelled),
-            _ => {
-                rows = lesson.tokens();
-                passes.push(vec![labelled]);
-            }
-        }
-    }
-    passes
 }
 
 fn fresh(layout: &Layout, seed: u64) -> Vec<f32> {
@@ -492,5 +476,7 @@ fn fresh(layout: &Layout, seed: u64) -> Vec<f32> {
 
 #[cfg(test)]
 mod device_tests;
+#[cfg(test)]
+mod replica_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 
 use crate::adapters::{Adapters, Draw, Frozen, Lora, Target};
-use crate::device::{self, DeviceLearning};
+use crate::device::{self, Replicas, Team};
 use crate::folder;
 use crate::layout::{Layout, Place};
 use crate::learner::{Arithmetic, Computing, Learned, Learner, Lesson, Recipe};
@@ -110,41 +110,52 @@ fn draw(first_row: usize) -> Draw {
     Draw { seed: 3, batch: 5, first_row }
 }
 
+/// A device alone, and replicas that share the lists among them, one of which may have none.
+fn teams() -> Vec<(usize, candle_core::Device, Arithmetic)> {
+    let counted = |count: usize| device::tested().into_iter().map(move |(device, arithmetic)| (count, device, arithmetic));
+    [1, 2, 6].into_iter().flat_map(counted).collect()
+}
+
 /// Fewer keys than queries and Llama 3's rotary positions untied, and a tied model, through autograd.
 #[test]
-fn every_gradient_on_a_device_is_pytorchs() -> Tested {
+fn every_gradient_on_devices_is_pytorchs() -> Tested {
     for model in ["sharded", "linear"] {
         let folder = folder::load(&golden(model), 1)?;
         let layout = Layout::of(&folder.config);
         let (expected, learned) = (Expected::of(model, "gradients.safetensors")?, Learned::fresh(folder.weights));
         let pages = lists();
         let labelled: Vec<(&Page, &[usize])> = pages.iter().map(|page| (page, [].as_slice())).collect();
-        for (device, arithmetic) in device::tested() {
-            let mut learning = DeviceLearning::new((&folder.config, &layout), &learned, None, (&device, arithmetic))?;
-            let (losses, norm) = learning.gradient(std::slice::from_ref(&labelled), (&[], SHARES), draw)?;
-            let gradients = learning.gradients()?;
-            let name = format!("{model} in {arithmetic:?} on {device:?}");
-            expected.is_met((losses, &gradients), &layout.places, tolerance(arithmetic), &name)?;
-            let length = apart(&[], &gradients).1;
-            assert!((norm - length).abs() < 1e-4 * length, "{name}: the norm is {norm}, expected {length}");
+        for (count, device, arithmetic) in teams() {
+            let team = (Team::sharing(&device, count), arithmetic);
+            let mut learning = Replicas::new((&folder.config, &layout), &learned, None, team)?;
+            let (losses, norm) = learning.gradient(&labelled, (&[], SHARES), draw)?;
+            let name = format!("{model} in {arithmetic:?} {count} times on {device:?}");
+            for gradient in learning.gradients()? {
+                expected.is_met((losses, &gradient), &layout.places, tolerance(arithmetic), &name)?;
+                let length = apart(&[], &gradient).1;
+                assert!((norm - length).abs() < 1e-4 * length, "{name}: the norm is {norm}, expected {length}");
+            }
         }
     }
     Ok(())
 }
 
 #[test]
-fn every_gradient_of_adapters_on_a_device_is_pefts() -> Tested {
+fn every_gradient_of_adapters_on_devices_is_pefts() -> Tested {
     for model in ["sharded", "linear"] {
         let expected = Expected::of(model, "lora.safetensors")?;
-        for (device, arithmetic) in device::tested() {
+        for (count, device, arithmetic) in teams() {
             let adapted = AdaptedGolden::of(model, arithmetic.precision(), 0.0)?;
             let labelled: Vec<(&Page, &[usize])> = adapted.pages.iter().map(|page| (page, [].as_slice())).collect();
             let (learned, network) = (Learned::fresh(adapted.weights(&expected)?), &adapted.network);
             let parts = Some((&adapted.frozen, &adapted.adapters));
-            let mut learning = DeviceLearning::new((&network.config, &network.layout), &learned, parts, (&device, arithmetic))?;
-            let (losses, _) = learning.gradient(&[labelled], (&[], SHARES), draw)?;
-            let name = format!("{model} in {arithmetic:?} on {device:?}");
-            expected.is_met((losses, &learning.gradients()?), &adapted.adapters.places, tolerance(arithmetic), &name)?;
+            let team = (Team::sharing(&device, count), arithmetic);
+            let mut learning = Replicas::new((&network.config, &network.layout), &learned, parts, team)?;
+            let (losses, _) = learning.gradient(&labelled, (&[], SHARES), draw)?;
+            let name = format!("{model} in {arithmetic:?} {count} times on {device:?}");
+            for gradient in learning.gradients()? {
+                expected.is_met((losses, &gradient), &adapted.adapters.places, tolerance(arithmetic), &name)?;
+            }
         }
     }
     Ok(())

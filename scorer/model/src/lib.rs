@@ -8,6 +8,7 @@ mod attention;
 pub mod bench;
 mod config;
 mod device;
+mod division;
 mod folder;
 mod gguf;
 #[cfg(test)]
@@ -37,7 +38,7 @@ mod weights;
 
 pub use adapters::{Lora, LoraError, Target};
 pub use config::{Config, ConfigError};
-pub use device::{Device, DeviceError, UnknownDevice};
+pub use device::{Device, DeviceError, Devices, UnknownDevice, UnknownDevices};
 pub use folder::{Draft, INT8_SHIFT, MAX_NOTE_TOKENS, Manifest, SaveError};
 pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, UnknownArithmetic, Watch};
 pub use load_error::LoadError;

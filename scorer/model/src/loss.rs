@@ -35,6 +35,14 @@ pub(crate) struct Losses {
     pub next_tokens: f64,
 }
 
+impl Losses {
+    /// Adds what was lost elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.next_tokens += other.next_tokens;
+    }
+}
+
 /// A page and the labels of its questions.
 pub(crate) type Labelled<'a> = (&'a Page, &'a [usize]);
 

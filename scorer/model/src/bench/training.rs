@@ -8,7 +8,7 @@ use schemas::Task;
 
 use super::{BenchError, Figure, Rounds, Shape, median, process, random_folder, rounded};
 use crate::adapters::Lora;
-use crate::device::Device;
+use crate::device::Devices;
 use crate::learner::{Computing, Learner, Lesson, Recipe};
 use crate::tokens::train_tokenizer;
 
@@ -91,7 +91,7 @@ pub struct Training {
     /// How it computes.
     pub computing: Computing,
     /// Where it learns.
-    pub device: Device,
+    pub devices: Devices,
     /// Threads of a step.
     pub threads: usize,
     /// What is minimised.
@@ -127,7 +127,7 @@ impl Training {
                 Learner::new(self.shape.config(), tokenizer, 1)?.computing(self.computing)
             }
         };
-        Ok(learner.on(self.device)?)
+        Ok(learner.on(self.devices.clone())?)
     }
 
     fn step(&self, learner: &mut Learner, (asked, lessons): (&Lessons, &[Lesson])) -> Result<Figure, BenchError> {
@@ -143,7 +143,7 @@ impl Training {
             precision: learner.arithmetic().as_str(),
             instructions: learner.instructions().as_str(),
             threads: self.threads,
-            device: self.device,
+            device: self.devices.clone(),
             batch: Some(asked.to_string()),
             tokens: Some(tokens),
             tokens_per_second: a_second(tokens),

@@ -2,7 +2,7 @@
 //!
 //! The gradient is autograd's; AdamW moves the same numbers as on a processor. Only the losses and the gradient's norm come back each step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use candle_core::{D, DType, Device, Error, Result, Tensor, Var};
@@ -19,7 +19,7 @@ use crate::scoring::Batch;
 
 /// A learner's numbers on a device.
 #[derive(Debug)]
-pub(crate) struct DeviceLearning {
+pub(super) struct DeviceLearning {
     network: DeviceNetwork,
     layout: Layout,
     /// By where they start among what learns.
@@ -169,17 +169,25 @@ impl DeviceLearning {
         frozen + self.runs.values().map(|run| run.range.len() * size_of::<f32>()).sum::<usize>()
     }
 
+    /// What learns, as it is now.
+    pub fn weights(&self) -> Result<Vec<f32>> {
+        self.read(|run| Some(run.learned.as_tensor()))
+    }
+
     /// What learns and its optimiser, as they are now.
     pub fn learned(&self) -> Result<Learned> {
-        let total = self.runs.values().map(|run| run.range.end).max().unwrap_or(0);
-        let mut learned = Learned::zeros(total);
+        Ok(Learned { weights: self.weights()?, first: self.read(|run| Some(&run.first))?, second: self.read(|run| Some(&run.second))? })
+    }
+
+    /// A number of each that learns as one flat vector; zeros where there is none.
+    fn read(&self, of: impl Fn(&Run) -> Option<&Tensor>) -> Result<Vec<f32>> {
+        let mut numbers = vec![0.0; self.runs.values().map(|run| run.range.end).max().unwrap_or(0)];
         for run in self.runs.values() {
-            let read = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-            learned.weights[run.range.clone()].copy_from_slice(&read(run.learned.as_tensor())?);
-            learned.first[run.range.clone()].copy_from_slice(&read(&run.first)?);
-            learned.second[run.range.clone()].copy_from_slice(&read(&run.second)?);
+            if let Some(tensor) = of(run) {
+                numbers[run.range.clone()].copy_from_slice(&tensor.flatten_all()?.to_vec1::<f32>()?);
+            }
         }
-        Ok(learned)
+        Ok(numbers)
     }
 
     /// Takes over what another learner of the same left.
@@ -191,26 +199,18 @@ impl DeviceLearning {
         Ok(())
     }
 
-    /// The losses of `passes` and the norm of their gradient, which is kept for [`Self::apply`]. `letters` and `shares` are those of
-    /// [`Network::learn`](crate::network::Network::learn); `draw` says what is dropped behind so many rows.
-    pub fn gradient(
-        &mut self,
-        passes: &[Vec<Labelled<'_>>],
-        (letters, shares): (&[u32], Shares),
-        draw: impl Fn(usize) -> Draw,
-    ) -> Result<(Losses, f64)> {
-        let (mut losses, mut first_row) = (Losses::default(), 0);
+    /// The losses of `readings`, one pass each, and their gradient, which is kept for [`Self::apply`].
+    pub fn gradient(&mut self, readings: &[(Reading, Draw)], (letters, shares): (&[u32], Shares)) -> Result<Losses> {
+        let mut losses = Losses::default();
         self.runs.values_mut().for_each(|run| run.gradient = None);
-        for pages in passes {
-            let of_pass = self.learn(pages, (letters, shares), draw(first_row))?;
-            losses.answers += of_pass.answers;
-            losses.next_tokens += of_pass.next_tokens;
-            first_row += pages.iter().map(|(page, _)| page.tokens.len()).sum::<usize>();
+        for (reading, draw) in readings {
+            losses.add(self.learn(reading, (letters, shares), *draw)?);
         }
-        Ok((losses, self.norm()?))
+        Ok(losses)
     }
 
-    fn norm(&self) -> Result<f64> {
+    /// The norm of the gradient.
+    pub fn norm(&self) -> Result<f64> {
         // Row by row and then all: a sum of everything at once would be the work of one block of threads.
         let squares = |gradient: &Tensor| gradient.sqr()?.sum(D::Minus1)?.sum_all();
         let squares = self.runs.values().filter_map(|run| run.gradient.as_ref()).map(squares).collect::<Result<Vec<_>>>()?;
@@ -220,13 +220,33 @@ impl DeviceLearning {
         Ok(Tensor::stack(&squares, 0)?.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>().sqrt())
     }
 
+    /// Where that starts of which a gradient was found.
+    pub fn found(&self) -> impl Iterator<Item = usize> {
+        self.runs.iter().filter(|(_, run)| run.gradient.is_some()).map(|(&start, _)| start)
+    }
+
+    /// Hands out the gradients of what starts at `starts`, in that order and each in one piece: zeros where none was found.
+    pub fn give(&mut self, starts: &BTreeSet<usize>) -> Result<Vec<Tensor>> {
+        let runs = self.runs.iter_mut().filter(|(start, _)| starts.contains(start));
+        let gradient = |(_, run): (&usize, &mut Run)| match run.gradient.take() {
+            Some(gradient) => gradient.contiguous(),
+            None => run.learned.as_detached_tensor().zeros_like(),
+        };
+        runs.map(gradient).collect()
+    }
+
+    /// Takes back what [`Self::give`] handed out, or others of the same.
+    pub fn receive(&mut self, starts: &BTreeSet<usize>, gradients: Vec<Tensor>) {
+        let runs = self.runs.iter_mut().filter(|(start, _)| starts.contains(start));
+        runs.zip(gradients).for_each(|((_, run), gradient)| run.gradient = Some(gradient));
+    }
+
     /// Moves what learns by the gradient, `scale` times, as its `steps`th step.
     pub fn apply(&mut self, recipe: &Recipe, scale: f32, steps: u64) -> Result<()> {
         self.runs.values_mut().try_for_each(|run| run.step(recipe, scale, steps))
     }
 
-    fn learn(&mut self, pages: &[Labelled<'_>], (letters, shares): (&[u32], Shares), draw: Draw) -> Result<Losses> {
-        let reading = Reading::of(pages, shares);
+    fn learn(&mut self, reading: &Reading, (letters, shares): (&[u32], Shares), draw: Draw) -> Result<Losses> {
         let parameters = self.parameters(draw)?;
         let tokens = Tensor::from_slice(&reading.batch.tokens, reading.batch.tokens.len(), &self.network.device)?;
         let embedded = embedded(parameters.embedding.learned(), &tokens)?;
@@ -316,18 +336,12 @@ impl DeviceLearning {
 impl DeviceLearning {
     /// The gradient that was found last, as one flat vector.
     pub fn gradients(&self) -> Result<Vec<f32>> {
-        let mut gradients = vec![0.0; self.runs.values().map(|run| run.range.end).max().unwrap_or(0)];
-        for run in self.runs.values() {
-            if let Some(gradient) = &run.gradient {
-                gradients[run.range.clone()].copy_from_slice(&gradient.flatten_all()?.to_vec1::<f32>()?);
-            }
-        }
-        Ok(gradients)
+        self.read(|run| run.gradient.as_ref())
     }
 }
 
 /// What a pass reads, and where its head looks.
-struct Reading {
+pub(super) struct Reading {
     batch: Batch,
     next_rows: Vec<usize>,
     targets: Vec<u32>,
@@ -336,7 +350,8 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(pages: &[Labelled<'_>], shares: Shares) -> Self {
+    /// What is read of `pages`.
+    pub fn of(pages: &[Labelled<'_>], shares: Shares) -> Self {
         let mut reading = Self { batch: Batch::default(), next_rows: Vec::new(), targets: Vec::new(), answers: Vec::new() };
         for (page, labels) in pages {
             let (first, note) = (reading.batch.tokens.len(), &page.tokens[..page.note]);
@@ -349,5 +364,9 @@ impl Reading {
             reading.answers.extend(answers);
         }
         reading
+    }
+    /// Rows of it.
+    pub fn rows(&self) -> usize {
+        self.batch.tokens.len()
     }
 }

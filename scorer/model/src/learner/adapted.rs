@@ -102,7 +102,7 @@ impl Learner {
     /// If the disk refuses.
     pub fn export_adapters(&self, dir: &Path) -> Result<(), SaveError> {
         let Some(adapted) = &self.adapted else { return Ok(()) };
-        folder::export_adapters(dir, &adapted.adapters, &self.settled()?.weights)
+        folder::export_adapters(dir, &adapted.adapters, &self.weights()?)
     }
 }
 

@@ -7,7 +7,7 @@ use super::tests::{Tested, learner, lessons, notes, step};
 use crate::adapters::{Lora, Target};
 use crate::{Arithmetic, Asked, Computing, Draft, Learner, Lesson, device};
 
-fn computing(arithmetic: Arithmetic) -> Computing {
+pub(super) fn computing(arithmetic: Arithmetic) -> Computing {
     Computing { arithmetic: Some(arithmetic), ..Computing::default() }
 }
 
@@ -17,7 +17,7 @@ fn tolerance(arithmetic: Arithmetic) -> f64 {
 }
 
 /// Several questions behind each note, which begin alike and are read once.
-fn joint(learner: &Learner, seed: u64) -> Vec<Lesson> {
+pub(super) fn joint(learner: &Learner, seed: u64) -> Vec<Lesson> {
     let answers =
         |label: i32| [(Task::Mortality, label), (Task::LengthOfStay, 2 * label), (Task::Comorbidity, 3), (Task::Denial, 1 - label)];
     notes(9, seed).iter().map(|(text, label)| learner.encode(text, &answers(*label))).collect()

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use ::model::bench::{BATCHES, Batch, BenchError, Figure, Lessons, Training, Wanted};
-use ::model::{Computing, InstructionSet, Lora, Settings, Target};
+use ::model::{Computing, Device, InstructionSet, Lora, Settings, Target};
 use anyhow::{Context as _, ensure};
 
 use super::process;
@@ -68,7 +68,7 @@ fn wanted(asked: &BenchModel) -> anyhow::Result<Wanted> {
         precision: asked.precision.as_deref().filter(|_| answers).map(str::parse).transpose()?,
         instructions: instructions(asked)?,
         threads: Some(asked.threads),
-        device: asked.device,
+        device: if answers { asked.device.one()? } else { Device::Cpu },
     };
     Ok(Wanted { shape: asked.shape.parse()?, settings: settings.for_shift(Some(0.0)), batches, rounds: asked.reps })
 }
@@ -89,7 +89,7 @@ fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
             instructions: instructions(asked)?,
             activation_bytes: activations,
         },
-        device: asked.device,
+        devices: asked.device.clone(),
         threads: asked.threads,
         loss: asked.loss.parse()?,
         lessons: named.into_iter().map(str::parse).collect::<Result<Vec<Lessons>, BenchError>>()?,
