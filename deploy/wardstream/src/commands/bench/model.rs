@@ -1,5 +1,5 @@
-//! The model's path with random weights, beside the peers' `score.py`, `shared_prefix.py` and `train.py`: prompts, questions behind one note,
-//! loading, steps of learning.
+//! The model's path with random weights, which `scorer/model/bench/peers.py` puts beside the peers: prompts, questions behind one note, loading,
+//! steps of learning.
 
 use std::process::ExitCode;
 
