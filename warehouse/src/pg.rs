@@ -6,6 +6,7 @@ mod answer;
 mod connection;
 mod copy;
 mod functions;
+mod names;
 mod prepared;
 mod rows;
 mod startup;

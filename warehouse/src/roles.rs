@@ -7,6 +7,7 @@ mod catalogue;
 pub(crate) mod desk;
 pub(crate) mod fault;
 pub(crate) mod gate;
+mod information;
 pub(crate) mod moments;
 pub(crate) mod parse;
 mod texts;

@@ -10,14 +10,17 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, df};
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use datafusion_postgres::pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_partial_query_response, send_query_response, send_ready_for_query,
+    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_partial_query_response, send_query_response,
+    send_ready_for_query,
 };
-use datafusion_postgres::pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo, QueryResponse, Response, Tag};
+use datafusion_postgres::pgwire::api::results::{
+    DataRowEncoder, DescribePortalResponse, FieldFormat, FieldInfo, QueryResponse, Response, Tag,
+};
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
-use datafusion_postgres::pgwire::messages::extendedquery::{Execute, Parse, ParseComplete};
+use datafusion_postgres::pgwire::messages::extendedquery::{Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL};
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
@@ -27,7 +30,7 @@ use futures::{Sink, SinkExt, StreamExt, stream};
 use super::connection::{Connection, Cursor};
 use super::prepared::{Parser, Prepared};
 use super::rows::{Batches, Watch, encoded, fits, parameter, watched};
-use super::{copy, functions};
+use super::{copy, functions, names};
 use crate::metrics::{self, Ended};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Wish, wish};
@@ -245,7 +248,7 @@ impl Answers {
         let format = asking.portal.map_or(Format::UnifiedText, |portal| portal.result_column_format.clone());
         fits(&format, schema.fields().len()).map_err(error)?;
         let options = Arc::new(self.formats(client));
-        let fields = Arc::new(arrow_schema_to_pg_fields(&schema, &format, Some(options))?);
+        let fields = Arc::new(arrow_schema_to_pg_fields(&names::shown(statement, &schema), &format, Some(options))?);
         let encoding = Arc::clone(&fields);
         let rows = batches.flat_map(move |batch| stream::iter(encoded(&encoding, batch)));
         Ok(QueryResponse::new(fields, rows))
@@ -409,6 +412,24 @@ impl ExtendedQueryHandler for Answers {
         }
         client.feed(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
         Ok(())
+    }
+
+    /// A cursor of DECLARE is a portal too: psycopg asks for its columns so.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL
+            && let Some(name) = message.name.as_deref()
+            && client.portal_store().get_portal(name).is_none()
+            && let Ok(cursor) = self.connection.cursor(name)
+        {
+            return send_describe_response(client, &DescribePortalResponse::new(cursor.fields.as_ref().clone())).await;
+        }
+        self._on_describe(client, message).await
     }
 
     async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>

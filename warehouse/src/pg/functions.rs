@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{AsArray, Float64Array, StringArray};
+use datafusion::arrow::array::{Array, AsArray, Float64Array, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{DataFusionError, Result};
@@ -91,7 +91,6 @@ const ZERO: &[&str] = &[
     "pg_indexes_size",
     "pg_database_size",
     "txid_current",
-    "age",
 ];
 
 /// Makes them known to the state of a statement.
@@ -107,7 +106,9 @@ pub(super) fn register(state: &mut SessionState, variables: &Variables) -> Resul
         constant("to_regtype", ScalarValue::Int32(None)),
         array_to_string(state),
         current_setting(variables.clone()),
-        set_config(),
+        set_config(variables.clone()),
+        format(),
+        age(),
         AsyncScalarUDF::new(Arc::new(Sleep(Signature::uniform(1, vec![DataType::Float64], Volatility::Volatile)))).into_scalar_udf(),
     ];
     let of = |names: &[&str], value: ScalarValue| names.iter().map(|name| constant(name, value.clone())).collect::<Vec<_>>();
@@ -173,9 +174,85 @@ impl ScalarUDFImpl for ToText {
     }
 }
 
-/// `set_config` in a query changes nothing here: SET does.
-fn set_config() -> ScalarUDF {
-    let refuse = Arc::new(|_: &[ColumnarValue]| {
+/// `age(transaction)`, of which there are none. Between two instants it would be an interval of months: `-` gives one of days.
+fn age() -> ScalarUDF {
+    let give = Arc::new(|_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Int64(Some(0)))));
+    let transactions = vec![TypeSignature::Exact(vec![DataType::Int32]), TypeSignature::Exact(vec![DataType::Int64])];
+    let signature = Signature::one_of(transactions, Volatility::Stable);
+    ScalarUDF::from(SimpleScalarUDF::new_with_signature("age", signature, DataType::Int64, give))
+}
+
+/// `format(pattern, ...)` with `%s`, `%I`, `%L` and `%%`.
+fn format() -> ScalarUDF {
+    let give = Arc::new(|args: &[ColumnarValue]| {
+        let rows = args.iter().find_map(|arg| match arg {
+            ColumnarValue::Array(array) => Some(array.len()),
+            ColumnarValue::Scalar(_) => None,
+        });
+        let columns: Vec<_> =
+            args.iter().map(|arg| Ok(cast(&arg.to_array(rows.unwrap_or(1))?, &DataType::Utf8)?)).collect::<Result<_>>()?;
+        let texts: Vec<&StringArray> = columns.iter().map(|column| column.as_string::<i32>()).collect();
+        let Some((patterns, values)) = texts.split_first() else {
+            return Err(DataFusionError::Plan("format wants a pattern".to_owned()));
+        };
+        let of = |row: usize| {
+            let mut values = values.iter().map(|column| column.is_valid(row).then(|| column.value(row)));
+            patterns.is_valid(row).then(|| filled(patterns.value(row), &mut values)).transpose()
+        };
+        let formatted = (0..patterns.len()).map(of).collect::<Result<StringArray>>()?;
+        match rows {
+            Some(_) => Ok(ColumnarValue::Array(Arc::new(formatted))),
+            None => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&formatted, 0)?)),
+        }
+    });
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    ScalarUDF::from(SimpleScalarUDF::new_with_signature("format", signature, DataType::Utf8, give))
+}
+
+/// The pattern with its values in their places, in order.
+fn filled<'a>(pattern: &str, values: &mut impl Iterator<Item = Option<&'a str>>) -> Result<String> {
+    let wrong = |code, words: &str| DataFusionError::External(Box::new(Refusal::new(code, words.to_owned())));
+    let mut text = String::new();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            text.push(letter);
+            continue;
+        }
+        let kind = letters.next();
+        if kind == Some('%') {
+            text.push('%');
+            continue;
+        }
+        let value = values.next().ok_or_else(|| wrong("22023", "too few arguments for format()"))?;
+        match (kind, value) {
+            (Some('s'), value) => text.push_str(value.unwrap_or_default()),
+            (Some('I'), Some(value)) => text.push_str(&identifier(value)),
+            (Some('I'), None) => return Err(wrong("22004", "null values cannot be formatted as an SQL identifier")),
+            (Some('L'), Some(value)) => text.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            (Some('L'), None) => text.push_str("NULL"),
+            _ => return Err(wrong("22023", "format() knows %s, %I, %L and %%")),
+        }
+    }
+    Ok(text)
+}
+
+fn identifier(name: &str) -> String {
+    let plain = name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+    if plain && !name.starts_with(|first: char| first.is_ascii_digit()) && !name.is_empty() {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// `set_config` in a query changes nothing here: SET does. What is so already is said.
+fn set_config(variables: Variables) -> ScalarUDF {
+    let refuse = Arc::new(move |args: &[ColumnarValue]| {
+        let (name, wanted) = (first_text(args)?, first_text(args.get(1..).unwrap_or_default())?);
+        if variables.get(&name).is_ok_and(|value| value == wanted) {
+            return Ok(ColumnarValue::Scalar(text(&wanted)));
+        }
         let refusal = Refusal::new("0A000", "set_config is not supported").with_hint("write SET name = value");
         Err(DataFusionError::External(Box::new(refusal)))
     });

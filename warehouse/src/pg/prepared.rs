@@ -1,10 +1,13 @@
 //! Prepared statements: parsed and planned when they are prepared, planned anew where the tables have moved since.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{FieldFormat, FieldInfo};
@@ -15,8 +18,8 @@ use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 
 use super::answer::error;
 use super::connection::Connection;
-use super::functions;
 use super::rows::fits;
+use super::{functions, names};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Wish, wish};
 use crate::roles::moments::Shown;
@@ -70,14 +73,61 @@ impl Parser {
 /// The types of `$1`, `$2` ... in order; a type that the client names wins.
 fn parameters(plan: &LogicalPlan, wanted: &[Option<Type>]) -> datafusion::error::Result<Vec<(Option<DataType>, Type)>> {
     let inferred = plan.get_parameter_types()?;
+    let stated = stated(plan)?;
     let highest = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok()).max().unwrap_or(0);
     let one = |number: usize| {
-        let kind = inferred.get(&format!("${number}")).cloned().flatten();
+        let name = format!("${number}");
+        let kind = inferred.get(&name).cloned().flatten().or_else(|| stated.get(&name).cloned());
         let named = wanted.get(number - 1).cloned().flatten().filter(|named| *named != Type::UNKNOWN);
         let wire = named.or_else(|| kind.as_ref().and_then(|kind| into_pg_type(kind).ok())).unwrap_or(Type::TEXT);
         (kind, wire)
     };
     Ok((1..=highest.max(wanted.len())).map(one).collect())
+}
+
+/// Types of parameters that follow from where they stand, and that the engine does not infer: a cast, a limit, a list that is looked into.
+fn stated(plan: &LogicalPlan) -> datafusion::error::Result<HashMap<String, DataType>> {
+    let mut found = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        let schema = inputs(node)?;
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::Placeholder(parameter) if matches!(node, LogicalPlan::Limit(_)) => {
+                        found.insert(parameter.id.clone(), DataType::Int64);
+                    }
+                    Expr::Cast(cast) if !cast.field.data_type().is_string() => {
+                        if let Expr::Placeholder(parameter) = cast.expr.as_ref() {
+                            found.insert(parameter.id.clone(), cast.field.data_type().clone());
+                        }
+                    }
+                    Expr::ScalarFunction(call) if call.name() == "array_has" => {
+                        if let [Expr::Placeholder(parameter), element] = call.args.as_slice()
+                            && let Ok(kind) = element.get_type(&schema)
+                        {
+                            let kind = if kind.is_string() { DataType::Utf8 } else { kind };
+                            found.insert(parameter.id.clone(), DataType::new_list(kind, true));
+                        }
+                    }
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
+/// The columns that a node's expressions name.
+fn inputs(node: &LogicalPlan) -> datafusion::error::Result<DFSchema> {
+    let mut schema = DFSchema::empty();
+    for input in node.inputs() {
+        schema.merge(input.schema());
+    }
+    if let LogicalPlan::TableScan(scan) = node {
+        schema.merge(&scan.projected_schema);
+    }
+    Ok(schema)
 }
 
 #[async_trait]
@@ -105,10 +155,10 @@ impl QueryParser for Parser {
     fn get_result_schema(&self, statement: &Arc<Prepared>, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
         let text = |name: &str| FieldInfo::new(name.to_owned(), None, None, Type::TEXT, FieldFormat::Text);
         match (&statement.wish, &statement.planned) {
-            (Wish::Ask(_), Some((_, plan))) => {
+            (Wish::Ask(asked), Some((_, plan))) => {
                 let format = format.unwrap_or(&Format::UnifiedText);
                 fits(format, plan.schema().fields().len()).map_err(error)?;
-                arrow_schema_to_pg_fields(plan.schema().as_arrow(), format, None)
+                arrow_schema_to_pg_fields(&names::shown(asked, plan.schema().as_arrow()), format, None)
             }
             (Wish::Show(Some(name)), _) => Ok(vec![text(name)]),
             (Wish::Show(None), _) => Ok(["name", "setting", "description"].into_iter().map(text).collect()),

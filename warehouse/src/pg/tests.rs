@@ -1,6 +1,7 @@
 //! Promises of the port, kept with a client of its own over a socket.
 
 mod catalogue;
+mod drivers;
 mod limits;
 mod moments;
 mod refusals;

@@ -102,7 +102,10 @@ impl Desk {
         let bound = Bound { known_at: shown.when.known_at, version: shown.when.version };
         let config = template.state.config().clone().with_extension(Arc::new(bound));
         let builder = SessionStateBuilder::new_from_existing(template.state.clone()).with_config(config);
-        Ok(builder.with_runtime_env(runtime).with_catalog_list(Arc::new(Catalogs(Arc::new(catalog)))).build())
+        let mut state = builder.with_runtime_env(runtime).with_catalog_list(Arc::new(Catalogs(Arc::new(catalog)))).build();
+        // now() is when the statement came, not when the template was made.
+        state.mark_start_execution();
+        Ok(state)
     }
 
     /// The plan of a statement; what does not only read has none.
@@ -129,6 +132,7 @@ fn template(session: SessionState, names: &Names, notes: bool) -> Result<Templat
     let mut config =
         session.config().clone().with_default_catalog_and_schema(CATALOG, "public").with_create_default_catalog_and_schema(false);
     config.options_mut().sql_parser.collect_spans = true;
+    config.options_mut().execution.time_zone = Some("+00:00".to_owned());
     let public: Arc<dyn SchemaProvider> = Arc::new(Fixed(names.clone()));
     let catalog = Arc::new(Catalog(RwLock::new(vec![("public".to_owned(), public)])));
     let catalogs = Arc::new(Catalogs(Arc::clone(&catalog) as Arc<dyn CatalogProvider>));

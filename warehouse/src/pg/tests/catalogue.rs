@@ -2,8 +2,8 @@
 
 use super::stand::{Stand, rows, said};
 
-/// What psql, SQLAlchemy, pgjdbc, Grafana, Metabase, DBeaver, pgAdmin and pgcli ask about the catalogue, as they ask it.
-const CLIENTS: [(&str, &str); 9] = [
+/// What psql, SQLAlchemy, pgjdbc, Grafana, Metabase, DBeaver, pgAdmin, pgcli, Npgsql, asyncpg and dbt ask about the catalogue: as they ask it, or in our own words with what theirs need.
+const CLIENTS: [(&str, &str); 12] = [
     ("psql", include_str!("../catalogue/psql.sql")),
     ("psql's completion", include_str!("../catalogue/psql_tab.sql")),
     ("SQLAlchemy", include_str!("../catalogue/sqlalchemy.sql")),
@@ -13,6 +13,9 @@ const CLIENTS: [(&str, &str); 9] = [
     ("DBeaver", include_str!("../catalogue/dbeaver.sql")),
     ("pgAdmin", include_str!("../catalogue/pgadmin.sql")),
     ("pgcli", include_str!("../catalogue/pgcli.sql")),
+    ("Npgsql", include_str!("../catalogue/npgsql.sql")),
+    ("asyncpg", include_str!("../catalogue/asyncpg.sql")),
+    ("dbt", include_str!("../catalogue/dbt.sql")),
 ];
 
 #[tokio::test]

@@ -1,0 +1,95 @@
+//! What drivers and tools ask for beside the catalogue's own questions.
+
+use super::stand::{Stand, refused, rows};
+
+/// Drivers send a list as one parameter, and name its type or not.
+#[tokio::test]
+async fn a_list_as_a_parameter_is_looked_into() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let list = vec!["north", "ward"];
+    for sql in ["SELECT count(*) FROM messages WHERE facility = ANY($1)", "SELECT count(*) FROM messages WHERE facility = ANY($1::text[])"]
+    {
+        let prepared = client.prepare(sql).await.expect("prepares");
+        assert_eq!(prepared.params(), [tokio_postgres::types::Type::TEXT_ARRAY], "{sql}");
+        let row = client.query_one(&prepared, &[&list]).await.expect("answers");
+        assert_eq!(row.get::<_, i64>(0), 2, "{sql}");
+        let none = client.query_one(&prepared, &[&vec!["south"]]).await.expect("answers");
+        assert_eq!(none.get::<_, i64>(0), 0, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn limits_and_casts_say_the_types_of_their_parameters() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let limited =
+        client.query("SELECT topic FROM messages ORDER BY \"offset\" LIMIT $1 OFFSET $2", &[&1_i64, &1_i64]).await.expect("answers");
+    assert_eq!(limited.len(), 1);
+    let cast = client.query_one("SELECT $1::int + 1 AS next, $2::bool AS yes", &[&41_i32, &true]).await.expect("answers");
+    assert!(cast.get::<_, bool>("yes"));
+}
+
+#[tokio::test]
+async fn columns_without_a_name_are_called_as_postgresql_calls_them() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let named = |rows: &[tokio_postgres::Row]| rows[0].columns().iter().map(|column| column.name().to_owned()).collect::<Vec<_>>();
+    let asked = client.query("SELECT count(*), max(\"offset\"), 1 FROM messages", &[]).await.expect("answers");
+    assert_eq!(named(&asked), ["count", "max", "?column?"]);
+    rows(&client, "BEGIN; DECLARE c CURSOR FOR SELECT count(*) FROM messages").await;
+    assert_eq!(named(&client.query("FETCH ALL FROM c", &[]).await.expect("answers")), ["count"]);
+}
+
+#[tokio::test]
+async fn now_is_when_the_statement_came() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let now = "SELECT extract(epoch FROM now()) AS at";
+    let read = |told: Vec<String>| told.join("").parse::<f64>().expect("a number");
+    let first = read(rows(&client, now).await);
+    rows(&client, "SELECT pg_sleep(0.2)").await;
+    let second = read(rows(&client, now).await);
+    assert!(second - first > 0.15, "{first} {second}");
+    assert!(rows(&client, "SELECT now()").await.join("").ends_with("+00"), "an instant is written with its offset");
+}
+
+#[tokio::test]
+async fn columns_are_described_in_postgresql_s_names() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked = "SELECT column_name, ordinal_position, data_type, udt_name FROM information_schema.columns WHERE table_name = 'labels' AND ordinal_position <= 1";
+    assert_eq!(rows(&client, asked).await, ["task|1|text|text"]);
+    let odd = "SELECT DISTINCT data_type FROM information_schema.columns WHERE data_type LIKE '%(%' OR data_type LIKE '%View' OR data_type LIKE 'Int%'";
+    assert_eq!(rows(&client, odd).await, Vec::<String>::new());
+    let keys = "SELECT k.column_name FROM information_schema.table_constraints AS t JOIN information_schema.key_column_usage AS k ON k.constraint_name = t.constraint_name";
+    assert_eq!(rows(&client, keys).await, Vec::<String>::new());
+    assert_eq!(rows(&client, "SELECT format('%I.%I %L %s%%', 'a', 'B c', 'it''s', 5)").await, ["a.\"B c\" 'it''s' 5%"]);
+}
+
+/// asyncpg turns the compiler off before it asks for types: that it is off already is no change.
+#[tokio::test]
+async fn a_setting_that_is_so_already_may_be_set_in_a_query() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked = "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new";
+    assert_eq!(rows(&client, asked).await, ["off|off"]);
+    assert_eq!(refused(&client, "SELECT set_config('jit', 'on', false)").await.0, "0A000");
+}
+
+/// What has another meaning here is refused, not answered with a number that means nothing.
+#[tokio::test]
+async fn the_age_of_two_instants_is_no_number() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    assert_eq!(rows(&client, "SELECT age(5)").await, ["0"]);
+    assert_eq!(refused(&client, "SELECT age(now(), now())").await.0, "42883");
+    assert_eq!(refused(&client, "SELECT age(known_at) FROM messages").await.0, "42883");
+}
+
+#[tokio::test]
+async fn the_user_has_several_names_in_one_row() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    assert_eq!(rows(&client, "SELECT current_user, session_user, current_user").await, ["reader|reader|reader"]);
+}

@@ -1,0 +1,122 @@
+//! `information_schema` as PostgreSQL has it: its names of types, positions from 1, and the relations that the engine lacks, which are empty.
+
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use datafusion::sql::sqlparser::ast::{Ident, Query, Statement, TableAlias, TableFactor, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+/// `columns`, where the engine knows a column's type by the engine's own name.
+const COLUMNS: &str = "SELECT table_catalog, table_schema, table_name, column_name, CAST(ordinal_position AS INT) + 1 AS ordinal_position,
+    column_default, is_nullable,
+    CASE udt_name WHEN 'int2' THEN 'smallint' WHEN 'int4' THEN 'integer' WHEN 'int8' THEN 'bigint' WHEN 'float4' THEN 'real'
+        WHEN 'float8' THEN 'double precision' WHEN 'bool' THEN 'boolean' WHEN 'timestamptz' THEN 'timestamp with time zone'
+        WHEN 'timestamp' THEN 'timestamp without time zone' WHEN '_text' THEN 'ARRAY' WHEN '_int4' THEN 'ARRAY'
+        WHEN '_int8' THEN 'ARRAY' WHEN '_float8' THEN 'ARRAY' ELSE udt_name END AS data_type,
+    character_maximum_length, character_octet_length, numeric_precision, numeric_precision_radix, numeric_scale, datetime_precision,
+    interval_type, CAST(NULL AS TEXT) AS character_set_name, CAST(NULL AS TEXT) AS collation_name, CAST(NULL AS TEXT) AS domain_schema,
+    CAST(NULL AS TEXT) AS domain_name, table_catalog AS udt_catalog, 'pg_catalog' AS udt_schema, udt_name, 'NO' AS is_identity,
+    CAST(NULL AS TEXT) AS identity_generation, 'NEVER' AS is_generated, CAST(NULL AS TEXT) AS generation_expression, 'NO' AS is_updatable
+FROM (SELECT *, CASE WHEN data_type IN ('Int8', 'Int16', 'UInt8') THEN 'int2' WHEN data_type IN ('Int32', 'UInt16') THEN 'int4'
+        WHEN data_type IN ('Int64', 'UInt32') THEN 'int8' WHEN data_type = 'UInt64' OR data_type LIKE 'Decimal%' THEN 'numeric'
+        WHEN data_type = 'Float32' THEN 'float4' WHEN data_type = 'Float64' THEN 'float8' WHEN data_type = 'Boolean' THEN 'bool'
+        WHEN data_type IN ('Binary', 'LargeBinary', 'BinaryView') THEN 'bytea' WHEN data_type LIKE 'Date%' THEN 'date'
+        WHEN data_type LIKE 'Timestamp(%,%' THEN 'timestamptz' WHEN data_type LIKE 'Timestamp%' THEN 'timestamp'
+        WHEN data_type LIKE 'Interval%' OR data_type LIKE 'Duration%' THEN 'interval' WHEN data_type LIKE 'List(Int32%' THEN '_int4'
+        WHEN data_type LIKE 'List(Int64%' THEN '_int8' WHEN data_type LIKE 'List(Float64%' THEN '_float8'
+        WHEN data_type LIKE 'List(%' THEN '_text' ELSE 'text' END AS udt_name
+    FROM information_schema.columns) AS c";
+
+/// Relations of which there are no rows in a server of views, and their columns; positions and orders are numbers.
+const ABSENT: [(&str, &str); 7] = [
+    (
+        "table_constraints",
+        "constraint_catalog constraint_schema constraint_name table_catalog table_schema table_name constraint_type is_deferrable initially_deferred enforced",
+    ),
+    (
+        "key_column_usage",
+        "constraint_catalog constraint_schema constraint_name table_catalog table_schema table_name column_name ordinal_position position_in_unique_constraint",
+    ),
+    ("constraint_column_usage", "table_catalog table_schema table_name column_name constraint_catalog constraint_schema constraint_name"),
+    (
+        "referential_constraints",
+        "constraint_catalog constraint_schema constraint_name unique_constraint_catalog unique_constraint_schema unique_constraint_name match_option update_rule delete_rule",
+    ),
+    ("check_constraints", "constraint_catalog constraint_schema constraint_name check_clause"),
+    (
+        "triggers",
+        "trigger_catalog trigger_schema trigger_name event_manipulation event_object_catalog event_object_schema event_object_table action_order action_statement action_timing",
+    ),
+    ("sequences", "sequence_catalog sequence_schema sequence_name data_type start_value minimum_value maximum_value increment"),
+];
+
+/// The relations by name, as what is read instead.
+static RELATIONS: LazyLock<Vec<(&'static str, Box<Query>)>> = LazyLock::new(|| {
+    let absent = ABSENT.iter().map(|(name, columns)| (*name, without_rows(columns)));
+    let texts = std::iter::once(("columns", COLUMNS.to_owned())).chain(absent);
+    texts.filter_map(|(name, sql)| Some((name, query(&sql)?))).collect()
+});
+
+fn without_rows(columns: &str) -> String {
+    let one = |column: &str| {
+        let kind = if column.contains("position") || column.contains("order") { "INT" } else { "TEXT" };
+        format!("CAST(NULL AS {kind}) AS {column}")
+    };
+    format!("SELECT {} WHERE false", columns.split(' ').map(one).collect::<Vec<_>>().join(", "))
+}
+
+fn query(sql: &str) -> Option<Box<Query>> {
+    match Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?.into_iter().next()? {
+        Statement::Query(query) => Some(query),
+        _ => None,
+    }
+}
+
+/// The statement with PostgreSQL's relations in the place of the engine's.
+pub(super) fn standard(mut statement: Statement) -> Statement {
+    let _whole = statement.visit(&mut Standard);
+    statement
+}
+
+struct Standard;
+
+impl VisitorMut for Standard {
+    type Break = ();
+
+    /// After its children, so that what is put in its place is not visited again.
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, alias, args: None, .. } = factor else { return ControlFlow::Continue(()) };
+        let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).collect();
+        let [.., schema, relation] = parts.as_slice() else { return ControlFlow::Continue(()) };
+        if schema == "information_schema"
+            && let Some((_, instead)) = RELATIONS.iter().find(|(name, _)| name == relation)
+        {
+            let named = TableAlias { explicit: true, name: Ident::new(relation.clone()), columns: Vec::new(), at: None };
+            let alias = Some(alias.take().unwrap_or(named));
+            *factor = TableFactor::Derived { lateral: false, subquery: instead.clone(), alias, sample: None };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_relation_parses_and_takes_the_place_of_its_name() {
+        assert_eq!(RELATIONS.len(), ABSENT.len() + 1);
+        for (name, _) in RELATIONS.iter() {
+            for sql in
+                [format!("SELECT 1 FROM information_schema.{name} AS x"), format!("SELECT 1 FROM wardstream.information_schema.{name}")]
+            {
+                let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql).expect("parses").remove(0);
+                let read = standard(parsed).to_string();
+                assert!(read.starts_with("SELECT 1 FROM (SELECT "), "{read}");
+            }
+        }
+        let others = "SELECT 1 FROM columns, public.columns";
+        assert_eq!(standard(Parser::parse_sql(&PostgreSqlDialect {}, others).expect("parses").remove(0)).to_string(), others);
+    }
+}
