@@ -1,5 +1,5 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
-//! derivations of ids, who stands for whom after merges, and the first and last of many groups.
+//! derivations of ids, who stands for whom after merges, the first and last of many groups, and instants as text.
 
 mod arguments;
 mod charlson;
@@ -12,6 +12,7 @@ mod predictions;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod to_char;
 pub mod trial;
 
 use datafusion::prelude::SessionContext;
@@ -30,4 +31,5 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(scalar::encounter_identity());
     ctx.register_udf(scalar::note_identity());
     ctx.register_udf(merges::merge_roots());
+    ctx.register_udf(to_char::to_char());
 }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::Session;
@@ -31,11 +31,16 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
 
+use crate::compact::own;
+
 /// What a partition keeps in memory: when there is more, what is there goes to disk.
 const PART_BYTES: usize = 16 << 20;
 
 /// Batches are put together up to so many rows: what is joined to kept rows carries each buffer of theirs along.
 const BATCH_ROWS: usize = 32_768;
+
+/// And read in pieces of so many.
+const READ_ROWS: usize = 8_192;
 
 /// As whom the pool knows kept rows.
 pub(crate) const CONSUMER: &str = "kept rows";
@@ -199,12 +204,13 @@ impl Part {
 
     /// The rows in these columns, those on disk first.
     fn rows(&self, schema: &SchemaRef, columns: Option<&Vec<usize>>, spills: &SpillManager) -> Result<SendableRecordBatchStream> {
-        let in_memory = MemoryStream::try_new(self.batches.clone(), Arc::clone(schema), columns.cloned())?;
+        let in_memory = MemoryStream::try_new(self.batches.iter().flat_map(slices).collect(), Arc::clone(schema), columns.cloned())?;
         if self.files.is_empty() {
             return Ok(Box::pin(in_memory));
         }
         let (spills, columns) = (spills.clone(), columns.cloned());
         let on_disk = stream::iter(self.files.clone()).map(move |file| spills.read_spill_as_stream(file, None)).try_flatten();
+        let on_disk = on_disk.map_ok(|batch| stream::iter(slices(&batch).map(Ok).collect::<Vec<_>>())).try_flatten();
         let on_disk = on_disk.map(move |batch| match &columns {
             Some(columns) => Ok(batch?.project(columns)?),
             None => batch,
@@ -233,6 +239,12 @@ impl Part {
     }
 }
 
+/// The batch in pieces of so many rows as the engine is used to: a sort makes room for two batches before it holds any.
+fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<> {
+    let (batch, rows) = (batch.clone(), batch.num_rows());
+    (0..rows).step_by(READ_ROWS).map(move |from| batch.slice(from, READ_ROWS.min(rows - from)))
+}
+
 /// Adds what some rows of the column hold, until it is no longer few.
 fn count_few(column: &ArrayRef, texts: &mut Option<HashSet<u64>>) {
     let Some(found) = texts else { return };
@@ -247,18 +259,6 @@ fn count_few(column: &ArrayRef, texts: &mut Option<HashSet<u64>>) {
             return;
         }
     }
-}
-
-/// The batch without the buffers of whole files that views of texts share, which would be held, and counted again by every sort over it.
-/// The schema is the promised one: the physical plan may know more columns to be never NULL.
-fn own(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(|column| match column.data_type() {
-        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
-        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-        _ => Arc::clone(column),
-    });
-    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &rows)?)
 }
 
 /// Kept rows as a relation.

@@ -5,6 +5,7 @@
 mod append;
 mod begun;
 mod columnar;
+mod compact;
 mod computed;
 mod dataset;
 mod encode;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::common::resources_err;
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -107,10 +107,14 @@ pub(crate) fn left(pool: &dyn MemoryPool) -> usize {
     limit(pool).saturating_sub(pool.reserved())
 }
 
-/// A pool of a statement's own that also takes from the pool of all. What can go to disk shares it fairly.
+/// So much each operator may have as long as there is any: a sort makes room for two batches before it holds one.
+const FLOOR_BYTES: usize = 16 << 20;
+
+/// A pool of a statement's own that also takes from the pool of all. What can go to disk has to when three quarters are taken, but for a little of
+/// each: equal shares would be too small for anyone where hundreds of operators stand beside one another, of which most hold nothing.
 #[derive(Debug)]
 pub(crate) struct StatementPool {
-    own: FairSpillPool,
+    own: AtomicUsize,
     limit_bytes: usize,
     shared: MemoryReservation,
 }
@@ -120,13 +124,19 @@ impl StatementPool {
     pub(crate) fn new(limit_bytes: usize, shared: &Arc<dyn MemoryPool>) -> Self {
         // What it can spill, the operators of the statement decide.
         let shared = MemoryConsumer::new("statement").register(shared);
-        Self { own: FairSpillPool::new(limit_bytes), limit_bytes, shared }
+        Self { own: AtomicUsize::new(0), limit_bytes, shared }
+    }
+
+    /// How far all of it may be taken, so that this operator has so much.
+    fn upto(&self, reservation: &MemoryReservation, additional: usize) -> usize {
+        let little = reservation.size() + additional <= FLOOR_BYTES.min(self.limit_bytes / 16);
+        if reservation.consumer().can_spill() && !little { self.limit_bytes / 4 * 3 } else { self.limit_bytes }
     }
 }
 
 impl fmt::Display for StatementPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "statement({} of {} bytes)", self.own.reserved(), self.limit_bytes)
+        write!(f, "statement({} of {} bytes)", self.reserved(), self.limit_bytes)
     }
 }
 
@@ -135,31 +145,33 @@ impl MemoryPool for StatementPool {
         "statement"
     }
 
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.own.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.own.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.own.grow(reservation, additional);
+    fn grow(&self, _reservation: &MemoryReservation, additional: usize) {
+        self.own.fetch_add(additional, Ordering::Relaxed);
         self.shared.grow(additional);
     }
 
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.own.shrink(reservation, shrink);
+    fn shrink(&self, _reservation: &MemoryReservation, shrink: usize) {
+        self.own.fetch_sub(shrink, Ordering::Relaxed);
         self.shared.shrink(shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.own.try_grow(reservation, additional)?;
-        self.shared.try_grow(additional).inspect_err(|_| self.own.shrink(reservation, additional))
+        let upto = self.upto(reservation, additional);
+        let within = |own: usize| own.checked_add(additional).filter(|own| *own <= upto);
+        if let Err(own) = self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
+            let (name, held) = (reservation.consumer().name(), reservation.size());
+            return resources_err!(
+                "{additional} bytes more for {name}, which has {held}; the statement has {own} of {} bytes",
+                self.limit_bytes
+            );
+        }
+        self.shared.try_grow(additional).inspect_err(|_| {
+            self.own.fetch_sub(additional, Ordering::Relaxed);
+        })
     }
 
     fn reserved(&self) -> usize {
-        self.own.reserved()
+        self.own.load(Ordering::Relaxed)
     }
 
     fn memory_limit(&self) -> MemoryLimit {
@@ -187,6 +199,24 @@ mod tests {
         second.try_grow(80).expect("what was given back is there again");
         drop((second, two));
         assert_eq!(shared.reserved(), 0);
+    }
+
+    #[test]
+    fn what_goes_to_disk_leaves_room_for_whoever_has_little() {
+        let shared: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000));
+        let pool = Arc::new(StatementPool::new(160, &shared)) as Arc<dyn MemoryPool>;
+        let of = |name: &str, spills| MemoryConsumer::new(name).with_can_spill(spills).register(&pool);
+        let (large, small, join) = (of("a sort", true), of("another", true), of("a join", false));
+        large.try_grow(120).expect("three quarters");
+        assert!(large.try_grow(1).is_err(), "beyond: it has to go to disk");
+        small.try_grow(10).expect("a little");
+        assert!(small.try_grow(1).is_err(), "no longer a little");
+        join.try_grow(30).expect("what cannot go to disk may have the rest");
+        assert!(join.try_grow(1).is_err(), "beyond all");
+        large.free();
+        small.try_grow(80).expect("what was given back is there again");
+        drop((large, small, join));
+        assert_eq!((pool.reserved(), shared.reserved()), (0, 0));
     }
 
     #[test]

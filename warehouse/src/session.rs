@@ -17,6 +17,7 @@ use deltalake_core::DeltaTable;
 use jiff::Timestamp;
 use schemas::{Table, table::instant};
 
+use crate::compact::Compacting;
 use crate::computed::Computed;
 use crate::error::QueryError;
 use crate::numbering::Numbering;
@@ -216,7 +217,7 @@ impl Warehouse {
 pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features();
-    let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).build();
+    let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).with_physical_optimizer_rule(Arc::new(Compacting)).build();
     let ctx = SessionContext::new_with_state(state);
     functions::register(&ctx);
     ctx.register_udf(meds::subject());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::config::SpillCompression;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -65,9 +66,12 @@ pub(crate) async fn sorting(state: &SessionState, short: &DataFusionError) -> Re
     let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_pool(pool).build_arc()?;
     // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
     let config = state.config().clone().with_create_default_catalog_and_schema(false);
-    let mut config = config.set_bool("datafusion.optimizer.prefer_hash_join", false);
-    let merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
-    *merging = (*merging).min(left_bytes / SORTS);
+    // One partition alone would be joined by holding a side all the same.
+    let partitions = config.target_partitions().max(2);
+    let mut config = config.with_target_partitions(partitions).set_bool("datafusion.optimizer.prefer_hash_join", false);
+    let execution = &mut config.options_mut().execution;
+    execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(left_bytes / SORTS);
+    execution.spill_compression = SpillCompression::Lz4Frame;
     Ok(SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_runtime_env(runtime).build())
 }
 

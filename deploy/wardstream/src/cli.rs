@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use model::{Device, Devices};
+use model::{Device, Devices, InstructionSet, Precision};
 
 /// Operational predictions from a hospital's own message stream.
 #[derive(Parser)]
@@ -97,12 +97,11 @@ pub enum Command {
     },
     /// Scores notes of a file with a model folder: `{"id", "text", "tasks"}` a line.
     Score {
-        /// A model folder in Hugging Face layout.
+        /// A model folder in Hugging Face layout, or a GGUF file.
         #[arg(long)]
         model: PathBuf,
-        /// Where it answers: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`.
-        #[arg(long, default_value_t = Device::Cpu)]
-        device: Device,
+        #[command(flatten)]
+        how: Answering,
         file: PathBuf,
     },
     /// Makes the topics that Wardstream reads and writes.
@@ -261,6 +260,23 @@ pub enum Bench {
     Views(BenchViews),
 }
 
+/// How a model answers.
+#[derive(clap::Args)]
+pub struct Answering {
+    /// Where it answers: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`.
+    #[arg(long, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// How weights are held and multiplied: f32, bf16 or int8; where none is named, as the model's own manifest allows and this machine is best at.
+    #[arg(long)]
+    pub precision: Option<Precision>,
+    /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.
+    #[arg(long)]
+    pub instructions: Option<InstructionSet>,
+    /// Threads of the model's pool; one a processor where none is named.
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
 #[derive(clap::Args)]
 pub struct BenchModel {
     /// Which of prefill, questions, tasks, load, train; all but train, which takes minutes, where none is named.
@@ -268,6 +284,9 @@ pub struct BenchModel {
     /// Which of llama-110m, lang1-100m, lang1-1b, smollm2-135m.
     #[arg(long, default_value = "llama-110m")]
     pub shape: String,
+    /// A model folder or GGUF file in place of random weights.
+    #[arg(long, conflicts_with = "shape")]
+    pub model: Option<PathBuf>,
     /// Threads of the model's pool.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,

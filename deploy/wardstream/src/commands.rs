@@ -49,7 +49,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Bench { what } => bench::run(config, what).await,
         Command::Verify => rows::verify(&config).await,
         Command::Models { what } => models::run(&config, what).await,
-        Command::Score { model, device, file } => score::run(&model, device, &file),
+        Command::Score { model, how, file } => score::run(&model, &how, &file),
         Command::Topics { what: Topics::Create } => services::create_topics(&config).await.map(|()| ExitCode::SUCCESS),
         Command::CheckConfig => {
             output::block(&toml::to_string_pretty(&config).context("could not show the configuration")?);

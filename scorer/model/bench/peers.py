@@ -15,7 +15,7 @@ where a run was cut short while it made them, remove them.
 Cases: ROWSxTOKENS is whole prompts of which the last position is read, with `mixed` lengths from 25 to 100 %, padded for PyTorch and ONNX Runtime and one by one for
 CTranslate2 and llama.cpp, which reads all prompts one by one. `questionsN` and `tasksN` are N questions behind one note, in PyTorch by a cache of the note.
 `train` is a step of 8x512 with the loss of all tokens, `joint` four questions of 40 tokens a note against one by one, by answers a second. `gguf` is one prompt of 512 tokens
-by the very file that llama.cpp reads, through `wardstream score`, which chooses its precision itself; the other cases take random weights in --precision.
+by the very file that llama.cpp reads; the other cases take random weights.
 """
 import argparse
 import contextlib
@@ -61,10 +61,12 @@ class Ours:
     """`wardstream bench model`, anew for each turn; it reads once untold itself."""
 
     def __init__(self, options, shape, case):
-        what, named = {"train": ("train", "8x512"), "joint": ("train", "2x512+4x40")}.get(case) or (case.rstrip("0123456789"), case)
+        known = {"train": ("train", "8x512"), "joint": ("train", "2x512+4x40"), "gguf": ("prefill", "1x512")}
+        what, named = known.get(case) or (case.rstrip("0123456789"), case)
         learns = what == "train"
         what = what if what in ("questions", "tasks", "train") else "prefill"
-        self.command = [options.wardstream, "bench", "model", what, "--shape", shape, "--threads", str(options.threads), "--batch", named, "--reps", "1"]
+        model = ["--model", str(options.models / f"{shape}-q8_0")] if case == "gguf" else ["--shape", shape]
+        self.command = [options.wardstream, "bench", "model", what, *model, "--threads", str(options.threads), "--batch", named, "--reps", "1"]
         self.command += ["--loss", "answer" if case == "joint" else "full"] if learns else []
         precision = options.precision if not learns or options.precision != "int8" else None
         self.command += ["--precision", precision] if precision else []
@@ -76,48 +78,6 @@ class Ours:
             raise Failed(done.stderr.strip().splitlines()[-1])
         figure = json.loads(done.stdout)
         return figure["ms_median"], figure["cpu_ms_median"], figure
-
-    def close(self):
-        pass
-
-
-class OursOfFile:
-    """`wardstream score` of the GGUF file: a note goes in, its answer comes out. Processor time is its own, read from the system."""
-
-    NOTE = {"id": 1, "text": "A B C D E " * 200, "tasks": ["comorbidity"]}
-
-    def __init__(self, options, shape, _case):
-        if options.instructions:
-            raise Failed("wardstream score takes no instructions")
-        self.folder = tempfile.TemporaryDirectory()
-        notes = os.path.join(self.folder.name, "notes")
-        os.mkfifo(notes)
-        command = [options.wardstream, "score", "--model", str(options.models / f"{shape}-q8_0"), notes]
-        # It takes as many threads as it may use processors.
-        processors = sorted(os.sched_getaffinity(0))[:options.threads]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, processors))
-        self.notes = open(notes, "w")
-        self.figure = {"engine": "wardstream", "what": "score", "shape": shape, "precision": "of its choice", "tokens": 512}
-
-    def cpu_ms(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return 1e3 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def answer(self):
-        began, before = time.perf_counter(), self.cpu_ms()
-        print(json.dumps(self.NOTE), file=self.notes, flush=True)
-        if not self.process.stdout.readline():
-            raise Failed("wardstream score gave no answer")
-        return 1e3 * (time.perf_counter() - began), self.cpu_ms() - before
-
-    def turn(self):
-        self.answer()
-        return *self.answer(), self.figure
-
-    def close(self):
-        self.notes.close()
-        self.process.wait()
-        self.folder.cleanup()
 
 
 class Peer:
@@ -176,8 +136,7 @@ def pair(options, shape, case, engine):
     with contextlib.ExitStack() as opened:
         peer = Peer(options, shape, case, engine)
         opened.callback(peer.close)
-        ours = (OursOfFile if case == "gguf" else Ours)(options, shape, case)
-        opened.callback(ours.close)
+        ours = Ours(options, shape, case)
         mine, theirs, began = [], [], time.monotonic()
         while len(theirs) < options.reps and (not theirs or time.monotonic() - began < options.limit_s):
             mine.append(ours.turn())

@@ -1,7 +1,7 @@
 //! How fast and how large a model is on this machine: figures with the fields of the peers' scripts, for whoever prints them.
 //!
-//! Weights are random, for a product of matrices takes as long whatever they hold. Nothing here answers about anybody; it is the one
-//! place of this room that reads a clock.
+//! Weights are random unless a model is named, for a product of matrices takes as long whatever they hold. Nothing here answers about anybody; it is the
+//! one place of this room that reads a clock.
 
 mod batch;
 mod loading;
@@ -10,6 +10,7 @@ mod shape;
 mod training;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -18,6 +19,8 @@ use crate::config::Config;
 use crate::device::{DeviceError, DeviceScorer, Devices};
 use crate::learner::LearnError;
 use crate::load_error::LoadError;
+use crate::model::{Model, ScoreError};
+use crate::packed::Precision;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, random_numbers};
 use crate::tokens::TokenizerError;
 
@@ -30,11 +33,30 @@ pub use training::{Lessons, Loss, Training};
 /// What is measured, in the order in which it is told.
 pub const BATCHES: [&str; 9] = ["1x128", "1x512", "8x512", "1x2048", "8x512mixed", "questions1", "questions5", "tasks1", "tasks5"];
 
+/// Which model is measured.
+#[derive(Clone, Debug)]
+pub enum Measured {
+    /// Random weights of a known shape.
+    Random(Shape),
+    /// A folder or GGUF file, as [`crate::Model::load`] takes it.
+    Stored(PathBuf),
+}
+
+impl Measured {
+    /// The shape's name, or the file's.
+    fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Random(shape) => shape.as_str().into(),
+            Self::Stored(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned().into(),
+        }
+    }
+}
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Which model.
-    pub shape: Shape,
+    pub model: Measured,
     /// How it answers.
     pub settings: Settings,
     /// What it reads.
@@ -59,7 +81,7 @@ pub struct Figure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<usize>,
     /// The model's name.
-    pub shape: &'static str,
+    pub shape: Cow<'static, str>,
     /// `f32`, `bf16` or `int8`.
     pub precision: &'static str,
     /// The kernels' instruction set.
@@ -126,11 +148,14 @@ pub enum BenchError {
     /// The device refused.
     #[error("could not answer on the device")]
     Device(#[from] candle_core::Error),
+    /// The model that was named cannot answer.
+    #[error("could not answer")]
+    Score(#[from] ScoreError),
     /// The folder to be loaded could not be written.
     #[error("could not write the model that is to be loaded")]
     Write(#[from] std::io::Error),
-    /// What was written could not be loaded.
-    #[error("could not load the model that was written")]
+    /// There is no such model, or none that is understood.
+    #[error("could not load the model")]
     Load(#[from] LoadError),
     /// A name that is none of a shape or of a batch.
     #[error("{name} is none of {known}")]
@@ -142,13 +167,26 @@ pub enum BenchError {
     },
 }
 
-/// What answers, with random weights.
+/// What answers.
 enum Answering {
     Packed(Scorer),
     Device(DeviceScorer),
+    Loaded(Box<Model>),
 }
 
 impl Answering {
+    /// The model, and how many tokens it knows.
+    fn of(model: &Measured, settings: &Settings) -> Result<(Self, usize), BenchError> {
+        match model {
+            Measured::Random(shape) => Ok((Self::random(&shape.config(), settings)?, shape.config().vocab_size)),
+            Measured::Stored(path) => {
+                let model = Model::load_with(path, settings)?;
+                let vocabulary = model.vocabulary();
+                Ok((Self::Loaded(Box::new(model)), vocabulary))
+            }
+        }
+    }
+
     fn random(config: &Config, settings: &Settings) -> Result<Self, BenchError> {
         let Some(device) = settings.device.open()? else { return Ok(Self::Packed(Scorer::random(config, 1, settings)?)) };
         let read = |range| Ok::<_, BenchError>(Cow::Owned(random_numbers(config, 1, range)));
@@ -160,6 +198,15 @@ impl Answering {
         match self {
             Self::Packed(scorer) => Ok(scorer.logits(prompts)),
             Self::Device(scorer) => Ok(scorer.logits(prompts)?),
+            Self::Loaded(model) => Ok(model.logits(prompts)?),
+        }
+    }
+
+    /// How weights are held where the model decided it.
+    fn precision(&self) -> Option<Precision> {
+        match self {
+            Self::Packed(_) | Self::Device(_) => None,
+            Self::Loaded(model) => Some(model.precision()),
         }
     }
 
@@ -167,6 +214,7 @@ impl Answering {
         match self {
             Self::Packed(scorer) => scorer.bytes(),
             Self::Device(scorer) => scorer.bytes(),
+            Self::Loaded(model) => model.bytes(),
         }
     }
 }
@@ -208,17 +256,17 @@ impl Wanted {
     /// Measures every batch and gives each figure to `tell` as soon as it is known.
     ///
     /// # Errors
-    /// If there are no threads to be had or the prompts cannot be made, or what `tell` gives.
+    /// If there are no threads to be had, the model cannot be loaded or the prompts cannot be made, or what `tell` gives.
     pub fn answering<E: From<BenchError>>(&self, mut tell: impl FnMut(&Figure) -> Result<(), E>) -> Result<(), E> {
-        let scorer = Answering::random(&self.shape.config(), &self.settings)?;
+        let (scorer, vocabulary) = Answering::of(&self.model, &self.settings)?;
         for batch in &self.batches {
-            tell(&self.answer(&scorer, batch)?)?;
+            tell(&self.answer(&scorer, batch, vocabulary)?)?;
         }
         Ok(())
     }
 
-    fn answer(&self, scorer: &Answering, batch: &Batch) -> Result<Figure, BenchError> {
-        let notes = batch.notes(self.shape.config().vocab_size)?;
+    fn answer(&self, scorer: &Answering, batch: &Batch, vocabulary: usize) -> Result<Figure, BenchError> {
+        let notes = batch.notes(vocabulary)?;
         let questions: Vec<Vec<&[u32]>> = notes.iter().map(|note| note.questions.iter().map(Vec::as_slice).collect()).collect();
         let prompts: Vec<Prompt<'_>> =
             notes.iter().zip(&questions).map(|(note, questions)| Prompt { note: &note.tokens, questions }).collect();
@@ -233,46 +281,54 @@ impl Wanted {
             tokens: Some(tokens),
             tokens_per_second: a_second(tokens),
             notes_per_second: a_second(notes.len()),
-            ..self.figure(batch.what(), &rounds, scorer.bytes())
+            ..self.figure(batch.what(), &rounds, (scorer.bytes(), scorer.precision()))
         })
     }
 
-    /// Writes a model of random weights to a folder of its own and loads it: the resident memory of the first time, and the times of
+    /// Loads the model, whose random weights are first written to a folder of its own: the resident memory of the first time, and the times of
     /// the others, when the file is in the system's page cache.
     ///
     /// # Errors
     /// If the folder cannot be written or loaded.
     pub fn loading(&self) -> Result<Figure, BenchError> {
-        let folder = random_folder(self.shape)?;
+        let written;
+        let path = match &self.model {
+            Measured::Random(shape) => {
+                written = random_folder(*shape)?;
+                written.path()
+            }
+            Measured::Stored(path) => path,
+        };
         let before = process::resident_mb();
-        let load = || crate::Model::load_with(folder.path(), &self.settings);
+        let load = || Model::load_with(path, &self.settings);
         let first = load()?;
         let resident = process::resident_mb() - before;
-        let bytes = first.bytes();
+        let held = (first.bytes(), Some(first.precision()));
         drop(first);
         let rounds = Rounds::of(self.rounds, || load().map(drop))?;
-        Ok(Figure { resident_mb: Some(rounded(resident)), ..self.figure("load", &rounds, bytes) })
+        Ok(Figure { resident_mb: Some(rounded(resident)), ..self.figure("load", &rounds, held) })
     }
 
-    fn figure(&self, what: &'static str, rounds: &Rounds, bytes: usize) -> Figure {
+    /// Of weights of so many bytes, held as the model or else the settings say.
+    fn figure(&self, what: &'static str, rounds: &Rounds, (bytes, precision): (usize, Option<Precision>)) -> Figure {
         Figure {
-            precision: self.settings.precision().as_str(),
+            precision: precision.unwrap_or_else(|| self.settings.precision()).as_str(),
             instructions: self.settings.instructions().as_str(),
             threads: self.settings.threads(),
             device: self.settings.device.into(),
-            ..Figure::new(what, self.shape, (rounds, bytes))
+            ..Figure::new(what, self.model.name(), (rounds, bytes))
         }
     }
 }
 
 impl Figure {
     /// What every figure says, of rounds and of weights of so many bytes.
-    fn new(what: &'static str, shape: Shape, (rounds, bytes): (&Rounds, usize)) -> Self {
+    fn new(what: &'static str, shape: Cow<'static, str>, (rounds, bytes): (&Rounds, usize)) -> Self {
         Self {
             engine: "wardstream",
             version: env!("CARGO_PKG_VERSION"),
             what,
-            shape: shape.as_str(),
+            shape,
             instruction_sets: process::instruction_sets(),
             ms_median: rounded(median(&rounds.wall_ms)),
             ms_min: rounded(rounds.wall_ms.first().copied().unwrap_or(f64::NAN)),
@@ -292,10 +348,29 @@ mod tests {
     use crate::learner::Computing;
 
     #[test]
+    fn a_model_that_is_stored_is_measured_as_it_answers() -> Result<(), BenchError> {
+        let folder = random_folder(Shape::Tiny)?;
+        let settings = Settings { threads: Some(1), precision: Some(Precision::Int8), ..Settings::default() };
+        let wanted = Wanted { model: Measured::Stored(folder.path().to_owned()), settings, batches: vec!["1x9".parse()?], rounds: 1 };
+        let mut lines = vec![serde_json::to_value(wanted.loading()?).unwrap_or_default()];
+        wanted.answering(|figure| {
+            lines.push(serde_json::to_value(figure).unwrap_or_default());
+            Ok::<_, BenchError>(())
+        })?;
+        let name = folder.path().file_name().and_then(|name| name.to_str());
+        for line in &lines {
+            assert_eq!((line["shape"].as_str(), line["precision"].as_str()), (name, Some("int8")), "{line}");
+        }
+        let none = Wanted { model: Measured::Stored(folder.path().join("none")), ..wanted };
+        assert!(matches!(none.answering(|_| Ok::<_, BenchError>(())), Err(BenchError::Load(_))));
+        Ok(())
+    }
+
+    #[test]
     fn a_figure_has_the_fields_of_the_peers() -> Result<(), BenchError> {
         let batches = ["2x9mixed", "questions2", "tasks5"].map(|name| name.parse()).into_iter().collect::<Result<_, _>>()?;
         let settings = Settings { threads: Some(1), ..Settings::default() };
-        let wanted = Wanted { shape: Shape::Tiny, settings, batches, rounds: 2 };
+        let wanted = Wanted { model: Measured::Random(Shape::Tiny), settings, batches, rounds: 2 };
         let mut lines = Vec::new();
         wanted.answering(|figure| {
             lines.push(serde_json::to_value(figure).unwrap_or_default());

@@ -77,6 +77,7 @@ pub struct Model {
     precision: Precision,
     reader: Reader,
     manifest: Manifest,
+    vocabulary: usize,
 }
 
 /// What answers.
@@ -151,7 +152,7 @@ impl Model {
         let file = cache.join(key.file_name());
         if let Ok(scorer) = Scorer::kept(&ready.config, &settings, (&file, &key)) {
             let (precision, engine) = (settings.precision(), Engine::Packed(scorer));
-            return Ok(Self { engine, precision, reader: ready.reader, manifest: ready.manifest });
+            return Ok(Self { engine, precision, reader: ready.reader, manifest: ready.manifest, vocabulary: ready.config.vocab_size });
         }
         let mut model = Self::prepared(ready)?;
         if let Engine::Packed(scorer) = &mut model.engine {
@@ -171,7 +172,13 @@ impl Model {
             None => {
                 let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
                 let engine = Engine::Packed(Scorer::packed(&ready.config, &read, &ready.reader.letters, settings)?);
-                Ok(Self { engine, precision: settings.precision(), reader: ready.reader, manifest: ready.manifest })
+                Ok(Self {
+                    engine,
+                    precision: settings.precision(),
+                    reader: ready.reader,
+                    manifest: ready.manifest,
+                    vocabulary: ready.config.vocab_size,
+                })
             }
         }
     }
@@ -179,7 +186,7 @@ impl Model {
     fn through_candle(ready: Ready, device: (&candle_core::Device, Precision)) -> Result<Self, LoadError> {
         let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
         let engine = Engine::Device(DeviceScorer::new(&ready.config, &read, &ready.reader.letters, device)?);
-        Ok(Self { engine, precision: device.1, reader: ready.reader, manifest: ready.manifest })
+        Ok(Self { engine, precision: device.1, reader: ready.reader, manifest: ready.manifest, vocabulary: ready.config.vocab_size })
     }
 
     /// Who answers.
@@ -207,6 +214,19 @@ impl Model {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Tokens that it knows.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// The logits of the option letters behind each question of each prompt.
+    pub(crate) fn logits(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, ScoreError> {
+        match &self.engine {
+            Engine::Packed(scorer) => Ok(scorer.logits(prompts)),
+            Engine::Device(scorer) => Ok(scorer.logits(prompts)?),
+        }
     }
 
     /// Tokens of the whole cleaned note, before any cut; 0 where the tokenizer refuses it.

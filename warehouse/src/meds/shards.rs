@@ -15,7 +15,7 @@ use futures::TryStreamExt as _;
 
 use super::MedsError;
 use crate::columnar::{Layout, Rows};
-use crate::computed::{Computed, Query};
+use crate::computed::{Query, Rows as _};
 use crate::dataset::sorted;
 use crate::error::QueryError;
 use crate::settings::TaskSplits;
@@ -90,7 +90,8 @@ pub async fn write(
     subjects: u64,
 ) -> Result<Written, MedsError> {
     let facts = Query::by_branches(ctx.sql(ROWS).await.map_err(QueryError::from)?, ctx.runtime_env()).map_err(QueryError::from)?;
-    sorting.register_table(FACTS, Arc::new(Computed::once(facts))).map_err(QueryError::from)?;
+    let facts = facts.compute(&ctx.state()).await.map_err(QueryError::from)?;
+    sorting.register_table(FACTS, facts).map_err(QueryError::from)?;
     let frame = sorted(sorting.sql(&sql(rule)).await.map_err(QueryError::from)?, &ORDER)?;
     let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
     let mut chunks = BatchCoalescer::new(stream.schema(), CHUNK);

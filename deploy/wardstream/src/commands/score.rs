@@ -4,11 +4,12 @@ use std::io::BufRead as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use model::{Asked, Device, Model, Settings};
+use anyhow::{Context as _, ensure};
+use model::{Asked, InstructionSet, Model, Settings};
 use schemas::Task;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Answering;
 use crate::output;
 
 #[derive(Deserialize)]
@@ -32,8 +33,12 @@ fn all() -> Vec<Task> {
     Task::ALL.to_vec()
 }
 
-pub fn run(folder: &Path, device: Device, file: &Path) -> anyhow::Result<ExitCode> {
-    let settings = Settings { device, ..Settings::default() };
+pub fn run(folder: &Path, how: &Answering, file: &Path) -> anyhow::Result<ExitCode> {
+    ensure!(
+        how.instructions.is_none_or(InstructionSet::is_here),
+        "this processor has no such instructions: leave --instructions out for the widest that it has"
+    );
+    let settings = Settings { precision: how.precision, instructions: how.instructions, threads: how.threads, device: how.device };
     let model = Model::load_with(folder, &settings).with_context(|| format!("could not load the model {}", folder.display()))?;
     let reader = std::io::BufReader::new(std::fs::File::open(file).with_context(|| format!("could not read {}", file.display()))?);
     for (number, line) in reader.lines().enumerate() {

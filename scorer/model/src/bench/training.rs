@@ -149,7 +149,7 @@ impl Training {
             tokens_per_second: a_second(tokens),
             answers: Some(answers),
             answers_per_second: a_second(answers),
-            ..Figure::new("train", self.shape, (&rounds, learner.bytes()))
+            ..Figure::new("train", self.shape.as_str().into(), (&rounds, learner.bytes()))
         })
     }
 

@@ -1,9 +1,9 @@
-//! The model's path with random weights, which `scorer/model/bench/peers.py` puts beside the peers: prompts, questions behind one note, loading,
+//! The model's path, with random weights unless a model is named, which `scorer/model/bench/peers.py` puts beside the peers: prompts, questions behind one note, loading,
 //! steps of learning.
 
 use std::process::ExitCode;
 
-use ::model::bench::{BATCHES, Batch, BenchError, Figure, Lessons, Training, Wanted};
+use ::model::bench::{BATCHES, Batch, BenchError, Figure, Lessons, Measured, Training, Wanted};
 use ::model::{Computing, Device, InstructionSet, Lora, Settings, Target};
 use anyhow::{Context as _, ensure};
 
@@ -70,13 +70,19 @@ fn wanted(asked: &BenchModel) -> anyhow::Result<Wanted> {
         threads: Some(asked.threads),
         device: if answers { asked.device.one()? } else { Device::Cpu },
     };
-    Ok(Wanted { shape: asked.shape.parse()?, settings: settings.for_shift(Some(0.0)), batches, rounds: asked.reps })
+    let (model, settings) = match &asked.model {
+        // A model of one's own says itself how it answers.
+        Some(path) => (Measured::Stored(path.clone()), settings),
+        None => (Measured::Random(asked.shape.parse()?), settings.for_shift(Some(0.0))),
+    };
+    Ok(Wanted { model, settings, batches, rounds: asked.reps })
 }
 
 fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
     if !is_asked(asked, "train") {
         return Ok(None);
     }
+    ensure!(asked.model.is_none(), "a step of learning is measured on random weights: name a --shape instead of a --model");
     let named: Vec<&str> = if asked.batch.is_empty() { vec![LESSONS] } else { asked.batch.iter().map(String::as_str).collect() };
     let activations = asked.activation_mb.map_or(Computing::default().activation_bytes, |megabytes| megabytes * 1_000_000);
     // Adapters count twice as much as they are wide, which is what most have.
