@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::device::{DeviceError, DeviceScorer, Devices};
 use crate::learner::LearnError;
 use crate::load_error::LoadError;
-use crate::model::{Model, ScoreError};
+use crate::model::{Engine, Model, ScoreError};
 use crate::packed::Precision;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, random_numbers};
 use crate::tokens::TokenizerError;
@@ -168,55 +168,36 @@ pub enum BenchError {
 }
 
 /// What answers.
-enum Answering {
-    Packed(Scorer),
-    Device(DeviceScorer),
-    Loaded(Box<Model>),
+struct Answering {
+    engine: Engine,
+    /// Tokens that it knows.
+    vocabulary: usize,
+    /// How weights are held where the model decided it.
+    precision: Option<Precision>,
 }
 
 impl Answering {
-    /// The model, and how many tokens it knows.
-    fn of(model: &Measured, settings: &Settings) -> Result<(Self, usize), BenchError> {
+    fn of(model: &Measured, settings: &Settings) -> Result<Self, BenchError> {
         match model {
-            Measured::Random(shape) => Ok((Self::random(&shape.config(), settings)?, shape.config().vocab_size)),
+            Measured::Random(shape) => {
+                let config = shape.config();
+                Ok(Self { engine: random(&config, settings)?, vocabulary: config.vocab_size, precision: None })
+            }
             Measured::Stored(path) => {
                 let model = Model::load_with(path, settings)?;
-                let vocabulary = model.vocabulary();
-                Ok((Self::Loaded(Box::new(model)), vocabulary))
+                let precision = Some(model.precision());
+                let (engine, vocabulary) = model.into_engine();
+                Ok(Self { engine, vocabulary, precision })
             }
         }
     }
+}
 
-    fn random(config: &Config, settings: &Settings) -> Result<Self, BenchError> {
-        let Some(device) = settings.device.open()? else { return Ok(Self::Packed(Scorer::random(config, 1, settings)?)) };
-        let read = |range| Ok::<_, BenchError>(Cow::Owned(random_numbers(config, 1, range)));
-        Ok(Self::Device(DeviceScorer::new(config, &read, &[0, 1, 2, 3, 4], (&device, settings.precision()))?))
-    }
-
-    /// Of a device they have come back to the processor, so that its work is done.
-    fn logits(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, BenchError> {
-        match self {
-            Self::Packed(scorer) => Ok(scorer.logits(prompts)),
-            Self::Device(scorer) => Ok(scorer.logits(prompts)?),
-            Self::Loaded(model) => Ok(model.logits(prompts)?),
-        }
-    }
-
-    /// How weights are held where the model decided it.
-    fn precision(&self) -> Option<Precision> {
-        match self {
-            Self::Packed(_) | Self::Device(_) => None,
-            Self::Loaded(model) => Some(model.precision()),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Packed(scorer) => scorer.bytes(),
-            Self::Device(scorer) => scorer.bytes(),
-            Self::Loaded(model) => model.bytes(),
-        }
-    }
+/// What answers with random weights.
+fn random(config: &Config, settings: &Settings) -> Result<Engine, BenchError> {
+    let Some(device) = settings.device.open()? else { return Ok(Engine::Packed(Scorer::random(config, 1, settings)?)) };
+    let read = |range| Ok::<_, BenchError>(Cow::Owned(random_numbers(config, 1, range)));
+    Ok(Engine::Device(DeviceScorer::new(config, &read, &[0, 1, 2, 3, 4], (&device, settings.precision()))?))
 }
 
 /// Times of some rounds.
@@ -258,20 +239,20 @@ impl Wanted {
     /// # Errors
     /// If there are no threads to be had, the model cannot be loaded or the prompts cannot be made, or what `tell` gives.
     pub fn answering<E: From<BenchError>>(&self, mut tell: impl FnMut(&Figure) -> Result<(), E>) -> Result<(), E> {
-        let (scorer, vocabulary) = Answering::of(&self.model, &self.settings)?;
+        let scorer = Answering::of(&self.model, &self.settings)?;
         for batch in &self.batches {
-            tell(&self.answer(&scorer, batch, vocabulary)?)?;
+            tell(&self.answer(&scorer, batch)?)?;
         }
         Ok(())
     }
 
-    fn answer(&self, scorer: &Answering, batch: &Batch, vocabulary: usize) -> Result<Figure, BenchError> {
-        let notes = batch.notes(vocabulary)?;
+    fn answer(&self, scorer: &Answering, batch: &Batch) -> Result<Figure, BenchError> {
+        let notes = batch.notes(scorer.vocabulary)?;
         let questions: Vec<Vec<&[u32]>> = notes.iter().map(|note| note.questions.iter().map(Vec::as_slice).collect()).collect();
         let prompts: Vec<Prompt<'_>> =
             notes.iter().zip(&questions).map(|(note, questions)| Prompt { note: &note.tokens, questions }).collect();
         let rounds = Rounds::of(self.rounds, || {
-            let logits = std::hint::black_box(scorer.logits(&prompts)?);
+            let logits = std::hint::black_box(scorer.engine.logits(&prompts)?);
             if logits.len() == prompts.len() { Ok(()) } else { Err(BenchError::Write(std::io::ErrorKind::Other.into())) }
         })?;
         let tokens: usize = notes.iter().map(batch::Note::len).sum();
@@ -281,7 +262,7 @@ impl Wanted {
             tokens: Some(tokens),
             tokens_per_second: a_second(tokens),
             notes_per_second: a_second(notes.len()),
-            ..self.figure(batch.what(), &rounds, (scorer.bytes(), scorer.precision()))
+            ..self.figure(batch.what(), &rounds, (scorer.engine.bytes(), scorer.precision))
         })
     }
 

@@ -82,9 +82,27 @@ pub struct Model {
 
 /// What answers.
 #[derive(Debug)]
-enum Engine {
+pub(crate) enum Engine {
     Packed(Scorer),
     Device(DeviceScorer),
+}
+
+impl Engine {
+    /// The logits of the option letters behind each question of each prompt. Of a device they have come back to the processor, so that its work is done.
+    pub fn logits(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, ScoreError> {
+        match self {
+            Self::Packed(scorer) => Ok(scorer.logits(prompts)),
+            Self::Device(scorer) => Ok(scorer.logits(prompts)?),
+        }
+    }
+
+    /// Bytes of the weights as they are held.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Packed(scorer) => scorer.bytes(),
+            Self::Device(scorer) => scorer.bytes(),
+        }
+    }
 }
 
 /// A model whose weights are known, and not packed yet.
@@ -204,10 +222,7 @@ impl Model {
     /// Bytes of the weights as they are held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        match &self.engine {
-            Engine::Packed(scorer) => scorer.bytes(),
-            Engine::Device(scorer) => scorer.bytes(),
-        }
+        self.engine.bytes()
     }
 
     /// What is known about it.
@@ -216,17 +231,9 @@ impl Model {
         &self.manifest
     }
 
-    /// Tokens that it knows.
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.vocabulary
-    }
-
-    /// The logits of the option letters behind each question of each prompt.
-    pub(crate) fn logits(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Vec<Vec<f32>>>, ScoreError> {
-        match &self.engine {
-            Engine::Packed(scorer) => Ok(scorer.logits(prompts)),
-            Engine::Device(scorer) => Ok(scorer.logits(prompts)?),
-        }
+    /// What answers, and how many tokens it knows.
+    pub(crate) fn into_engine(self) -> (Engine, usize) {
+        (self.engine, self.vocabulary)
     }
 
     /// Tokens of the whole cleaned note, before any cut; 0 where the tokenizer refuses it.
@@ -243,7 +250,7 @@ impl Model {
     pub fn score(&self, notes: &[Asked<'_>]) -> Result<Vec<Vec<Answer>>, ScoreError> {
         match &self.engine {
             Engine::Packed(scorer) => score(scorer, &self.reader, notes),
-            Engine::Device(scorer) => answered(&pages(&self.reader, notes)?, |prompts| Ok(scorer.logits(prompts)?)),
+            Engine::Device(_) => answered(&pages(&self.reader, notes)?, |prompts| self.engine.logits(prompts)),
         }
     }
 }
