@@ -1,5 +1,6 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
-//! derivations of ids, who stands for whom after merges, the first and last of many groups, and instants as text.
+//! derivations of ids, who stands for whom after merges, the first and last of many groups, instants as text
+//! and on the clocks of a place, and parts of texts.
 
 mod arguments;
 mod charlson;
@@ -10,8 +11,10 @@ mod merges;
 mod ordered;
 mod predictions;
 mod scalar;
+mod substring;
 #[cfg(test)]
 mod tests;
+mod time_zone;
 mod to_char;
 pub mod trial;
 
@@ -32,4 +35,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(scalar::note_identity());
     ctx.register_udf(merges::merge_roots());
     ctx.register_udf(to_char::to_char());
+    ctx.register_udf(time_zone::timezone());
+    ctx.register_udf(time_zone::localtimestamp());
+    ctx.register_udf(substring::substring_match());
 }

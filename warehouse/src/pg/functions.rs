@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, AsArray, Float64Array, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
@@ -109,6 +109,7 @@ pub(super) fn register(state: &mut SessionState, variables: &Variables) -> Resul
         set_config(variables.clone()),
         format(),
         age(),
+        size_pretty(),
         AsyncScalarUDF::new(Arc::new(Sleep(Signature::uniform(1, vec![DataType::Float64], Volatility::Volatile)))).into_scalar_udf(),
     ];
     let of = |names: &[&str], value: ScalarValue| names.iter().map(|name| constant(name, value.clone())).collect::<Vec<_>>();
@@ -180,6 +181,30 @@ fn age() -> ScalarUDF {
     let transactions = vec![TypeSignature::Exact(vec![DataType::Int32]), TypeSignature::Exact(vec![DataType::Int64])];
     let signature = Signature::one_of(transactions, Volatility::Stable);
     ScalarUDF::from(SimpleScalarUDF::new_with_signature("age", signature, DataType::Int64, give))
+}
+
+/// `pg_size_pretty(bytes)`: in the largest unit in which ten or more are left, rounded.
+fn size_pretty() -> ScalarUDF {
+    let give = Arc::new(|args: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(args)?;
+        let [sizes] = arrays.as_slice() else { return Err(DataFusionError::Plan("pg_size_pretty has one argument".to_owned())) };
+        let texts: StringArray = sizes.as_primitive::<Int64Type>().iter().map(|size| size.map(pretty)).collect();
+        Ok(ColumnarValue::Array(Arc::new(texts)))
+    });
+    let signature = Signature::exact(vec![DataType::Int64], Volatility::Immutable);
+    ScalarUDF::from(SimpleScalarUDF::new_with_signature("pg_size_pretty", signature, DataType::Utf8, give))
+}
+
+fn pretty(bytes: i64) -> String {
+    const UNITS: [&str; 6] = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+    let (mut size, mut unit) = (i128::from(bytes), 0);
+    // Twice the size beyond bytes, so that the last half is rounded and not cut; PostgreSQL changes units at 10,240 of the one before.
+    while size.abs() >= if unit == 0 { 10_240 } else { 20_479 } && unit + 1 < UNITS.len() {
+        size /= if unit == 0 { 512 } else { 1_024 };
+        unit += 1;
+    }
+    let rounded = if unit == 0 { size } else { (size + size.signum()) / 2 };
+    format!("{rounded} {}", UNITS[unit])
 }
 
 /// `format(pattern, ...)` with `%s`, `%I`, `%L` and `%%`.

@@ -37,6 +37,8 @@ fn name(expr: &Expr) -> Option<String> {
         Expr::Identifier(ident) => Some(ident.value.clone()),
         Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
         Expr::Nested(inner) => name(inner),
+        // What `roles::spelling` makes of it.
+        Expr::Function(function) if last(&function.name).is_some_and(|name| name == "substring_match") => known("substring"),
         Expr::Function(function) => last(&function.name),
         Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| kind(data_type)),
         Expr::Case { .. } => known("case"),

@@ -253,6 +253,9 @@ fn running(reason: &str, asked: Asked<'_>) -> Refusal {
     if lower.contains("division by zero") || lower.contains("divide by zero") {
         return Refusal::new("22012", "division by zero");
     }
+    if lower.starts_with("time zone") {
+        return Refusal::new("22023", reason.to_owned());
+    }
     if lower.starts_with("placeholder") {
         return Refusal::new("42P02", reason.to_owned());
     }

@@ -13,7 +13,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
 };
 
 use super::fault::{Refusal, syntax};
-use super::{catalogue, information};
+use super::{catalogue, information, spelling};
 
 /// A statement may be this long, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -54,12 +54,12 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     if catalogue::is_asked(sql)
         && let Ok(statements) = CATALOGUE.parse(&catalogue::respelled(sql))
     {
-        return Ok(statements.into_iter().map(catalogue::readable).map(information::standard).collect());
+        return Ok(statements.into_iter().map(spelling::functions).map(catalogue::readable).map(information::standard).collect());
     }
     let parsed = parsed.map_err(|error| syntax(&error, sql))?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     // Two names of the user have become one function: what repeats is named once more.
-    Ok(parsed.into_iter().map(spelled).map(catalogue::readable).collect())
+    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).collect())
 }
 
 /// Whether the token joins two expressions or two queries.

@@ -93,3 +93,33 @@ async fn the_user_has_several_names_in_one_row() {
     let client = stand.client("reader").await;
     assert_eq!(rows(&client, "SELECT current_user, session_user, current_user").await, ["reader|reader|reader"]);
 }
+
+/// A day of a place is a day of its clock; what the engine has under this name is an instant again.
+#[tokio::test]
+async fn a_clock_s_reading_and_its_instant() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked = "SELECT known_at AT TIME ZONE 'America/New_York', date_trunc('day', known_at AT TIME ZONE 'Asia/Tokyo'),
+                     (known_at AT TIME ZONE 'Asia/Tokyo') AT TIME ZONE 'Asia/Tokyo' = known_at FROM messages ORDER BY known_at LIMIT 1";
+    assert_eq!(rows(&client, asked).await, ["2024-01-01 03:00:00.000000|2024-01-01 00:00:00.000000|t"]);
+    assert_eq!(rows(&client, "SELECT timezone('europe/berlin', timestamp '2024-07-01 12:00:00')").await, ["2024-07-01 10:00:00.000000+00"]);
+    assert_eq!(rows(&client, "SELECT abs(extract(epoch FROM now()) - extract(epoch FROM localtimestamp)) < 0.01").await, ["t"]);
+    assert_eq!(refused(&client, "SELECT now() AT TIME ZONE 'Mars/Olympus'").await.0, "22023");
+}
+
+#[tokio::test]
+async fn parts_of_texts_by_a_pattern_and_functions_as_relations() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked = "SELECT substring('stay 1234, ward 7' FROM '[0-9]+'), substring('ward 7' FROM 'ward (.)'), substring('none' FROM '[0-9]'), substring('abcd' FROM 2 FOR 2)";
+    assert_eq!(rows(&client, asked).await, ["1234|7|NULL|bc"]);
+    assert_eq!(refused(&client, "SELECT substring('a' FROM '(')").await.0, "2201B");
+    assert_eq!(rows(&client, "SELECT * FROM current_schema()").await, ["public"]);
+    assert_eq!(
+        rows(&client, "SELECT s.current_schema, v FROM current_schema() AS s, current_setting('jit') AS j(v)").await,
+        ["public|off"]
+    );
+    let sizes =
+        "SELECT pg_size_pretty(10239), pg_size_pretty(10240), pg_size_pretty(-1500000000000), pg_size_pretty(CAST(10485247 AS BIGINT))";
+    assert_eq!(rows(&client, sizes).await, ["10239 bytes|10 kB|-1397 GB|10239 kB"]);
+}
