@@ -124,7 +124,7 @@ impl<W: Write + Send> Rows<W> {
     }
 }
 
-/// The rows of a query did not become a file.
+/// The rows of a query did not become a file or a text.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     /// Mend the query.
@@ -133,6 +133,9 @@ pub enum RowsError {
     /// The destination is away, or a column has no Parquet type.
     #[error("could not write the rows as Parquet")]
     Write(#[from] ParquetError),
+    /// The destination is away, or a column has no such form.
+    #[error("could not write the rows")]
+    Text(#[source] datafusion::arrow::error::ArrowError),
 }
 
 impl Warehouse {

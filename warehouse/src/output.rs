@@ -1,10 +1,21 @@
 //! Rows as text.
 
+use std::io::Write;
+
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::csv;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
+use datafusion::arrow::json::{ArrayWriter, LineDelimitedWriter};
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use futures::TryStreamExt as _;
+
+use crate::columnar::RowsError;
+use crate::error::QueryError;
+use crate::metrics;
+use crate::read::{AsOf, read_only};
+use crate::statement;
+use crate::store::Warehouse;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,29 +30,106 @@ pub enum Format {
     Ndjson,
 }
 
+/// Text that is being written, batch by batch.
+enum Texts<W: Write> {
+    /// How wide columns are is known when all rows are.
+    Table(W, Vec<RecordBatch>),
+    Csv(csv::Writer<W>),
+    Json(ArrayWriter<W>),
+    Ndjson(LineDelimitedWriter<W>),
+}
+
+impl<W: Write> Texts<W> {
+    fn begin(to: W, format: Format) -> Self {
+        let objects = WriterBuilder::new().with_explicit_nulls(true);
+        match format {
+            Format::Table => Self::Table(to, Vec::new()),
+            Format::Csv => Self::Csv(csv::WriterBuilder::new().with_header(true).build(to)),
+            Format::Json => Self::Json(objects.build::<_, JsonArray>(to)),
+            Format::Ndjson => Self::Ndjson(objects.build::<_, LineDelimited>(to)),
+        }
+    }
+
+    fn push(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        match self {
+            Self::Table(_, batches) => batches.push(batch),
+            Self::Csv(writer) => writer.write(&batch)?,
+            Self::Json(writer) => writer.write(&batch)?,
+            Self::Ndjson(writer) => writer.write(&batch)?,
+        }
+        Ok(())
+    }
+
+    /// Ends in a line break, where there is anything.
+    fn end(self) -> Result<W, ArrowError> {
+        match self {
+            Self::Table(mut to, batches) => {
+                writeln!(to, "{}", pretty_format_batches(&batches)?)?;
+                Ok(to)
+            }
+            Self::Csv(writer) => Ok(writer.into_inner()),
+            Self::Json(mut writer) => {
+                writer.finish()?;
+                let mut to = writer.into_inner();
+                writeln!(to)?;
+                Ok(to)
+            }
+            Self::Ndjson(mut writer) => {
+                writer.finish()?;
+                Ok(writer.into_inner())
+            }
+        }
+    }
+}
+
 /// Writes all rows, ending in a line break.
 ///
 /// # Errors
 /// Where a column's type has no such form.
 pub fn render(batches: &[RecordBatch], format: Format) -> Result<String, ArrowError> {
-    let mut bytes = Vec::new();
-    match format {
-        Format::Table => return Ok(format!("{}\n", pretty_format_batches(batches)?)),
-        Format::Csv => {
-            let mut writer = csv::WriterBuilder::new().with_header(true).build(&mut bytes);
-            batches.iter().try_for_each(|batch| writer.write(batch))?;
+    let mut texts = Texts::begin(Vec::new(), format);
+    batches.iter().try_for_each(|batch| texts.push(batch.clone()))?;
+    String::from_utf8(texts.end()?).map_err(|error| ArrowError::ExternalError(Box::new(error)))
+}
+
+impl Warehouse {
+    /// Answers one query as text, batch by batch; a table is held whole. Only what reads plans at all.
+    ///
+    /// # Errors
+    /// Where the query is refused or cannot be answered, a column's type has no such form, or the destination cannot be written.
+    pub async fn query_text<W: Write + Send>(&self, sql: &str, at: &AsOf, format: Format, destination: W) -> Result<W, RowsError> {
+        metrics::queried("query");
+        let frame = self.session(at).await?.sql_with_options(sql, read_only()).await.map_err(QueryError::from)?;
+        let none = RecordBatch::new_empty(std::sync::Arc::clone(frame.schema().inner()));
+        let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
+        let mut texts = Texts::begin(destination, format);
+        // The header stands also where there are no rows.
+        let mut next = Some(none);
+        while let Some(batch) = next {
+            texts.push(batch).map_err(RowsError::Text)?;
+            next = stream.try_next().await.map_err(QueryError::from)?;
         }
-        Format::Json => {
-            let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(&mut bytes);
-            batches.iter().try_for_each(|batch| writer.write(batch))?;
-            writer.finish()?;
-        }
-        Format::Ndjson => {
-            let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);
-            batches.iter().try_for_each(|batch| writer.write(batch))?;
-            writer.finish()?;
+        texts.end().map_err(RowsError::Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Ward;
+
+    /// In several batches, in one and in none; each ends as [`render`] ends it.
+    #[tokio::test]
+    async fn what_is_written_batch_by_batch_is_what_is_written_at_once() {
+        let ward = Ward::empty().await;
+        let at = AsOf::default();
+        for rows in ["range(0, 20000)", "range(0, 3)", "range(0, 0)"] {
+            let sql = format!("SELECT value, CASE WHEN value % 2 = 0 THEN 'a, \"b\"' END AS text FROM {rows} ORDER BY value");
+            for format in [Format::Table, Format::Csv, Format::Json, Format::Ndjson] {
+                let written = ward.warehouse.query_text(&sql, &at, format, Vec::new()).await.expect("answers");
+                let at_once = render(&ward.warehouse.query(&sql, &at).await.expect("answers"), format).expect("has such a form");
+                assert_eq!(String::from_utf8(written).expect("is text"), at_once, "{format:?} of {rows}");
+            }
         }
     }
-    let text = String::from_utf8(bytes).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
-    Ok(if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use warehouse::{AsOf, Format, Warehouse, render};
+use warehouse::{AsOf, Format, Warehouse};
 
 use super::open;
 use crate::cli::Rows;
@@ -54,14 +54,12 @@ pub async fn sql(config: &Config, question: &Question<'_>) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-async fn answer<W: Write + Send>(warehouse: &Warehouse, question: &Question<'_>, mut to: W) -> anyhow::Result<W> {
-    let Some(format) = question.format.text() else {
-        return warehouse.query_parquet(question.query, question.at, to).await.context("could not answer the query");
+async fn answer<W: Write + Send>(warehouse: &Warehouse, question: &Question<'_>, to: W) -> anyhow::Result<W> {
+    let answered = match question.format.text() {
+        Some(format) => warehouse.query_text(question.query, question.at, format, to).await,
+        None => warehouse.query_parquet(question.query, question.at, to).await,
     };
-    let batches = warehouse.query(question.query, question.at).await.context("could not answer the query")?;
-    let text = render(&batches, format).context("could not show the rows")?;
-    to.write_all(text.as_bytes()).context("could not write the rows")?;
-    Ok(to)
+    answered.context("could not answer the query")
 }
 
 pub async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
