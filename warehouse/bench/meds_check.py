@@ -52,9 +52,14 @@ def aces(folder, task):
 
 def read(args, folder, task):
     """(subject, trigger time in microseconds, whether ACES's one label is above 0) by our own reader of the same configuration."""
-    command = [args.wardstream, "bench", "cohort", str(folder), "--aces", str(HERE.parent / "meds/aces" / f"{task}.yaml"), "--rows"]
+    command = [cohorts(args), str(folder), "--aces", str(HERE.parent / "meds/aces" / f"{task}.yaml")]
     rows = [json.loads(line) for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()]
     return sorted((row["subject_id"], row["at"], row["label"]) for row in rows)
+
+
+def cohorts(args):
+    """The program that lies beside the other."""
+    return str(pathlib.Path(args.wardstream).with_name("cohorts"))
 
 
 def summary(result, window):
@@ -112,8 +117,8 @@ def measured(command):
 def measure(args, folder):
     """The readmission cohort, by ACES and by our reader of the same configuration, over the same files in one run."""
     this = [sys.executable, __file__, "--cohort", str(folder)]
-    mine = [args.wardstream, "bench", "cohort", str(folder)]
-    for name, command in [("aces", this), ("wardstream", mine)]:
+    mine = [cohorts(args), str(folder)]
+    for name, command in [("aces", this), ("cohorts", mine)]:
         best = min((measured(command) for _ in range(args.repeat)), key=lambda pair: pair[0])
         yield name, best
 

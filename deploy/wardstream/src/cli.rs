@@ -239,17 +239,6 @@ pub enum Bench {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// A cohort from the files of `export meds` by a configuration of ACES, to be held beside ACES.
-    Cohort {
-        /// Folder of the export.
-        export: PathBuf,
-        /// The configuration; without one that of 30-day readmission.
-        #[arg(long)]
-        aces: Option<PathBuf>,
-        /// Tells each row, subject, microseconds and label, in place of the figure.
-        #[arg(long)]
-        rows: bool,
-    },
     /// Kafka to committed rows, exactly once: a backlog as fast as it goes, then a steady rate.
     Ingest(BenchIngest),
     /// The model's path with random weights: prompts, questions behind one note, loading, steps of learning.

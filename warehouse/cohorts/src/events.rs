@@ -60,12 +60,12 @@ impl Shard {
         self.metadata.metadata().row_groups().iter().map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).collect()
     }
 
-    /// The subjects of some row groups, in the order of the file; of the first and the last there may be more in the groups beside.
+    /// Gives `take` the subjects of some row groups one by one, in the order of the file; of the first and the last there may be more in the groups beside.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub(crate) fn subjects(&self, groups: Vec<usize>, config: &Config) -> Result<Vec<Subject>, ParquetError> {
-        let mut subjects: Vec<Subject> = Vec::new();
+    pub(crate) fn read(&self, groups: Vec<usize>, config: &Config, mut take: impl FnMut(Subject)) -> Result<(), ParquetError> {
+        let mut current: Option<Subject> = None;
         let mut known = HashMap::new();
         for batch in self.batches(groups)? {
             let batch = batch?;
@@ -77,20 +77,22 @@ impl Shard {
                 return Err(ParquetError::General("subject_id and time are no columns of MEDS".to_owned()));
             };
             let matches = of_rows(codes, config, &mut known)?;
-            for (row, id) in ids.values().iter().enumerate() {
-                if subjects.last().is_none_or(|last| last.id != *id) {
-                    subjects.push(Subject { id: *id, events: Vec::new() });
-                }
+            for (row, &id) in ids.values().iter().enumerate() {
+                let subject = match &mut current {
+                    Some(subject) if subject.id == id => subject,
+                    other => {
+                        other.take().into_iter().for_each(&mut take);
+                        other.insert(Subject { id, events: Vec::new() })
+                    }
+                };
                 // What has no time holds of the subject for good, and is no event.
-                if matches[row] != 0
-                    && times.is_valid(row)
-                    && let Some(subject) = subjects.last_mut()
-                {
+                if matches[row] != 0 && times.is_valid(row) {
                     subject.events.push(Event { at: times.value(row), matches: matches[row] });
                 }
             }
         }
-        Ok(subjects)
+        current.into_iter().for_each(take);
+        Ok(())
     }
 
     fn batches(&self, groups: Vec<usize>) -> Result<ParquetRecordBatchReader, ParquetError> {

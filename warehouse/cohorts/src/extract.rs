@@ -120,11 +120,15 @@ fn parts(config: &Config, shard: &Shard, threads: usize) -> Result<Vec<Part>, Pa
 }
 
 fn part(config: &Config, shard: &Shard, groups: Vec<usize>) -> Result<Part, ParquetError> {
-    let mut subjects = shard.subjects(groups, config)?.into_iter();
     let mut part = Part::default();
-    part.edges.extend(subjects.next());
-    let last = subjects.next_back();
-    subjects.for_each(|subject| find(config, subject.id, &subject.events, &mut part.found));
+    let mut last: Option<Subject> = None;
+    shard.read(groups, config, |subject| {
+        if part.edges.is_empty() {
+            part.edges.push(subject);
+        } else if let Some(whole) = last.replace(subject) {
+            find(config, whole.id, &whole.events, &mut part.found);
+        }
+    })?;
     part.edges.extend(last);
     Ok(part)
 }

@@ -1,6 +1,5 @@
 //! Measures on this machine: one JSON object a figure, in the field names of the peers' scripts.
 
-mod cohort;
 mod ingest;
 mod messages;
 mod model;
@@ -74,7 +73,6 @@ impl Figure {
 pub async fn run(config: Config, bench: Bench) -> anyhow::Result<ExitCode> {
     match bench {
         Bench::Parse { facility, files } => parse::run(&config, &facility, &files),
-        Bench::Cohort { export, aces, rows } => cohort::run(&export, aces.as_deref(), rows),
         Bench::Ingest(wanted) => ingest::run(config, &wanted).await,
         Bench::Model(wanted) => model::run(&wanted),
         Bench::Sql(wanted) => sql::run(&wanted).await,
