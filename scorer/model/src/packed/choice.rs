@@ -224,7 +224,7 @@ impl Kernel {
             (InstructionSet::Portable, _) => Some(Self::portable(precision)),
             (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
             (InstructionSet::Avx2, Precision::Bf16) => vector(avx2::HALVED_ROWS, avx2::bf16),
-            (InstructionSet::Avx2, Precision::Int8) => vector(avx2::HALVED_ROWS, avx2::int8),
+            (InstructionSet::Avx2, Precision::Int8) => vector(avx2::BYTES_ROWS, avx2::int8),
             (InstructionSet::Avx512, Precision::F32) => vector(avx512::ROWS, avx512::float),
             (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
