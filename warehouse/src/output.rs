@@ -34,7 +34,7 @@ pub enum Format {
 enum Texts<W: Write> {
     /// How wide columns are is known when all rows are.
     Table(W, Vec<RecordBatch>),
-    Csv(csv::Writer<W>),
+    Csv(Box<csv::Writer<W>>),
     Json(ArrayWriter<W>),
     Ndjson(LineDelimitedWriter<W>),
 }
@@ -44,7 +44,7 @@ impl<W: Write> Texts<W> {
         let objects = WriterBuilder::new().with_explicit_nulls(true);
         match format {
             Format::Table => Self::Table(to, Vec::new()),
-            Format::Csv => Self::Csv(csv::WriterBuilder::new().with_header(true).build(to)),
+            Format::Csv => Self::Csv(Box::new(csv::WriterBuilder::new().with_header(true).build(to))),
             Format::Json => Self::Json(objects.build::<_, JsonArray>(to)),
             Format::Ndjson => Self::Ndjson(objects.build::<_, LineDelimited>(to)),
         }
