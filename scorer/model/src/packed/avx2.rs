@@ -83,7 +83,7 @@ kernel!(
     [1, 2, 3, 4]
 );
 
-/// Words of rows that are widened at a time: they and the lines beside them stay in the first cache, of which a quarter of a panel, line by line, meets one half.
+/// Words of rows that are widened at a time: they and a quarter of so many lines, which meets every other set of the first cache, stay in it.
 const WIDENED: usize = 96;
 
 /// Bytes of some rows widened to 16 bits, four in each number: row `r` is `[r * WIDENED..]`.

@@ -45,7 +45,7 @@ fn tolerance(precision: Precision, inner: usize) -> f32 {
 fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for (count, inner, columns) in
-        [(1, 1, 1), (2, 3, 31), (5, 7, 33), (11, 16, 64), (12, 64, 32), (13, 65, 95), (25, 130, 70), (37, 257, 3)]
+        [(1, 1, 1), (2, 3, 31), (5, 7, 33), (11, 16, 64), (12, 64, 32), (13, 65, 95), (25, 130, 70), (37, 257, 3), (7, 801, 40)]
     {
         let (left, right) = (numbers(count * inner, &mut random), numbers(columns * inner, &mut random));
         let source = (right.as_slice(), inner);
