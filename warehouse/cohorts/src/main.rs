@@ -1,5 +1,5 @@
 //! `cohorts`: the rows of a cohort from the files of a MEDS export, by a configuration of ACES. A program of its own, beside the one that holds everything else,
-//! since it needs a tenth of that one's memory.
+//! whose start alone takes more than twice the memory of all of this.
 
 use std::error::Error;
 use std::io::{BufWriter, ErrorKind, Write as _};
