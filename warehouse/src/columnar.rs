@@ -17,7 +17,7 @@ use sha2::Digest as _;
 
 use crate::error::QueryError;
 use crate::metrics;
-use crate::read::{AsOf, read_only};
+use crate::read::AsOf;
 use crate::statement;
 use crate::store::Warehouse;
 
@@ -145,7 +145,7 @@ impl Warehouse {
     /// Where the query is refused or cannot be answered, or the destination cannot be written.
     pub async fn query_parquet<W: Write + Send>(&self, sql: &str, at: &AsOf, destination: W) -> Result<W, RowsError> {
         metrics::queried("parquet");
-        let frame = self.session(at).await?.sql_with_options(sql, read_only()).await.map_err(QueryError::from)?;
+        let frame = statement::opened(&self.session(at).await?, sql).await.map_err(QueryError::from)?;
         let mut rows = Rows::begin(destination, plain(frame.schema().as_arrow()), Layout::TEXTS)?;
         let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
         while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {

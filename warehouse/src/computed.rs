@@ -86,9 +86,10 @@ pub(crate) fn kept(provider: &dyn TableProvider) -> Option<Arc<Kept>> {
     (rows.as_ref() as &dyn Any).downcast_ref::<KeptRows>().map(|rows| Arc::clone(&rows.0))
 }
 
-/// Whether rows of the relation may hold on at later moments.
+/// Whether the relation has rows of subjects, which hold on at later moments.
 pub(crate) fn is_renewed(provider: &dyn TableProvider) -> bool {
-    (provider as &dyn Any).downcast_ref::<Computed<Query>>().is_some_and(|computed| computed.rows.renewed.is_some())
+    let computed = (provider as &dyn Any).downcast_ref::<Computed<Query>>();
+    computed.and_then(|computed| computed.rows.renewed.as_ref()).is_some_and(|renewed| renewed.key.is_some())
 }
 
 /// The rows of a query, by its optimized plan. It is not optimized again: a second turn may lose a filter that the first has moved.
@@ -107,8 +108,8 @@ pub struct Query {
 pub(crate) struct Renewed {
     /// Whose rows they are.
     pub view: String,
-    /// The column that says whose a row is.
-    pub key: String,
+    /// The column that says of which subject a row is; of what is a record's all rows hold or none.
+    pub key: Option<String>,
     /// What there is of earlier moments.
     pub renewal: Arc<Renewal>,
 }
@@ -176,9 +177,12 @@ impl Rows for Query {
     }
 
     async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
-        if let Some(Renewed { view, key, renewal }) = &self.renewed
-            && let Some(kept) = renewal.rows(view, key).await?
-        {
+        let held = match &self.renewed {
+            Some(Renewed { view, key: Some(key), renewal }) => renewal.rows(view, key).await?,
+            Some(Renewed { view, key: None, renewal }) => renewal.same(view).await,
+            None => None,
+        };
+        if let Some(kept) = held {
             return Ok(Arc::new(KeptRows(kept)));
         }
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {

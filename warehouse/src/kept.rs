@@ -8,30 +8,32 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
-use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Statistics, exec_datafusion_err, internal_err};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result;
+use datafusion::execution::disk_manager::DiskManager;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::spill_file::SpillFile;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::memory::MemoryStream;
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SpillManager};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinSet;
 
 use crate::compact::own;
+use run::Run;
+
+mod run;
 
 /// What a partition keeps in memory: when there is more, what is there goes to disk.
 const PART_BYTES: usize = 16 << 20;
@@ -54,8 +56,7 @@ const LOOKED_AT: usize = 512;
 
 /// One partition of rows: those on disk come first.
 struct Part {
-    /// Gone when nobody reads them any more.
-    files: Vec<Arc<dyn SpillFile>>,
+    runs: Vec<Run>,
     batches: Vec<RecordBatch>,
     /// What the batches are counted as.
     reservation: MemoryReservation,
@@ -68,26 +69,40 @@ struct Part {
 
 /// Rows on their way to be kept.
 enum Piece {
-    /// As they were kept before.
+    /// As they were kept before, on disk.
+    Stored(Run),
+    /// And in memory.
     Whole(RecordBatch),
     /// To be put together with others: one alone may be a part of much more.
     Loose(RecordBatch),
 }
 
+/// Which of the identities in a column still hold.
+pub(crate) trait Holds: Fn(&ArrayRef) -> Result<BooleanArray> + Clone + Send + Sync + 'static {}
+
+impl<F: Fn(&ArrayRef) -> Result<BooleanArray> + Clone + Send + Sync + 'static> Holds for F {}
+
 /// What of a kept batch holds on.
-fn held_on(batch: RecordBatch, holds_on: &impl Fn(&RecordBatch) -> Result<BooleanArray>) -> Result<Piece> {
-    let rows = holds_on(&batch)?;
+fn held_on(batch: RecordBatch, key: usize, holds: &impl Holds) -> Result<Piece> {
+    let rows = holds(batch.column(key))?;
     match rows.true_count() {
         count if count == batch.num_rows() && count >= BATCH_ROWS / 2 => Ok(Piece::Whole(batch)),
         _ => Ok(Piece::Loose(filter_record_batch(&batch, &rows)?)),
     }
 }
 
+/// What of a run on disk holds on: the run itself, or its rows where many of them went.
+async fn run_held_on(run: Run, key: usize, holds: impl Holds) -> Result<BoxStream<'static, Result<Piece>>> {
+    if let Some(run) = run.without(key, &holds).await? {
+        return Ok(stream::once(async { Ok(Piece::Stored(run)) }).boxed());
+    }
+    Ok(run.read(None).map(move |batch| held_on(batch?, key, &holds)).boxed())
+}
+
 /// The rows.
 pub(crate) struct Kept {
     schema: SchemaRef,
     parts: Vec<Part>,
-    spills: SpillManager,
 }
 
 impl Kept {
@@ -100,24 +115,27 @@ impl Kept {
         streams: Vec<BoxStream<'static, Result<RecordBatch>>>,
         runtime: &Arc<RuntimeEnv>,
     ) -> Result<Self> {
-        Self::filled(schema, streams.into_iter().map(|stream| stream.map_ok(Piece::Loose).boxed()).collect(), runtime).await
+        let texts = |_| schema.fields().iter().map(|field| (*field.data_type() == DataType::Utf8View).then(HashSet::new)).collect();
+        Self::filled(schema, streams.into_iter().map(|stream| stream.map_ok(Piece::Loose).boxed()).collect(), texts, runtime).await
     }
 
-    /// The rows of `before` that hold on, and all rows of the streams behind them.
+    /// The rows of `before` that hold by what stands in the column `key`, and all rows of the streams behind them.
     ///
     /// # Errors
-    /// As [`Self::of`], and where it cannot be told which rows hold on.
+    /// As [`Self::of`], and where it cannot be told which rows hold.
     pub(crate) async fn renewed(
         before: &Self,
-        holds_on: impl Fn(&RecordBatch) -> Result<BooleanArray> + Clone + Send + 'static,
+        key: usize,
+        holds: impl Holds,
         streams: Vec<BoxStream<'static, Result<RecordBatch>>>,
         runtime: &Arc<RuntimeEnv>,
     ) -> Result<Self> {
         let mut pieces: Vec<BoxStream<'static, Result<Piece>>> = Vec::new();
         for part in &before.parts {
-            let holds_on = holds_on.clone();
-            let rows = part.rows(&before.schema, None, &before.spills)?;
-            pieces.push(rows.map(move |batch| batch.and_then(|batch| held_on(batch, &holds_on))).boxed());
+            let (of_runs, of_batches) = (holds.clone(), holds.clone());
+            let on_disk = stream::iter(part.runs.clone()).then(move |run| run_held_on(run, key, of_runs.clone())).try_flatten();
+            let in_memory = stream::iter(part.batches.clone()).map(move |batch| held_on(batch, key, &of_batches));
+            pieces.push(on_disk.chain(in_memory).boxed());
         }
         pieces.resize_with(before.parts.len().max(1), || stream::empty().boxed());
         let parts = pieces.len();
@@ -127,20 +145,24 @@ impl Kept {
                 *piece = held.chain(new.map_ok(Piece::Loose)).boxed();
             }
         }
-        Self::filled(&before.schema, pieces, runtime).await
+        // Those of rows that went are still counted, which is as near as a guess of so many needs to be.
+        let texts = |place: usize| before.parts.get(place).map(|part| part.texts.clone()).unwrap_or_default();
+        Self::filled(&before.schema, pieces, texts, runtime).await
     }
 
-    async fn filled(schema: &SchemaRef, pieces: Vec<BoxStream<'static, Result<Piece>>>, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
-        let metrics = SpillMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
-        let spills = SpillManager::new(Arc::clone(runtime), metrics, Arc::clone(schema));
+    /// A partition of each of the streams. `texts` are those that a partition begins with.
+    async fn filled(
+        schema: &SchemaRef,
+        pieces: Vec<BoxStream<'static, Result<Piece>>>,
+        texts: impl Fn(usize) -> Vec<Option<HashSet<u64>>>,
+        runtime: &Arc<RuntimeEnv>,
+    ) -> Result<Self> {
         let mut taken = JoinSet::new();
         for (place, stream) in pieces.into_iter().enumerate() {
             let reservation = MemoryConsumer::new(CONSUMER).register(&runtime.memory_pool);
-            let is_text = |field: &FieldRef| (*field.data_type() == DataType::Utf8View).then(HashSet::new);
-            let texts = schema.fields().iter().map(is_text).collect();
-            let part = Part { files: Vec::new(), batches: Vec::new(), reservation, rows: 0, bytes: 0, texts };
-            let (schema, spills) = (Arc::clone(schema), spills.clone());
-            taken.spawn(async move { part.filled(stream, &schema, &spills).await.map(|part| (place, part)) });
+            let part = Part { runs: Vec::new(), batches: Vec::new(), reservation, rows: 0, bytes: 0, texts: texts(place) };
+            let (schema, disk) = (Arc::clone(schema), Arc::clone(&runtime.disk_manager));
+            taken.spawn(async move { part.filled(stream, &schema, &disk).await.map(|part| (place, part)) });
         }
         let mut found = Vec::new();
         while let Some(part) = taken.join_next().await {
@@ -154,11 +176,19 @@ impl Kept {
             }
         }
         found.sort_by_key(|(place, _)| *place);
-        Ok(Self { schema: Arc::clone(schema), parts: found.into_iter().map(|(_, part)| part).collect(), spills })
+        Ok(Self { schema: Arc::clone(schema), parts: found.into_iter().map(|(_, part)| part).collect() })
     }
 }
 
 impl Kept {
+    /// The place of the column.
+    ///
+    /// # Errors
+    /// Where there is none of this name.
+    pub(crate) fn column(&self, name: &str) -> Result<usize> {
+        Ok(self.schema.index_of(name)?)
+    }
+
     /// How many different texts the column has, where they are few.
     fn different(&self, column: usize) -> Option<usize> {
         let mut all: HashSet<u64> = HashSet::new();
@@ -172,21 +202,27 @@ impl Kept {
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |count: fn(&Part) -> usize| self.parts.iter().map(count).sum::<usize>();
-        let (rows, bytes, files) = (of(|part| part.rows), of(|part| part.bytes), of(|part| part.files.len()));
+        let (rows, bytes, files) = (of(|part| part.rows), of(|part| part.bytes), of(|part| part.runs.len()));
         write!(f, "rows={rows} bytes={bytes} parts={} files={files}", self.parts.len())
     }
 }
 
 impl Part {
     /// With all rows of the stream.
-    async fn filled(mut self, mut stream: BoxStream<'static, Result<Piece>>, schema: &SchemaRef, spills: &SpillManager) -> Result<Self> {
+    async fn filled(mut self, mut stream: BoxStream<'static, Result<Piece>>, schema: &SchemaRef, disk: &Arc<DiskManager>) -> Result<Self> {
         // One alone would not be copied.
         let empty = RecordBatch::new_empty(Arc::clone(schema));
         let (mut small, mut rows) = (vec![empty.clone()], 0);
         while let Some(piece) = stream.next().await {
             let batch = match piece? {
+                Piece::Stored(run) => {
+                    self.rows += run.rows();
+                    self.bytes += run.bytes();
+                    self.runs.push(run);
+                    continue;
+                }
                 Piece::Whole(batch) => {
-                    self.put(batch, spills)?;
+                    self.put(batch, schema, disk)?;
                     continue;
                 }
                 Piece::Loose(batch) => batch,
@@ -194,31 +230,27 @@ impl Part {
             rows += batch.num_rows();
             small.push(batch);
             if rows >= BATCH_ROWS {
-                self.put(own(&concat_batches(schema, &small)?, schema)?, spills)?;
+                self.put(own(&concat_batches(schema, &small)?, schema)?, schema, disk)?;
                 (small, rows) = (vec![empty.clone()], 0);
             }
         }
-        self.put(own(&concat_batches(schema, &small)?, schema)?, spills)?;
+        self.put(own(&concat_batches(schema, &small)?, schema)?, schema, disk)?;
         Ok(self)
     }
 
     /// The rows in these columns, those on disk first.
-    fn rows(&self, schema: &SchemaRef, columns: Option<&Vec<usize>>, spills: &SpillManager) -> Result<SendableRecordBatchStream> {
+    fn rows(&self, schema: &SchemaRef, columns: Option<&Vec<usize>>) -> Result<SendableRecordBatchStream> {
         let in_memory = MemoryStream::try_new(self.batches.iter().flat_map(slices).collect(), Arc::clone(schema), columns.cloned())?;
-        if self.files.is_empty() {
+        if self.runs.is_empty() {
             return Ok(Box::pin(in_memory));
         }
-        let (spills, columns) = (spills.clone(), columns.cloned());
-        let on_disk = stream::iter(self.files.clone()).map(move |file| spills.read_spill_as_stream(file, None)).try_flatten();
+        let columns = columns.cloned();
+        let on_disk = stream::iter(self.runs.clone()).flat_map(move |run| run.read(columns.clone()));
         let on_disk = on_disk.map_ok(|batch| stream::iter(slices(&batch).map(Ok).collect::<Vec<_>>())).try_flatten();
-        let on_disk = on_disk.map(move |batch| match &columns {
-            Some(columns) => Ok(batch?.project(columns)?),
-            None => batch,
-        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), on_disk.chain(in_memory))))
     }
 
-    fn put(&mut self, batch: RecordBatch, spills: &SpillManager) -> Result<()> {
+    fn put(&mut self, batch: RecordBatch, schema: &SchemaRef, disk: &Arc<DiskManager>) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -231,7 +263,7 @@ impl Part {
         let fits = self.reservation.size() + bytes <= PART_BYTES && self.reservation.try_grow(bytes).is_ok();
         self.batches.push(batch);
         if !fits {
-            self.files.extend(spills.spill_record_batch_and_finish(&self.batches, "kept rows")?);
+            self.runs.push(Run::written(schema, &self.batches, disk)?);
             self.batches.clear();
             self.reservation.free();
         }
@@ -348,7 +380,7 @@ impl ExecutionPlan for KeptScan {
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
         let Some(part) = self.kept.parts.get(partition) else { return internal_err!("kept rows have no partition {partition}") };
-        part.rows(&schema, self.projection.as_ref(), &self.kept.spills)
+        part.rows(&schema, self.projection.as_ref())
     }
 
     /// How many rows there are is known, and joins are planned by it.
@@ -368,90 +400,4 @@ impl ExecutionPlan for KeptScan {
 }
 
 #[cfg(test)]
-mod tests {
-    use datafusion::arrow::array::{Int64Array, StringViewArray};
-    use datafusion::arrow::datatypes::{Field, Schema};
-    use datafusion::arrow::util::pretty::pretty_format_batches;
-    use datafusion::execution::memory_pool::GreedyMemoryPool;
-    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-    use datafusion::prelude::{SessionConfig, SessionContext};
-
-    use super::*;
-
-    fn runtime(bytes: usize) -> Arc<RuntimeEnv> {
-        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes))).build_arc().expect("a runtime")
-    }
-
-    /// Two partitions of four batches of a thousand rows.
-    async fn kept(runtime: &Arc<RuntimeEnv>) -> Kept {
-        let schema: SchemaRef =
-            Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8View, true)]));
-        let batch = |from: i64| {
-            let ids = Int64Array::from_iter_values(from..from + 1_000);
-            let texts: StringViewArray = ids.values().iter().map(|id| (id % 3 > 0).then(|| format!("the text of number {id}"))).collect();
-            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(texts)]).expect("fits")
-        };
-        let stream = |first: i64| {
-            let batches = (0..4).map(|place| batch((first + place) * 1_000)).collect();
-            MemoryStream::try_new(batches, Arc::clone(&schema), None).expect("a stream").boxed()
-        };
-        Kept::of(&schema, vec![stream(0), stream(4)], runtime).await.expect("is kept")
-    }
-
-    async fn asked(kept: &Arc<Kept>, sql: &str) -> String {
-        let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
-        ctx.register_table("rows", Arc::new(KeptRows(Arc::clone(kept)))).expect("is known");
-        let answer = ctx.sql(sql).await.expect("plans").collect().await.expect("answers");
-        pretty_format_batches(&answer).expect("is printed").to_string()
-    }
-
-    #[tokio::test]
-    async fn rows_are_the_same_from_memory_and_from_disk() {
-        let (few, many) = (Arc::new(kept(&runtime(100_000)).await), Arc::new(kept(&runtime(100_000_000)).await));
-        assert!(!format!("{few:?}").ends_with("files=0") && format!("{many:?}").ends_with("files=0"), "{few:?}, {many:?}");
-        for sql in [
-            "SELECT * FROM rows ORDER BY id",
-            "SELECT text FROM rows ORDER BY text DESC NULLS LAST LIMIT 7",
-            "SELECT count(*), count(text), sum(id) FROM rows WHERE id % 2 = 0",
-            "SELECT count(*) FROM rows AS a JOIN rows AS b ON b.id = a.id + 1",
-        ] {
-            assert_eq!(asked(&few, sql).await, asked(&many, sql).await, "{sql}");
-        }
-        assert!(asked(&few, "SELECT count(*) FROM rows").await.contains("8000"));
-    }
-
-    /// The engine must not take a join over a column of few texts for a small one, and hold it.
-    #[tokio::test]
-    async fn what_is_large_streams_past_what_is_small() {
-        let schema: SchemaRef =
-            Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("ward", DataType::Utf8View, true)]));
-        let of = |rows: i64, wards: i64| {
-            let ids = Int64Array::from_iter_values(0..rows);
-            let texts: StringViewArray = ids.values().iter().map(|id| Some(format!("ward {}", id % wards))).collect();
-            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(texts)]).expect("fits");
-            MemoryStream::try_new(vec![batch], Arc::clone(&schema), None).expect("a stream").boxed()
-        };
-        let ctx = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
-        let runtime = runtime(100_000_000);
-        for (name, rows, wards) in [("wards", 5, 5), ("stays", 20_000, 20_000), ("labels", 100_000, 5)] {
-            let kept = Kept::of(&schema, vec![of(rows, wards)], &runtime).await.expect("is kept");
-            ctx.register_table(name, Arc::new(KeptRows(Arc::new(kept)))).expect("is known");
-        }
-        let sql =
-            "EXPLAIN SELECT count(*) FROM wards AS w JOIN labels AS l ON l.ward = w.ward JOIN stays AS s ON s.id = l.id WHERE w.id <> s.id";
-        let plan =
-            pretty_format_batches(&ctx.sql(sql).await.expect("plans").collect().await.expect("is told")).expect("is printed").to_string();
-        let places = ["rows=20000 ", "rows=5 ", "rows=100000 "].map(|rows| plan.find(rows).expect("is read"));
-        assert!(places.is_sorted(), "a join's first side is held: {plan}");
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_in_memory_is_counted_and_given_back() {
-        let runtime = runtime(100_000_000);
-        let kept = kept(&runtime).await;
-        let counted = runtime.memory_pool.reserved();
-        assert!(counted >= 8_000 * 16, "{counted}");
-        drop(kept);
-        assert_eq!(runtime.memory_pool.reserved(), 0);
-    }
-}
+mod tests;

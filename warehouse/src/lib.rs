@@ -35,6 +35,7 @@ mod roles;
 mod serve;
 mod session;
 mod settings;
+mod spelling;
 mod staged;
 mod statement;
 mod store;

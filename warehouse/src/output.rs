@@ -13,7 +13,7 @@ use futures::TryStreamExt as _;
 use crate::columnar::RowsError;
 use crate::error::QueryError;
 use crate::metrics;
-use crate::read::{AsOf, read_only};
+use crate::read::AsOf;
 use crate::statement;
 use crate::store::Warehouse;
 
@@ -99,7 +99,7 @@ impl Warehouse {
     /// Where the query is refused or cannot be answered, a column's type has no such form, or the destination cannot be written.
     pub async fn query_text<W: Write + Send>(&self, sql: &str, at: &AsOf, format: Format, destination: W) -> Result<W, RowsError> {
         metrics::queried("query");
-        let frame = self.session(at).await?.sql_with_options(sql, read_only()).await.map_err(QueryError::from)?;
+        let frame = statement::opened(&self.session(at).await?, sql).await.map_err(QueryError::from)?;
         let none = RecordBatch::new_empty(std::sync::Arc::clone(frame.schema().inner()));
         let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
         let mut texts = Texts::begin(destination, format);
@@ -131,5 +131,15 @@ mod tests {
                 assert_eq!(String::from_utf8(written).expect("is text"), at_once, "{format:?} of {rows}");
             }
         }
+    }
+
+    /// As behind the two ports: 8 in the morning in Berlin is 6 in UTC, in summer.
+    #[tokio::test]
+    async fn postgresql_s_spelling_is_understood() {
+        let ward = Ward::empty().await;
+        let sql = "SELECT timestamp '2024-07-01 08:00' AT TIME ZONE 'Europe/Berlin' = '2024-07-01T06:00:00Z'::timestamptz AS same, \
+                   substring('ward 12' FROM '[0-9]+') AS number";
+        let written = ward.warehouse.query_text(sql, &AsOf::default(), Format::Csv, Vec::new()).await.expect("answers");
+        assert_eq!(String::from_utf8(written).expect("is text"), "same,number\ntrue,12\n");
     }
 }

@@ -96,8 +96,7 @@ impl Warehouse {
     /// In the engine's own words, where the query is refused or cannot be answered.
     pub async fn query(&self, sql: &str, at: &AsOf) -> Result<Vec<RecordBatch>, QueryError> {
         metrics::queried("query");
-        let ctx = self.session(at).await?;
-        let frame = ctx.sql_with_options(sql, read_only()).await?;
+        let frame = statement::opened(&self.session(at).await?, sql).await?;
         let schema = std::sync::Arc::clone(frame.schema().inner());
         let mut batches = statement::all(frame).await?;
         if batches.is_empty() {

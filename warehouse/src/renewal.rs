@@ -4,19 +4,19 @@
 //! subjects that they name are computed anew, from all facts of theirs, by the same SQL; every other row is taken over. Where it cannot be told
 //! what has come (rows were erased, columns added, the log was cleared, too much is new), everything is computed as if nothing had been.
 //!
-//! Two relations are of records and of no subject: `readings` and `copies`. They are computed in whole, and subjects of records that stand otherwise
-//! than before are computed anew too.
+//! Two relations are of records and of no subject: `readings` and `copies`. They are taken over where no record that came was read anew or repeats
+//! another, and computed in whole where one was or does. Subjects of records that stand otherwise than before are then computed anew too.
 
 mod news;
+mod records;
 mod subjects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::not;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::plan_err;
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -31,8 +31,8 @@ use crate::kept::{Kept, KeptRows};
 use crate::session::empty_session;
 use crate::tasks::Tasks;
 use crate::views;
-use subjects::Scope;
-pub(crate) use subjects::Subjects;
+use records::Heads;
+use subjects::{Scope, Subjects};
 
 /// The identity besides patient and visit that a fact names, if any: whom it merges or identifies, its note, its claim, or a record of its own that
 /// later versions take back. Other `related` values are no identities.
@@ -51,6 +51,9 @@ const READ: [(Table, &[&str]); 2] = [
     ),
     (Table::Notes, &["note_id", "patient_id", "encounter_id", "source_topic", "source_partition", "source_offset", "reading"]),
 ];
+
+/// What of a record is read to tell whether it changes a relation of records.
+const OF_A_RECORD: &[&str] = &["digest", "reading"];
 
 /// Relations of records, whose rows are of no subject.
 const OF_RECORDS: [&str; 2] = ["readings", "copies"];
@@ -74,17 +77,26 @@ struct Inherited {
     base: Arc<Base>,
 }
 
+/// What is known of all that is in the tables, at whatever moment.
+#[derive(Default)]
+pub(crate) struct Index {
+    subjects: Mutex<Option<Subjects>>,
+    heads: Mutex<Option<Heads>>,
+}
+
 /// What a moment has of earlier ones.
 pub(crate) struct Renewal {
     tables: BTreeMap<Table, DeltaTable>,
     inherited: std::sync::Mutex<BTreeMap<String, Inherited>>,
     bases: Vec<Arc<Base>>,
-    subjects: Arc<Mutex<Option<Subjects>>>,
+    index: Arc<Index>,
     runtime: Arc<RuntimeEnv>,
     tasks: Tasks,
     /// The moment's own relations, without any view that is renewed: those would hold this in turn.
     relations: OnceLock<Vec<(String, Arc<dyn TableProvider>)>>,
     renewed: OnceCell<Option<(Scope, SessionContext)>>,
+    /// Whether the relations of records are those of the newest base.
+    same: OnceCell<bool>,
 }
 
 impl std::fmt::Debug for Renewal {
@@ -95,7 +107,13 @@ impl std::fmt::Debug for Renewal {
 
 /// Versions of the tables that a renewal goes by.
 fn versions(tables: &BTreeMap<Table, DeltaTable>) -> BTreeMap<Table, u64> {
-    READ.iter().filter_map(|(table, _)| Some((*table, tables.get(table)?.version()?))).collect()
+    let watched = [Table::Messages, Table::Events, Table::Notes];
+    watched.into_iter().filter_map(|table| Some((table, tables.get(&table)?.version()?))).collect()
+}
+
+/// Whether it is worth looking through the commits between.
+fn is_near(then: u64, now: u64) -> bool {
+    now.checked_sub(then).is_some_and(|commits| commits <= COMMITS)
 }
 
 /// What the relations of a moment have computed, for the next moment.
@@ -129,12 +147,12 @@ impl Renewal {
     pub(crate) fn new(
         tables: &BTreeMap<Table, DeltaTable>,
         before: Option<&Estate>,
-        subjects: &Arc<Mutex<Option<Subjects>>>,
+        index: &Arc<Index>,
         (runtime, tasks): (&Arc<RuntimeEnv>, &Tasks),
     ) -> Self {
         let now = versions(tables);
         let near = |base: &Base| {
-            now.iter().all(|(table, version)| base.versions.get(table).is_some_and(|then| then <= version && version - then <= COMMITS))
+            READ.iter().all(|(table, _)| now.get(table).zip(base.versions.get(table)).is_some_and(|(now, then)| is_near(*then, *now)))
         };
         let mut inherited = before.map(Estate::left).unwrap_or_default();
         inherited.retain(|_, one| near(&one.base));
@@ -148,11 +166,12 @@ impl Renewal {
             tables: tables.clone(),
             inherited: std::sync::Mutex::new(inherited),
             bases,
-            subjects: Arc::clone(subjects),
+            index: Arc::clone(index),
             runtime: Arc::clone(runtime),
             tasks: tasks.clone(),
             relations: OnceLock::new(),
             renewed: OnceCell::new(),
+            same: OnceCell::new(),
         }
     }
 
@@ -185,15 +204,45 @@ impl Renewal {
         let state = ctx.state();
         let plan = ctx.table(view).await?.into_unoptimized_plan();
         let streams = execute_stream_partitioned(state.create_physical_plan(&plan).await?, state.task_ctx())?;
-        let (key, scope) = (key.to_owned(), scope.clone());
-        let holds_on = move |batch: &RecordBatch| {
-            let Some(column) = batch.column_by_name(&key) else { return plan_err!("rows have no column {key}") };
-            Ok(not(&scope.holds(column)?)?)
-        };
+        let (key, scope) = (before.kept.column(key)?, scope.clone());
+        let holds = move |identities: &ArrayRef| Ok(not(&scope.holds(identities)?)?);
         let streams = streams.into_iter().map(futures::StreamExt::boxed).collect();
-        let kept = Kept::renewed(&before.kept, holds_on, streams, &self.runtime).await?;
+        let kept = Kept::renewed(&before.kept, key, holds, streams, &self.runtime).await?;
         self.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(view);
         Ok(Some(Arc::new(kept)))
+    }
+
+    /// The rows of a relation of records as an earlier moment had them. `None` where it is to be computed.
+    pub(crate) async fn same(&self, relation: &str) -> Option<Arc<Kept>> {
+        let base = self.bases.iter().max_by_key(|base| base.versions.get(&Table::Messages))?;
+        let same = self.same.get_or_init(|| async {
+            self.records_are_others(base).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "could not tell whether records repeat others; looking for those among all");
+                false
+            })
+        });
+        if *same.await { base.of_records.get(relation).cloned() } else { None }
+    }
+
+    /// Whether every record since `base` was read for the first time, and is another than all before it.
+    async fn records_are_others(&self, base: &Base) -> Result<bool> {
+        let messages = self.tables.get(&Table::Messages);
+        let Some((messages, now)) = messages.and_then(|messages| Some((messages, messages.version()?))) else { return Ok(false) };
+        let Some(then) = base.versions.get(&Table::Messages).filter(|then| is_near(**then, now)) else { return Ok(false) };
+        let mut index = self.index.heads.lock().await;
+        let schema = projected(&Table::Messages.schema(), OF_A_RECORD)?;
+        let Some(new) = news::rows(messages, then + 1..=now, &schema).await? else { return Ok(false) };
+        let ctx = self.session([(Table::Messages, MemTable::try_new(schema, vec![new])?)].into())?;
+        let heads = async |relation: &str| {
+            ctx.sql(&format!("SELECT digest_head(digest) FROM {relation} WHERE digest IS NOT NULL")).await?.collect().await
+        };
+        let Some(known) = index.as_mut().filter(|known| known.upto == *then) else {
+            *index = Some(Heads::of(&heads("message_rows").await?, now, &self.runtime)?);
+            return Ok(false);
+        };
+        let repeats = known.add(&heads("new_messages").await?, now)?;
+        let read_anew = ctx.sql("SELECT 1 FROM new_messages WHERE reading <> 0 LIMIT 1").await?.collect().await?;
+        Ok(!repeats && read_anew.iter().all(|batch| batch.num_rows() == 0))
     }
 
     /// Whether rows of an earlier moment were taken over.
@@ -202,9 +251,15 @@ impl Renewal {
         self.renewed.get().is_some_and(Option::is_some)
     }
 
+    /// Whether the relations of records were.
+    #[cfg(test)]
+    fn records_held(&self) -> bool {
+        self.same.get().is_some_and(|same| *same)
+    }
+
     /// The subjects that are computed anew, and a session of their rows alone.
     async fn renew(&self) -> Result<Option<(Scope, SessionContext)>> {
-        let mut index = self.subjects.lock().await;
+        let mut index = self.index.subjects.lock().await;
         let oldest = self.oldest();
         let Some(news) = self.news(&oldest).await? else {
             *index = None;
@@ -288,6 +343,9 @@ impl Renewal {
     async fn told_otherwise(&self, ctx: &SessionContext, base: &Base) -> Result<Vec<RecordBatch>> {
         let mut changes = Vec::new();
         for (name, kept) in &base.of_records {
+            if self.same(name).await.is_some_and(|now| Arc::ptr_eq(&now, kept)) {
+                continue;
+            }
             let then = format!("{name}_then");
             ctx.register_table(&then, Arc::new(KeptRows(Arc::clone(kept))))?;
             changes.push(format!(
@@ -310,7 +368,7 @@ impl Renewal {
         let frame = ctx.sql(&sql).await?;
         let schema = Arc::clone(frame.schema().inner());
         let told = frame.collect().await?;
-        for name in base.of_records.keys() {
+        for name in OF_RECORDS {
             ctx.deregister_table(format!("{name}_then"))?;
         }
         if told.iter().all(|batch| batch.num_rows() == 0) {

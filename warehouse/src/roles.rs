@@ -10,7 +10,6 @@ pub(crate) mod gate;
 mod information;
 pub(crate) mod moments;
 pub(crate) mod parse;
-mod spelling;
 mod texts;
 pub(crate) mod tls;
 pub(crate) mod turn;

@@ -141,7 +141,7 @@ impl Warehouse {
         if at.known_at.is_none() {
             let before =
                 newest.as_ref().and_then(|last| Some(Estate::new(Arc::clone(last.renewal.as_ref()?), Arc::clone(&last.providers))));
-            let renewal = Renewal::new(&tables, before.as_ref(), &self.0.subjects, (&self.0.runtime, &self.0.tasks));
+            let renewal = Renewal::new(&tables, before.as_ref(), &self.0.index, (&self.0.runtime, &self.0.tasks));
             let relations = self.made(moment, tables, at, Some(Arc::new(renewal))).await?;
             *newest = Some(relations.clone());
             return Ok(relations);

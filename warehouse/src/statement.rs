@@ -10,10 +10,13 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::prelude::DataFrame;
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::parser::Statement;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::pools::{self, StatementPool};
+use crate::read::read_only;
+use crate::spelling;
 
 /// Sorts that may stand beside one another in a query, each of which needs room to merge in.
 const SORTS: usize = 128;
@@ -21,6 +24,22 @@ const SORTS: usize = 128;
 /// How long, and how often at most, memory is waited for that a statement gives back.
 const TURN: Duration = Duration::from_millis(20);
 const TURNS: usize = 50;
+
+/// The frame of a statement, whose spelling may be PostgreSQL's. Only what reads plans at all.
+///
+/// # Errors
+/// In the engine's own words, where the statement is refused.
+pub(crate) async fn opened(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
+    let state = ctx.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    let statement = match state.sql_to_statement(sql, &dialect)? {
+        Statement::Statement(statement) => Statement::Statement(Box::new(spelling::functions(*statement))),
+        other => other,
+    };
+    let plan = state.statement_to_plan(statement).await?;
+    read_only().verify_plan(&plan)?;
+    ctx.execute_logical_plan(plan).await
+}
 
 /// The rows, batch by batch. Waits for the first of them: until then nobody has seen any, and the statement may begin anew.
 ///

@@ -18,7 +18,7 @@ use crate::error::OpenError;
 use crate::objects::StoreSettings;
 use crate::pools::WarehousePool;
 use crate::registry::Relations;
-use crate::renewal::Subjects;
+use crate::renewal;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::{evolution, objects};
@@ -52,8 +52,8 @@ pub(crate) struct Inner {
     pub watermark: OfMessages<Option<jiff::Timestamp>>,
     /// The alarms that have landed.
     pub alarms: OfMessages<Vec<schemas::DriftAlert>>,
-    /// Which identities belong together, once that was asked.
-    pub subjects: Arc<Mutex<Option<Subjects>>>,
+    /// Which identities belong together and which records there are, once that was asked.
+    pub index: Arc<renewal::Index>,
     /// The relations of the newest moment that was asked for.
     pub newest: Mutex<Option<crate::session::Relations>>,
     /// The relations of earlier moments, the one that was asked for last at the end.
@@ -131,7 +131,7 @@ impl Warehouse {
             registry: RwLock::new(None),
             watermark: Mutex::new(None),
             alarms: Mutex::new(None),
-            subjects: Arc::default(),
+            index: Arc::default(),
             newest: Mutex::new(None),
             earlier: Mutex::new(VecDeque::new()),
         })))

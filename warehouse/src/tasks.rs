@@ -156,7 +156,7 @@ impl Tasks {
             let query = match renewal.filter(|_| place < BUILT_IN.len()) {
                 Some(renewal) => {
                     let (view, key) = (definition.relation(), "encounter_id".to_owned());
-                    query.renewed(Renewed { view, key, renewal: Arc::clone(renewal) })
+                    query.renewed(Renewed { view, key: Some(key), renewal: Arc::clone(renewal) })
                 }
                 None => query,
             };

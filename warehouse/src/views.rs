@@ -30,6 +30,8 @@ enum Kept {
     Planned,
     /// Computed once, when first asked for.
     Once,
+    /// As well; rows of records and of no subject, which hold until a record comes that repeats another, or is read anew.
+    OfRecords,
     /// As well; this column says of which subject a row is (see `renewal`), so that it holds until facts of that subject come.
     By(&'static str),
     /// As well, and computed once for each task, with what its file says put into the SQL: one task after the other.
@@ -40,7 +42,7 @@ impl Kept {
     /// The column that says of which subject a row is, where it holds until facts of that subject come.
     fn key(self) -> Option<&'static str> {
         match self {
-            Self::Planned | Self::Once => None,
+            Self::Planned | Self::Once | Self::OfRecords => None,
             Self::By(key) | Self::ByTask(key) => Some(key),
         }
     }
@@ -53,7 +55,7 @@ macro_rules! views {
 }
 
 views! {
-    "readings" Once,
+    "readings" OfRecords,
     "standing_messages" Planned,
     "standing_events" Planned,
     "standing_notes" Planned,
@@ -62,7 +64,7 @@ views! {
     "watermarks" Once,
     "survivors" By("patient_id"),
     "encounter_survivors" By("encounter_id"),
-    "copies" Once,
+    "copies" OfRecords,
     "events" Planned,
     "identifiers" Planned,
     "patients" By("patient_id"),
@@ -90,7 +92,7 @@ views! {
     "reporting_delays" Planned,
     "task_delays" Once,
     "task_rules" Once,
-    "labels" Once,
+    "labels" Planned,
     "attrition" Planned,
     "cohort_rules" Planned,
     "cohort_flow" Planned,
@@ -168,7 +170,7 @@ async fn register_one(
 ) -> Result<()> {
     let stated = match kept {
         Kept::ByTask(_) => tasks.asked(sql),
-        Kept::Planned | Kept::Once | Kept::By(_) => vec![(*sql).to_owned()],
+        Kept::Planned | Kept::Once | Kept::OfRecords | Kept::By(_) => vec![(*sql).to_owned()],
     };
     let mut frames = Vec::new();
     for sql in stated {
@@ -181,9 +183,10 @@ async fn register_one(
         return Ok(());
     }
     let query = Query::in_parts(frames, ctx.runtime_env())?;
-    let query = match (kept.key(), renewal) {
-        (Some(key), Some(renewal)) => {
-            query.renewed(Renewed { view: (*name).to_owned(), key: key.to_owned(), renewal: Arc::clone(renewal) })
+    let query = match renewal {
+        Some(renewal) if *kept != Kept::Once => {
+            let key = kept.key().map(str::to_owned);
+            query.renewed(Renewed { view: (*name).to_owned(), key, renewal: Arc::clone(renewal) })
         }
         _ => query,
     };

@@ -21,13 +21,16 @@ numbered AS (
     LEFT JOIN aliases AS a ON a.patient_id = e.patient_id AND a.alias_id = n.patient_id
     LEFT JOIN aliases AS b ON b.patient_id = n.patient_id AND b.alias_id = e.patient_id
 ),
+around AS (
+    SELECT encounter_id, patient_id, admitted_at, admitted_at - INTERVAL '1 day' AS since,
+           COALESCE(discharged_at, admitted_at + INTERVAL '60 days') + INTERVAL '3 days' AS until
+    FROM encounters
+),
 by_time AS (
     SELECT n.note_id, e.encounter_id, row_number() OVER (PARTITION BY n.note_id ORDER BY e.admitted_at DESC, e.encounter_id) AS nearest
     FROM numbered AS n
-    JOIN encounters AS e ON e.patient_id = n.patient_id
-    WHERE (n.encounter_id IS NULL OR n.is_others)
-      AND n.written_at >= e.admitted_at - INTERVAL '1 day'
-      AND n.written_at <= COALESCE(e.discharged_at, e.admitted_at + INTERVAL '60 days') + INTERVAL '3 days'
+    JOIN around AS e ON e.patient_id = n.patient_id
+    WHERE (n.encounter_id IS NULL OR n.is_others) AND n.written_at >= e.since AND n.written_at <= e.until
 )
 SELECT n.note_id, COALESCE(t.encounter_id, CASE WHEN NOT COALESCE(n.is_others, false) THEN n.encounter_id END) AS encounter_id,
        CASE WHEN t.encounter_id IS NOT NULL THEN 'patient_and_time'

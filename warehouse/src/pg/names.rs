@@ -37,7 +37,7 @@ fn name(expr: &Expr) -> Option<String> {
         Expr::Identifier(ident) => Some(ident.value.clone()),
         Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
         Expr::Nested(inner) => name(inner),
-        // What `roles::spelling` makes of it.
+        // What `spelling` makes of it.
         Expr::Function(function) if last(&function.name).is_some_and(|name| name == "substring_match") => known("substring"),
         Expr::Function(function) => last(&function.name),
         Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| kind(data_type)),
@@ -50,7 +50,6 @@ fn name(expr: &Expr) -> Option<String> {
         Expr::Trim { .. } => known("btrim"),
         Expr::Ceil { .. } => known("ceil"),
         Expr::Floor { .. } => known("floor"),
-        Expr::AtTimeZone { .. } => known("timezone"),
         Expr::Interval(_) => known("interval"),
         Expr::Subquery(query) => first(query)?.projection.first().and_then(|item| match item {
             SelectItem::UnnamedExpr(expr) => name(expr),

@@ -42,12 +42,22 @@ fn hash(identity: &str) -> u64 {
     hasher.finish()
 }
 
+/// One identity.
+struct Node {
+    identity: u64,
+    parent: u32,
+    /// Another of the subject: all of it stand in a ring.
+    next: u32,
+    /// Of a root: the facts and notes of the subject.
+    rows: u32,
+}
+
 /// All subjects of a warehouse.
 pub struct Subjects {
     known: HashMap<u64, u32, ByHash>,
-    parents: Vec<u32>,
-    /// Facts and notes of each, with its root.
-    rows: Vec<u32>,
+    nodes: Vec<Node>,
+    /// Facts and notes of all.
+    rows: u64,
     /// Every row of these versions is in it.
     upto: BTreeMap<Table, u64>,
     reservation: MemoryReservation,
@@ -57,7 +67,7 @@ impl Subjects {
     /// None yet; their memory is counted in the runtime's.
     pub fn new(runtime: &RuntimeEnv) -> Self {
         let reservation = MemoryConsumer::new("subjects").register(&runtime.memory_pool);
-        Self { known: HashMap::default(), parents: Vec::new(), rows: Vec::new(), upto: BTreeMap::new(), reservation }
+        Self { known: HashMap::default(), nodes: Vec::new(), rows: 0, upto: BTreeMap::new(), reservation }
     }
 
     /// Whether every row of these versions is in it.
@@ -92,33 +102,33 @@ impl Subjects {
                     None => self.root(node),
                 });
             }
-            if let Some(rows) = first.and_then(|root| self.rows.get_mut(root as usize)) {
-                *rows += 1;
+            if let Some(root) = first.and_then(|root| self.nodes.get_mut(root as usize)) {
+                root.rows += 1;
+                self.rows += 1;
             }
         }
-        self.reservation.try_resize(self.known.capacity() * 17 + self.parents.capacity() * 8)?;
+        self.reservation.try_resize(self.known.capacity() * 17 + self.nodes.capacity() * size_of::<Node>())?;
         Ok(named)
     }
 
     fn node(&mut self, identity: u64) -> u32 {
         *self.known.entry(identity).or_insert_with(|| {
             // So many identities do not fit into the memory of any machine.
-            let node = u32::try_from(self.parents.len()).unwrap_or(u32::MAX);
-            self.parents.push(node);
-            self.rows.push(0);
+            let node = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+            self.nodes.push(Node { identity, parent: node, next: node, rows: 0 });
             node
         })
     }
 
     fn parent(&self, node: u32) -> u32 {
-        self.parents.get(node as usize).copied().unwrap_or(node)
+        self.nodes.get(node as usize).map_or(node, |of| of.parent)
     }
 
     fn root(&mut self, mut node: u32) -> u32 {
         while self.parent(node) != node {
             let above = self.parent(self.parent(node));
-            if let Some(parent) = self.parents.get_mut(node as usize) {
-                *parent = above;
+            if let Some(of) = self.nodes.get_mut(node as usize) {
+                of.parent = above;
             }
             node = above;
         }
@@ -128,36 +138,32 @@ impl Subjects {
     /// The root of both: that of the larger, so that paths stay short.
     fn united(&mut self, one: u32, other: u32) -> u32 {
         let (one, other) = (self.root(one), self.root(other));
-        if one == other {
-            return one;
-        }
-        let rows = |node: u32| self.rows.get(node as usize).copied().unwrap_or(0);
-        let (above, below, sum) =
-            if rows(one) >= rows(other) { (one, other, rows(one) + rows(other)) } else { (other, one, rows(one) + rows(other)) };
-        if let (Some(parent), Some(rows)) = (self.parents.get_mut(below as usize), self.rows.get_mut(above as usize)) {
-            (*parent, *rows) = (above, sum);
-        }
+        let Ok([of_one, of_other]) = self.nodes.get_disjoint_mut([one as usize, other as usize]) else { return one };
+        let (above, of_above, of_below) = if of_one.rows >= of_other.rows { (one, of_one, of_other) } else { (other, of_other, of_one) };
+        of_above.rows += of_below.rows;
+        of_below.parent = above;
+        // Two rings become one where two of their nodes change places.
+        std::mem::swap(&mut of_above.next, &mut of_below.next);
         above
     }
 
     /// All identities of the subjects that these belong to, and which part of all rows is theirs.
     pub fn of(&mut self, named: &HashSet<u64>) -> (Scope, f64) {
-        let roots: HashSet<u32> =
-            named.iter().filter_map(|identity| self.known.get(identity).copied()).map(|node| self.above(node)).collect();
-        let theirs: HashSet<u64, ByHash> =
-            self.known.iter().filter(|(_, node)| roots.contains(&self.above(**node))).map(|(identity, _)| *identity).collect();
-        let rows = |node: u32| f64::from(self.rows.get(node as usize).copied().unwrap_or(0));
-        let all: f64 = (0..).zip(&self.parents).filter(|(node, parent)| node == *parent).map(|(node, _)| rows(node)).sum();
-        let share = roots.iter().map(|root| rows(*root)).sum::<f64>() / all.max(1.0);
-        (Scope(Arc::new(theirs)), share)
-    }
-
-    /// The root, without making the path shorter.
-    fn above(&self, mut node: u32) -> u32 {
-        while self.parent(node) != node {
-            node = self.parent(node);
+        let nodes: Vec<u32> = named.iter().filter_map(|identity| self.known.get(identity).copied()).collect();
+        let roots: HashSet<u32> = nodes.into_iter().map(|node| self.root(node)).collect();
+        let (mut theirs, mut rows) = (HashSet::<u64, ByHash>::default(), 0);
+        for root in roots {
+            let mut node = root;
+            while let Some(of) = self.nodes.get(node as usize) {
+                theirs.insert(of.identity);
+                rows += u64::from(of.rows) * u64::from(node == root);
+                node = of.next;
+                if node == root {
+                    break;
+                }
+            }
         }
-        node
+        (Scope(Arc::new(theirs)), rows as f64 / (self.rows as f64).max(1.0))
     }
 }
 

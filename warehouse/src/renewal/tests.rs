@@ -32,7 +32,16 @@ impl Stand {
     }
 
     async fn took_over(&self) -> bool {
-        self.living.0.newest.lock().await.as_ref().and_then(|relations| relations.renewal()).is_some_and(super::Renewal::took_over)
+        self.told(super::Renewal::took_over).await
+    }
+
+    /// Whether copies and readings were taken over, too.
+    async fn records_held(&self) -> bool {
+        self.told(super::Renewal::records_held).await
+    }
+
+    async fn told(&self, of: fn(&super::Renewal) -> bool) -> bool {
+        self.living.0.newest.lock().await.as_ref().and_then(|relations| relations.renewal()).is_some_and(of)
     }
 }
 
@@ -104,28 +113,30 @@ async fn what_stands_otherwise_than_before_is_told_anew() {
     (repeat.messages[0].source, repeat.events[0].source) = (source.clone(), source.clone());
     repeat.upto = [(source.topic_partition(), source.offset)].into();
     stand.living.append(&mut repeat).await.expect("appends");
-    assert!(stand.agrees("after a repeat").await);
+    assert!(stand.agrees("after a repeat").await && !stand.records_held().await);
 
     // A replay that reads it as a third person's, and one that finds nothing in another record.
     let mut replay = again(first, first, "p5");
     replay.messages[0].rows_reading = crate::NEWEST;
     stand.living.append_reading(replay).await.expect("appends");
-    assert!(stand.agrees("after a replay").await);
+    assert!(stand.agrees("after a replay").await && !stand.records_held().await);
     let mut empty = Batch { messages: batch(&lines[second..=second], second).messages, ..Batch::default() };
     empty.messages[0].rows_reading = crate::NEWEST;
     stand.living.append_reading(empty).await.expect("appends");
-    assert!(stand.agrees("after a replay that found nothing").await);
+    assert!(stand.agrees("after a replay that found nothing").await && !stand.records_held().await);
 
     // Nothing at all is news too.
     stand.living.append(&mut batch(&lines[half..=half], half)).await.expect("appends");
     stand.living.compact().await.expect("merges");
-    assert!(stand.agrees("after one record and a merge").await);
+    assert!(stand.agrees("after one record and a merge").await && stand.records_held().await);
     assert!(stand.agrees("after nothing").await);
 
     // Rows that go leave nothing to take over, and the next moment begins anew.
     let patient = Subject { system: "H".to_owned(), value: "p7".to_owned(), facility: None };
     stand.living.erase(&patient).await.expect("erases");
-    assert!(!stand.agrees("after an erasure").await);
+    assert!(!stand.agrees("after an erasure").await && !stand.records_held().await);
     stand.living.append(&mut batch(&lines[half + 1..half + 3], half + 1)).await.expect("appends");
-    assert!(stand.agrees("after the record behind an erasure").await);
+    assert!(stand.agrees("after the records behind an erasure").await && !stand.records_held().await);
+    stand.living.append(&mut batch(&lines[half + 3..half + 4], half + 3)).await.expect("appends");
+    assert!(stand.agrees("after one more").await && stand.records_held().await);
 }

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
-use datafusion::sql::sqlparser::ast::{Ident, Query, Statement, TableAlias, TableFactor, VisitMut, VisitorMut};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::ast::{Query, Statement, TableFactor, VisitMut, VisitorMut};
+
+use crate::spelling::{derived, query};
 
 /// `columns`, where the engine knows a column's type by the engine's own name.
 const COLUMNS: &str = "SELECT table_catalog, table_schema, table_name, column_name, CAST(ordinal_position AS INT) + 1 AS ordinal_position,
@@ -66,13 +66,6 @@ fn without_rows(columns: &str) -> String {
     format!("SELECT {} WHERE false", columns.split(' ').map(one).collect::<Vec<_>>().join(", "))
 }
 
-fn query(sql: &str) -> Option<Box<Query>> {
-    match Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?.into_iter().next()? {
-        Statement::Query(query) => Some(query),
-        _ => None,
-    }
-}
-
 /// The statement with PostgreSQL's relations in the place of the engine's.
 pub(super) fn standard(mut statement: Statement) -> Statement {
     let _whole = statement.visit(&mut Standard);
@@ -92,9 +85,7 @@ impl VisitorMut for Standard {
         if schema == "information_schema"
             && let Some((_, instead)) = RELATIONS.iter().find(|(name, _)| name == relation)
         {
-            let named = TableAlias { explicit: true, name: Ident::new(relation.clone()), columns: Vec::new(), at: None };
-            let alias = Some(alias.take().unwrap_or(named));
-            *factor = TableFactor::Derived { lateral: false, subquery: instead.clone(), alias, sample: None };
+            *factor = derived(instead.clone(), relation, alias.take());
         }
         ControlFlow::Continue(())
     }
@@ -102,6 +93,9 @@ impl VisitorMut for Standard {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
     use super::*;
 
     #[test]

@@ -13,7 +13,8 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
 };
 
 use super::fault::{Refusal, syntax};
-use super::{catalogue, information, spelling};
+use super::{catalogue, information};
+use crate::spelling;
 
 /// A statement may be this long, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
