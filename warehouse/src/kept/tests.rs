@@ -1,3 +1,5 @@
+//! Rows are the same from memory and from disk, also after some of them went.
+
 use datafusion::arrow::array::{Int64Array, StringViewArray};
 use datafusion::arrow::datatypes::{Field, Int64Type, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
