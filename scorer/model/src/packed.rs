@@ -14,7 +14,6 @@ mod choice;
 mod portable;
 #[cfg(test)]
 mod tests;
-mod walk;
 mod words;
 
 use std::borrow::Cow;
@@ -27,7 +26,6 @@ use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
 pub(crate) use choice::Kernel;
 pub use choice::{InstructionSet, Precision, UnknownName};
-pub(crate) use walk::{Scratch, walk};
 pub(crate) use words::{bf16, encode, signed_bytes};
 
 /// Columns of a panel.
@@ -53,7 +51,7 @@ impl Tile {
     pub const ZERO: Self = Self([[0.0; COLUMNS]; ROWS]);
 }
 
-/// Rows on their way past panels, or a few of them into a kernel: row `r` is `words[r * stride..]`.
+/// A few rows on their way into a kernel: row `r` is `words[r * stride..]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left<'a> {
     pub words: &'a [u32],
@@ -61,8 +59,6 @@ pub(crate) struct Left<'a> {
     pub rows: usize,
     /// What each row was divided by; only 8-bit rows have it.
     pub scales: &'a [f32],
-    /// What is read next and lies in memory yet, or nothing: a kernel may ask for it meanwhile.
-    pub ahead: &'a [Line],
 }
 
 /// Panels that the same rows meet: panel `p` is `lines[p * stride..][..used]`.
@@ -136,11 +132,17 @@ impl Packed {
         size_of_val(self.lines.as_slice())
     }
 
-    /// `left . self` for the columns of `panels`, tile by tile: `take` receives the first row, the first column and the tile. `left` must have been
-    /// encoded for the same kernel and inner width.
-    pub fn product(&self, left: &Rows, panels: Range<usize>, take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
-        let right = Panels { lines: &self.lines, stride: self.lines_per_panel, used: self.lines_per_panel };
-        walk((self.kernel, &mut Scratch::default()), left.all(), (right, panels), take);
+    /// `left . self` for the columns of `panels`, tile by tile: `take` receives the first row, the first column, the number of rows and
+    /// the tile. `left` must have been encoded for the same kernel and inner width.
+    pub fn product(&self, left: &Rows, panels: Range<usize>, mut take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
+        let mut tile = Tile::ZERO;
+        for panel in panels {
+            let lines = &self.lines[panel * self.lines_per_panel..][..self.lines_per_panel];
+            for (row, rows) in evenly(left.count, self.kernel.rows) {
+                self.kernel.multiply(left.some(row, rows), lines, &mut tile);
+                take(row, panel * COLUMNS, &tile.0[..rows]);
+            }
+        }
     }
 
     /// All panels.
@@ -177,19 +179,6 @@ pub(crate) fn gate(out: &mut [f32], place: Place, tile: &[[f32; COLUMNS]]) {
         match <&mut [f32; COLUMNS / 2]>::try_from(&mut *to) {
             Ok(whole) => *whole = gated,
             Err(_) => to.copy_from_slice(&gated[..place.width]),
-        }
-    }
-}
-}
-
-vectorised! {
-/// `out = tile`.
-fn put(out: &mut [f32], place: Place, tile: &[[f32; COLUMNS]]) {
-    for (row, values) in tile.iter().enumerate() {
-        let to = &mut out[place.at + row * place.stride..][..place.width];
-        match <&mut [f32; COLUMNS]>::try_from(&mut *to) {
-            Ok(whole) => *whole = *values,
-            Err(_) => to.copy_from_slice(&values[..place.width]),
         }
     }
 }
@@ -238,7 +227,7 @@ impl Rows {
         self.scales[row] = words::encode(kernel.precision, to, values);
     }
 
-    fn all(&self) -> Left<'_> {
-        Left { words: &self.words, stride: self.stride, rows: self.count, scales: &self.scales, ahead: &[] }
+    fn some(&self, row: usize, rows: usize) -> Left<'_> {
+        Left { words: &self.words[row * self.stride..], stride: self.stride, rows, scales: &self.scales[row..row + rows] }
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 
-use crate::packed::{COLUMNS, Kernel, Left, Line, Panels, Place, ROWS, Scratch, walk};
+use crate::packed::{COLUMNS, Kernel, Left, Line, Place, ROWS, Tile, accumulate, evenly};
 use crate::vectorised::vectorised;
 pub(crate) use dropout::{Dropout, key_of};
 pub(crate) use matrix::{Into, Matrix, Sheet};
@@ -24,6 +24,9 @@ pub(crate) use pair::{Pair, PairSlopes};
 const INNER: usize = 2048;
 /// Words of a strip of the left matrix, which stays in the second cache while the panels go by.
 const STRIP_WORDS: usize = 96 * 1024;
+/// Words of a panel that meet all rows of a strip before the next ones do: few enough to stay in the second cache with the strip, and so many that
+/// sums are seldom put down in between.
+const WORDS: usize = 512;
 /// Rows of a strip at most.
 const STRIP: usize = 96;
 /// Panels that one thread packs at a time, so that a row of what is packed is read in long runs.
@@ -50,7 +53,19 @@ struct Right<'a> {
 struct Strip {
     words: Vec<u32>,
     plain: Vec<f32>,
-    scratch: Scratch,
+    sums: Sums,
+}
+
+/// The tile that a kernel fills, and the sums of a strip with one panel.
+struct Sums {
+    tile: Tile,
+    sums: Vec<f32>,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self { tile: Tile::ZERO, sums: Vec::new() }
+    }
 }
 
 fn blocks(inner: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
@@ -102,7 +117,7 @@ impl Products {
                 strip.words.resize(strip.words.len().max(count * stride), 0);
                 packing::encode_across(kernel.precision, slopes.of_columns(index * rows..index * rows + count), &mut strip.words, stride);
                 let mut sheet = Sheet::new(to, columns);
-                multiply((kernel, right), (&strip.words, stride), (&mut sheet, Into::Add), &mut strip.scratch);
+                multiply((kernel, right), (&strip.words, stride), (&mut sheet, Into::Add), &mut strip.sums);
             });
         }
     }
@@ -134,7 +149,7 @@ impl Products {
             let some = left.of_rows(index * rows..index * rows + count);
             packing::encode_along(kernel.precision, some, (&mut strip.words, stride), &mut strip.plain);
             let mut sheet = Sheet { numbers, stride: width, first };
-            multiply((kernel, right), (&strip.words, stride), (&mut sheet, into), &mut strip.scratch);
+            multiply((kernel, right), (&strip.words, stride), (&mut sheet, into), &mut strip.sums);
         });
     }
 }
@@ -146,18 +161,26 @@ fn strip_rows(rows: usize, stride: usize) -> usize {
     rows.div_ceil(strips.max(1)).max(1)
 }
 
-fn multiply(
-    (kernel, right): (Kernel, Right<'_>),
-    (words, stride): (&[u32], usize),
-    (to, into): (&mut Sheet<'_>, Into),
-    scratch: &mut Scratch,
-) {
-    let left = Left { words, stride, rows: to.numbers.len() / to.stride, scales: &[1.0; STRIP], ahead: &[] };
-    let panels = Panels { lines: right.lines, stride: right.per_panel, used: right.per_panel };
-    walk((kernel, scratch), left, (panels, 0..right.columns.div_ceil(COLUMNS)), |row, column, sums| {
-        let place = Place { at: to.first + row * to.stride + column, stride: to.stride, width: COLUMNS.min(right.columns - column) };
-        write(to.numbers, place, sums, into);
-    });
+fn multiply((kernel, right): (Kernel, Right<'_>), (words, stride): (&[u32], usize), (to, into): (&mut Sheet<'_>, Into), strip: &mut Sums) {
+    let count = to.numbers.len() / to.stride;
+    strip.sums.resize(count * COLUMNS, 0.0);
+    for (panel, lines) in right.lines.chunks_exact(right.per_panel).take(right.columns.div_ceil(COLUMNS)).enumerate() {
+        for (block, lines) in lines.chunks(WORDS).enumerate() {
+            for (row, rows) in evenly(count, kernel.rows) {
+                let left = Left { words: &words[row * stride + block * WORDS..], stride, rows, scales: &[1.0; ROWS] };
+                kernel.multiply(left, lines, &mut strip.tile);
+                let place = Place { at: row * COLUMNS, stride: COLUMNS, width: COLUMNS };
+                match block {
+                    0 => put(&mut strip.sums, place, &strip.tile.0[..rows]),
+                    _ => accumulate(&mut strip.sums, place, &strip.tile.0[..rows], &[1.0; ROWS]),
+                }
+            }
+        }
+        let column = panel * COLUMNS;
+        let width = COLUMNS.min(right.columns - column);
+        let (sums, _) = strip.sums.as_chunks();
+        write(to.numbers, Place { at: to.first + column, stride: to.stride, width }, sums, into);
+    }
 }
 
 vectorised! {
@@ -170,6 +193,19 @@ fn write(out: &mut [f32], place: Place, sums: &[[f32; COLUMNS]], into: Into) {
             (Ok(whole), Into::Add) => whole.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
             (Err(_), Into::Replace) => to.copy_from_slice(&sums[..place.width]),
             (Err(_), Into::Add) => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+        }
+    }
+}
+}
+
+vectorised! {
+/// `out = tile`.
+pub(crate) fn put(out: &mut [f32], place: Place, tile: &[[f32; COLUMNS]]) {
+    for (row, values) in tile.iter().enumerate() {
+        let to = &mut out[place.at + row * place.stride..][..place.width];
+        match <&mut [f32; COLUMNS]>::try_from(&mut *to) {
+            Ok(whole) => *whole = *values,
+            Err(_) => to.copy_from_slice(&values[..place.width]),
         }
     }
 }

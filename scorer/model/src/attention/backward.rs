@@ -145,7 +145,7 @@ impl Task<'_> {
         let [scores, scores_2, slopes, slopes_2] = tiles;
         for (row, rows) in evenly(seen(block, tile), kernel.rows) {
             let first = tile.rows.start + row;
-            let left = |words| Left { words, stride, rows, scales: &[1.0; ROWS], ahead: &[] };
+            let left = |words| Left { words, stride, rows, scales: &[1.0; ROWS] };
             let (keys, values) = (left(&keys[first * stride..]), left(&values[first * stride..]));
             for (panel, (scores, slopes)) in [(&mut *scores, &mut *slopes), (&mut *scores_2, &mut *slopes_2)].into_iter().enumerate() {
                 if panel * COLUMNS < block.rows.len() {
@@ -171,7 +171,7 @@ impl Task<'_> {
             let pairs =
                 [(&*shares, &packed.slopes_down, &mut *towards.values), (&*towards_words, &packed.queries_down, &mut *towards.keys)];
             for (left, right, to) in pairs {
-                let left = Left { words: left, stride: words, rows, scales: &[1.0; ROWS], ahead: &[] };
+                let left = Left { words: left, stride: words, rows, scales: &[1.0; ROWS] };
                 for (panel, lines) in right.chunks_exact(words).enumerate() {
                     kernel.multiply(left, lines, scores);
                     let place = Place { at: first * width + panel * COLUMNS, stride: width, width: COLUMNS.min(width - panel * COLUMNS) };
@@ -193,7 +193,7 @@ impl Task<'_> {
         let mirrored = &scratch.mirrored[number * width * stride..];
         for (panel, lines) in scratch.lines.chunks_exact(words).enumerate() {
             for (row, rows) in evenly(width, kernel.rows) {
-                let left = Left { words: &mirrored[row * stride..], stride, rows, scales: &[1.0; ROWS], ahead: &[] };
+                let left = Left { words: &mirrored[row * stride..], stride, rows, scales: &[1.0; ROWS] };
                 kernel.multiply(left, lines, &mut scratch.tiles[0]);
                 let place = Place { at: row * QUERIES + panel * COLUMNS, stride: QUERIES, width: COLUMNS };
                 accumulate(&mut scratch.towards_queries, place, &scratch.tiles[0].0[..rows], &[1.0; ROWS]);

@@ -96,7 +96,7 @@ impl Task<'_> {
             if seen == 0 {
                 continue;
             }
-            let left = Left { words: &queries[row * stride..], stride, rows, scales: &[1.0; ROWS], ahead: &[] };
+            let left = Left { words: &queries[row * stride..], stride, rows, scales: &[1.0; ROWS] };
             let lines = keys[number * key_lines..][..key_lines].chunks_exact(stride).take(seen.div_ceil(COLUMNS));
             for (panel, lines) in lines.enumerate() {
                 kernel.multiply(left, lines, product);
@@ -111,7 +111,7 @@ impl Task<'_> {
                 *fading = soften(scores, seen_by(row + step), &mut states[row + step]);
                 encode(kernel.precision, &mut shares[step * words..][..words], scores);
             }
-            let left = Left { words: shares, stride: words, rows, scales: &[1.0; ROWS], ahead: &[] };
+            let left = Left { words: shares, stride: words, rows, scales: &[1.0; ROWS] };
             let panels = values[number * width.div_ceil(COLUMNS) * value_lines..].chunks_exact(value_lines);
             for (panel, lines) in panels.enumerate().take(width.div_ceil(COLUMNS)) {
                 kernel.multiply(left, &lines[..words], product);

@@ -4,10 +4,10 @@
 #![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel::multiply` has checked")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_HINT_T1, _mm_load_si128, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32, _mm256_and_si256,
-    _mm256_castsi256_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_fmadd_ps, _mm256_hadd_epi32,
-    _mm256_load_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
+    __m128i, __m256, __m256i, _mm_load_si128, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps,
+    _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_load_si256,
+    _mm256_madd_epi16, _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
 };
 use std::mem::MaybeUninit;
 
@@ -23,23 +23,6 @@ pub(crate) const BYTES_ROWS: usize = 6;
 /// Parts of a panel that the sums of 8 bits are made of.
 const QUARTERS: usize = COLUMNS / 8;
 
-/// Words between which a kernel of floats asks for what is ahead.
-const ASKED: usize = 32;
-
-/// Asks for one of so many parts of what is ahead, into the second cache. Memory is slower than the sums of a few rows, and what is asked for a little at
-/// a time is there when it is read.
-#[inline(never)]
-fn ask(ahead: &[Line], (part, parts): (usize, usize)) {
-    for line in &ahead[part * ahead.len() / parts..(part + 1) * ahead.len() / parts] {
-        let (first, second) = line.0.split_at(COLUMNS / 2);
-        // SAFETY: nothing is read or written, and every x86-64 processor knows the instruction.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(first.as_ptr().cast());
-            _mm_prefetch::<_MM_HINT_T1>(second.as_ptr().cast());
-        }
-    }
-}
-
 /// Defines a kernel. `$part` makes of eight words their floats; `$parts` is how many there are.
 macro_rules! kernel {
     ($name:ident, $tile:ident, $parts:literal, $part:expr, [$($rows:literal),+]) => {
@@ -49,22 +32,18 @@ macro_rules! kernel {
         unsafe fn $tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
             for half in 0..2 {
                 let mut sums = [[_mm256_setzero_ps(); 2]; N];
-                for (part, some) in lines.chunks(ASKED).enumerate() {
-                    let parts = lines.len().div_ceil(ASKED);
-                    ask(left.ahead, (half * parts + part, 2 * parts));
-                    for (word, line) in (part * ASKED..).zip(some) {
-                        let at = line.0.as_ptr().cast::<__m256i>();
-                        // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
-                        unsafe {
-                            let words = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
-                            let right: [[__m256; $parts]; 2] = [$part(words[0]), $part(words[1])];
-                            for row in 0..N {
-                                let word = left.words.as_ptr().add(row * left.stride + word).read();
-                                let value: [__m256; $parts] = $part(_mm256_set1_epi32(word.cast_signed()));
-                                for part in 0..$parts {
-                                    sums[row][0] = _mm256_fmadd_ps(value[part], right[0][part], sums[row][0]);
-                                    sums[row][1] = _mm256_fmadd_ps(value[part], right[1][part], sums[row][1]);
-                                }
+                for (word, line) in lines.iter().enumerate() {
+                    let at = line.0.as_ptr().cast::<__m256i>();
+                    // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
+                    unsafe {
+                        let words = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
+                        let right: [[__m256; $parts]; 2] = [$part(words[0]), $part(words[1])];
+                        for row in 0..N {
+                            let word = left.words.as_ptr().add(row * left.stride + word).read();
+                            let value: [__m256; $parts] = $part(_mm256_set1_epi32(word.cast_signed()));
+                            for part in 0..$parts {
+                                sums[row][0] = _mm256_fmadd_ps(value[part], right[0][part], sums[row][0]);
+                                sums[row][1] = _mm256_fmadd_ps(value[part], right[1][part], sums[row][1]);
                             }
                         }
                     }
@@ -162,13 +141,11 @@ unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut T
     let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
     let mut rows = [const { MaybeUninit::uninit() }; BYTES_ROWS * WIDENED];
     let mut sums = [[_mm256_setzero_si256(); N]; QUARTERS];
-    let parts = QUARTERS * lines.len().div_ceil(WIDENED);
     for (block, lines) in lines.chunks(WIDENED).enumerate() {
         // SAFETY: as the caller promises.
         unsafe {
             widen::<N>(&mut rows, left, (block * WIDENED, lines.len()));
             for (quarter, sums) in sums.iter_mut().enumerate() {
-                ask(left.ahead, (QUARTERS * block + quarter, parts));
                 let more = int8_sums::<N>(&rows, lines, quarter);
                 for (sum, more) in sums.iter_mut().zip(more) {
                     *sum = _mm256_add_epi32(*sum, more);

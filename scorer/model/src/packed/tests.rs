@@ -100,7 +100,7 @@ fn panels_side_by_side_give_the_bits_of_each_by_itself() {
             let mut rows = Rows::default();
             rows.reset(kernel, count, inner);
             (0..count).for_each(|row| rows.encode(kernel, row, &numbers(inner, &mut random)));
-            let left = rows.all();
+            let left = rows.some(0, count);
             let mut tiles = vec![Tile([[7.0; COLUMNS]; ROWS]); panels];
             kernel.multiply_panels(left, Panels { lines: &lines, stride, used }, &mut tiles);
             for (panel, tile) in tiles.iter().enumerate() {
@@ -117,7 +117,7 @@ fn panels_side_by_side_give_the_bits_of_each_by_itself() {
 fn panels_that_leave_their_slice_are_refused() {
     for set in InstructionSet::tested() {
         let (kernel, lines) = (Kernel::of(Precision::Bf16, set), vec![Line::ZERO; 3 * 16 - 1]);
-        let left = Left { words: &[0; 16], stride: 16, rows: 1, scales: &[1.0], ahead: &[] };
+        let left = Left { words: &[0; 16], stride: 16, rows: 1, scales: &[1.0] };
         let multiply = |tiles: usize| {
             let mut tiles = vec![Tile([[7.0; COLUMNS]; ROWS]); tiles];
             kernel.multiply_panels(left, Panels { lines: &lines, stride: 16, used: 16 }, &mut tiles);

@@ -161,20 +161,15 @@ impl Attention {
         let Scratch { shares, states, tiles } = scratch;
         let (keys, values) = lines.split_at(self.key_lines());
         let place = piece.place + block.row;
-        let left = Left {
-            words: &queries[(place * heads + block.head) * words..],
-            stride: heads * words,
-            rows: block.rows,
-            scales: &[1.0; ROWS],
-            ahead: &[],
-        };
+        let left =
+            Left { words: &queries[(place * heads + block.head) * words..], stride: heads * words, rows: block.rows, scales: &[1.0; ROWS] };
         self.kernel.multiply_panels(left, Panels { lines: keys, stride: words, used: words }, &mut tiles[..panels]);
         let seen: [usize; ROWS] =
             std::array::from_fn(|row| (piece.first + block.row + row + 1).saturating_sub(block.before).min(panels * COLUMNS));
         let states = &mut states[block.head * piece.rows + block.row..][..block.rows];
         let faded = soften_tiles(self.kernel.precision, shares, &tiles[..panels], &seen, states);
         let used = panels * COLUMNS / self.kernel.precision.numbers();
-        let left = Left { words: shares, stride: used, rows: block.rows, scales: &[1.0; ROWS], ahead: &[] };
+        let left = Left { words: shares, stride: used, rows: block.rows, scales: &[1.0; ROWS] };
         let tiles = &mut tiles[..self.value_panels()];
         self.kernel.multiply_panels(left, Panels { lines: values, stride: self.value_lines(), used }, tiles);
         for (panel, tile) in tiles.iter().enumerate() {

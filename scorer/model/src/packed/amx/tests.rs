@@ -89,7 +89,7 @@ fn a_product_writes_its_own_rows_alone_and_leaves_no_shapes_behind() {
         let (words, lines) = (vec![0; ROWS * 2 * STEP], vec![Line::ZERO; kernel.lines(2 * STEP * precision.numbers())]);
         for rows in [1, 15, 16, 17, 32] {
             let mut tile = Tile([[7.0; COLUMNS]; ROWS]);
-            kernel.multiply(Left { words: &words, stride: 2 * STEP, rows, scales: &[1.0; ROWS], ahead: &[] }, &lines, &mut tile);
+            kernel.multiply(Left { words: &words, stride: 2 * STEP, rows, scales: &[1.0; ROWS] }, &lines, &mut tile);
             assert!(tile.0.iter().enumerate().all(|(row, values)| *values == [if row < rows { 0.0 } else { 7.0 }; COLUMNS]), "{rows}");
             let mut shapes = [9_u8; 64];
             // SAFETY: it writes 64 bytes.
@@ -104,7 +104,7 @@ fn a_product_writes_its_own_rows_alone_and_leaves_no_shapes_behind() {
 fn no_lines_give_zeros_and_a_part_of_a_step_is_refused() {
     for precision in [Precision::Bf16, Precision::Int8].into_iter().filter(|_| tiles_run()) {
         let kernel = Kernel::of(precision, InstructionSet::Amx);
-        let left = Left { words: &[0; 64], stride: 16, rows: 3, scales: &[1.0; ROWS], ahead: &[] };
+        let left = Left { words: &[0; 64], stride: 16, rows: 3, scales: &[1.0; ROWS] };
         let mut tile = Tile([[7.0; COLUMNS]; ROWS]);
         let lines = vec![Line::ZERO; kernel.lines(0) + STEP - 1];
         kernel.multiply(left, &lines[..kernel.lines(0)], &mut tile);
