@@ -1,4 +1,4 @@
-//! What PostgreSQL spells in a way of its own, as the functions that are meant: zones, parts of texts by a pattern, functions in the place of a relation.
+//! What PostgreSQL spells in a way of its own, as the functions that are meant: zones, parts of texts by a pattern, functions in the place of a relation; and times without seconds.
 
 use std::ops::ControlFlow;
 
