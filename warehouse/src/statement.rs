@@ -11,7 +11,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionContext};
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{ExplainStatement, Statement};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::pools::{self, StatementPool};
@@ -32,13 +32,18 @@ const TURNS: usize = 50;
 pub(crate) async fn opened(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     let state = ctx.state();
     let dialect = state.config().options().sql_parser.dialect;
-    let statement = match state.sql_to_statement(sql, &dialect)? {
-        Statement::Statement(statement) => Statement::Statement(Box::new(spelling::functions(*statement))),
-        other => other,
-    };
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = state.statement_to_plan(meant(state.sql_to_statement(sql, &dialect)?)).await?;
     read_only().verify_plan(&plan)?;
     ctx.execute_logical_plan(plan).await
+}
+
+/// The statement, or the one that it explains, with the functions that are meant.
+fn meant(statement: Statement) -> Statement {
+    match statement {
+        Statement::Statement(statement) => Statement::Statement(Box::new(spelling::functions(*statement))),
+        Statement::Explain(explain) => Statement::Explain(ExplainStatement { statement: Box::new(meant(*explain.statement)), ..explain }),
+        other => other,
+    }
 }
 
 /// The rows, batch by batch. Waits for the first of them: until then nobody has seen any, and the statement may begin anew.
@@ -134,6 +139,15 @@ mod tests {
         let held = empty_session(&runtime).sql(JOINED).await.expect("plans").collect().await.expect_err("so large a side cannot be held");
         assert!(is_short(&held), "{held}");
         assert_eq!(answered(LITTLE, JOINED).await.expect("joins on disk"), answered(1 << 30, JOINED).await.expect("joins in memory"));
+    }
+
+    #[tokio::test]
+    async fn what_is_explained_is_spelled_as_what_is_asked() {
+        let ctx = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime"));
+        for sql in ["SELECT timestamp '2024-01-31 08:00'", "EXPLAIN SELECT timestamp '2024-01-31 08:00'"] {
+            let rows = all(opened(&ctx, sql).await.expect(sql)).await.expect(sql);
+            assert!(pretty_format_batches(&rows).expect("rows").to_string().contains("2024-01-31T08:00:00"), "{sql}");
+        }
     }
 
     #[tokio::test]
