@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, Precision, ScoreError};
+use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, ScoreError};
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use warehouse::{AsOf, Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
@@ -324,8 +324,8 @@ impl Work {
 
     /// By how much weights of 8 bits move the AUROC of a task at most, on the split that the model is judged by.
     fn int8_shift(&self, learner: &Learner, split: &str, after: &Splits) -> Result<Option<f64>, CycleError> {
-        let settings = model::Settings { precision: Some(Precision::Int8), ..model::Settings::default() };
-        let eighth = self.measure(|example| self.is_in(split, example), &|notes| learner.score_with(notes, &settings))?;
+        let coarsest = model::Settings::coarsest();
+        let eighth = self.measure(|example| self.is_in(split, example), &|notes| learner.score_with(notes, &coarsest))?;
         let whole = after.get(split).map_or(&[][..], Vec::as_slice);
         Ok(whole.iter().filter_map(|one| shift(one, eighth.iter().find(|other| other.task == one.task)?)).max_by(f64::total_cmp))
     }

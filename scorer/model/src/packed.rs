@@ -96,7 +96,7 @@ impl Packed {
             let numbers = numbers.collect::<Result<Vec<_>, E>>()?;
             let rows: Vec<&[f32]> =
                 numbers.iter().flat_map(|run| if run.is_empty() { vec![&[][..]] } else { run.chunks(inner).collect() }).collect();
-            words::pack(kernel.precision, &rows, to);
+            words::pack((kernel.precision, kernel.most), &rows, to);
             Ok(())
         })?;
         Ok(packed)

@@ -28,7 +28,7 @@ use crate::device::Device;
 use crate::folder::INT8_SHIFT;
 use crate::kernels::{dots, norm};
 use crate::layout::Layout;
-use crate::packed::{InstructionSet, Line, Precision};
+use crate::packed::{InstructionSet, Kernel, Line, Precision};
 use crate::prompt::LETTERS;
 use attention::{Cache, Piece};
 pub(crate) use batch::{Batch, Segment};
@@ -75,6 +75,12 @@ impl Settings {
     pub fn precision(&self) -> Precision {
         let halves = self.device != Device::Cpu || self.instructions().multiplies_bf16();
         self.precision.unwrap_or(if halves { Precision::Bf16 } else { Precision::F32 })
+    }
+
+    /// Weights of 8 bits as they move answers most, whatever processor will hold them: AVX2's have half as many steps.
+    #[must_use]
+    pub fn coarsest() -> Self {
+        Self { precision: Some(Precision::Int8), instructions: Some(InstructionSet::Avx2), ..Self::default() }
     }
 
     /// The same settings with a precision for a model whose AUROC weights of 8 bits are known to move by so much: they are the quickest on a
@@ -219,7 +225,8 @@ impl Scorer {
         let shape = serde_json::to_vec(config).unwrap_or_default();
         let letters: Vec<u8> = letters.iter().flat_map(|letter| letter.to_le_bytes()).collect();
         let how = [settings.precision().as_str(), settings.instructions().as_str()].map(str::as_bytes);
-        Key::of(&[weights_digest, &shape, how[0], how[1], &letters])
+        let most = Kernel::of(settings.precision(), settings.instructions()).most.to_le_bytes();
+        Key::of(&[weights_digest, &shape, how[0], how[1], &most, &letters])
     }
 
     fn runs(&mut self) -> Vec<Run<'_>> {

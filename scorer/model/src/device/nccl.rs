@@ -1,4 +1,4 @@
-//! Gradients summed over NVIDIA cards by NCCL, in `f32`, where they lie. This was compiled and type-checked; it was never run.
+//! Gradients summed over NVIDIA cards by NCCL, in `f32`, where they lie. It was run on one card, joined with no other; several were never at hand.
 //!
 //! One thread calls for all cards within a group, as NCCL wants it; sums go over each card's own stream, behind what found the gradient and before
 //! what reads it.

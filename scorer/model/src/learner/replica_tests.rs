@@ -71,6 +71,20 @@ fn replicas_learn_what_one_device_learns() -> Tested {
     Ok(())
 }
 
+/// A card by itself, its gradients handed to NCCL and back: what a machine with one card can run of the way in which several add.
+#[cfg(feature = "nccl")]
+#[test]
+fn a_card_joined_with_no_other_learns_what_it_learns_alone() -> Tested {
+    for (device, arithmetic) in device::tested().into_iter().filter(|(device, _)| device.is_cuda()) {
+        let begun = || learner().map(|learner| learner.computing(computing(arithmetic)));
+        let batches = uneven(&begun()?);
+        let joined = Team::of_cards(vec![device.clone()])?;
+        let (alone, together) = (begun()?.through_candle(&device)?, begun()?.through_candle(joined)?);
+        learn_alike(alone, together, &batches, &format!("joined, in {arithmetic:?}"))?;
+    }
+    Ok(())
+}
+
 /// What is dropped follows a row's place in the batch, whichever replica reads it.
 #[test]
 fn adapters_of_replicas_learn_what_one_device_learns_and_drop_the_same() -> Tested {

@@ -109,7 +109,7 @@ fn a_kept_file_that_others_may_write_is_not_read() -> Tested {
 }
 
 /// On a processor in `f32`, and on a card where there is one. The weights are random and their logits large: the processor's own `bf16` is 8e-3 away
-/// here, and a card rounds what lies between products, too.
+/// here, and a card rounds what lies between products, too: an H200 is 2.4e-2 away.
 #[test]
 fn the_devices_path_answers_as_the_packed_one() -> Tested {
     let settings = Settings { precision: Some(Precision::F32), threads: Some(1), ..Settings::default() };
@@ -128,7 +128,7 @@ fn the_devices_path_answers_as_the_packed_one() -> Tested {
             assert_eq!((expected.task, expected.tokens_read, expected.truncated), (found.task, found.tokens_read, found.truncated));
             let apart = expected.probabilities.iter().zip(&found.probabilities).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
             assert!(
-                apart < if arithmetic == crate::Arithmetic::F32 { 1e-4 } else { 2e-2 },
+                apart < if arithmetic == crate::Arithmetic::F32 { 1e-4 } else { 3e-2 },
                 "{} on {device:?}: {apart} apart",
                 expected.task
             );

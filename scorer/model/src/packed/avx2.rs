@@ -1,27 +1,26 @@
 //! Tiles of up to six rows by sixteen columns in the registers of AVX2, twice for a panel: `f32`, `bf16` widened on the way, and 8 bits.
 //!
-//! AVX2's own product of bytes saturates; bytes widened to 16 bits give exact sums: a row's before it meets the columns, a column's as it is read.
+//! AVX2 multiplies bytes without a sign by bytes with one and adds them two by two in 16 bits. So weights take a bit less here: no sum of two
+//! products leaves the 16 bits, and all sums are exact.
 #![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel::multiply` has checked")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_load_si128, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps,
-    _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_load_si256,
-    _mm256_madd_epi16, _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi32,
+    __m256, __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_load_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
 };
-use std::mem::MaybeUninit;
 
 use super::words::INT8_TAIL;
-use super::{COLUMNS, Left, Line, Tile};
+use super::{Left, Line, Tile};
 
 /// Rows at once of `f32`: 12 sums of 8 columns, two loads and a word fill 15 of the 16 registers.
 pub(crate) const ROWS: usize = 6;
 /// Rows at once where words are two registers each: 8 sums, four halves of loads, two of a word, one mask.
 pub(crate) const HALVED_ROWS: usize = 4;
-/// Rows at once of 8 bits: 12 sums, eight columns in two registers of them, two of a line, one of a word and one product fill all 16.
-pub(crate) const BYTES_ROWS: usize = 6;
-/// Parts of a panel that the sums of 8 bits are made of.
-const QUARTERS: usize = COLUMNS / 8;
+/// Rows at once of 8 bits: 10 sums of 8 columns, two loads, a word, its products and ones fill 15 of the 16 registers.
+pub(crate) const BYTES_ROWS: usize = 5;
+/// The largest magnitude of a weight in 8 bits: two of its products with a row's byte, which is at most 255, add up to 16 bits.
+pub(crate) const BYTES_MOST: i8 = 64;
 
 /// Defines a kernel. `$part` makes of eight words their floats; `$parts` is how many there are.
 macro_rules! kernel {
@@ -83,55 +82,29 @@ kernel!(
     [1, 2, 3, 4]
 );
 
-/// Words of rows that are widened at a time: they and a quarter of so many lines, which meets every other set of the first cache, stay in it.
-const WIDENED: usize = 96;
-
-/// Bytes of some rows widened to 16 bits, four in each number: row `r` is `[r * WIDENED..]`.
-type Widened = [MaybeUninit<u64>; BYTES_ROWS * WIDENED];
-
-/// Widens up to [`WIDENED`] words of `N` rows from `first` on.
+/// The exact sums of sixteen columns of all lines, from column `16 * half` on.
 ///
 /// # Safety
-/// The processor has AVX2; `left` holds `N` rows, each at least `first + count` words long.
+/// The processor has AVX2; `left` holds `N` rows, each as long as `lines`; a weight lies within [`BYTES_MOST`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn widen<const N: usize>(to: &mut Widened, left: Left<'_>, (first, count): (usize, usize)) {
-    for (row, to) in to.chunks_exact_mut(WIDENED).take(N).enumerate() {
-        let from = &left.words[row * left.stride + first..][..count];
-        let (whole, rest) = from.as_chunks::<4>();
-        let (to, behind) = to[..count].split_at_mut(4 * whole.len());
-        for (to, four) in to.as_chunks_mut::<4>().0.iter_mut().zip(whole) {
-            // SAFETY: four words are 16 bytes, and what they become is 32.
-            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_cvtepu8_epi16(_mm_loadu_si128(four.as_ptr().cast()))) };
-        }
-        for (to, &word) in behind.iter_mut().zip(rest) {
-            let wide = |byte: u32| u64::from((word >> (8 * byte)) & 0xff) << (16 * byte);
-            to.write(wide(0) | wide(1) | wide(2) | wide(3));
-        }
-    }
-}
-
-/// The exact sums of eight columns of some lines, from column `8 * quarter` on.
-///
-/// # Safety
-/// The processor has AVX2; as many words of `N` rows as there are `lines` have been widened.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn int8_sums<const N: usize>(rows: &Widened, lines: &[Line], quarter: usize) -> [__m256i; N] {
-    // Four columns in each, the first two bytes of every word and the last two apart.
+unsafe fn int8_sums<const N: usize>(left: Left<'_>, lines: &[Line], half: usize) -> [[__m256i; 2]; N] {
+    // Multiplied by ones, two sums of 16 bits that stand side by side become one of 32.
+    let ones = _mm256_set1_epi16(1);
     let mut sums = [[_mm256_setzero_si256(); 2]; N];
     for (word, line) in lines.iter().enumerate() {
-        // SAFETY: a line is 128 bytes aligned to 64, a quarter of it twice 16; this word of each row was widened.
+        let at = line.0.as_ptr().cast::<__m256i>();
+        // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
         unsafe {
-            let at = line.0.as_ptr().cast::<__m128i>().add(2 * quarter);
-            let right = [_mm256_cvtepi8_epi16(_mm_load_si128(at)), _mm256_cvtepi8_epi16(_mm_load_si128(at.add(1)))];
+            let right = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
             for (row, sums) in sums.iter_mut().enumerate() {
-                let word = _mm256_set1_epi64x(rows.as_ptr().add(row * WIDENED + word).cast::<i64>().read());
-                sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(word, right[0]));
-                sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(word, right[1]));
+                let word = _mm256_set1_epi32(left.words.as_ptr().add(row * left.stride + word).read().cast_signed());
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(word, right), ones));
+                }
             }
         }
     }
-    // Added in pairs, 64 bits of the one and of the other take turns.
-    sums.map(|[first, second]| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(first, second)))
+    sums
 }
 
 /// # Safety
@@ -139,29 +112,18 @@ unsafe fn int8_sums<const N: usize>(rows: &Widened, lines: &[Line], quarter: usi
 #[target_feature(enable = "avx2,fma")]
 unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
     let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
-    let mut rows = [const { MaybeUninit::uninit() }; BYTES_ROWS * WIDENED];
-    let mut sums = [[_mm256_setzero_si256(); N]; QUARTERS];
-    for (block, lines) in lines.chunks(WIDENED).enumerate() {
-        // SAFETY: as the caller promises.
+    for half in 0..2 {
+        // SAFETY: as the caller promises; a line is 128 bytes aligned to 64, a row of the tile is 32 floats.
         unsafe {
-            widen::<N>(&mut rows, left, (block * WIDENED, lines.len()));
-            for (quarter, sums) in sums.iter_mut().enumerate() {
-                let more = int8_sums::<N>(&rows, lines, quarter);
-                for (sum, more) in sums.iter_mut().zip(more) {
-                    *sum = _mm256_add_epi32(*sum, more);
+            let sums = int8_sums::<N>(left, lines, half);
+            let part = |line: &Line| [0, 1].map(|part| _mm256_load_si256(line.0.as_ptr().cast::<__m256i>().add(2 * half + part)));
+            let (offsets, scales) = (part(&tail[0]), part(&tail[1]).map(|scale| _mm256_castsi256_ps(scale)));
+            for (row, sums) in sums.iter().enumerate() {
+                for (part, &sum) in sums.iter().enumerate() {
+                    let exact = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, offsets[part]));
+                    let scale = _mm256_mul_ps(_mm256_set1_ps(left.scales[row]), scales[part]);
+                    _mm256_storeu_ps(tile.0[row].as_mut_ptr().add(16 * half + 8 * part), _mm256_mul_ps(exact, scale));
                 }
-            }
-        }
-    }
-    for (quarter, sums) in sums.iter().enumerate() {
-        // SAFETY: a line is 128 bytes aligned to 64, a row of the tile is 32 floats.
-        unsafe {
-            let part = |line: &Line| _mm256_load_si256(line.0.as_ptr().cast::<__m256i>().add(quarter));
-            let (offsets, scales) = (part(&tail[0]), _mm256_castsi256_ps(part(&tail[1])));
-            for (row, &sum) in sums.iter().enumerate() {
-                let exact = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, offsets));
-                let scale = _mm256_mul_ps(_mm256_set1_ps(left.scales[row]), scales);
-                _mm256_storeu_ps(tile.0[row].as_mut_ptr().add(8 * quarter), _mm256_mul_ps(exact, scale));
             }
         }
     }
@@ -175,7 +137,6 @@ pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
             2 => int8_tile::<2>(left, lines, tile),
             3 => int8_tile::<3>(left, lines, tile),
             4 => int8_tile::<4>(left, lines, tile),
-            5 => int8_tile::<5>(left, lines, tile),
             _ => int8_tile::<BYTES_ROWS>(left, lines, tile),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::words::INT8_TAIL;
+use super::words::{INT8_TAIL, MOST};
 use super::{Left, Line, Panels, ROWS, Tile, portable};
 
 /// How weights and the rows that meet them are held. Sums are always `f32`, or exact in 8 bits.
@@ -182,6 +182,8 @@ pub(crate) struct Kernel {
     pub precision: Precision,
     /// The most rows that it takes at once.
     pub rows: usize,
+    /// The largest magnitude of a weight in 8 bits.
+    pub most: i8,
     /// The inner words are a multiple of this, filled up with zeros.
     step: usize,
     multiply: Multiply,
@@ -209,22 +211,31 @@ impl Kernel {
             Precision::Bf16 => portable::bf16,
             Precision::Int8 => portable::int8,
         };
-        Self { precision, rows: portable::ROWS, step: 1, multiply, multiply_panels: None }
+        Self { precision, rows: portable::ROWS, most: MOST, step: 1, multiply, multiply_panels: None }
+    }
+
+    /// The portable arithmetic over what is packed for this kernel.
+    #[cfg(test)]
+    pub fn plainly(self) -> Self {
+        let Self { most, step, .. } = self;
+        Self { most, step, ..Self::portable(self.precision) }
     }
 
     /// The kernel made for exactly this set, which the processor must have.
     #[cfg(target_arch = "x86_64")]
     fn exactly(precision: Precision, set: InstructionSet) -> Option<Self> {
         use super::{amx, avx2, avx512};
-        let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, step: 1, multiply, multiply_panels: None });
+        let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, most: MOST, step: 1, multiply, multiply_panels: None });
         let tiles = |multiply: Multiply, multiply_panels: Option<MultiplyPanels>| {
-            Some(Self { precision, rows: amx::ROWS, step: amx::STEP, multiply, multiply_panels })
+            Some(Self { precision, rows: amx::ROWS, most: MOST, step: amx::STEP, multiply, multiply_panels })
         };
         match (set, precision) {
             (InstructionSet::Portable, _) => Some(Self::portable(precision)),
             (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
             (InstructionSet::Avx2, Precision::Bf16) => vector(avx2::HALVED_ROWS, avx2::bf16),
-            (InstructionSet::Avx2, Precision::Int8) => vector(avx2::BYTES_ROWS, avx2::int8),
+            (InstructionSet::Avx2, Precision::Int8) => {
+                vector(avx2::BYTES_ROWS, avx2::int8).map(|kernel| Self { most: avx2::BYTES_MOST, ..kernel })
+            }
             (InstructionSet::Avx512, Precision::F32) => vector(avx512::ROWS, avx512::float),
             (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),

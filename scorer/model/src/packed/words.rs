@@ -7,6 +7,8 @@ use crate::vectorised::vectorised;
 
 /// Lines of a panel of 8-bit words behind the words: the sums that undo the rows' offset, and the columns' scales.
 pub(crate) const INT8_TAIL: usize = 2;
+/// The largest magnitude in 8 bits with a sign, zero in their middle.
+pub(crate) const MOST: i8 = i8::MAX;
 /// What is added to 8-bit numbers of a row, so that they have no sign.
 pub(crate) const OFFSET: i32 = 128;
 
@@ -31,11 +33,12 @@ fn whole(value: f32) -> i32 {
     (value + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
 }
 
-/// Numbers to one side of 127 and what they were divided by; zeros where that is impossible.
+/// What numbers up to `magnitude` are divided by to lie within `most`, and what they are multiplied by for that; zero where that is impossible.
 #[inline(always)]
-fn scales(most: f32) -> (f32, f32) {
-    let share = 127.0 / most;
-    (most / 127.0, if share.is_finite() { share } else { 0.0 })
+fn scales(magnitude: f32, most: i8) -> (f32, f32) {
+    let most = f32::from(most);
+    let share = most / magnitude;
+    (magnitude / most, if share.is_finite() { share } else { 0.0 })
 }
 
 vectorised! {
@@ -63,22 +66,27 @@ pub(crate) fn encode(precision: Precision, to: &mut [u32], values: &[f32]) -> f3
             }
             1.0
         }
-        Precision::Int8 => {
-            let (scale, share) = scales(magnitude(values));
-            for (to, block) in to.chunks_mut(BLOCK).zip(values.chunks(4 * BLOCK)) {
-                let mut bytes = [0_u8; 4 * BLOCK];
-                for (byte, &value) in bytes.iter_mut().zip(&whole_block::<{ 4 * BLOCK }>(block)) {
-                    *byte = whole(value * share).wrapping_add(OFFSET).cast_unsigned() as u8;
-                }
-                let mut words = [0; BLOCK];
-                for (word, four) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-                    *word = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
-                }
-                put(to, &words);
-            }
-            scale
-        }
+        Precision::Int8 => bytes(to, values, MOST),
     }
+}
+}
+
+vectorised! {
+/// One row in 8 bits up to `most`, with [`OFFSET`] added; returns its scale.
+fn bytes(to: &mut [u32], values: &[f32], most: i8) -> f32 {
+    let (scale, share) = scales(magnitude(values), most);
+    for (to, block) in to.chunks_mut(BLOCK).zip(values.chunks(4 * BLOCK)) {
+        let mut bytes = [0_u8; 4 * BLOCK];
+        for (byte, &value) in bytes.iter_mut().zip(&whole_block::<{ 4 * BLOCK }>(block)) {
+            *byte = whole(value * share).wrapping_add(OFFSET).cast_unsigned() as u8;
+        }
+        let mut words = [0; BLOCK];
+        for (word, four) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+        }
+        put(to, &words);
+    }
+    scale
 }
 }
 
@@ -108,7 +116,7 @@ fn put(to: &mut [u32], words: &[u32; BLOCK]) {
 vectorised! {
 /// One row in 8 bits with a sign; returns its scale.
 pub(crate) fn signed_bytes(to: &mut [i8], values: &[f32]) -> f32 {
-    let (scale, share) = scales(magnitude(values));
+    let (scale, share) = scales(magnitude(values), MOST);
     for (byte, value) in to.iter_mut().zip(values) {
         *byte = whole(value * share) as i8;
     }
@@ -116,8 +124,9 @@ pub(crate) fn signed_bytes(to: &mut [i8], values: &[f32]) -> f32 {
 }
 }
 
-/// Fills one panel, which holds zeros: column `c` is `columns[c]`, all of them of one length, or stays zeros where that is empty.
-pub(crate) fn pack(precision: Precision, columns: &[&[f32]], to: &mut [Line]) {
+/// Fills one panel, which holds zeros: column `c` is `columns[c]`, all of them of one length, or stays zeros where that is empty. In 8 bits they
+/// lie within `most`.
+pub(crate) fn pack((precision, most): (Precision, i8), columns: &[&[f32]], to: &mut [Line]) {
     /// Between bytes without a sign and with one, four at a time.
     const SIGNS: u32 = 0x8080_8080;
     let (to, tail) = to.split_at_mut(to.len() - if precision == Precision::Int8 { INT8_TAIL } else { 0 });
@@ -125,11 +134,13 @@ pub(crate) fn pack(precision: Precision, columns: &[&[f32]], to: &mut [Line]) {
     let mut rows = vec![0; columns.len() * words];
     for (index, (row, column)) in rows.chunks_exact_mut(words.max(1)).zip(columns).enumerate().filter(|(_, (_, column))| !column.is_empty())
     {
-        let scale = encode(precision, row, column);
         if let [sums, factors] = &mut *tail {
+            let scale = bytes(row, column, most);
             row.iter_mut().for_each(|word| *word ^= SIGNS);
             factors.0[index] = scale.to_bits();
             sums.0[index] = bytes_of(row).wrapping_mul(OFFSET).cast_unsigned();
+        } else {
+            encode(precision, row, column);
         }
     }
     // A few lines at a time, which stay in the first cache.

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::packed::Line;
 
-/// Raised whenever the order or the layout of numbers changes.
-const FORM: &[u8] = b"wardstream packed 2";
+/// Raised whenever the order, the layout or the meaning of numbers changes.
+const FORM: &[u8] = b"wardstream packed 3";
 /// Bytes of the key, and of the digest at the end.
 const DIGEST: usize = 32;
 /// Bytes that are read or written at a time.
