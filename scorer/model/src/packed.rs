@@ -5,6 +5,8 @@
 //! Each sum runs over the words in their order, alone: a row's result does not depend on the rows beside it or on how they are split.
 
 #[cfg(target_arch = "x86_64")]
+mod ahead;
+#[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -59,6 +61,21 @@ pub(crate) struct Left<'a> {
     pub rows: usize,
     /// What each row was divided by; only 8-bit rows have it.
     pub scales: &'a [f32],
+}
+
+/// A panel, or some lines of it, that rows meet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Right<'a> {
+    pub lines: &'a [Line],
+    /// What is read soon and may lie in memory yet: a kernel asks for it while it multiplies.
+    pub ahead: &'a [Line],
+}
+
+impl<'a> Right<'a> {
+    /// The lines of an 8-bit panel, and what is behind them.
+    fn body_and_tail(self) -> (&'a [Line], &'a [Line]) {
+        self.lines.split_at(self.lines.len() - words::INT8_TAIL)
+    }
 }
 
 /// Panels that the same rows meet: panel `p` is `lines[p * stride..][..used]`.
@@ -137,9 +154,12 @@ impl Packed {
     pub fn product(&self, left: &Rows, panels: Range<usize>, mut take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
         let mut tile = Tile::ZERO;
         for panel in panels {
-            let lines = &self.lines[panel * self.lines_per_panel..][..self.lines_per_panel];
+            let (lines, behind) = self.lines[panel * self.lines_per_panel..].split_at(self.lines_per_panel);
+            let next = &behind[..lines.len().min(behind.len())];
             for (row, rows) in evenly(left.count, self.kernel.rows) {
-                self.kernel.multiply(left.some(row, rows), lines, &mut tile);
+                // All tiles together ask for the next panel.
+                let ahead = &next[row * next.len() / left.count..(row + rows) * next.len() / left.count];
+                self.kernel.multiply_before(left.some(row, rows), Right { lines, ahead }, &mut tile);
                 take(row, panel * COLUMNS, &tile.0[..rows]);
             }
         }

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rand::{Rng as _, SeedableRng as _};
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, IntoParallelRefMutIterator as _, ParallelIterator as _};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 
 use crate::config::Config;
@@ -39,8 +39,9 @@ pub(crate) use softmax::{State, soften};
 use strip::{Own, Strip, Works};
 use table::Table;
 
-/// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread.
-const STRIP: usize = 96;
+/// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread, and for threads of
+/// unlike speed to end a layer together.
+const STRIP: usize = 64;
 /// Rows of a batch, unless one note has more: what they hold of memory is some 20 kB each in a model of 100 M parameters.
 const BATCH: usize = 4096;
 
@@ -276,7 +277,7 @@ impl Scorer {
             let previous = index.checked_sub(1).and_then(|index| self.layers.get(index));
             let own = cache.keys.chunks_mut(size * stride).zip(cache.values.chunks_mut(size * stride));
             let own: Vec<Own<'_>> = own.map(|(keys, values)| Own { keys, values }).collect();
-            strips.par_iter_mut().zip(own).with_max_len(1).rev().for_each(|(strip, mut own)| {
+            let pass = |strip: &mut Strip<'_>, mut own: Own<'_>| {
                 let work = &mut *works.own();
                 if let Some(previous) = previous {
                     strip.attend(work, &self.shape, previous, &gathered);
@@ -286,6 +287,12 @@ impl Scorer {
                 strip.offer(work, &self.shape, layer, &mut own);
                 if !last {
                     strip.ask(work, &self.shape, layer);
+                }
+            };
+            // One after the other as threads become free, the longest attention first, so that all end together.
+            rayon::scope_fifo(|scope| {
+                for (strip, own) in strips.iter_mut().zip(own).rev() {
+                    scope.spawn_fifo(|_| pass(strip, own));
                 }
             });
             gathered.par_chunks_mut(attention.lines()).enumerate().for_each(|(unit, to)| {

@@ -13,8 +13,7 @@ mod tests;
 
 use std::arch::asm;
 
-use super::words::INT8_TAIL;
-use super::{COLUMNS, Left, Line, Panels, Tile};
+use super::{COLUMNS, Left, Line, Panels, Right, Tile};
 use crate::vectorised::vectorised;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 pub(crate) use emulated::stands_in;
@@ -154,8 +153,8 @@ fn alone(lines: &[Line]) -> Panels<'_> {
     Panels { lines, stride: lines.len(), used: lines.len() }
 }
 
-pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    bf16_panels(left, alone(lines), std::slice::from_mut(tile));
+pub(crate) fn bf16(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    bf16_panels(left, alone(right.lines), std::slice::from_mut(tile));
 }
 
 pub(crate) fn bf16_panels(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]) {
@@ -167,8 +166,8 @@ pub(crate) fn bf16_panels(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]
     }
 }
 
-pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    let (lines, tail) = right.body_and_tail();
     if lines.is_empty() {
         tile.0[..left.rows].fill([0.0; COLUMNS]);
     } else {

@@ -10,8 +10,8 @@ use std::arch::x86_64::{
     _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
 };
 
-use super::words::INT8_TAIL;
-use super::{Left, Line, Tile};
+use super::ahead::{ask, parts};
+use super::{Left, Line, Right, Tile};
 
 /// Rows at once of `f32`: 12 sums of 8 columns, two loads and a word fill 15 of the 16 registers.
 pub(crate) const ROWS: usize = 6;
@@ -22,27 +22,34 @@ pub(crate) const BYTES_ROWS: usize = 5;
 /// The largest magnitude of a weight in 8 bits: two of its products with a row's byte, which is at most 255, add up to 16 bits.
 pub(crate) const BYTES_MOST: i8 = 64;
 
+/// Words between which a kernel of floats asks for what is ahead: asked for all at once it would be waited for.
+const ASKED: usize = 32;
+
 /// Defines a kernel. `$part` makes of eight words their floats; `$parts` is how many there are.
 macro_rules! kernel {
     ($name:ident, $tile:ident, $parts:literal, $part:expr, [$($rows:literal),+]) => {
         /// # Safety
         /// The processor has AVX2 and FMA; `left` holds `N` rows, each as long as `lines`.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn $tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+        unsafe fn $tile<const N: usize>(left: Left<'_>, Right { lines, ahead }: Right<'_>, tile: &mut Tile) {
+            let mut ahead = parts(ahead, 2 * lines.len().div_ceil(ASKED));
             for half in 0..2 {
                 let mut sums = [[_mm256_setzero_ps(); 2]; N];
-                for (word, line) in lines.iter().enumerate() {
-                    let at = line.0.as_ptr().cast::<__m256i>();
-                    // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
-                    unsafe {
-                        let words = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
-                        let right: [[__m256; $parts]; 2] = [$part(words[0]), $part(words[1])];
-                        for row in 0..N {
-                            let word = left.words.as_ptr().add(row * left.stride + word).read();
-                            let value: [__m256; $parts] = $part(_mm256_set1_epi32(word.cast_signed()));
-                            for part in 0..$parts {
-                                sums[row][0] = _mm256_fmadd_ps(value[part], right[0][part], sums[row][0]);
-                                sums[row][1] = _mm256_fmadd_ps(value[part], right[1][part], sums[row][1]);
+                for (some, lines) in lines.chunks(ASKED).enumerate() {
+                    ask(ahead.next());
+                    for (word, line) in (some * ASKED..).zip(lines) {
+                        let at = line.0.as_ptr().cast::<__m256i>();
+                        // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
+                        unsafe {
+                            let words = [_mm256_load_si256(at.add(2 * half)), _mm256_load_si256(at.add(2 * half + 1))];
+                            let right: [[__m256; $parts]; 2] = [$part(words[0]), $part(words[1])];
+                            for row in 0..N {
+                                let word = left.words.as_ptr().add(row * left.stride + word).read();
+                                let value: [__m256; $parts] = $part(_mm256_set1_epi32(word.cast_signed()));
+                                for part in 0..$parts {
+                                    sums[row][0] = _mm256_fmadd_ps(value[part], right[0][part], sums[row][0]);
+                                    sums[row][1] = _mm256_fmadd_ps(value[part], right[1][part], sums[row][1]);
+                                }
                             }
                         }
                     }
@@ -58,11 +65,11 @@ macro_rules! kernel {
             }
         }
 
-        pub(crate) fn $name(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+        pub(crate) fn $name(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
             // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
             unsafe {
                 match left.rows {
-                    $($rows => $tile::<$rows>(left, lines, tile),)+
+                    $($rows => $tile::<$rows>(left, right, tile),)+
                     _ => {}
                 }
             }
@@ -110,9 +117,11 @@ unsafe fn int8_sums<const N: usize>(left: Left<'_>, lines: &[Line], half: usize)
 /// # Safety
 /// The processor has AVX2; `left` holds `N` rows, each as long as `lines` without the tail of an 8-bit panel behind them.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+unsafe fn int8_tile<const N: usize>(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    let (lines, tail) = right.body_and_tail();
+    let mut ahead = parts(right.ahead, 2);
     for half in 0..2 {
+        ask(ahead.next());
         // SAFETY: as the caller promises; a line is 128 bytes aligned to 64, a row of the tile is 32 floats.
         unsafe {
             let sums = int8_sums::<N>(left, lines, half);
@@ -129,15 +138,15 @@ unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut T
     }
 }
 
-pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
     // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
     unsafe {
         match left.rows {
-            1 => int8_tile::<1>(left, lines, tile),
-            2 => int8_tile::<2>(left, lines, tile),
-            3 => int8_tile::<3>(left, lines, tile),
-            4 => int8_tile::<4>(left, lines, tile),
-            _ => int8_tile::<BYTES_ROWS>(left, lines, tile),
+            1 => int8_tile::<1>(left, right, tile),
+            2 => int8_tile::<2>(left, right, tile),
+            3 => int8_tile::<3>(left, right, tile),
+            4 => int8_tile::<4>(left, right, tile),
+            _ => int8_tile::<BYTES_ROWS>(left, right, tile),
         }
     }
 }

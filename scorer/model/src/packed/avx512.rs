@@ -9,8 +9,7 @@ use std::arch::x86_64::{
     _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 
-use super::words::INT8_TAIL;
-use super::{Left, Line, Tile};
+use super::{Left, Line, Right, Tile};
 
 /// Rows at once: 24 sums of 16 columns, two lines and a word fill 27 of the 32 registers.
 pub(crate) const ROWS: usize = 12;
@@ -95,8 +94,8 @@ macro_rules! floats {
             }
         }
 
-        pub(crate) fn $name(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-            by_rows!($tile, left, lines, tile);
+        pub(crate) fn $name(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+            by_rows!($tile, left, right.lines, tile);
         }
     };
 }
@@ -106,8 +105,8 @@ floats!(widened, widened_tile, widened_sums, "avx512f,avx512bw");
 floats!(bf16, bf16_tile, bf16_sums, "avx512f,avx512bw,avx512bf16");
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+unsafe fn int8_tile<const N: usize>(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    let (lines, tail) = right.body_and_tail();
     // SAFETY: as the caller promises; a line is 128 bytes aligned to 64, a row of the tile is 32 floats.
     unsafe {
         let sums = int8_sums::<N>(left.words.as_ptr(), left.stride, lines);
@@ -123,6 +122,6 @@ unsafe fn int8_tile<const N: usize>(left: Left<'_>, lines: &[Line], tile: &mut T
     }
 }
 
-pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    by_rows!(int8_tile, left, lines, tile);
+pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    by_rows!(int8_tile, left, right, tile);
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::words::{INT8_TAIL, MOST};
-use super::{Left, Line, Panels, ROWS, Tile, portable};
+use super::{Left, Line, Panels, ROWS, Right, Tile, portable};
 
 /// How weights and the rows that meet them are held. Sums are always `f32`, or exact in 8 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl FromStr for InstructionSet {
     }
 }
 
-type Multiply = fn(Left<'_>, &[Line], &mut Tile);
+type Multiply = fn(Left<'_>, Right<'_>, &mut Tile);
 type MultiplyPanels = fn(Left<'_>, Panels<'_>, &mut [Tile]);
 
 /// The arithmetic of one tile, for one precision on one instruction set.
@@ -264,8 +264,13 @@ impl Kernel {
     /// The product of a few rows with one panel. Panics if the rows leave their slice or the lines are no whole steps: that is a mistake in
     /// this crate.
     pub fn multiply(self, left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-        self.check(left, lines.len());
-        (self.multiply)(left, lines, tile);
+        self.multiply_before(left, Right { lines, ahead: &[] }, tile);
+    }
+
+    /// As [`Kernel::multiply`], before other lines are read.
+    pub fn multiply_before(self, left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+        self.check(left, right.lines.len());
+        (self.multiply)(left, right, tile);
     }
 
     /// The products of the same few rows with as many panels as there are `tiles`, one in each, bit for bit as [`Kernel::multiply`] makes them.

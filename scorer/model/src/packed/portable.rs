@@ -2,8 +2,7 @@
 //!
 //! Loops over whole lines, which compilers turn into whatever vectors the target has.
 
-use super::words::INT8_TAIL;
-use super::{COLUMNS, Left, Line, Tile};
+use super::{COLUMNS, Left, Line, Right, Tile};
 
 /// Rows at once: four rows of sums stay in the first cache at any width of vectors.
 pub(crate) const ROWS: usize = 4;
@@ -26,15 +25,15 @@ fn sums<T: Copy + Default>(left: Left<'_>, lines: &[Line], row: usize, add: impl
     sums
 }
 
-pub(crate) fn float(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+pub(crate) fn float(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
     for row in 0..left.rows {
-        tile.0[row] = sums(left, lines, row, |sum: f32, a, b| sum + f32::from_bits(a) * f32::from_bits(b));
+        tile.0[row] = sums(left, right.lines, row, |sum: f32, a, b| sum + f32::from_bits(a) * f32::from_bits(b));
     }
 }
 
-pub(crate) fn bf16(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
+pub(crate) fn bf16(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
     for row in 0..left.rows {
-        tile.0[row] = sums(left, lines, row, |sum: f32, a, b| sum + high(a) * high(b) + low(a) * low(b));
+        tile.0[row] = sums(left, right.lines, row, |sum: f32, a, b| sum + high(a) * high(b) + low(a) * low(b));
     }
 }
 
@@ -43,8 +42,8 @@ fn four(a: u32, b: u32) -> i32 {
     product(0) + product(8) + product(16) + product(24)
 }
 
-pub(crate) fn int8(left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-    let (lines, tail) = lines.split_at(lines.len() - INT8_TAIL);
+pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    let (lines, tail) = right.body_and_tail();
     for row in 0..left.rows {
         let sums = sums(left, lines, row, |sum: i32, a, b| sum.wrapping_add(four(a, b)));
         for (column, sum) in sums.into_iter().enumerate() {
