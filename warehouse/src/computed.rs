@@ -108,7 +108,7 @@ pub struct Query {
 pub(crate) struct Renewed {
     /// Whose rows they are.
     pub view: String,
-    /// The column that says of which subject a row is; of what is a record's all rows hold or none.
+    /// The column that says of which subject a row is; none where rows are of records.
     pub key: Option<String>,
     /// What there is of earlier moments.
     pub renewal: Arc<Renewal>,
@@ -179,7 +179,7 @@ impl Rows for Query {
     async fn compute(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
         let held = match &self.renewed {
             Some(Renewed { view, key: Some(key), renewal }) => renewal.rows(view, key).await?,
-            Some(Renewed { view, key: None, renewal }) => renewal.same(view).await,
+            Some(Renewed { view, key: None, renewal }) => renewal.of_records(view).await,
             None => None,
         };
         if let Some(kept) = held {

@@ -181,6 +181,11 @@ impl Kept {
 }
 
 impl Kept {
+    /// Its columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// The place of the column.
     ///
     /// # Errors

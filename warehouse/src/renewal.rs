@@ -4,8 +4,8 @@
 //! subjects that they name are computed anew, from all facts of theirs, by the same SQL; every other row is taken over. Where it cannot be told
 //! what has come (rows were erased, columns added, the log was cleared, too much is new), everything is computed as if nothing had been.
 //!
-//! Two relations are of records and of no subject: `readings` and `copies`. They are taken over where no record that came was read anew or repeats
-//! another, and computed in whole where one was or does. Subjects of records that stand otherwise than before are then computed anew too.
+//! Three relations are of records and of no subject (`records`): they are made of what they were and of the records that came. Subjects of records that
+//! stand otherwise than before are computed anew too.
 
 mod news;
 mod records;
@@ -18,10 +18,11 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::not;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::datasource::{MemTable, TableProvider};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::cast;
 use datafusion::physical_plan::execute_stream_partitioned;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext, ident};
 use deltalake_core::DeltaTable;
 use schemas::Table;
 use tokio::sync::{Mutex, OnceCell};
@@ -31,7 +32,7 @@ use crate::kept::{Kept, KeptRows};
 use crate::session::empty_session;
 use crate::tasks::Tasks;
 use crate::views;
-use records::Heads;
+use records::{Arrived, Heads};
 use subjects::{Scope, Subjects};
 
 /// The identity besides patient and visit that a fact names, if any: whom it merges or identifies, its note, its claim, or a record of its own that
@@ -51,12 +52,6 @@ const READ: [(Table, &[&str]); 2] = [
     ),
     (Table::Notes, &["note_id", "patient_id", "encounter_id", "source_topic", "source_partition", "source_offset", "reading"]),
 ];
-
-/// What of a record is read to tell whether it changes a relation of records.
-const OF_A_RECORD: &[&str] = &["digest", "reading"];
-
-/// Relations of records, whose rows are of no subject.
-const OF_RECORDS: [&str; 2] = ["readings", "copies"];
 
 /// Commits that are looked through for what is new; after more it is sooner computed anew.
 const COMMITS: u64 = 500;
@@ -95,8 +90,8 @@ pub(crate) struct Renewal {
     /// The moment's own relations, without any view that is renewed: those would hold this in turn.
     relations: OnceLock<Vec<(String, Arc<dyn TableProvider>)>>,
     renewed: OnceCell<Option<(Scope, SessionContext)>>,
-    /// Whether the relations of records are those of the newest base.
-    same: OnceCell<bool>,
+    /// The records since the newest base, where they are known.
+    arrived: OnceCell<Option<Arrived>>,
 }
 
 impl std::fmt::Debug for Renewal {
@@ -131,7 +126,7 @@ impl Estate {
     /// Rows of every view, as they were computed here or, where nobody asked, before.
     fn left(&self) -> BTreeMap<String, Inherited> {
         let kept = |wanted: &str| computed::kept(self.providers.iter().find(|(name, _)| name == wanted)?.1.as_ref());
-        let of_records = OF_RECORDS.into_iter().filter_map(|name| Some((name, kept(name)?))).collect();
+        let of_records = views::of_records().filter_map(|name| Some((name, kept(name)?))).collect();
         let base = Arc::new(Base { versions: self.versions.clone(), of_records });
         let mut left = self.renewal.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let renewed = self.providers.iter().filter(|(_, provider)| computed::is_renewed(provider.as_ref()));
@@ -171,13 +166,14 @@ impl Renewal {
             tasks: tasks.clone(),
             relations: OnceLock::new(),
             renewed: OnceCell::new(),
-            same: OnceCell::new(),
+            arrived: OnceCell::new(),
         }
     }
 
     /// The moment's relations, once they are made.
     pub(crate) fn build_on(&self, providers: &[(String, Arc<dyn TableProvider>)]) {
-        let needed = |name: &str| ["message_rows", "event_rows", "note_rows"].contains(&name) || OF_RECORDS.contains(&name);
+        let needed =
+            |name: &str| ["message_rows", "event_rows", "note_rows"].contains(&name) || views::of_records().any(|view| view == name);
         let relations = providers.iter().filter(|(name, _)| needed(name)).cloned().collect();
         // Once for each moment.
         let _first = self.relations.set(relations);
@@ -212,37 +208,55 @@ impl Renewal {
         Ok(Some(Arc::new(kept)))
     }
 
-    /// The rows of a relation of records as an earlier moment had them. `None` where it is to be computed.
-    pub(crate) async fn same(&self, relation: &str) -> Option<Arc<Kept>> {
+    /// The rows of a relation of records, made of what it was at an earlier moment. `None` where it is to be computed.
+    pub(crate) async fn of_records(&self, relation: &str) -> Option<Arc<Kept>> {
         let base = self.bases.iter().max_by_key(|base| base.versions.get(&Table::Messages))?;
-        let same = self.same.get_or_init(|| async {
-            self.records_are_others(base).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "could not tell whether records repeat others; looking for those among all");
-                false
-            })
-        });
-        if *same.await { base.of_records.get(relation).cloned() } else { None }
+        let before = base.of_records.get(relation)?;
+        let told = async {
+            let Some(arrived) = self.arrived.get_or_try_init(|| self.arrived(base)).await? else { return Ok(None) };
+            match relation {
+                "watermarks" => self.kept_as(before, arrived.watermarks(before).await?).await.map(Some),
+                "copies" if !arrived.read_anew && !arrived.repeated.is_empty() => {
+                    let ctx = self.session(BTreeMap::new())?;
+                    let Some(copies) = arrived.copies(before, ctx).await? else { return Ok(None) };
+                    self.kept_as(before, copies).await.map(Some)
+                }
+                _ => Ok((!arrived.read_anew).then(|| Arc::clone(before))),
+            }
+        };
+        told.await.unwrap_or_else(|error: DataFusionError| {
+            tracing::warn!(%error, relation, "could not tell what the records that came change; looking at all of them");
+            None
+        })
     }
 
-    /// Whether every record since `base` was read for the first time, and is another than all before it.
-    async fn records_are_others(&self, base: &Base) -> Result<bool> {
+    /// The records since `base`; `None` where it cannot be told which of them repeat another.
+    async fn arrived(&self, base: &Base) -> Result<Option<Arrived>> {
         let messages = self.tables.get(&Table::Messages);
-        let Some((messages, now)) = messages.and_then(|messages| Some((messages, messages.version()?))) else { return Ok(false) };
-        let Some(then) = base.versions.get(&Table::Messages).filter(|then| is_near(**then, now)) else { return Ok(false) };
+        let Some((messages, now)) = messages.and_then(|messages| Some((messages, messages.version()?))) else { return Ok(None) };
+        let Some(then) = base.versions.get(&Table::Messages).filter(|then| is_near(**then, now)) else { return Ok(None) };
         let mut index = self.index.heads.lock().await;
-        let schema = projected(&Table::Messages.schema(), OF_A_RECORD)?;
-        let Some(new) = news::rows(messages, then + 1..=now, &schema).await? else { return Ok(false) };
-        let ctx = self.session([(Table::Messages, MemTable::try_new(schema, vec![new])?)].into())?;
-        let heads = async |relation: &str| {
-            ctx.sql(&format!("SELECT digest_head(digest) FROM {relation} WHERE digest IS NOT NULL")).await?.collect().await
-        };
         let Some(known) = index.as_mut().filter(|known| known.upto == *then) else {
-            *index = Some(Heads::of(&heads("message_rows").await?, now, &self.runtime)?);
-            return Ok(false);
+            let ctx = self.session(BTreeMap::new())?;
+            *index = Some(Heads::of(&records::heads(&ctx, "message_rows").await?, now, &self.runtime)?);
+            return Ok(None);
         };
-        let repeats = known.add(&heads("new_messages").await?, now)?;
-        let read_anew = ctx.sql("SELECT 1 FROM new_messages WHERE reading <> 0 LIMIT 1").await?.collect().await?;
-        Ok(!repeats && read_anew.iter().all(|batch| batch.num_rows() == 0))
+        let schema = projected(&Table::Messages.schema(), records::READ)?;
+        let Some(new) = news::rows(messages, then + 1..=now, &schema).await? else {
+            *index = None;
+            return Ok(None);
+        };
+        let ctx = self.session([(Table::Messages, MemTable::try_new(schema, vec![new])?)].into())?;
+        Arrived::of(ctx, known, now).await.map(Some)
+    }
+
+    /// The rows of a query in the columns of those before it.
+    async fn kept_as(&self, before: &Kept, query: DataFrame) -> Result<Arc<Kept>> {
+        let fields = before.schema().fields().iter();
+        let frame = query
+            .select(fields.map(|field| cast(ident(field.name()), field.data_type().clone()).alias(field.name())).collect::<Vec<_>>())?;
+        let streams = frame.execute_stream_partitioned().await?.into_iter().map(futures::StreamExt::boxed).collect();
+        Ok(Arc::new(Kept::of(before.schema(), streams, &self.runtime).await?))
     }
 
     /// Whether rows of an earlier moment were taken over.
@@ -254,7 +268,7 @@ impl Renewal {
     /// Whether the relations of records were.
     #[cfg(test)]
     fn records_held(&self) -> bool {
-        self.same.get().is_some_and(|same| *same)
+        self.arrived.get().is_some_and(|arrived| arrived.as_ref().is_some_and(|arrived| !arrived.read_anew))
     }
 
     /// The subjects that are computed anew, and a session of their rows alone.
@@ -343,7 +357,8 @@ impl Renewal {
     async fn told_otherwise(&self, ctx: &SessionContext, base: &Base) -> Result<Vec<RecordBatch>> {
         let mut changes = Vec::new();
         for (name, kept) in &base.of_records {
-            if self.same(name).await.is_some_and(|now| Arc::ptr_eq(&now, kept)) {
+            // A watermark is no record's.
+            if kept.column("offset").is_err() || self.of_records(name).await.is_some_and(|now| Arc::ptr_eq(&now, kept)) {
                 continue;
             }
             let then = format!("{name}_then");
@@ -368,7 +383,7 @@ impl Renewal {
         let frame = ctx.sql(&sql).await?;
         let schema = Arc::clone(frame.schema().inner());
         let told = frame.collect().await?;
-        for name in OF_RECORDS {
+        for name in base.of_records.keys() {
             ctx.deregister_table(format!("{name}_then"))?;
         }
         if told.iter().all(|batch| batch.num_rows() == 0) {

@@ -16,6 +16,7 @@ mod then;
 
 use std::sync::Arc;
 
+use datafusion::common::internal_datafusion_err;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 
@@ -30,7 +31,7 @@ enum Kept {
     Planned,
     /// Computed once, when first asked for.
     Once,
-    /// As well; rows of records and of no subject, which hold until a record comes that repeats another, or is read anew.
+    /// As well; rows of records and of no subject, which are made of those of before and of the records that came (see `renewal::records`).
     OfRecords,
     /// As well; this column says of which subject a row is (see `renewal`), so that it holds until facts of that subject come.
     By(&'static str),
@@ -61,7 +62,7 @@ views! {
     "standing_notes" Planned,
     "messages" Planned,
     "duplicates" Planned,
-    "watermarks" Once,
+    "watermarks" OfRecords,
     "survivors" By("patient_id"),
     "encounter_survivors" By("encounter_id"),
     "copies" OfRecords,
@@ -111,12 +112,26 @@ views! {
     "conservation" Once,
 }
 
+/// The SQL of a view.
+///
+/// # Errors
+/// Where there is no view of this name: a mistake in this crate.
+pub(crate) fn source(view: &str) -> Result<&'static str> {
+    let found = sources().find(|(name, _)| *name == view);
+    found.map(|(_, sql)| sql).ok_or_else(|| internal_datafusion_err!("no view is called {view}"))
+}
+
 /// The first view that knows of tasks: those before it are about stays, and tasks are made of them.
 const FIRST_OF_TASKS: &str = "asked_stays";
 
 /// Name and SQL of every view, in the order in which they build on each other.
 pub fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
     VIEWS.iter().map(|(name, _, sql)| (*name, *sql))
+}
+
+/// Names of the views of records, which are of no subject.
+pub(crate) fn of_records() -> impl Iterator<Item = &'static str> {
+    VIEWS.iter().filter(|(_, kept, _)| *kept == Kept::OfRecords).map(|(name, _, _)| *name)
 }
 
 /// Registers every view over the base relations that the session holds already. What `renewal` has of earlier moments is taken over.

@@ -108,11 +108,14 @@ async fn what_stands_otherwise_than_before_is_told_anew() {
         copy.messages[0].payload.clone_from(&bytes.messages[0].payload);
         copy
     };
-    let mut repeat = again(first, first, "p3");
-    let source = Source { partition: 1, ..repeat.messages[0].source.clone() };
-    (repeat.messages[0].source, repeat.events[0].source) = (source.clone(), source.clone());
-    repeat.upto = [(source.topic_partition(), source.offset)].into();
-    stand.living.append(&mut repeat).await.expect("appends");
+    let repeat = |place: usize, partition: i32| {
+        let mut repeat = again(place, place, "p3");
+        let source = Source { partition, ..repeat.messages[0].source.clone() };
+        (repeat.messages[0].source, repeat.events[0].source) = (source.clone(), source.clone());
+        repeat.upto = [(source.topic_partition(), source.offset)].into();
+        repeat
+    };
+    stand.living.append(&mut repeat(first, 1)).await.expect("appends");
     assert!(stand.agrees("after a repeat").await && !stand.records_held().await);
 
     // A replay that reads it as a third person's, and one that finds nothing in another record.
@@ -136,7 +139,15 @@ async fn what_stands_otherwise_than_before_is_told_anew() {
     stand.living.erase(&patient).await.expect("erases");
     assert!(!stand.agrees("after an erasure").await && !stand.records_held().await);
     stand.living.append(&mut batch(&lines[half + 1..half + 3], half + 1)).await.expect("appends");
-    assert!(stand.agrees("after the records behind an erasure").await && !stand.records_held().await);
+    assert!(stand.agrees("after the records behind an erasure").await && stand.records_held().await);
     stand.living.append(&mut batch(&lines[half + 3..half + 4], half + 3)).await.expect("appends");
     assert!(stand.agrees("after one more").await && stand.records_held().await);
+
+    // Records of these bytes alone are ranked anew: the copy of a record, and one that gave more facts and stands in place of the others.
+    stand.living.append(&mut repeat(second, 1)).await.expect("appends");
+    assert!(stand.agrees("after a repeat of what is known").await && stand.records_held().await);
+    let mut fuller = repeat(second, 2);
+    fuller.messages[0].events += 1;
+    stand.living.append(&mut fuller).await.expect("appends");
+    assert!(stand.agrees("after a repeat that stands").await && stand.records_held().await);
 }

@@ -23,7 +23,7 @@ pub(crate) const BYTES_ROWS: usize = 5;
 pub(crate) const BYTES_MOST: i8 = 64;
 
 /// Words between which a kernel of floats asks for what is ahead: asked for all at once it would be waited for.
-const ASKED: usize = 32;
+const ASKED: usize = 64;
 
 /// Defines a kernel. `$part` makes of eight words their floats; `$parts` is how many there are.
 macro_rules! kernel {
@@ -32,12 +32,13 @@ macro_rules! kernel {
         /// The processor has AVX2 and FMA; `left` holds `N` rows, each as long as `lines`.
         #[target_feature(enable = "avx2,fma")]
         unsafe fn $tile<const N: usize>(left: Left<'_>, Right { lines, ahead }: Right<'_>, tile: &mut Tile) {
-            let mut ahead = parts(ahead, 2 * lines.len().div_ceil(ASKED));
+            let asked = if ahead.is_empty() { lines.len().max(1) } else { ASKED };
+            let mut ahead = parts(ahead, 2 * lines.len().div_ceil(asked));
             for half in 0..2 {
                 let mut sums = [[_mm256_setzero_ps(); 2]; N];
-                for (some, lines) in lines.chunks(ASKED).enumerate() {
+                for (some, lines) in lines.chunks(asked).enumerate() {
                     ask(ahead.next());
-                    for (word, line) in (some * ASKED..).zip(lines) {
+                    for (word, line) in (some * asked..).zip(lines) {
                         let at = line.0.as_ptr().cast::<__m256i>();
                         // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
                         unsafe {
