@@ -8,12 +8,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::exec_datafusion_err;
-use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{DataFrame, SessionContext};
 
+use crate::computed::{Computed, Query};
 use crate::kept::{Kept, KeptRows};
 use crate::session::empty_session;
 use crate::views;
@@ -77,12 +77,11 @@ impl Arrived {
         all.register_batch("repeated", RecordBatch::try_from_iter([("head", heads)])?)?;
         all.register_table("standing_messages", all.sql(views::source("standing_messages")?).await?.into_view())?;
         let sql = "SELECT s.* FROM repeated AS r JOIN (SELECT topic, \"partition\", \"offset\", known_at, facility, digest, rows_reading, event_count \
-             FROM standing_messages) AS s ON digest_head(s.digest) = r.head";
-        let alike = all.sql(sql).await?;
-        let schema = Arc::clone(alike.schema().inner());
+             FROM standing_messages WHERE event_count > 0) AS s ON digest_head(s.digest) = r.head";
+        let alike = Query::new(all.sql(sql).await?, all.runtime_env())?;
         // The view's own query, over the records of these heads alone.
         let ctx = empty_session(&all.runtime_env());
-        ctx.register_table("standing_messages", Arc::new(MemTable::try_new(schema, vec![alike.collect().await?])?))?;
+        ctx.register_table("standing_messages", Arc::new(Computed::once(alike)))?;
         ctx.register_table("copies_now", ctx.sql(views::source("copies")?).await?.into_view())?;
         ctx.register_table("copies_then", Arc::new(KeptRows(Arc::clone(before))))?;
         let sql = "SELECT topic, \"partition\", \"offset\" FROM copies_now UNION ALL \
