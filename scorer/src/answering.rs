@@ -44,6 +44,18 @@ impl Standing {
         let version = predictions.iter().max_by_key(|prediction| prediction.predicted_at).map(|prediction| prediction.note_version_id);
         Self { version, predictions }
     }
+
+    /// Whether every one of these questions about `version` was answered; a scorer that died amid a batch may have published some answers alone.
+    fn answers(&self, version: NoteVersionId, tasks: &[Task]) -> bool {
+        let is_answered = |task: &Task| self.predictions.iter().any(|known| known.task == *task && known.note_version_id == version);
+        self.version == Some(version) && tasks.iter().all(is_answered)
+    }
+
+    /// When the newest of it was predicted.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<jiff::Timestamp> {
+        self.predictions.iter().map(|prediction| prediction.predicted_at).max()
+    }
 }
 
 impl Answering {
@@ -93,6 +105,9 @@ impl Answering {
                 self.take_back(one.note.note_id, one, &mut records);
             } else if let Some(answers) = answers.remove(&index) {
                 self.put(live, one, answers, &mut records);
+            } else if earlier(&one.note).next().is_none() && self.forgets(one.note.note_id) {
+                // A first version that nothing is asked about: whatever amends it has nothing to supersede, which the warehouse need not be asked.
+                self.remember(one.note.note_id, Standing::default());
             }
         }
         Ok(records)
@@ -100,15 +115,16 @@ impl Answering {
 
     /// The tasks that are asked about a note; `None` where there are none or they are answered already.
     fn asks(&self, live: &Live, note: &CanonicalNote) -> Option<Vec<Task>> {
-        let answered = self.standing.get(&note.note_id).and_then(|standing| standing.version) == Some(note.note_version_id);
         let tasks: Vec<Task> = Task::of(note.kind).collect();
+        let answered = self.standing.get(&note.note_id).is_some_and(|standing| standing.answers(note.note_version_id, &tasks));
         let due = !tasks.is_empty() && !answered && note.known_at > live.since && note.status != NoteStatus::Retracted;
         (due && model::prompt::worth_reading(&note.text)).then_some(tasks)
     }
 
     fn put(&mut self, live: &Live, one: &Arrived, answers: Vec<Answer>, records: &mut Vec<Prediction>) {
         let before = self.standing.get(&one.note.note_id).cloned().unwrap_or_default();
-        if before.version == Some(one.note.note_version_id) {
+        let tasks: Vec<Task> = answers.iter().map(|answer| answer.task).collect();
+        if before.answers(one.note.note_version_id, &tasks) {
             // The same version twice in one batch.
             return;
         }
@@ -116,7 +132,12 @@ impl Answering {
             .into_iter()
             .map(|answer| {
                 let earlier = before.predictions.iter().find(|earlier| earlier.task == answer.task);
-                Prediction { supersedes: earlier.map(|earlier| earlier.prediction_id), ..predict(live, one, answer) }
+                let made = predict(live, one, answer);
+                // One that was published before its scorer died says the same again.
+                let supersedes = earlier.and_then(|earlier| {
+                    if earlier.prediction_id == made.prediction_id { earlier.supersedes } else { Some(earlier.prediction_id) }
+                });
+                Prediction { supersedes, ..made }
             })
             .collect();
         records.extend(predictions.iter().cloned());
@@ -128,6 +149,12 @@ impl Answering {
         records.extend(standing.predictions.iter().map(|prediction| retraction(prediction, one)));
         self.remember(note, Standing::default());
     }
+}
+
+/// Notes whose predictions this one may touch, other than a first version's own.
+pub fn earlier(note: &CanonicalNote) -> impl Iterator<Item = NoteId> {
+    let changes = matches!(note.status, NoteStatus::Amended | NoteStatus::Retracted);
+    changes.then_some(note.note_id).into_iter().chain(note.replaces)
 }
 
 fn predict(live: &Live, one: &Arrived, answer: Answer) -> Prediction {
@@ -179,3 +206,6 @@ fn retraction(prediction: &Prediction, one: &Arrived) -> Prediction {
         ..prediction.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,18 +3,22 @@
 //! A new model takes over between two batches: no note waits for it, none is asked twice. Before there is a model,
 //! notes stay where they are, on the topic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bus::{Feed, Limits, Outgoing, Pending, Publisher, Received, Record, Start, cloudevents::CloudEvent};
-use schemas::{CanonicalNote, ModelVersion, NoteStatus, Prediction, Source, TopicPartition, topic};
+use jiff::SignedDuration;
+use schemas::{ModelVersion, Prediction, Source, TopicPartition, topic};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use warehouse::Warehouse;
 
-use crate::answering::{Answering, Arrived, Live, Standing};
+use crate::answering::{Answering, Arrived, Live, Standing, earlier};
 use crate::metrics;
 use crate::settings::Settings;
+
+/// Of the log's time: within it a note's versions follow each other.
+const RECENT: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// Why the loop ended before it was told to. Start it again: what was not delivered is read again.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +34,7 @@ pub enum RunError {
     Died(#[from] tokio::task::JoinError),
     /// Earlier predictions about a note could not be read.
     #[error("could not read the predictions that a note replaces")]
-    Published(#[from] warehouse::QueryError),
+    Published(#[from] warehouse::ReadError),
     /// A record could not be written as JSON.
     #[error("could not encode a prediction")]
     Encode(#[from] serde_json::Error),
@@ -66,7 +70,8 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
     };
     let mut feed = Feed::subscribe(&wiring.bus, &[topic::CLINICAL_NOTE.to_owned()], |_: &TopicPartition| Start::Committed).await?;
     let publisher = Publisher::new(&wiring.bus)?;
-    let mut loop_state = Loop { live, answering: Some(Answering::new(settings.remembered_notes)), next: BTreeMap::new() };
+    let answering = remembering(settings, &wiring.warehouse).await?;
+    let mut loop_state = Loop { live, answering: Some(answering), next: BTreeMap::new() };
     loop_state.took_over(&wiring);
     // Tokens are estimated at four bytes each.
     let mut pending = Pending::new(Limits {
@@ -103,6 +108,22 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
         loop_state.next.extend(next);
     }
     Ok(())
+}
+
+/// Remembers what was published of late: a version that is no amendment, a final one behind a preliminary one, supersedes that, too, and is not worth a
+/// question to the warehouse.
+async fn remembering(settings: &Settings, warehouse: &Warehouse) -> Result<Answering, RunError> {
+    let mut answering = Answering::new(settings.remembered_notes);
+    let since = warehouse.watermark().await?.and_then(|now| now.checked_sub(RECENT).ok());
+    let published = match since {
+        Some(since) => warehouse.published_since(since).await?,
+        None => BTreeMap::new(),
+    };
+    let mut notes: Vec<_> = published.into_iter().map(|(note, predictions)| (note, Standing::of(predictions))).collect();
+    // The oldest are forgotten first.
+    notes.sort_by_key(|(_, standing)| standing.answered_at());
+    notes.into_iter().for_each(|(note, standing)| answering.remember(note, standing));
+    Ok(answering)
 }
 
 async fn first_champion(champion: &mut watch::Receiver<Option<Live>>, stop: &CancellationToken) -> Option<Live> {
@@ -150,10 +171,11 @@ impl Loop {
         let began = Instant::now();
         let arrived: Vec<Arrived> = batch.iter().filter_map(arrived).collect();
         let mut answering = self.answering.take().unwrap_or_else(|| Answering::new(0));
-        for note in arrived.iter().filter(|one| one.note.known_at > self.live.since).flat_map(|one| earlier(&one.note)) {
-            if answering.forgets(note) {
-                answering.remember(note, Standing::of(warehouse.published(note).await?));
-            }
+        let due = arrived.iter().filter(|one| one.note.known_at > self.live.since);
+        let forgotten: BTreeSet<_> = due.flat_map(|one| earlier(&one.note)).filter(|note| answering.forgets(*note)).collect();
+        let mut published = warehouse.published(&forgotten).await?;
+        for note in forgotten {
+            answering.remember(note, Standing::of(published.remove(&note).unwrap_or_default()));
         }
         let live = self.live.clone();
         let (answering, records, notes) = tokio::task::spawn_blocking(move || {
@@ -166,12 +188,6 @@ impl Loop {
         metrics::scored(notes, records.len(), began.elapsed());
         Ok(records)
     }
-}
-
-/// Notes whose predictions this one may touch, other than a first version's own.
-fn earlier(note: &CanonicalNote) -> impl Iterator<Item = schemas::NoteId> {
-    let changes = matches!(note.status, NoteStatus::Amended | NoteStatus::Retracted);
-    changes.then_some(note.note_id).into_iter().chain(note.replaces)
 }
 
 /// A record that is no canonical note is somebody else's mistake: counted, named in the log, and passed over.

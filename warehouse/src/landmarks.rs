@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use schemas::{Digest, TopicPartition};
+use schemas::{Digest, Table, TopicPartition};
 
 use crate::error::ReadError;
 use crate::read::{instants, ints, texts};
@@ -40,7 +40,7 @@ impl Warehouse {
         for some in each.chunks(AT_ONCE) {
             let sql =
                 format!("SELECT topic, \"partition\", known_at, digest FROM message_rows WHERE reading <= 0 AND ({})", some.join(" OR "));
-            for batch in self.base_query(&sql).await? {
+            for batch in self.base_query(Table::Messages, &sql).await? {
                 let columns =
                     (texts(&batch, "topic")?, ints(&batch, "partition")?, instants(&batch, "known_at")?, texts(&batch, "digest")?);
                 let (topics, numbers, times, digests) = columns;

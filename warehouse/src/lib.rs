@@ -28,6 +28,7 @@ pub mod output;
 mod pg;
 mod pools;
 mod positions;
+mod published;
 mod read;
 mod registry;
 mod renewal;

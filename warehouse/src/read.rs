@@ -3,18 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion::execution::context::SQLOptions;
 use jiff::Timestamp;
-use schemas::{
-    DriftAlert, DriftKind, EncounterId, Mode, NoteId, NoteVersionId, PatientId, Prediction, Source, Table, Task, TopicPartition,
-};
+use schemas::{DriftAlert, DriftKind, EncounterId, NoteId, NoteVersionId, PatientId, Table, Task, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{QueryError, ReadError};
 use crate::metrics;
+use crate::session::relation;
 use crate::statement;
 use crate::store::{OfMessages, Positions, Warehouse};
 
@@ -113,7 +112,7 @@ impl Warehouse {
         let mut partitions = BTreeSet::new();
         // A file that was backfilled is no partition that anybody consumes, and there may be tens of thousands.
         let sql = "SELECT DISTINCT topic, \"partition\" FROM message_rows WHERE topic NOT LIKE 'backfill.%'";
-        for batch in self.base_query(sql).await? {
+        for batch in self.base_query(Table::Messages, sql).await? {
             let (topics, numbers) = (texts(&batch, "topic")?, ints(&batch, "partition")?);
             let numbers = numbers.into_iter().map(|number| i32::try_from(number?).ok());
             partitions.extend(
@@ -202,19 +201,19 @@ impl Warehouse {
         if let Some((_, known)) = kept.as_ref().filter(|(of, _)| Some(*of) == version) {
             return Ok(known.clone());
         }
-        let known = read(&self.base_query(sql).await?).map_err(ReadError::Rows)?;
+        let known = read(&self.base_query(Table::Messages, sql).await?).map_err(ReadError::Rows)?;
         *kept = version.map(|version| (version, known.clone()));
         Ok(known)
     }
 
-    /// A question about `messages` alone, without the cost of the views.
-    pub(crate) async fn base_query(&self, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
+    /// A question about the rows of one table alone, without the cost of the views.
+    pub(crate) async fn base_query(&self, table: Table, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
         let ctx = datafusion::prelude::SessionContext::new();
-        let log = |source| ReadError::Log { table: Table::Messages.as_str(), source };
+        let log = |source| ReadError::Log { table: table.as_str(), source };
         let engine = |error| ReadError::Rows(QueryError::from(error));
-        let delta = self.snapshot(Table::Messages).await.map_err(log)?;
+        let delta = self.snapshot(table).await.map_err(log)?;
         delta.update_datafusion_session(&ctx.state()).map_err(log)?;
-        ctx.register_table("message_rows", delta.table_provider().await.map_err(engine)?).map_err(engine)?;
+        ctx.register_table(relation(table), delta.table_provider().await.map_err(engine)?).map_err(engine)?;
         ctx.sql(sql).await.map_err(engine)?.collect().await.map_err(engine)
     }
 
@@ -283,27 +282,6 @@ impl Warehouse {
         let batches = self.query(&sql, &AsOf::default()).await?;
         let counts = batches.iter().map(|batch| ints(batch, "examples")).collect::<Result<Vec<_>, _>>()?;
         Ok(counts.into_iter().flatten().flatten().filter_map(|count| usize::try_from(count).ok()).sum())
-    }
-
-    /// Predictions about a note that have come back and stand, of its newest answered version.
-    ///
-    /// # Errors
-    /// Where the tables cannot be read.
-    pub async fn published(&self, note: NoteId) -> Result<Vec<Prediction>, QueryError> {
-        let sql = format!(
-            "SELECT * FROM prediction_rows WHERE note_id = '{note}' AND retracts IS NULL \
-             AND prediction_id NOT IN (SELECT retracts FROM prediction_rows WHERE note_id = '{note}' AND retracts IS NOT NULL) \
-             AND prediction_id NOT IN (SELECT supersedes FROM prediction_rows WHERE note_id = '{note}' AND supersedes IS NOT NULL) \
-             ORDER BY source_offset"
-        );
-        let mut predictions = BTreeMap::new();
-        for batch in self.query(&sql, &AsOf::default()).await? {
-            for row in 0..batch.num_rows() {
-                let prediction = prediction(&batch, row)?;
-                predictions.insert(prediction.task, prediction);
-            }
-        }
-        Ok(predictions.into_values().collect())
     }
 
     /// The alarms that stand in `drift`.
@@ -388,7 +366,7 @@ pub(crate) fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
-fn column(batch: &RecordBatch, name: &'static str, kind: &DataType) -> Result<datafusion::arrow::array::ArrayRef, QueryError> {
+pub(crate) fn column(batch: &RecordBatch, name: &'static str, kind: &DataType) -> Result<datafusion::arrow::array::ArrayRef, QueryError> {
     let array = batch.column_by_name(name).ok_or(QueryError::Row { column: name })?;
     cast(array, kind).map_err(|_| QueryError::Row { column: name })
 }
@@ -408,7 +386,7 @@ pub(crate) fn ints(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option
     Ok(array.as_primitive::<Int64Type>().iter().collect())
 }
 
-fn floats(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<f64>>, QueryError> {
+pub(crate) fn floats(batch: &RecordBatch, name: &'static str) -> Result<Vec<Option<f64>>, QueryError> {
     let array = column(batch, name, &DataType::Float64)?;
     Ok(array.as_primitive::<Float64Type>().iter().collect())
 }
@@ -422,43 +400,6 @@ pub(crate) fn instants(batch: &RecordBatch, name: &'static str) -> Result<Vec<Op
         .collect()
 }
 
-fn parsed<T: FromStr>(values: &[Option<String>], row: usize, column: &'static str) -> Result<T, QueryError> {
+pub(crate) fn parsed<T: FromStr>(values: &[Option<String>], row: usize, column: &'static str) -> Result<T, QueryError> {
     values.get(row).and_then(|value| value.as_deref()?.parse().ok()).ok_or(QueryError::Row { column })
-}
-
-fn prediction(batch: &RecordBatch, row: usize) -> Result<Prediction, QueryError> {
-    let one = batch.slice(row, 1);
-    let text = |name| texts(&one, name).map(|values| values.into_iter().next().flatten());
-    let number = |name| floats(&one, name).map(|values| values.into_iter().next().flatten());
-    let int = |name| ints(&one, name).map(|values| values.into_iter().next().flatten());
-    let probabilities = one.column_by_name("probabilities").ok_or(QueryError::Row { column: "probabilities" })?;
-    let list = probabilities.as_list::<i32>().value(0);
-    let value = |name: &'static str| Ok::<_, QueryError>(vec![text(name)?]);
-    Ok(Prediction {
-        prediction_id: parsed(&value("prediction_id")?, 0, "prediction_id")?,
-        task: parsed(&value("task")?, 0, "task")?,
-        encounter_id: text("encounter_id")?.and_then(|id| id.parse().ok()),
-        patient_id: text("patient_id")?.and_then(|id| id.parse().ok()),
-        note_id: parsed(&value("note_id")?, 0, "note_id")?,
-        note_version_id: parsed(&value("note_version_id")?, 0, "note_version_id")?,
-        predicted_at: instants(&one, "predicted_at")?.into_iter().next().flatten().ok_or(QueryError::Row { column: "predicted_at" })?,
-        model_version: schemas::ModelVersion(text("model_version")?.unwrap_or_default()),
-        dataset_id: text("dataset_id")?.map(schemas::DatasetId),
-        probabilities: list.as_primitive::<Float64Type>().iter().flatten().collect(),
-        probability: number("probability")?,
-        threshold: number("threshold")?,
-        decision: cast(one.column_by_name("decision").ok_or(QueryError::Row { column: "decision" })?, &DataType::Int32)
-            .ok()
-            .and_then(|array| array.as_primitive::<Int32Type>().iter().next().flatten()),
-        mode: if text("mode")?.as_deref() == Some("silent") { Mode::Silent } else { Mode::Live },
-        tokens_read: int("tokens_read")?.and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or_default(),
-        truncated: one.column_by_name("truncated").is_some_and(|array| !array.is_null(0) && array.as_boolean().value(0)),
-        supersedes: text("supersedes")?.and_then(|id| id.parse().ok()),
-        retracts: text("retracts")?.and_then(|id| id.parse().ok()),
-        source: Source {
-            topic: text("source_topic")?.unwrap_or_default(),
-            partition: 0,
-            offset: int("source_offset")?.unwrap_or_default(),
-        },
-    })
 }

@@ -29,7 +29,7 @@ use crate::store::Warehouse;
 use crate::{functions, meds, moments, views};
 
 /// The name under which a table stands in SQL, before the view of the same name as the table.
-fn relation(table: Table) -> &'static str {
+pub(crate) fn relation(table: Table) -> &'static str {
     match table {
         Table::Messages => "message_rows",
         Table::Events => "event_rows",

@@ -1,0 +1,165 @@
+//! The predictions that stand about notes, for a scorer that does not remember what was published.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type};
+use jiff::Timestamp;
+use schemas::{Mode, ModelVersion, NoteId, Prediction, Source, Table, Task};
+
+use crate::error::{QueryError, ReadError};
+use crate::read::{column, floats, instants, ints, parsed, texts};
+use crate::store::Warehouse;
+
+impl Warehouse {
+    /// Predictions about these notes that have come back and stand, of each note's newest answered version; a note without any is not named.
+    /// One walk over `predictions`, however many notes there are: a scorer asks between a message and its answer.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn published(&self, notes: &BTreeSet<NoteId>) -> Result<BTreeMap<NoteId, Vec<Prediction>>, ReadError> {
+        if notes.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let listed: Vec<String> = notes.iter().map(|note| format!("'{note}'")).collect();
+        self.standing(&format!("note_id IN ({})", listed.join(", "))).await
+    }
+
+    /// The same of all notes about which something was published at `since` or later, by the log's time.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn published_since(&self, since: Timestamp) -> Result<BTreeMap<NoteId, Vec<Prediction>>, ReadError> {
+        self.standing(&format!("known_at >= TIMESTAMP '{since}'")).await
+    }
+
+    async fn standing(&self, condition: &str) -> Result<BTreeMap<NoteId, Vec<Prediction>>, ReadError> {
+        let sql = format!("SELECT * FROM prediction_rows WHERE {condition} ORDER BY source_partition, source_offset");
+        let mut rows = Vec::new();
+        for batch in self.base_query(Table::Predictions, &sql).await? {
+            rows.extend(predictions(&batch).map_err(ReadError::Rows)?);
+        }
+        Ok(standing(rows))
+    }
+}
+
+/// What stands of these records, which are in the order of the topic: the last of each note and task that none takes back or supersedes.
+fn standing(rows: Vec<Prediction>) -> BTreeMap<NoteId, Vec<Prediction>> {
+    let fallen: BTreeSet<_> = rows.iter().flat_map(|row| row.retracts.into_iter().chain(row.supersedes)).collect();
+    let mut last: BTreeMap<(NoteId, Task), Prediction> = BTreeMap::new();
+    for row in rows.into_iter().filter(|row| row.retracts.is_none() && !fallen.contains(&row.prediction_id)) {
+        last.insert((row.note_id, row.task), row);
+    }
+    let mut notes: BTreeMap<NoteId, Vec<Prediction>> = BTreeMap::new();
+    last.into_iter().for_each(|((note, _), row)| notes.entry(note).or_default().push(row));
+    notes
+}
+
+/// Rows of `predictions` as they were published.
+fn predictions(batch: &RecordBatch) -> Result<Vec<Prediction>, QueryError> {
+    let text = |name| texts(batch, name);
+    let (ids, tasks, encounters, patients) = (text("prediction_id")?, text("task")?, text("encounter_id")?, text("patient_id")?);
+    let (notes, versions, models, datasets) = (text("note_id")?, text("note_version_id")?, text("model_version")?, text("dataset_id")?);
+    let (modes, supersedes, retracts, topics) = (text("mode")?, text("supersedes")?, text("retracts")?, text("source_topic")?);
+    let (probability, threshold) = (floats(batch, "probability")?, floats(batch, "threshold")?);
+    let (tokens, partitions, offsets) = (ints(batch, "tokens_read")?, ints(batch, "source_partition")?, ints(batch, "source_offset")?);
+    let predicted = instants(batch, "predicted_at")?;
+    let decisions = column(batch, "decision", &DataType::Int32)?;
+    let decisions: Vec<Option<i32>> = decisions.as_primitive::<Int32Type>().iter().collect();
+    let truncated = column(batch, "truncated", &DataType::Boolean)?;
+    let truncated: Vec<Option<bool>> = truncated.as_boolean().iter().collect();
+    let shares = batch.column_by_name("probabilities").and_then(|array| array.as_list_opt::<i32>());
+    let shares = shares.ok_or(QueryError::Row { column: "probabilities" })?;
+    let shares_of = |row: usize| -> Result<Vec<f64>, QueryError> {
+        let row = cast(&shares.value(row), &DataType::Float64).map_err(|_| QueryError::Row { column: "probabilities" })?;
+        Ok(row.as_primitive::<Float64Type>().iter().flatten().collect())
+    };
+    let one = |column: &[Option<String>], row: usize| column.get(row).cloned().flatten();
+    (0..batch.num_rows())
+        .map(|row| {
+            Ok(Prediction {
+                prediction_id: parsed(&ids, row, "prediction_id")?,
+                task: parsed(&tasks, row, "task")?,
+                encounter_id: one(&encounters, row).and_then(|id| id.parse().ok()),
+                patient_id: one(&patients, row).and_then(|id| id.parse().ok()),
+                note_id: parsed(&notes, row, "note_id")?,
+                note_version_id: parsed(&versions, row, "note_version_id")?,
+                predicted_at: predicted.get(row).copied().flatten().ok_or(QueryError::Row { column: "predicted_at" })?,
+                model_version: ModelVersion(one(&models, row).unwrap_or_default()),
+                dataset_id: one(&datasets, row).map(schemas::DatasetId),
+                probabilities: shares_of(row)?,
+                probability: probability.get(row).copied().flatten(),
+                threshold: threshold.get(row).copied().flatten(),
+                decision: decisions.get(row).copied().flatten(),
+                mode: if one(&modes, row).as_deref() == Some("silent") { Mode::Silent } else { Mode::Live },
+                tokens_read: tokens.get(row).copied().flatten().and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or_default(),
+                truncated: truncated.get(row).copied().flatten().unwrap_or_default(),
+                supersedes: one(&supersedes, row).and_then(|id| id.parse().ok()),
+                retracts: one(&retracts, row).and_then(|id| id.parse().ok()),
+                source: Source {
+                    topic: one(&topics, row).unwrap_or_default(),
+                    partition: partitions.get(row).copied().flatten().and_then(|number| i32::try_from(number).ok()).unwrap_or_default(),
+                    offset: offsets.get(row).copied().flatten().unwrap_or_default(),
+                },
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan as _;
+    use schemas::PredictionId;
+
+    use super::*;
+    use crate::store::tests::{BEGAN, Record, Ward, note};
+
+    /// A record that says of `about` what `change` makes of it.
+    fn predicted(document: &str, change: impl FnOnce(&mut Prediction)) -> Record {
+        let mut record = Record::predicted(&note(document, "1", "the words"));
+        change(&mut record.predictions[0]);
+        record
+    }
+
+    fn numbered(number: u32) -> PredictionId {
+        format!("00000000-0000-0000-0000-{number:012}").parse().expect("an id")
+    }
+
+    /// A scorer that has forgotten must supersede and take back as one that remembers would: what stands is the last of each question that nothing
+    /// takes back or supersedes, whatever was published twice, and about the notes that were asked about alone.
+    #[tokio::test]
+    async fn what_stands_is_told_as_it_was_published() {
+        let mut ward = Ward::empty().await;
+        let records = vec![
+            // Superseded, and the record repeated behind the one that did so.
+            predicted("A", |row| row.prediction_id = numbered(1)),
+            predicted("A", |row| (row.prediction_id, row.supersedes) = (numbered(2), Some(numbered(1)))),
+            predicted("A", |row| row.prediction_id = numbered(1)),
+            // Two questions, of which one is taken back.
+            predicted("B", |row| (row.prediction_id, row.task) = (numbered(3), Task::Mortality)),
+            predicted("B", |row| (row.prediction_id, row.task, row.probability) = (numbered(4), Task::Readmission, Some(0.75))),
+            predicted("B", |row| {
+                (row.prediction_id, row.task, row.retracts) = (numbered(3).retraction(), Task::Mortality, Some(numbered(3)));
+            }),
+            predicted("C", |row| row.prediction_id = numbered(5)),
+        ];
+        let told: Vec<Prediction> = records.iter().flat_map(|record| record.predictions.clone()).collect();
+        ward.arrives(records).await;
+        let [a, b, c] = [told[0].note_id, told[3].note_id, told[6].note_id];
+        let known = |found: &BTreeMap<NoteId, Vec<Prediction>>, note: NoteId| {
+            found.get(&note).map(|rows| rows.iter().map(|row| row.prediction_id).collect::<Vec<_>>())
+        };
+        let nobody = "00000000-0000-0000-0000-000000000009".parse().expect("an id");
+        let found = ward.warehouse.published(&BTreeSet::from([a, b, nobody])).await.expect("can be asked");
+        assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([a, b]));
+        assert_eq!((known(&found, a), known(&found, b)), (Some(vec![numbered(2)]), Some(vec![numbered(4)])));
+        let whole = Prediction { source: found[&b][0].source.clone(), ..told[4].clone() };
+        assert_eq!(format!("{:?}", found[&b][0]), format!("{whole:?}"));
+        assert!(ward.warehouse.published(&BTreeSet::new()).await.expect("nothing is asked").is_empty());
+        // By time: the last record alone.
+        let last = BEGAN.parse::<Timestamp>().expect("an instant") + 6.minutes();
+        let found = ward.warehouse.published_since(last).await.expect("can be asked");
+        assert_eq!((found.len(), known(&found, c)), (1, Some(vec![numbered(5)])));
+    }
+}
