@@ -1,5 +1,6 @@
 //! The joint fine-tune: batches of notes with all their questions, warm-up and cosine, checkpoints on the way.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use model::{Learner, Lesson, Recipe, Watch};
@@ -38,8 +39,8 @@ pub fn tune(
     checkpoint: &Path,
     said: &dyn Fn(String),
 ) -> Result<Tuned, CycleError> {
-    let lessons: Vec<Lesson> = known.iter().map(|known| learner.encode(known.text, &known.answers)).collect();
-    let order = order(lessons.len(), plan.notes, settings.seed);
+    let order = order(known.len(), plan.notes, settings.seed);
+    let lessons = lessons(learner, known, &order);
     let steps = order.len() / settings.batch_notes.max(1);
     // The folder may have been made by a process that died before it held anything.
     let is_kept = || checkpoint.join("learner.safetensors").exists();
@@ -51,7 +52,7 @@ pub fn tune(
     let (mut tuned, mut watch) = (Tuned::default(), Watch::default());
     let (mut loss, mut since) = (0.0, 0_u32);
     for (step, batch) in order.chunks_exact(settings.batch_notes.max(1)).enumerate().skip(from) {
-        let batch: Vec<&Lesson> = batch.iter().filter_map(|index| lessons.get(*index)).collect();
+        let batch: Vec<&Lesson> = batch.iter().filter_map(|index| lessons.get(index)).collect();
         let recipe = Recipe {
             learning_rate: rate(step, steps, plan.learning_rate, settings.warm_up_steps),
             next_token_weight: settings.next_token_weight,
@@ -76,6 +77,14 @@ pub fn tune(
         }
     }
     Ok(tuned)
+}
+
+/// What `order` reads, by its number among `known`; no note is encoded that is never read.
+fn lessons(learner: &Learner, known: &[Known<'_>], order: &[usize]) -> BTreeMap<usize, Lesson> {
+    // All of them are in the first pass.
+    let read = order.get(..known.len()).unwrap_or(order);
+    let notes: Vec<_> = read.iter().filter_map(|index| known.get(*index)).map(|known| (known.text, known.answers.as_slice())).collect();
+    read.iter().copied().zip(learner.encode_all(&notes)).collect()
 }
 
 /// Whole passes, each in an order of its own, until `notes` are read.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::{Rng as _, SeedableRng as _};
-use rayon::iter::ParallelIterator as _;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 use schemas::{ModelVersion, Task};
 use tokenizers::Tokenizer;
@@ -312,6 +312,12 @@ impl Learner {
             Ok(page) => Lesson { page, labels },
             Err(_) => Lesson { page: Page::default(), labels: Vec::new() },
         }
+    }
+
+    /// As [`Learner::encode`], of many notes side by side.
+    #[must_use]
+    pub fn encode_all(&self, notes: &[(&str, &[(Task, i32)])]) -> Vec<Lesson> {
+        notes.par_iter().map(|(text, answers)| self.encode(text, answers)).collect()
     }
 
     /// One step over a batch, on `threads` threads. Lessons are read some thousands of rows at a time and their gradients added, so that a batch

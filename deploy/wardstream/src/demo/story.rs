@@ -29,8 +29,10 @@ const SLOWLY: usize = 400;
 /// No single wait of the story is longer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Sizes that fit two cores and fifteen minutes.
+/// Sizes that fit two cores and ten minutes, with room for a busy machine.
 pub fn sizes(config: &mut Config) {
+    config.trainer.first_notes = 6_400;
+    config.trainer.refresh_notes = 2_400;
     config.trainer.auto_promote = true;
     // The story orders its first model when the history has landed.
     config.trainer.min_first_examples = 0;
@@ -257,8 +259,11 @@ impl Story {
 
     /// Stops everything that was started.
     pub async fn end(self) {
-        self.services.close().await;
-        self.embedded.stop().await;
+        let Self { services, publisher, embedded, .. } = self;
+        services.close().await;
+        // A producer whose broker stops first calls that an error.
+        drop(publisher);
+        embedded.stop().await;
     }
 }
 
