@@ -1,10 +1,12 @@
 //! What a note means for its predictions: which are made, superseded or taken back. No Kafka and no waiting here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use model::{Answer, Asked, Model, ScoreError};
-use schemas::{CanonicalNote, Mode, NoteId, NoteStatus, NoteVersionId, Prediction, Source, Task};
+use schemas::{CanonicalNote, Mode, NoteId, NoteStatus, NoteVersionId, Prediction, Source, Task, TopicPartition};
+use warehouse::Published;
 
 /// The model that answers now.
 #[derive(Clone)]
@@ -12,7 +14,7 @@ pub struct Live {
     /// Its weights, tokenizer and prompt.
     pub model: Arc<Model>,
     /// Notes known at or before this instant are history, not work: the first model was not there yet.
-    pub since: jiff::Timestamp,
+    pub since: Timestamp,
 }
 
 /// A note with the record of `clinical.note.v1` it came from.
@@ -30,31 +32,40 @@ pub struct Answering {
     limit: usize,
 }
 
-/// What stands about one note.
+/// What is known of one note.
 #[derive(Clone, Default)]
 pub struct Standing {
+    /// The newest version that was answered.
     version: Option<NoteVersionId>,
+    /// Where this process read the note; `None` of what the warehouse said, which others may have changed since.
+    partition: Option<TopicPartition>,
     predictions: Vec<Prediction>,
+    /// Every version that was answered, and when it was known: one that is delivered again is not answered behind the one that superseded it.
+    versions: BTreeSet<(NoteVersionId, Timestamp)>,
 }
 
 impl Standing {
     /// What the warehouse remembers about a note.
     #[must_use]
-    pub fn of(predictions: Vec<Prediction>) -> Self {
+    pub fn of(published: Published) -> Self {
+        let Published { standing: predictions, versions } = published;
         let version = predictions.iter().max_by_key(|prediction| prediction.predicted_at).map(|prediction| prediction.note_version_id);
-        Self { version, predictions }
+        Self { version, partition: None, predictions, versions }
     }
 
-    /// Whether every one of these questions about `version` was answered; a scorer that died amid a batch may have published some answers alone.
-    fn answers(&self, version: NoteVersionId, tasks: &[Task]) -> bool {
+    /// Whether all that is asked about this version of the note was answered. A scorer that died amid a batch may have published some answers to
+    /// the newest version alone; those before it were answered before it.
+    fn answers(&self, note: &CanonicalNote, tasks: &[Task]) -> bool {
+        let version = note.note_version_id;
+        if self.version != Some(version) {
+            return self.versions.contains(&(version, note.known_at));
+        }
         let is_answered = |task: &Task| self.predictions.iter().any(|known| known.task == *task && known.note_version_id == version);
-        self.version == Some(version) && tasks.iter().all(is_answered)
+        tasks.iter().all(is_answered)
     }
 
-    /// When the newest of it was predicted.
-    #[must_use]
-    pub fn answered_at(&self) -> Option<jiff::Timestamp> {
-        self.predictions.iter().map(|prediction| prediction.predicted_at).max()
+    fn answered_at(&self) -> Option<Timestamp> {
+        self.versions.iter().map(|(_, at)| *at).max()
     }
 }
 
@@ -65,10 +76,10 @@ impl Answering {
         Self { standing: BTreeMap::new(), order: VecDeque::new(), limit }
     }
 
-    /// Whether the predictions about `note` have to be asked of the warehouse before it can be answered.
+    /// Whether what stands about `note` is known for certain, and the warehouse need not be asked before it is changed.
     #[must_use]
-    pub fn forgets(&self, note: NoteId) -> bool {
-        !self.standing.contains_key(&note)
+    pub fn knows(&self, note: NoteId) -> bool {
+        self.standing.get(&note).is_some_and(|standing| standing.partition.is_some())
     }
 
     /// Takes in what stands about a note.
@@ -81,6 +92,28 @@ impl Answering {
                 self.standing.remove(&oldest);
             }
         }
+    }
+
+    /// Takes in what others published of late, in place of what they had before: a version that is no amendment, a final one behind a preliminary
+    /// one, supersedes that, too, and is not worth a question to the warehouse. What was read here stays, and is forgotten last.
+    pub fn hear(&mut self, published: BTreeMap<NoteId, Published>) {
+        self.retain(|standing| standing.partition.is_some());
+        let others = published.into_iter().filter(|(note, _)| !self.standing.contains_key(note));
+        let mut heard: Vec<(NoteId, Standing)> = others.map(|(note, published)| (note, Standing::of(published))).collect();
+        heard.sort_by_key(|(_, standing)| std::cmp::Reverse(standing.answered_at()));
+        heard.truncate(self.limit.saturating_sub(self.order.len()));
+        heard.iter().for_each(|(note, _)| self.order.push_front(*note));
+        self.standing.extend(heard);
+    }
+
+    /// Forgets the notes of these partitions, about which another process publishes from now on.
+    pub fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.retain(|standing| standing.partition.as_ref().is_none_or(|partition| !partitions.contains(partition)));
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Standing) -> bool) {
+        self.standing.retain(|_, standing| keep(standing));
+        self.order.retain(|note| self.standing.contains_key(note));
     }
 
     /// The records that these notes call for, in order. Repeats of a version that was answered call for none.
@@ -105,18 +138,23 @@ impl Answering {
                 self.take_back(one.note.note_id, one, &mut records);
             } else if let Some(answers) = answers.remove(&index) {
                 self.put(live, one, answers, &mut records);
-            } else if earlier(&one.note).next().is_none() && self.forgets(one.note.note_id) {
-                // A first version that nothing is asked about: whatever amends it has nothing to supersede, which the warehouse need not be asked.
-                self.remember(one.note.note_id, Standing::default());
+            } else if self.is_never_asked(&one.note) {
+                self.remember(one.note.note_id, Standing { partition: Some(one.source.topic_partition()), ..Standing::default() });
             }
         }
         Ok(records)
     }
 
+    /// Whether this is the first that is heard of a note of a kind about which nothing is asked: whatever amends it finds nothing to supersede, which
+    /// the warehouse need not be asked.
+    fn is_never_asked(&self, note: &CanonicalNote) -> bool {
+        Task::of(note.kind).next().is_none() && earlier(note).next().is_none() && !self.standing.contains_key(&note.note_id)
+    }
+
     /// The tasks that are asked about a note; `None` where there are none or they are answered already.
     fn asks(&self, live: &Live, note: &CanonicalNote) -> Option<Vec<Task>> {
         let tasks: Vec<Task> = Task::of(note.kind).collect();
-        let answered = self.standing.get(&note.note_id).is_some_and(|standing| standing.answers(note.note_version_id, &tasks));
+        let answered = self.standing.get(&note.note_id).is_some_and(|standing| standing.answers(note, &tasks));
         let due = !tasks.is_empty() && !answered && note.known_at > live.since && note.status != NoteStatus::Retracted;
         (due && model::prompt::worth_reading(&note.text)).then_some(tasks)
     }
@@ -124,7 +162,7 @@ impl Answering {
     fn put(&mut self, live: &Live, one: &Arrived, answers: Vec<Answer>, records: &mut Vec<Prediction>) {
         let before = self.standing.get(&one.note.note_id).cloned().unwrap_or_default();
         let tasks: Vec<Task> = answers.iter().map(|answer| answer.task).collect();
-        if before.answers(one.note.note_version_id, &tasks) {
+        if before.answers(&one.note, &tasks) {
             // The same version twice in one batch.
             return;
         }
@@ -141,13 +179,18 @@ impl Answering {
             })
             .collect();
         records.extend(predictions.iter().cloned());
-        self.remember(one.note.note_id, Standing { version: Some(one.note.note_version_id), predictions });
+        let mut versions = before.versions;
+        versions.insert((one.note.note_version_id, one.note.known_at));
+        let partition = Some(one.source.topic_partition());
+        self.remember(one.note.note_id, Standing { version: Some(one.note.note_version_id), partition, predictions, versions });
     }
 
     fn take_back(&mut self, note: NoteId, one: &Arrived, records: &mut Vec<Prediction>) {
         let standing = self.standing.get(&note).cloned().unwrap_or_default();
         records.extend(standing.predictions.iter().map(|prediction| retraction(prediction, one)));
-        self.remember(note, Standing::default());
+        // A note that another one replaces may be read elsewhere.
+        let partition = (note == one.note.note_id).then(|| one.source.topic_partition());
+        self.remember(note, Standing { partition, versions: standing.versions, ..Standing::default() });
     }
 }
 

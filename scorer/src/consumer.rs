@@ -32,8 +32,8 @@ pub enum RunError {
     /// A scoring thread died.
     #[error("could not finish a batch")]
     Died(#[from] tokio::task::JoinError),
-    /// Earlier predictions about a note could not be read.
-    #[error("could not read the predictions that a note replaces")]
+    /// Earlier predictions could not be read.
+    #[error("could not read what was published about notes before")]
     Published(#[from] warehouse::ReadError),
     /// A record could not be written as JSON.
     #[error("could not encode a prediction")]
@@ -70,8 +70,7 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
     };
     let mut feed = Feed::subscribe(&wiring.bus, &[topic::CLINICAL_NOTE.to_owned()], |_: &TopicPartition| Start::Committed).await?;
     let publisher = Publisher::new(&wiring.bus)?;
-    let answering = remembering(settings, &wiring.warehouse).await?;
-    let mut loop_state = Loop { live, answering: Some(answering), next: BTreeMap::new() };
+    let mut loop_state = Loop { live, answering: Some(Answering::new(settings.remembered_notes)), next: BTreeMap::new() };
     loop_state.took_over(&wiring);
     // Tokens are estimated at four bytes each.
     let mut pending = Pending::new(Limits {
@@ -83,9 +82,10 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
         tokio::select! {
             received = feed.recv() => match received? {
                 Received::Record(record) => pending.push(record),
+                Received::Assigned(partitions) if !partitions.is_empty() => loop_state.hear(&wiring.warehouse).await?,
                 Received::Revoked(partitions) => {
                     pending.forget(&partitions);
-                    loop_state.next.retain(|partition, _| !partitions.contains(partition));
+                    loop_state.forget(&partitions);
                 }
                 Received::Gap { partition, wanted, found } => tracing::error!(%partition, wanted, found, "notes between these offsets no longer exist on the topic"),
                 // The group's own offsets say where to go on, so no landmark is asked for.
@@ -108,22 +108,6 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
         loop_state.next.extend(next);
     }
     Ok(())
-}
-
-/// Remembers what was published of late: a version that is no amendment, a final one behind a preliminary one, supersedes that, too, and is not worth a
-/// question to the warehouse.
-async fn remembering(settings: &Settings, warehouse: &Warehouse) -> Result<Answering, RunError> {
-    let mut answering = Answering::new(settings.remembered_notes);
-    let since = warehouse.watermark().await?.and_then(|now| now.checked_sub(RECENT).ok());
-    let published = match since {
-        Some(since) => warehouse.published_since(since).await?,
-        None => BTreeMap::new(),
-    };
-    let mut notes: Vec<_> = published.into_iter().map(|(note, predictions)| (note, Standing::of(predictions))).collect();
-    // The oldest are forgotten first.
-    notes.sort_by_key(|(_, standing)| standing.answered_at());
-    notes.into_iter().for_each(|(note, standing)| answering.remember(note, standing));
-    Ok(answering)
 }
 
 async fn first_champion(champion: &mut watch::Receiver<Option<Live>>, stop: &CancellationToken) -> Option<Live> {
@@ -167,12 +151,29 @@ impl Loop {
         }
     }
 
+    /// Takes in what was published of late about notes that others may have read until now.
+    async fn hear(&mut self, warehouse: &Warehouse) -> Result<(), RunError> {
+        let since = warehouse.watermark().await?.and_then(|now| now.checked_sub(RECENT).ok());
+        if let (Some(since), Some(answering)) = (since, &mut self.answering) {
+            answering.hear(warehouse.published_since(since).await?);
+        }
+        Ok(())
+    }
+
+    /// Another process goes on with these partitions.
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.next.retain(|partition, _| !partitions.contains(partition));
+        if let Some(answering) = &mut self.answering {
+            answering.forget(partitions);
+        }
+    }
+
     async fn answer(&mut self, batch: Vec<Record>, warehouse: &Warehouse) -> Result<Vec<Prediction>, RunError> {
         let began = Instant::now();
         let arrived: Vec<Arrived> = batch.iter().filter_map(arrived).collect();
         let mut answering = self.answering.take().unwrap_or_else(|| Answering::new(0));
         let due = arrived.iter().filter(|one| one.note.known_at > self.live.since);
-        let forgotten: BTreeSet<_> = due.flat_map(|one| earlier(&one.note)).filter(|note| answering.forgets(*note)).collect();
+        let forgotten: BTreeSet<_> = due.flat_map(|one| earlier(&one.note)).filter(|note| !answering.knows(*note)).collect();
         let mut published = warehouse.published(&forgotten).await?;
         for note in forgotten {
             answering.remember(note, Standing::of(published.remove(&note).unwrap_or_default()));

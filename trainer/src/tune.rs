@@ -79,7 +79,7 @@ pub fn tune(
     Ok(tuned)
 }
 
-/// What `order` reads, by its number among `known`; no note is encoded that is never read.
+/// What `order` reads, by its number among `known`, and no other notes.
 fn lessons(learner: &Learner, known: &[Known<'_>], order: &[usize]) -> BTreeMap<usize, Lesson> {
     // All of them are in the first pass.
     let read = order.get(..known.len()).unwrap_or(order);

@@ -59,6 +59,7 @@ pub use landmarks::Landmark;
 pub use meds::{MedsError, MedsExport};
 pub use objects::{StoreError, StoreSettings};
 pub use output::{Format, render};
+pub use published::Published;
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{Champion, Evaluation, Export, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy};
 pub use roles::{AccountError, Accounts, OPERATOR, Role, SqlSettings, Tls, User};

@@ -6,53 +6,65 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type};
 use jiff::Timestamp;
-use schemas::{Mode, ModelVersion, NoteId, Prediction, Source, Table, Task};
+use schemas::{Mode, ModelVersion, NoteId, NoteVersionId, Prediction, Source, Table};
 
 use crate::error::{QueryError, ReadError};
 use crate::read::{column, floats, instants, ints, parsed, texts};
 use crate::store::Warehouse;
 
+/// What has come back of what was published about a note.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// The last prediction of each task that nothing takes back or supersedes.
+    pub standing: Vec<Prediction>,
+    /// Every version that was predicted about, whether that stands or not, with the time of the prediction.
+    pub versions: BTreeSet<(NoteVersionId, Timestamp)>,
+}
+
 impl Warehouse {
-    /// Predictions about these notes that have come back and stand, of each note's newest answered version; a note without any is not named.
-    /// One walk over `predictions`, however many notes there are: a scorer asks between a message and its answer.
+    /// What was published about these notes; a note about which nothing was is not named. One walk over `predictions`, however many notes there
+    /// are: a scorer asks between a message and its answer.
     ///
     /// # Errors
     /// Where the table cannot be read.
-    pub async fn published(&self, notes: &BTreeSet<NoteId>) -> Result<BTreeMap<NoteId, Vec<Prediction>>, ReadError> {
+    pub async fn published(&self, notes: &BTreeSet<NoteId>) -> Result<BTreeMap<NoteId, Published>, ReadError> {
         if notes.is_empty() {
             return Ok(BTreeMap::new());
         }
         let listed: Vec<String> = notes.iter().map(|note| format!("'{note}'")).collect();
-        self.standing(&format!("note_id IN ({})", listed.join(", "))).await
+        self.published_where(&format!("note_id IN ({})", listed.join(", "))).await
     }
 
     /// The same of all notes about which something was published at `since` or later, by the log's time.
     ///
     /// # Errors
     /// Where the table cannot be read.
-    pub async fn published_since(&self, since: Timestamp) -> Result<BTreeMap<NoteId, Vec<Prediction>>, ReadError> {
-        self.standing(&format!("known_at >= TIMESTAMP '{since}'")).await
+    pub async fn published_since(&self, since: Timestamp) -> Result<BTreeMap<NoteId, Published>, ReadError> {
+        self.published_where(&format!("known_at >= TIMESTAMP '{since}'")).await
     }
 
-    async fn standing(&self, condition: &str) -> Result<BTreeMap<NoteId, Vec<Prediction>>, ReadError> {
+    async fn published_where(&self, condition: &str) -> Result<BTreeMap<NoteId, Published>, ReadError> {
         let sql = format!("SELECT * FROM prediction_rows WHERE {condition} ORDER BY source_partition, source_offset");
         let mut rows = Vec::new();
         for batch in self.base_query(Table::Predictions, &sql).await? {
             rows.extend(predictions(&batch).map_err(ReadError::Rows)?);
         }
-        Ok(standing(rows))
+        Ok(by_note(rows))
     }
 }
 
-/// What stands of these records, which are in the order of the topic: the last of each note and task that none takes back or supersedes.
-fn standing(rows: Vec<Prediction>) -> BTreeMap<NoteId, Vec<Prediction>> {
+/// These records, which are in the order of the topic, by note.
+fn by_note(rows: Vec<Prediction>) -> BTreeMap<NoteId, Published> {
     let fallen: BTreeSet<_> = rows.iter().flat_map(|row| row.retracts.into_iter().chain(row.supersedes)).collect();
-    let mut last: BTreeMap<(NoteId, Task), Prediction> = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| row.retracts.is_none() && !fallen.contains(&row.prediction_id)) {
-        last.insert((row.note_id, row.task), row);
+    let mut notes: BTreeMap<NoteId, Published> = BTreeMap::new();
+    for row in rows.into_iter().filter(|row| row.retracts.is_none()) {
+        let note = notes.entry(row.note_id).or_default();
+        note.versions.insert((row.note_version_id, row.predicted_at));
+        if !fallen.contains(&row.prediction_id) {
+            note.standing.retain(|earlier| earlier.task != row.task);
+            note.standing.push(row);
+        }
     }
-    let mut notes: BTreeMap<NoteId, Vec<Prediction>> = BTreeMap::new();
-    last.into_iter().for_each(|((note, _), row)| notes.entry(note).or_default().push(row));
     notes
 }
 
@@ -110,7 +122,7 @@ fn predictions(batch: &RecordBatch) -> Result<Vec<Prediction>, QueryError> {
 #[cfg(test)]
 mod tests {
     use jiff::ToSpan as _;
-    use schemas::PredictionId;
+    use schemas::{PredictionId, Task};
 
     use super::*;
     use crate::store::tests::{BEGAN, Record, Ward, note};
@@ -142,24 +154,29 @@ mod tests {
             predicted("B", |row| {
                 (row.prediction_id, row.task, row.retracts) = (numbered(3).retraction(), Task::Mortality, Some(numbered(3)));
             }),
+            // Two scorers that knew nothing of each other: the last one counts.
+            predicted("C", |row| row.prediction_id = numbered(6)),
             predicted("C", |row| row.prediction_id = numbered(5)),
+            // Nothing stands, and yet it was answered.
+            predicted("D", |row| row.prediction_id = numbered(7)),
+            predicted("D", |row| (row.prediction_id, row.retracts) = (numbered(7).retraction(), Some(numbered(7)))),
         ];
         let told: Vec<Prediction> = records.iter().flat_map(|record| record.predictions.clone()).collect();
         ward.arrives(records).await;
-        let [a, b, c] = [told[0].note_id, told[3].note_id, told[6].note_id];
-        let known = |found: &BTreeMap<NoteId, Vec<Prediction>>, note: NoteId| {
-            found.get(&note).map(|rows| rows.iter().map(|row| row.prediction_id).collect::<Vec<_>>())
-        };
+        let [a, b, c, d] = [0, 3, 6, 8].map(|record| told[record].note_id);
         let nobody = "00000000-0000-0000-0000-000000000009".parse().expect("an id");
-        let found = ward.warehouse.published(&BTreeSet::from([a, b, nobody])).await.expect("can be asked");
-        assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([a, b]));
-        assert_eq!((known(&found, a), known(&found, b)), (Some(vec![numbered(2)]), Some(vec![numbered(4)])));
-        let whole = Prediction { source: found[&b][0].source.clone(), ..told[4].clone() };
-        assert_eq!(format!("{:?}", found[&b][0]), format!("{whole:?}"));
+        let found = ward.warehouse.published(&BTreeSet::from([a, b, d, nobody])).await.expect("can be asked");
+        let standing: BTreeMap<NoteId, Vec<PredictionId>> =
+            found.iter().map(|(note, told)| (*note, told.standing.iter().map(|row| row.prediction_id).collect())).collect();
+        assert_eq!(standing, BTreeMap::from([(a, vec![numbered(2)]), (b, vec![numbered(4)]), (d, Vec::new())]));
+        assert!(found[&d].versions.contains(&(told[8].note_version_id, told[8].predicted_at)));
+        let row = &found[&b].standing[0];
+        let whole = Prediction { source: row.source.clone(), ..told[4].clone() };
+        assert_eq!(format!("{row:?}"), format!("{whole:?}"));
         assert!(ward.warehouse.published(&BTreeSet::new()).await.expect("nothing is asked").is_empty());
-        // By time: the last record alone.
-        let last = BEGAN.parse::<Timestamp>().expect("an instant") + 6.minutes();
-        let found = ward.warehouse.published_since(last).await.expect("can be asked");
-        assert_eq!((found.len(), known(&found, c)), (1, Some(vec![numbered(5)])));
+        // By time: the records of the last four minutes.
+        let since = BEGAN.parse::<Timestamp>().expect("an instant") + 6.minutes();
+        let found = ward.warehouse.published_since(since).await.expect("can be asked");
+        assert_eq!((found.len(), found[&c].standing.len(), found[&c].standing[0].prediction_id), (2, 1, numbered(5)));
     }
 }

@@ -66,38 +66,104 @@ fn a_version_supersedes_and_a_retraction_takes_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a scorer published before it died amid a batch is neither lost nor said otherwise by the next one.
+/// What the warehouse says of these records.
+fn published(records: &[Prediction], standing: &[Prediction]) -> Published {
+    let versions = records.iter().map(|record| (record.note_version_id, record.predicted_at)).collect();
+    Published { standing: standing.to_vec(), versions }
+}
+
+/// A scorer that has heard this about the note of `records`.
+fn hearing(about: &[Prediction], said: Published) -> Answering {
+    let mut answering = Answering::new(10);
+    answering.hear(BTreeMap::from([(about[0].note_id, said)]));
+    answering
+}
+
+fn links(records: &[Prediction]) -> Vec<(schemas::PredictionId, Option<schemas::PredictionId>)> {
+    records.iter().map(|record| (record.prediction_id, record.supersedes)).collect()
+}
+
+const CHANGED: &str = "He has a fever now, and stays here until it is gone; his wife was told so today.";
+
+/// What a scorer published before it died, all of a batch or a part, is neither lost nor said otherwise by the one that reads the batch again.
 #[test]
-fn a_note_whose_answers_are_not_all_published_is_answered_again() -> anyhow::Result<()> {
+fn what_is_delivered_again_says_nothing_new() -> anyhow::Result<()> {
     let live = live()?;
     let version = |text, minute| arrives("A", (NoteKind::Admission, NoteStatus::Final, text), minute);
-    let first = Answering::new(10).answer(&live, &[version(WORDS, 1)])?;
-    let knowing = |standing: Vec<Prediction>| {
-        let mut answering = Answering::new(10);
-        answering.remember(first[0].note_id, Standing::of(standing));
-        answering
+    let both = || [version(WORDS, 1), version(CHANGED, 2)];
+    let all = Answering::new(10).answer(&live, &both())?;
+    let (first, second) = all.split_at(all.len() / 2);
+    assert_eq!(said(second), (first.len(), first.len(), 0));
+    // All of it came out, and so it did where the note was taken back since.
+    assert!(hearing(&all, published(&all, second)).answer(&live, &both())?.is_empty());
+    assert!(hearing(&all, published(&all, &[])).answer(&live, &both())?.is_empty());
+    // The first version alone.
+    let again = hearing(&all, published(first, first)).answer(&live, &both())?;
+    assert_eq!(links(&again), links(second));
+    // One answer to the second version, and the first version's others stand still.
+    let standing: Vec<Prediction> = second[..1].iter().chain(&first[1..]).cloned().collect();
+    let again = hearing(&all, published(&[first, &second[..1]].concat(), &standing)).answer(&live, &both())?;
+    assert_eq!(links(&again), links(second));
+    // The words of the first version come back later: that is news.
+    assert_eq!(said(&hearing(&all, published(&all, second)).answer(&live, &[version(WORDS, 3)])?), (first.len(), first.len(), 0));
+    Ok(())
+}
+
+/// What others publish changes while this process reads something else, so that it is no knowledge on which anything is taken back.
+#[test]
+fn what_was_heard_of_others_is_asked_about_again() -> anyhow::Result<()> {
+    let live = live()?;
+    let version = |document, minute| arrives(document, (NoteKind::Admission, NoteStatus::Final, WORDS), minute);
+    let [kept, gone, heard] = ["A", "B", "C"].map(|document| version(document, 1));
+    let gone = Arrived { source: Source { partition: 1, ..gone.source }, ..gone };
+    let notes = [kept.note.note_id, gone.note.note_id, heard.note.note_id];
+    let partition = gone.source.topic_partition();
+    let told = Answering::new(10).answer(&live, &[heard])?;
+    let mut answering = hearing(&told, published(&told, &told));
+    answering.answer(&live, &[kept, gone])?;
+    assert_eq!(notes.map(|note| answering.knows(note)), [true, true, false]);
+    assert!(answering.answer(&live, &[version("C", 1)])?.is_empty(), "what was heard is enough not to answer twice");
+    answering.forget(&[partition]);
+    assert_eq!(notes.map(|note| answering.knows(note)), [true, false, false]);
+    answering.hear(BTreeMap::new());
+    assert_eq!(answering.answer(&live, &[version("C", 1)])?.len(), told.len(), "what was heard before counts no more");
+    Ok(())
+}
+
+/// Memory is bounded, and what was heard of others makes room for what was read here.
+#[test]
+fn what_was_heard_is_forgotten_first_and_the_oldest_of_it_before() -> anyhow::Result<()> {
+    let live = live()?;
+    let version = |document: &str, minute| arrives(document, (NoteKind::Admission, NoteStatus::Final, WORDS), minute);
+    let told = ["1", "2", "3"].map(|document| Answering::new(9).answer(&live, &[version(document, document.parse().unwrap_or(9))]));
+    let told = told.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut answering = Answering::new(3);
+    answering.answer(&live, &[version("own", 9)])?;
+    answering.hear(told.iter().map(|records| (records[0].note_id, published(records, records))).collect());
+    let holds = |answering: &Answering| -> Vec<bool> {
+        let known = told.iter().map(|records| records[0].note_id).chain([version("own", 9).note.note_id]);
+        known.map(|note| answering.standing.contains_key(&note)).collect()
     };
-    let second = knowing(first.clone()).answer(&live, &[version("He has a fever now, and stays until it is gone.", 2)])?;
-    assert_eq!(said(&second), (first.len(), first.len(), 0));
-    assert!(knowing(first.clone()).answer(&live, &[version(WORDS, 3)])?.is_empty());
-    // One answer of the second version came out, and the first version's others stand still.
-    let amid = second[..1].iter().chain(&first[1..]).cloned().collect();
-    let again = knowing(amid).answer(&live, &[version("He has a fever now, and stays until it is gone.", 2)])?;
-    let links = |records: &[Prediction]| records.iter().map(|record| (record.prediction_id, record.supersedes)).collect::<Vec<_>>();
-    assert_eq!(links(&again), links(&second));
+    assert_eq!(holds(&answering), [false, true, true, true]);
+    answering.answer(&live, &[version("another", 10)])?;
+    assert_eq!(holds(&answering), [false, false, true, true]);
     Ok(())
 }
 
 /// The warehouse is asked between a message and its answer, so only about notes that it may know more of.
 #[test]
-fn a_first_version_is_remembered_even_where_nothing_is_asked() -> anyhow::Result<()> {
+fn a_first_version_of_a_kind_that_is_never_asked_about_is_known() -> anyhow::Result<()> {
     let (live, mut answering) = (live()?, Answering::new(10));
     let progress = |status, minute| arrives("P", (NoteKind::Progress, status, WORDS), minute);
     let note = progress(NoteStatus::Final, 1).note.note_id;
     assert!(answering.answer(&live, &[progress(NoteStatus::Amended, 1)])?.is_empty());
-    assert!(answering.forgets(note), "an amendment says nothing of what came before it");
+    assert!(!answering.knows(note), "an amendment says nothing of what came before it");
     assert!(answering.answer(&live, &[progress(NoteStatus::Final, 2)])?.is_empty());
-    assert!(!answering.forgets(note));
+    assert!(answering.knows(note));
+    // Too few words for a question; an earlier version may have had more.
+    let short = arrives("S", (NoteKind::Admission, NoteStatus::Final, "He is well."), 3);
+    assert!(answering.answer(&live, std::slice::from_ref(&short))?.is_empty());
+    assert!(!answering.knows(short.note.note_id));
     assert_eq!(earlier(&progress(NoteStatus::Final, 3).note).count(), 0);
     assert_eq!(earlier(&progress(NoteStatus::Retracted, 3).note).collect::<Vec<_>>(), [note]);
     Ok(())
