@@ -68,6 +68,27 @@ fn services_that_start_at_once_make_the_schema_once() -> anyhow::Result<()> {
     })
 }
 
+/// A service that starts waits for a PostgreSQL that is not there yet, and not for one that will never let it in.
+#[test]
+fn what_passes_by_itself_is_told_from_what_somebody_must_mend() -> anyhow::Result<()> {
+    let mut stand = Stand::start()?;
+    let url = stand.address("postgres")?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let fails = |url: &str| -> anyhow::Result<bool> {
+        let Err(error) = runtime.block_on(Registry::connect(&settings(url, "")?)) else { anyhow::bail!("{url} was reached") };
+        Ok(error.is_passing())
+    };
+    let (scheme, rest) = url.split_once("://").context("a URL")?;
+    let (_, place) = rest.split_once('@').context("a user")?;
+    let (server, _) = url.rsplit_once('/').context("a database")?;
+    ensure!(!fails(&format!("{scheme}://nobody:wrong@{place}"))?, "a user who is not known does not pass");
+    ensure!(!fails(&format!("{server}/nothing"))?, "a database that is not there does not pass");
+    ensure!(!fails("nonsense")?, "no address does not pass");
+    stand.stop_services()?;
+    ensure!(fails(&url)?, "a server that is away passes");
+    Ok(())
+}
+
 #[test]
 fn history_is_added_to_and_never_changed_by_the_owner_or_by_the_role_of_the_services() -> anyhow::Result<()> {
     let mut stand = Stand::start()?;

@@ -13,11 +13,12 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::prelude::SessionContext;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use jiff::Timestamp;
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::computed::{Computed, Rows};
@@ -130,6 +131,33 @@ pub enum RegistryError {
         /// Which.
         what: &'static str,
     },
+}
+
+impl RegistryError {
+    /// Whether PostgreSQL may well answer a moment later: nobody listens yet, or it went away or came up while it was asked. A password or a name that it
+    /// does not know is for somebody to mend.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let said = match self {
+            Self::Refused { source, .. } => source,
+            Self::Unreachable(source) => match source.downcast_ref() {
+                Some(PoolError::Backend(source)) => source,
+                _ => return true,
+            },
+            _ => return false,
+        };
+        let comes_or_goes = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+        match said.code() {
+            Some(code) => comes_or_goes.contains(code),
+            // Not PostgreSQL's words: the connection's.
+            None => source_is_io(said),
+        }
+    }
+}
+
+/// Whether a connection could not be made, or broke.
+fn source_is_io(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
 /// The model that is live.

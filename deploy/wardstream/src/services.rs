@@ -6,13 +6,13 @@ mod training;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scorer::Live;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use warehouse::{Registry, Warehouse, Weights};
+use warehouse::{Registry, RegistryError, Warehouse, Weights};
 
 use crate::config::Config;
 use crate::embedded::{Embedded, Wanted};
@@ -23,6 +23,8 @@ pub use training::{Training, train_once};
 
 /// Pause before a service that ended with an error is started again.
 const RESTART: Duration = Duration::from_secs(1);
+/// How long a process that starts waits for PostgreSQL.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks at whether tables hold too many small files.
 const COMPACT: Duration = Duration::from_secs(15);
 /// Pause between two removals of files that no kept version needs; the first comes with the start.
@@ -50,7 +52,7 @@ impl Services {
     pub async fn open(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
         let warehouse =
             Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))?;
-        let registry = Registry::connect(&config.registry).await.context("could not reach the registry (PostgreSQL); set registry.url")?;
+        let registry = registry(&config, &stop).await.context("could not reach the registry (PostgreSQL); set registry.url")?;
         let weights = Weights::open(&config.weights.url, &config.warehouse.store)
             .with_context(|| format!("could not open the store of weights {}", config.weights.url))?;
         let registry = Arc::new(registry);
@@ -303,6 +305,23 @@ pub async fn create_topics(config: &Config) -> anyhow::Result<()> {
     });
     let specs: Vec<bus::TopicSpec> = specs.collect();
     bus::create_topics(&config.bus, &specs).await.context("could not create the topics")
+}
+
+/// The registry, waited for where PostgreSQL starts beside us or starts again.
+async fn registry(config: &Config, stop: &CancellationToken) -> Result<Registry, RegistryError> {
+    let began = Instant::now();
+    loop {
+        match Registry::connect(&config.registry).await {
+            Err(error) if error.is_passing() && began.elapsed() < PATIENCE && !stop.is_cancelled() => {
+                tracing::warn!(error = %chain(&error), "could not reach the registry; trying again");
+            }
+            ended => return ended,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESTART) => {}
+            () = stop.cancelled() => {}
+        }
+    }
 }
 
 /// `models` and `model_history` in SQL, where a registry can be reached; every other relation works without.
