@@ -35,8 +35,6 @@ pub struct Answering {
 /// What is known of one note.
 #[derive(Clone, Default)]
 pub struct Standing {
-    /// The newest version that was answered.
-    version: Option<NoteVersionId>,
     /// Where this process read the note; `None` of what the warehouse said, which others may have changed since.
     partition: Option<TopicPartition>,
     predictions: Vec<Prediction>,
@@ -49,15 +47,15 @@ impl Standing {
     #[must_use]
     pub fn of(published: Published) -> Self {
         let Published { standing: predictions, versions } = published;
-        let version = predictions.iter().max_by_key(|prediction| prediction.predicted_at).map(|prediction| prediction.note_version_id);
-        Self { version, partition: None, predictions, versions }
+        Self { partition: None, predictions, versions }
     }
 
     /// Whether all that is asked about this version of the note was answered. A scorer that died amid a batch may have published some answers to
     /// the newest version alone; those before it were answered before it.
     fn answers(&self, note: &CanonicalNote, tasks: &[Task]) -> bool {
         let version = note.note_version_id;
-        if self.version != Some(version) {
+        let newest = self.predictions.iter().max_by_key(|prediction| prediction.predicted_at);
+        if newest.map(|prediction| prediction.note_version_id) != Some(version) {
             return self.versions.contains(&(version, note.known_at));
         }
         let is_answered = |task: &Task| self.predictions.iter().any(|known| known.task == *task && known.note_version_id == version);
@@ -182,7 +180,7 @@ impl Answering {
         let mut versions = before.versions;
         versions.insert((one.note.note_version_id, one.note.known_at));
         let partition = Some(one.source.topic_partition());
-        self.remember(one.note.note_id, Standing { version: Some(one.note.note_version_id), partition, predictions, versions });
+        self.remember(one.note.note_id, Standing { partition, predictions, versions });
     }
 
     fn take_back(&mut self, note: NoteId, one: &Arrived, records: &mut Vec<Prediction>) {
