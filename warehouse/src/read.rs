@@ -208,7 +208,7 @@ impl Warehouse {
 
     /// A question about the rows of one table alone, without the cost of the views.
     pub(crate) async fn base_query(&self, table: Table, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
-        let ctx = datafusion::prelude::SessionContext::new();
+        let ctx = self.empty_session();
         let log = |source| ReadError::Log { table: table.as_str(), source };
         let engine = |error| ReadError::Rows(QueryError::from(error));
         let delta = self.snapshot(table).await.map_err(log)?;
