@@ -12,6 +12,7 @@ use rayon::slice::ParallelSliceMut as _;
 use crate::packed::Kernel;
 use crate::pass::{Pass, Spread};
 use crate::products::Matrix;
+use crate::works::Works;
 
 /// The shape of the rows: each holds all queries, then all keys, then all values.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,14 @@ impl Heads {
 pub(crate) struct Attention {
     pub heads: Heads,
     pub kernel: Kernel,
+}
+
+/// What tasks leave for all rows to be gathered, and what threads work with: buffers that the next layer uses again.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    tasks: Vec<f32>,
+    forward: Works<forward::Scratch>,
+    backward: Works<backward::Scratch>,
 }
 
 /// What the forward pass leaves behind.
@@ -99,8 +108,8 @@ fn start(spread: &Spread, key_head: usize, (keys, width): (usize, usize)) -> usi
 }
 
 /// Cuts two buffers into the parts of the tasks of `pass`, so and so many numbers a row of each, and lets `work` fill them.
-fn each_task<S: Default>(
-    (pass, attention): (&Pass, Attention),
+fn each_task<S: Default + Send>(
+    (pass, attention, works): (&Pass, Attention, &mut Works<S>),
     (mut first, first_width): (&mut [f32], usize),
     (mut second, second_width): (&mut [f32], usize),
     work: impl Fn(&mut S, Task<'_>, &mut [f32], &mut [f32]) + Sync,
@@ -115,8 +124,8 @@ fn each_task<S: Default>(
             (first, second) = (others, further);
         }
     }
-    let tasks = tasks.into_par_iter().with_max_len(1);
-    tasks.for_each_init(S::default, |scratch, (task, own, beside)| work(scratch, task, own, beside));
+    let works = works.ready();
+    tasks.into_par_iter().with_max_len(1).for_each(|(task, own, beside)| work(&mut works.own(), task, own, beside));
 }
 
 /// Puts the parts of all tasks into rows of `out`, `stride` numbers wide: `place` says where each run of a row begins, by the task's key head and

@@ -35,6 +35,7 @@ mod scoring;
 mod tokens;
 mod vectorised;
 mod weights;
+mod works;
 
 pub use adapters::{Lora, LoraError, Target};
 pub use config::{Config, ConfigError};

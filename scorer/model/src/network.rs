@@ -7,7 +7,7 @@ mod backward;
 mod forward;
 mod parameters;
 
-use crate::attention::{Attended, Attention, Heads};
+use crate::attention::{self, Attended, Attention, Heads};
 use crate::config::Config;
 use crate::kernels::{Normed, Rotary};
 use crate::layout::{Layout, Site};
@@ -54,7 +54,7 @@ pub(crate) struct Trace {
     again: LayerTrace,
     /// The residual stream behind the last layer, `[rows, hidden]`.
     pub stream: Vec<f32>,
-    tasks: Vec<f32>,
+    attention: attention::Buffers,
     /// Logits of a chunk of rows.
     logits: Vec<f32>,
     back: Back,
@@ -74,8 +74,8 @@ struct Back {
 impl Trace {
     /// A trace whose products are those of `kernel` and whose layers keep at most `room` bytes, beside their inputs.
     pub fn new(kernel: Kernel, room: usize) -> Self {
-        let (layers, again, stream, tasks, logits, back) = Default::default();
-        Self { products: Products::new(kernel), room, layers, again, stream, tasks, logits, back }
+        let (layers, again, stream, attention, logits, back) = Default::default();
+        Self { products: Products::new(kernel), room, layers, again, stream, attention, logits, back }
     }
 
     /// What multiplies, and the buffer of the head's logits.

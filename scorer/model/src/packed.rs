@@ -4,7 +4,6 @@
 //! dimension, so that one layout and one loop serve every precision: `sum[row][column] += left[row][word] * right[word][column]`.
 //! Each sum runs over the words in their order, alone: a row's result does not depend on the rows beside it or on how they are split.
 
-#[cfg(target_arch = "x86_64")]
 mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -26,6 +25,7 @@ use crate::vectorised::vectorised;
 use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
+pub(crate) use ahead::ask;
 pub(crate) use choice::Kernel;
 pub use choice::{InstructionSet, Precision, UnknownName};
 pub(crate) use words::{bf16, encode, signed_bytes};
@@ -44,6 +44,15 @@ impl Line {
     pub const ZERO: Self = Self([0; COLUMNS]);
 }
 
+/// What the sums of a kernel begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Nothing.
+    Zero,
+    /// What is found where they are put: the sums of the lines before.
+    Found,
+}
+
 /// The result of a kernel: `[rows, COLUMNS]`; rows beyond those asked for hold what they held.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
@@ -53,7 +62,21 @@ impl Tile {
     pub const ZERO: Self = Self([[0.0; COLUMNS]; ROWS]);
 }
 
-/// A few rows on their way into a kernel: row `r` is `words[r * stride..]`.
+/// The most rows that meet the panels of a matrix one panel after the other.
+pub(crate) const STRIP: usize = 192;
+
+/// The sums of a strip of rows with one panel: a buffer.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Sums([[f32; COLUMNS]; STRIP]);
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self([[0.0; COLUMNS]; STRIP])
+    }
+}
+
+/// Some rows on their way into a kernel: row `r` is `words[r * stride..]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left<'a> {
     pub words: &'a [u32],
@@ -69,6 +92,13 @@ pub(crate) struct Right<'a> {
     pub lines: &'a [Line],
     /// What is read soon and may lie in memory yet: a kernel asks for it while it multiplies.
     pub ahead: &'a [Line],
+}
+
+impl<'a> Left<'a> {
+    /// Some of the rows, from a word on.
+    fn part(self, row: usize, rows: usize, word: usize) -> Self {
+        Self { words: &self.words[row * self.stride + word..], rows, scales: &self.scales[row..row + rows], ..self }
+    }
 }
 
 impl<'a> Right<'a> {
@@ -151,23 +181,47 @@ impl Packed {
 
     /// `left . self` for the columns of `panels`, tile by tile: `take` receives the first row, the first column, the number of rows and
     /// the tile. `left` must have been encoded for the same kernel and inner width.
-    pub fn product(&self, left: &Rows, panels: Range<usize>, mut take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
-        let mut tile = Tile::ZERO;
-        for panel in panels {
-            let (lines, behind) = self.lines[panel * self.lines_per_panel..].split_at(self.lines_per_panel);
-            let next = &behind[..lines.len().min(behind.len())];
-            for (row, rows) in evenly(left.count, self.kernel.rows) {
-                // All tiles together ask for the next panel.
-                let ahead = &next[row * next.len() / left.count..(row + rows) * next.len() / left.count];
-                self.kernel.multiply_before(left.some(row, rows), Right { lines, ahead }, &mut tile);
-                take(row, panel * COLUMNS, &tile.0[..rows]);
-            }
-        }
+    pub fn product(&self, left: &mut Rows, panels: Range<usize>, take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
+        let Rows { words, stride, count, scales, sums } = left;
+        let left = Left { words, stride: *stride, rows: *count, scales };
+        self.kernel.product(left, (&self.lines, self.lines_per_panel), panels, sums, take);
     }
 
     /// All panels.
     pub fn panels(&self) -> Range<usize> {
         0..self.columns.div_ceil(COLUMNS)
+    }
+}
+
+impl Kernel {
+    /// `left . right` for the columns of `panels`, tile by tile: `take` receives the first row, the first column and the sums of some rows. `right` is
+    /// whole panels of so many lines.
+    pub fn product(
+        self,
+        left: Left<'_>,
+        (right, per_panel): (&[Line], usize),
+        panels: Range<usize>,
+        sums: &mut Sums,
+        mut take: impl FnMut(usize, usize, &[[f32; COLUMNS]]),
+    ) {
+        let starts = || (0..per_panel.max(1)).step_by(self.block);
+        for (first, count) in evenly(left.rows, STRIP) {
+            for (panel, start) in panels.clone().flat_map(|panel| starts().map(move |start| (panel, start))) {
+                let end = per_panel.min(start.saturating_add(self.block));
+                let (lines, behind) = right[panel * per_panel + start..].split_at(end - start);
+                let next = &behind[..lines.len().min(behind.len())];
+                let begin = if start == 0 { Begin::Zero } else { Begin::Found };
+                for (row, rows) in evenly(count, self.rows) {
+                    // All tiles together ask for what is next.
+                    let ahead = &next[row * next.len() / count..(row + rows) * next.len() / count];
+                    let sums = &mut sums.0[row..row + rows];
+                    self.multiply_from(begin, left.part(first + row, rows, start), Right { lines, ahead }, sums);
+                    if end == per_panel {
+                        take(first + row, panel * COLUMNS, sums);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -230,6 +284,7 @@ pub(crate) struct Rows {
     stride: usize,
     count: usize,
     scales: Vec<f32>,
+    sums: Sums,
 }
 
 impl Rows {
@@ -247,7 +302,8 @@ impl Rows {
         self.scales[row] = words::encode(kernel.precision, to, values);
     }
 
+    #[cfg(test)]
     fn some(&self, row: usize, rows: usize) -> Left<'_> {
-        Left { words: &self.words[row * self.stride..], stride: self.stride, rows, scales: &self.scales[row..row + rows] }
+        Left { words: &self.words, stride: self.stride, rows: self.count, scales: &self.scales }.part(row, rows, 0)
     }
 }

@@ -13,8 +13,9 @@ mod tests;
 use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 
-use crate::packed::{COLUMNS, Kernel, Left, Line, Place, ROWS, Tile, accumulate, evenly};
+use crate::packed::{COLUMNS, Kernel, Left, Line, Place, STRIP, Sums, ask};
 use crate::vectorised::vectorised;
+use crate::works::Works;
 pub(crate) use dropout::{Dropout, key_of};
 pub(crate) use matrix::{Into, Matrix, Sheet};
 pub(crate) use packing::{encode_across, encode_along, pack_across, pack_along};
@@ -24,19 +25,19 @@ pub(crate) use pair::{Pair, PairSlopes};
 const INNER: usize = 2048;
 /// Words of a strip of the left matrix, which stays in the second cache while the panels go by.
 const STRIP_WORDS: usize = 96 * 1024;
-/// Words of a panel that meet all rows of a strip before the next ones do: few enough to stay in the second cache with the strip, and so many that
-/// sums are seldom put down in between.
-const WORDS: usize = 512;
-/// Rows of a strip at most.
-const STRIP: usize = 96;
-/// Panels that one thread packs at a time, so that a row of what is packed is read in long runs.
-const PANELS: usize = 4;
+/// Rows of a strip at most, or as many times that as the kernel asks for.
+const ROWS: usize = 96;
+/// Rows of a strip at least, where there are so many.
+const FEWEST: usize = 12;
+/// Panels that one thread packs at a time at most, so that a row of what is packed is read in long runs.
+const PANELS: usize = 16;
 
-/// A kernel, and buffers that the next product uses again: the panels of the right matrix, and what is between a thin pair.
+/// A kernel, and buffers that the next product uses again: the panels of the right matrix, strips of the left one, and what is between a thin pair.
 #[derive(Debug)]
 pub(crate) struct Products {
     pub kernel: Kernel,
     lines: Vec<Line>,
+    strips: Works<Strip>,
     between: pair::Between,
 }
 
@@ -49,23 +50,11 @@ struct Right<'a> {
 }
 
 /// A strip of the left matrix in words.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Strip {
     words: Vec<u32>,
     plain: Vec<f32>,
     sums: Sums,
-}
-
-/// The tile that a kernel fills, and the sums of a strip with one panel.
-struct Sums {
-    tile: Tile,
-    sums: Vec<f32>,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self { tile: Tile::ZERO, sums: Vec::new() }
-    }
 }
 
 fn blocks(inner: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
@@ -75,7 +64,7 @@ fn blocks(inner: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 impl Products {
     /// Products by one kernel.
     pub fn new(kernel: Kernel) -> Self {
-        Self { kernel, lines: Vec::new(), between: pair::Between::default() }
+        Self { kernel, lines: Vec::new(), strips: Works::default(), between: pair::Between::default() }
     }
 
     /// `to (+)= left . weight^T`: a linear layer. `left` is `[rows, in]`, `weight` is `[out, in]`.
@@ -108,12 +97,12 @@ impl Products {
             self.pack(block.len(), columns, |kernel, panel, lines, per_panel| {
                 pack_across(kernel.precision, input, panel * COLUMNS, (lines, per_panel));
             });
-            let (kernel, right) = (self.kernel, self.right(block.len(), columns));
-            // Strides a multiple of a page apart would share the few places that a cache has for them.
-            let stride = kernel.words(block.len()).next_multiple_of(16) + 16;
-            let rows = strip_rows(slopes.columns, stride);
-            to.par_chunks_mut(rows * columns).enumerate().for_each_init(Strip::default, |strip, (index, to)| {
-                let count = to.len() / columns;
+            self.strips.ready();
+            let (kernel, right, strips) = (self.kernel, self.right(block.len(), columns), &self.strips);
+            let stride = stride(kernel, block.len());
+            let rows = strip_rows(kernel, slopes.columns, stride);
+            to.par_chunks_mut(rows * columns).enumerate().for_each(|(index, to)| {
+                let (count, strip) = (to.len() / columns, &mut *strips.own());
                 strip.words.resize(strip.words.len().max(count * stride), 0);
                 packing::encode_across(kernel.precision, slopes.of_columns(index * rows..index * rows + count), &mut strip.words, stride);
                 let mut sheet = Sheet::new(to, columns);
@@ -124,12 +113,16 @@ impl Products {
 
     fn pack(&mut self, inner: usize, columns: usize, fill: impl Fn(Kernel, usize, &mut [Line], usize) + Sync) {
         let (kernel, per_panel) = (self.kernel, self.kernel.words(inner));
-        let count = columns.div_ceil(COLUMNS) * per_panel;
+        let panels = columns.div_ceil(COLUMNS);
+        let count = panels * per_panel;
         if self.lines.len() < count {
             self.lines = vec![Line::ZERO; count];
         }
         let lines = &mut self.lines[..count];
-        lines.par_chunks_mut(PANELS * per_panel).enumerate().for_each(|(group, lines)| fill(kernel, group * PANELS, lines, per_panel));
+        // As many for one thread as for another.
+        let groups = panels.div_ceil(PANELS).next_multiple_of(rayon::current_num_threads());
+        let some = panels.div_ceil(groups.max(1)).max(1);
+        lines.par_chunks_mut(some * per_panel).enumerate().for_each(|(group, lines)| fill(kernel, group * some, lines, per_panel));
     }
 
     fn right(&self, inner: usize, columns: usize) -> Right<'_> {
@@ -137,15 +130,16 @@ impl Products {
     }
 
     /// `to (+)= left . right`, strip by strip.
-    fn by_rows(&self, to: &mut Sheet<'_>, into: Into, left: Matrix<'_>, columns: usize) {
-        let (kernel, right) = (self.kernel, self.right(left.columns, columns));
-        let stride = kernel.words(left.columns);
-        let rows = strip_rows(left.rows, stride);
+    fn by_rows(&mut self, to: &mut Sheet<'_>, into: Into, left: Matrix<'_>, columns: usize) {
+        self.strips.ready();
+        let (kernel, right, strips) = (self.kernel, self.right(left.columns, columns), &self.strips);
+        let stride = stride(kernel, left.columns);
+        let rows = strip_rows(kernel, left.rows, stride);
         let (first, width) = (to.first, to.stride);
-        to.numbers.par_chunks_mut(rows * width).enumerate().for_each_init(Strip::default, |strip, (index, numbers)| {
-            let count = numbers.len() / width;
+        to.numbers.par_chunks_mut(rows * width).enumerate().for_each(|(index, numbers)| {
+            let (count, strip) = (numbers.len() / width, &mut *strips.own());
             strip.words.resize(strip.words.len().max(count * stride), 0);
-            strip.plain.resize(left.columns, 0.0);
+            strip.plain.resize(strip.plain.len().max(left.columns), 0.0);
             let some = left.of_rows(index * rows..index * rows + count);
             packing::encode_along(kernel.precision, some, (&mut strip.words, stride), &mut strip.plain);
             let mut sheet = Sheet { numbers, stride: width, first };
@@ -154,58 +148,39 @@ impl Products {
     }
 }
 
-/// As many rows as the second cache holds, and as many strips for one of two threads as for the other.
-fn strip_rows(rows: usize, stride: usize) -> usize {
-    let most = (STRIP_WORDS / stride.max(1)).clamp(ROWS.min(12), STRIP);
-    let strips = rows.div_ceil(most).next_multiple_of(2);
+/// Words between rows of a strip. A multiple of a page apart they would share the few places that a cache has for them.
+fn stride(kernel: Kernel, inner: usize) -> usize {
+    kernel.words(inner).next_multiple_of(16) + 16
+}
+
+/// As many rows as the second cache holds, and as many strips for one thread as for another.
+fn strip_rows(kernel: Kernel, rows: usize, stride: usize) -> usize {
+    let most = (kernel.reuse * STRIP_WORDS / stride.max(1)).clamp(FEWEST, kernel.reuse * ROWS);
+    let strips = rows.div_ceil(most).next_multiple_of(rayon::current_num_threads());
     rows.div_ceil(strips.max(1)).max(1)
 }
 
-fn multiply((kernel, right): (Kernel, Right<'_>), (words, stride): (&[u32], usize), (to, into): (&mut Sheet<'_>, Into), strip: &mut Sums) {
-    let count = to.numbers.len() / to.stride;
-    strip.sums.resize(count * COLUMNS, 0.0);
-    for (panel, lines) in right.lines.chunks_exact(right.per_panel).take(right.columns.div_ceil(COLUMNS)).enumerate() {
-        for (block, lines) in lines.chunks(WORDS).enumerate() {
-            for (row, rows) in evenly(count, kernel.rows) {
-                let left = Left { words: &words[row * stride + block * WORDS..], stride, rows, scales: &[1.0; ROWS] };
-                kernel.multiply(left, lines, &mut strip.tile);
-                let place = Place { at: row * COLUMNS, stride: COLUMNS, width: COLUMNS };
-                match block {
-                    0 => put(&mut strip.sums, place, &strip.tile.0[..rows]),
-                    _ => accumulate(&mut strip.sums, place, &strip.tile.0[..rows], &[1.0; ROWS]),
-                }
-            }
-        }
-        let column = panel * COLUMNS;
+fn multiply((kernel, right): (Kernel, Right<'_>), (words, stride): (&[u32], usize), (to, into): (&mut Sheet<'_>, Into), sums: &mut Sums) {
+    let left = Left { words, stride, rows: to.numbers.len() / to.stride, scales: &[1.0; STRIP] };
+    let panels = 0..right.columns.div_ceil(COLUMNS);
+    kernel.product(left, (right.lines, right.per_panel), panels, sums, |row, column, sums| {
         let width = COLUMNS.min(right.columns - column);
-        let (sums, _) = strip.sums.as_chunks();
-        write(to.numbers, Place { at: to.first + column, stride: to.stride, width }, sums, into);
-    }
+        write(to.numbers, Place { at: to.first + column + row * to.stride, stride: to.stride, width }, sums, into);
+    });
 }
 
 vectorised! {
 /// `out (+)= sums`.
 fn write(out: &mut [f32], place: Place, sums: &[[f32; COLUMNS]], into: Into) {
     for (row, sums) in sums.iter().enumerate() {
-        let to = &mut out[place.at + row * place.stride..][..place.width];
+        let (to, behind) = out[place.at + row * place.stride..].split_at_mut(place.width);
+        // The next panel's columns are read and written next.
+        ask(&behind[..COLUMNS.min(behind.len())]);
         match (<&mut [f32; COLUMNS]>::try_from(&mut *to), into) {
             (Ok(whole), Into::Replace) => *whole = *sums,
             (Ok(whole), Into::Add) => whole.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
             (Err(_), Into::Replace) => to.copy_from_slice(&sums[..place.width]),
             (Err(_), Into::Add) => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
-        }
-    }
-}
-}
-
-vectorised! {
-/// `out = tile`.
-pub(crate) fn put(out: &mut [f32], place: Place, tile: &[[f32; COLUMNS]]) {
-    for (row, values) in tile.iter().enumerate() {
-        let to = &mut out[place.at + row * place.stride..][..place.width];
-        match <&mut [f32; COLUMNS]>::try_from(&mut *to) {
-            Ok(whole) => *whole = *values,
-            Err(_) => to.copy_from_slice(&values[..place.width]),
         }
     }
 }

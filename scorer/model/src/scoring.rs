@@ -30,13 +30,14 @@ use crate::kernels::{dots, norm};
 use crate::layout::Layout;
 use crate::packed::{InstructionSet, Kernel, Line, Precision};
 use crate::prompt::LETTERS;
+use crate::works::Works;
 use attention::{Cache, Piece};
 pub(crate) use batch::{Batch, Segment};
 use kept::Run;
 pub(crate) use kept::{Key, Unkept};
 use layer::{Layer, Shape};
 pub(crate) use softmax::{State, soften};
-use strip::{Own, Strip, Works};
+use strip::{Own, Strip, Work};
 use table::Table;
 
 /// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread, and for threads of
@@ -265,12 +266,13 @@ impl Scorer {
     /// One pass.
     fn read(&self, batch: &Batch) -> Vec<Vec<f32>> {
         let rows = batch.tokens.len();
-        let size = strip_rows(rows, self.pool.current_num_threads());
+        let size = strip_rows(self.shape.kernel, rows, self.pool.current_num_threads());
         let attention = &self.shape.attention;
         let stride = attention.heads.keys * attention.words();
         let mut cache = Cache { keys: vec![0; rows * stride], values: vec![0; rows * stride] };
         let mut gathered = vec![Line::ZERO; batch.tiles.len() * attention.heads.keys * attention.lines()];
-        let works = Works::of(self.pool.current_num_threads());
+        let mut works = Works::default();
+        let works = works.ready();
         let mut strips: Vec<Strip<'_>> = (0..rows).step_by(size).map(|start| self.strip(batch, start..rows.min(start + size))).collect();
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
@@ -299,13 +301,13 @@ impl Scorer {
                 attention.gather(to, &cache, &batch.tiles[unit / attention.heads.keys], unit % attention.heads.keys);
             });
         }
-        self.answer(batch, (&strips, size), &gathered, &works)
+        self.answer(batch, (&strips, size), &gathered, works)
     }
 
     /// The last layer, where only the rows that answer go on.
-    fn answer(&self, batch: &Batch, (strips, size): (&[Strip<'_>], usize), gathered: &[Line], works: &Works) -> Vec<Vec<f32>> {
+    fn answer(&self, batch: &Batch, (strips, size): (&[Strip<'_>], usize), gathered: &[Line], works: &Works<Work>) -> Vec<Vec<f32>> {
         let hidden = self.shape.hidden;
-        let share = strip_rows(batch.answers.len(), self.pool.current_num_threads());
+        let share = strip_rows(self.shape.kernel, batch.answers.len(), self.pool.current_num_threads());
         let groups: Vec<&[usize]> = batch.answers.chunks(share.max(1)).collect();
         let answered = groups.into_par_iter().with_max_len(1).map(|rows| {
             let mut strip = Strip::default();
@@ -349,8 +351,8 @@ fn piece(segment: &Segment, row: usize, place: usize, rows: usize) -> Piece<'_> 
     Piece { segment, first: segment.first() + row - segment.rows.start, place, rows }
 }
 
-/// Rows of each strip: at most [`STRIP`], and as many strips for one thread as for another.
-fn strip_rows(rows: usize, threads: usize) -> usize {
-    let strips = rows.div_ceil(STRIP).next_multiple_of(threads.max(1));
+/// Rows of each strip: at most [`STRIP`], or as many times that as the kernel asks for, and as many strips for one thread as for another.
+fn strip_rows(kernel: Kernel, rows: usize, threads: usize) -> usize {
+    let strips = rows.div_ceil(kernel.reuse * STRIP).next_multiple_of(threads.max(1));
     rows.div_ceil(strips.max(1)).max(1)
 }

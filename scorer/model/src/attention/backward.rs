@@ -1,7 +1,7 @@
 //! The gradient of a task: the shares are made again, tile by tile and mirrored, keys down and queries across, so that what goes towards keys and
 //! values is multiplied as it stands.
 
-use super::{Attended, Attention, Heads, Task, each_task, gather};
+use super::{Attended, Attention, Buffers, Heads, Task, each_task, gather};
 use crate::kernels::{dot, exp};
 use crate::packed::{COLUMNS, Kernel, Left, Line, Place, ROWS, Tile, accumulate, encode, evenly};
 use crate::pass::{Block, KEYS, Pass, QUERIES};
@@ -9,7 +9,7 @@ use crate::products::{Matrix, encode_across, encode_along, pack_across, pack_alo
 use crate::vectorised::vectorised;
 
 /// A block of queries and of the slopes at their results, packed both ways.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Packed {
     /// `[queries across, width down]`
     queries: Vec<Line>,
@@ -20,7 +20,8 @@ struct Packed {
 }
 
 /// Buffers of a task.
-struct Scratch {
+#[derive(Debug)]
+pub(super) struct Scratch {
     /// Keys and values, row by row, and the mirrored keys, tile by tile.
     keys: Vec<u32>,
     values: Vec<u32>,
@@ -57,12 +58,13 @@ struct Towards<'a> {
 
 impl Attention {
     /// The gradient of [`Attention::attend`] towards `kept.qkv`, into `towards` (`[rows, stride]`, overwritten); `gradient` is
-    /// `[rows, queries * width]`, `tasks` a buffer.
-    pub fn attend_back(self, pass: &Pass, gradient: &[f32], kept: Attended<'_>, towards: &mut [f32], tasks: &mut Vec<f32>) {
+    /// `[rows, queries * width]`.
+    pub fn attend_back(self, pass: &Pass, gradient: &[f32], kept: Attended<'_>, towards: &mut [f32], buffers: &mut Buffers) {
         let Heads { queries, keys, width } = self.heads;
         let group = self.heads.group();
+        let Buffers { tasks, backward, .. } = buffers;
         tasks.resize(towards.len(), 0.0);
-        each_task((pass, self), (tasks, (group + 2) * width), (&mut [], 0), |scratch: &mut Scratch, task, own, _| {
+        each_task((pass, self, backward), (tasks, (group + 2) * width), (&mut [], 0), |scratch, task, own, _| {
             task.encode(kept.qkv, scratch);
             let rows = task.rows();
             let (towards_queries, others) = own.split_at_mut(group * rows * width);

@@ -1,13 +1,14 @@
 //! The forward pass of a task: tiles of keys, softmax as it goes, and the logarithms with which the gradient makes the same shares again.
 
-use super::{Attention, Heads, Task, each_task, gather};
+use super::{Attention, Buffers, Heads, Task, each_task, gather};
 use crate::packed::{COLUMNS, Left, Line, Place, ROWS, Tile, accumulate, encode, evenly};
 use crate::pass::{Block, KEYS, Pass, QUERIES};
 use crate::products::{encode_along, pack_across, pack_along};
 use crate::scoring::{State, soften};
 
 /// Buffers of a task.
-struct Scratch {
+#[derive(Debug)]
+pub(super) struct Scratch {
     keys: Vec<Line>,
     values: Vec<Line>,
     queries: Vec<u32>,
@@ -26,13 +27,13 @@ impl Default for Scratch {
 }
 
 impl Attention {
-    /// `out[row] = softmax(query . key) . value`, `[rows, queries * width]`; `log_sums` are as in [`Attended`](super::Attended), `tasks` is a
-    /// buffer.
-    pub fn attend(self, pass: &Pass, qkv: &[f32], (out, log_sums): (&mut [f32], &mut [f32]), tasks: &mut Vec<f32>) {
+    /// `out[row] = softmax(query . key) . value`, `[rows, queries * width]`; `log_sums` are as in [`Attended`](super::Attended).
+    pub fn attend(self, pass: &Pass, qkv: &[f32], (out, log_sums): (&mut [f32], &mut [f32]), buffers: &mut Buffers) {
         let Heads { width, .. } = self.heads;
         let group = self.heads.group();
+        let Buffers { tasks, forward, .. } = buffers;
         tasks.resize(out.len(), 0.0);
-        each_task((pass, self), (tasks, group * width), (log_sums, group), |scratch: &mut Scratch, task, out, sums| {
+        each_task((pass, self, forward), (tasks, group * width), (log_sums, group), |scratch, task, out, sums| {
             task.pack(qkv, scratch);
             let rows = task.rows();
             for (index, (out, sums)) in out.chunks_exact_mut(rows * width).zip(sums.chunks_exact_mut(rows)).enumerate() {

@@ -4,6 +4,7 @@ use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
 use super::{Back, Layer, LayerTrace, Network, Parameters, Pass, Products, ROWS, Site, Trace, normed};
+use crate::attention::Buffers;
 use crate::kernels::{Normed, Turn, add_scaled, gate_back, norm_back};
 use crate::products::Matrix;
 
@@ -21,7 +22,7 @@ impl Network {
     /// pass and parameters; it is used up.
     pub fn backward(&self, (parameters, gradient): (Parameters<'_>, &mut [f32]), pass: &Pass, trace: &mut Trace, head: &HeadSlopes<'_>) {
         let hidden = self.config.hidden_size;
-        let Trace { products, room, layers, again, stream, tasks, back, .. } = trace;
+        let Trace { products, room, layers, again, stream, attention, back, .. } = trace;
         back.stream.clear();
         back.stream.resize(stream.len(), 0.0);
         let mut towards_norm = vec![0.0; hidden];
@@ -37,11 +38,11 @@ impl Network {
         for (of, layer) in self.layers(parameters).zip(layers.iter_mut()).rev() {
             if self.keeps(of.index, rows, *room) {
                 let input = std::mem::take(&mut layer.input);
-                self.layer_back((of, gradient), (pass, &input), layer, (back, products, tasks));
+                self.layer_back((of, gradient), (pass, &input), layer, (back, products, attention));
                 layer.input = input;
             } else {
-                self.again(of, (pass, &layer.input), again, (products, tasks));
-                self.layer_back((of, gradient), (pass, &layer.input), again, (back, products, tasks));
+                self.again(of, (pass, &layer.input), again, (products, attention));
+                self.layer_back((of, gradient), (pass, &layer.input), again, (back, products, attention));
             }
         }
         for (&token, row) in pass.tokens.iter().zip(back.stream.chunks_exact(hidden)) {
@@ -57,7 +58,7 @@ impl Network {
         (of, gradient): (Layer<'_>, &mut [f32]),
         (pass, input): (&Pass, &[f32]),
         layer: &mut LayerTrace,
-        (back, products, tasks): (&mut Back, &mut Products, &mut Vec<f32>),
+        (back, products, buffers): (&mut Back, &mut Products, &mut Buffers),
     ) {
         self.feed_back((of, gradient), layer, back, products);
         let (hidden, heads) = (self.config.hidden_size, self.heads);
@@ -65,7 +66,7 @@ impl Network {
         let both = (Matrix::plain(&back.stream, hidden), Matrix::plain(&layer.attended, heads.queries * heads.width));
         of.back(Site::Output, &mut back.attended, both, (gradient, products));
         back.wide.resize(layer.qkv.len(), 0.0);
-        self.attention(products.kernel).attend_back(pass, &back.attended, layer.kept(), &mut back.wide, tasks);
+        self.attention(products.kernel).attend_back(pass, &back.attended, layer.kept(), &mut back.wide, buffers);
         self.turn(&mut back.wide, &pass.positions, Turn::Back);
         let seen = normed(input, &layer.attention_inverse, of.parameters.norm(&of.places.attention_norm));
         back.normed.resize(input.len(), 0.0);

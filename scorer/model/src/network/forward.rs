@@ -4,6 +4,7 @@ use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, Pa
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
 use super::{Layer, LayerTrace, Network, Parameters, Pass, Products, ROWS, Site, Trace, normed};
+use crate::attention::Buffers;
 use crate::kernels::{Turn, inverse};
 use crate::products::{Into, Matrix, Sheet};
 
@@ -11,7 +12,7 @@ impl Network {
     /// Reads `pass`; what the head reads is then the norm of `trace.stream`.
     pub fn forward(&self, parameters: Parameters<'_>, pass: &Pass, trace: &mut Trace) {
         let (rows, hidden) = (pass.tokens.len(), self.config.hidden_size);
-        let Trace { products, room, layers, again, stream, tasks, .. } = trace;
+        let Trace { products, room, layers, again, stream, attention, .. } = trace;
         stream.clear();
         for &token in &pass.tokens {
             let at = self.layout.embedding.start + token as usize * hidden;
@@ -26,7 +27,7 @@ impl Network {
                 layer.forget();
                 &mut *again
             };
-            self.attend(of, (pass, stream), layer, (products, tasks));
+            self.attend(of, (pass, stream), layer, (products, attention));
             self.add(of, Site::Output, (stream, Matrix::plain(&layer.attended, self.heads.queries * self.heads.width)), products);
             self.feed(of, stream, layer, products);
             self.add(of, Site::Down, (stream, Matrix::gated(&layer.gate_up, self.config.intermediate_size)), products);
@@ -39,9 +40,9 @@ impl Network {
         of: Layer<'_>,
         (pass, input): (&Pass, &[f32]),
         layer: &mut LayerTrace,
-        (products, tasks): (&mut Products, &mut Vec<f32>),
+        (products, buffers): (&mut Products, &mut Buffers),
     ) {
-        self.attend(of, (pass, input), layer, (products, tasks));
+        self.attend(of, (pass, input), layer, (products, buffers));
         let mut stream = std::mem::take(&mut layer.middle);
         stream.clear();
         stream.extend_from_slice(input);
@@ -61,7 +62,7 @@ impl Network {
         of: Layer<'_>,
         (pass, input): (&Pass, &[f32]),
         layer: &mut LayerTrace,
-        (products, tasks): (&mut Products, &mut Vec<f32>),
+        (products, buffers): (&mut Products, &mut Buffers),
     ) {
         let (rows, heads) = (pass.tokens.len(), self.heads);
         self.inverses(&mut layer.attention_inverse, input);
@@ -71,7 +72,7 @@ impl Network {
         self.turn(&mut layer.qkv, &pass.positions, Turn::Forward);
         layer.log_sums.resize(heads.queries * rows, 0.0);
         layer.attended.resize(rows * heads.queries * heads.width, 0.0);
-        self.attention(products.kernel).attend(pass, &layer.qkv, (&mut layer.attended, &mut layer.log_sums), tasks);
+        self.attention(products.kernel).attend(pass, &layer.qkv, (&mut layer.attended, &mut layer.log_sums), buffers);
     }
 
     /// Turns queries and keys to their positions and scales queries, or undoes both for their slopes.

@@ -1,5 +1,5 @@
 //! Memory that is asked for before it is read.
-#![expect(unsafe_code, reason = "the instruction takes a pointer; it reads and writes nothing")]
+#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "the instruction takes a pointer; it reads and writes nothing"))]
 
 use std::slice::Chunks;
 
@@ -10,14 +10,20 @@ pub(crate) fn parts(ahead: &[Line], count: usize) -> Chunks<'_, Line> {
     ahead.chunks(ahead.len().div_ceil(count.max(1)).max(1))
 }
 
-/// Asks for lines into the second cache.
+/// Asks for what `some` holds into the second cache.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(crate) fn ask(lines: Option<&[Line]>) {
+pub(crate) fn ask<T>(some: &[T]) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-    for line in lines.into_iter().flatten() {
-        for half in line.0.chunks(super::COLUMNS / 2) {
-            // SAFETY: nothing is read or written, and every x86-64 processor knows the instruction.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(half.as_ptr().cast()) };
-        }
+    /// Bytes that come at once.
+    const BYTES: usize = 64;
+    for at in (0..size_of_val(some)).step_by(BYTES) {
+        // SAFETY: nothing is read or written, and every x86-64 processor knows the instruction.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(some.as_ptr().cast::<i8>().wrapping_add(at)) };
     }
 }
+
+/// Asks for nothing.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn ask<T>(_: &[T]) {}

@@ -13,7 +13,8 @@ mod tests;
 
 use std::arch::asm;
 
-use super::{COLUMNS, Left, Line, Panels, Right, Tile};
+use super::ahead::ask;
+use super::{Begin, COLUMNS, Left, Line, Panels, Right, Tile};
 use crate::vectorised::vectorised;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 pub(crate) use emulated::stands_in;
@@ -23,6 +24,8 @@ pub(crate) use presence::{has_bytes, is_here};
 pub(crate) const ROWS: usize = 32;
 /// Words that one product of tiles takes: rows and panels are filled up to a multiple of it.
 pub(crate) const STEP: usize = 16;
+/// How many times as many rows of `bf16` as elsewhere meet a panel.
+pub(crate) const REUSE: usize = 2;
 
 /// Rows of one tile register.
 const HEIGHT: usize = 16;
@@ -60,15 +63,17 @@ impl Shapes {
     }
 }
 
-/// Defines the sums of all words of up to [`ROWS`] rows with each of some panels, for one kind of product of tiles.
+/// Defines the sums of all words of up to [`ROWS`] rows with each of some panels, for one kind of product of tiles. They begin with what `$above`
+/// and `$below` put into the registers.
 macro_rules! sums {
-    ($name:ident, $product:literal) => {
-        /// The sums of as many rows as `left` has, in the bits that the tile registers hold, a tile for each panel.
+    ($name:ident, $product:literal, [$($above:literal),+], [$($below:literal),+]) => {
+        /// The sums of as many rows as `left` has, in the bits that the tile registers hold, for each of `count` panels; those of a panel lie
+        /// behind the one's before, a [`Tile`] apart.
         ///
         /// # Safety
         /// The process may use the tiles. `left` has 1 to `ROWS` rows as long as a panel's used lines, which are a multiple of `STEP` and not
-        /// none. There is a tile, and a panel within the lines for each.
-        unsafe fn $name(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]) {
+        /// none. `sums` has as many rows, and for more than one panel as many tiles as panels, which lie within the lines.
+        unsafe fn $name(left: Left<'_>, panels: Panels<'_>, (sums, count): (*mut [f32; COLUMNS], usize)) {
             let shapes = Shapes::new(left.rows);
             let below = if left.rows > HEIGHT { left.words[HEIGHT * left.stride..].as_ptr() } else { std::ptr::null() };
             // SAFETY: as the caller promises; the shapes keep every access within the rows, the lines and the tiles. The registers are
@@ -76,14 +81,12 @@ macro_rules! sums {
             unsafe {
                 asm!(
                     "ldtilecfg [{shapes}]",
-                    // A panel, from sums of zero.
+                    // A panel.
                     "2:",
-                    "tilezero tmm0",
-                    "tilezero tmm1",
+                    $($above,)+
                     "test {below}, {below}",
                     "jz 3f",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
+                    $($below,)+
                     "3:",
                     "mov {rest}, {width}",
                     // Sixteen words of every row, and the lines that they meet.
@@ -124,8 +127,8 @@ macro_rules! sums {
                     above = inout(reg) left.words.as_ptr() => _,
                     below = inout(reg) below => _,
                     panel = inout(reg) panels.lines.as_ptr() => _,
-                    tile = inout(reg) tiles.as_mut_ptr() => _,
-                    count = inout(reg) tiles.len() => _,
+                    tile = inout(reg) sums => _,
+                    count = inout(reg) count => _,
                     rest = out(reg) _,
                     // Bytes: of a row's words that meet a panel, between rows, of the lines that a panel leaves unused.
                     width = in(reg) panels.used * size_of::<u32>(),
@@ -144,37 +147,53 @@ macro_rules! sums {
     };
 }
 
-sums!(bf16_sums, "tdpbf16ps");
+sums!(bf16_sums, "tdpbf16ps", ["tilezero tmm0", "tilezero tmm1"], ["tilezero tmm2", "tilezero tmm3"]);
+sums!(
+    bf16_further_sums,
+    "tdpbf16ps",
+    ["tileloadd tmm0, [{tile} + {line}*1]", "tileloadd tmm1, [{tile} + {line}*1 + {half}]"],
+    ["tileloadd tmm2, [{tile} + {line}*1 + {lines}]", "tileloadd tmm3, [{tile} + {line}*1 + {lines} + {half}]"]
+);
 // Bytes without sign from the left, with a sign from the right.
-sums!(int8_sums, "tdpbusd");
+sums!(int8_sums, "tdpbusd", ["tilezero tmm0", "tilezero tmm1"], ["tilezero tmm2", "tilezero tmm3"]);
 
 /// A panel by itself.
 fn alone(lines: &[Line]) -> Panels<'_> {
     Panels { lines, stride: lines.len(), used: lines.len() }
 }
 
-pub(crate) fn bf16(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
-    bf16_panels(left, alone(right.lines), std::slice::from_mut(tile));
+pub(crate) fn bf16(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
+    ask(right.ahead);
+    let (panel, to) = (alone(right.lines), (sums.as_mut_ptr(), 1));
+    // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel` has checked the lengths.
+    unsafe {
+        match (begin, right.lines.is_empty()) {
+            (Begin::Zero, true) => sums[..left.rows].fill([0.0; COLUMNS]),
+            (Begin::Zero, false) => bf16_sums(left, panel, to),
+            (Begin::Found, true) => {}
+            (Begin::Found, false) => bf16_further_sums(left, panel, to),
+        }
+    }
 }
 
 pub(crate) fn bf16_panels(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]) {
     if panels.used == 0 {
         tiles.iter_mut().for_each(|tile| tile.0[..left.rows].fill([0.0; COLUMNS]));
     } else if !tiles.is_empty() {
-        // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel` has checked the lengths.
-        unsafe { bf16_sums(left, panels, tiles) };
+        // SAFETY: as above.
+        unsafe { bf16_sums(left, panels, (tiles.as_mut_ptr().cast(), tiles.len())) };
     }
 }
 
-pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+pub(crate) fn int8(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
     let (lines, tail) = right.body_and_tail();
     if lines.is_empty() {
-        tile.0[..left.rows].fill([0.0; COLUMNS]);
+        sums[..left.rows].fill([0.0; COLUMNS]);
     } else {
         // SAFETY: as above.
-        unsafe { int8_sums(left, alone(lines), std::slice::from_mut(tile)) };
+        unsafe { int8_sums(left, alone(lines), (sums.as_mut_ptr(), 1)) };
     }
-    scale(&mut tile.0[..left.rows], left.scales, tail);
+    scale(&mut sums[..left.rows], left.scales, tail);
 }
 
 vectorised! {

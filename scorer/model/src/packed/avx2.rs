@@ -6,12 +6,12 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_load_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
+    _mm256_loadu_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
 };
 
 use super::ahead::{ask, parts};
-use super::{Left, Line, Right, Tile};
+use super::{Begin, COLUMNS, Left, Line, Right};
 
 /// Rows at once of `f32`: 12 sums of 8 columns, two loads and a word fill 15 of the 16 registers.
 pub(crate) const ROWS: usize = 6;
@@ -29,15 +29,22 @@ const ASKED: usize = 64;
 macro_rules! kernel {
     ($name:ident, $tile:ident, $parts:literal, $part:expr, [$($rows:literal),+]) => {
         /// # Safety
-        /// The processor has AVX2 and FMA; `left` holds `N` rows, each as long as `lines`.
+        /// The processor has AVX2 and FMA; `left` holds `N` rows, each as long as `lines`, and there are as many rows of sums.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn $tile<const N: usize>(left: Left<'_>, Right { lines, ahead }: Right<'_>, tile: &mut Tile) {
+        unsafe fn $tile<const N: usize>(begin: Begin, left: Left<'_>, Right { lines, ahead }: Right<'_>, out: &mut [[f32; COLUMNS]]) {
             let asked = if ahead.is_empty() { lines.len().max(1) } else { ASKED };
             let mut ahead = parts(ahead, 2 * lines.len().div_ceil(asked));
             for half in 0..2 {
                 let mut sums = [[_mm256_setzero_ps(); 2]; N];
+                if begin == Begin::Found {
+                    for row in 0..N {
+                        // SAFETY: a row of sums is 32 floats.
+                        let from = unsafe { out[row].as_ptr().add(16 * half) };
+                        sums[row] = unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] };
+                    }
+                }
                 for (some, lines) in lines.chunks(asked).enumerate() {
-                    ask(ahead.next());
+                    ask(ahead.next().unwrap_or_default());
                     for (word, line) in (some * asked..).zip(lines) {
                         let at = line.0.as_ptr().cast::<__m256i>();
                         // SAFETY: a line is 128 bytes aligned to 64, half of it two registers; `left` holds this word of each row.
@@ -56,9 +63,9 @@ macro_rules! kernel {
                     }
                 }
                 for row in 0..N {
-                    // SAFETY: a row of the tile is 32 floats.
+                    // SAFETY: as above.
                     unsafe {
-                        let to = tile.0[row].as_mut_ptr().add(16 * half);
+                        let to = out[row].as_mut_ptr().add(16 * half);
                         _mm256_storeu_ps(to, sums[row][0]);
                         _mm256_storeu_ps(to.add(8), sums[row][1]);
                     }
@@ -66,11 +73,11 @@ macro_rules! kernel {
             }
         }
 
-        pub(crate) fn $name(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+        pub(crate) fn $name(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
             // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
             unsafe {
                 match left.rows {
-                    $($rows => $tile::<$rows>(left, right, tile),)+
+                    $($rows => $tile::<$rows>(begin, left, right, sums),)+
                     _ => {}
                 }
             }
@@ -118,12 +125,12 @@ unsafe fn int8_sums<const N: usize>(left: Left<'_>, lines: &[Line], half: usize)
 /// # Safety
 /// The processor has AVX2; `left` holds `N` rows, each as long as `lines` without the tail of an 8-bit panel behind them.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn int8_tile<const N: usize>(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+unsafe fn int8_tile<const N: usize>(left: Left<'_>, right: Right<'_>, out: &mut [[f32; COLUMNS]]) {
     let (lines, tail) = right.body_and_tail();
     let mut ahead = parts(right.ahead, 2);
     for half in 0..2 {
-        ask(ahead.next());
-        // SAFETY: as the caller promises; a line is 128 bytes aligned to 64, a row of the tile is 32 floats.
+        ask(ahead.next().unwrap_or_default());
+        // SAFETY: as the caller promises; a line is 128 bytes aligned to 64, a row of sums is 32 floats.
         unsafe {
             let sums = int8_sums::<N>(left, lines, half);
             let part = |line: &Line| [0, 1].map(|part| _mm256_load_si256(line.0.as_ptr().cast::<__m256i>().add(2 * half + part)));
@@ -132,22 +139,22 @@ unsafe fn int8_tile<const N: usize>(left: Left<'_>, right: Right<'_>, tile: &mut
                 for (part, &sum) in sums.iter().enumerate() {
                     let exact = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, offsets[part]));
                     let scale = _mm256_mul_ps(_mm256_set1_ps(left.scales[row]), scales[part]);
-                    _mm256_storeu_ps(tile.0[row].as_mut_ptr().add(16 * half + 8 * part), _mm256_mul_ps(exact, scale));
+                    _mm256_storeu_ps(out[row].as_mut_ptr().add(16 * half + 8 * part), _mm256_mul_ps(exact, scale));
                 }
             }
         }
     }
 }
 
-pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+pub(crate) fn int8(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
     // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
     unsafe {
         match left.rows {
-            1 => int8_tile::<1>(left, right, tile),
-            2 => int8_tile::<2>(left, right, tile),
-            3 => int8_tile::<3>(left, right, tile),
-            4 => int8_tile::<4>(left, right, tile),
-            _ => int8_tile::<BYTES_ROWS>(left, right, tile),
+            1 => int8_tile::<1>(left, right, sums),
+            2 => int8_tile::<2>(left, right, sums),
+            3 => int8_tile::<3>(left, right, sums),
+            4 => int8_tile::<4>(left, right, sums),
+            _ => int8_tile::<BYTES_ROWS>(left, right, sums),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::words::{INT8_TAIL, MOST};
-use super::{Left, Line, Panels, ROWS, Right, Tile, portable};
+use super::{Begin, COLUMNS, Left, Line, Panels, ROWS, Right, Tile, portable};
 
 /// How weights and the rows that meet them are held. Sums are always `f32`, or exact in 8 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,10 @@ impl FromStr for InstructionSet {
     }
 }
 
-type Multiply = fn(Left<'_>, Right<'_>, &mut Tile);
+/// Words of a panel of floats that all rows meet before the next ones do: 32 kB.
+const BLOCK: usize = 256;
+
+type Multiply = fn(Begin, Left<'_>, Right<'_>, &mut [[f32; COLUMNS]]);
 type MultiplyPanels = fn(Left<'_>, Panels<'_>, &mut [Tile]);
 
 /// The arithmetic of one tile, for one precision on one instruction set.
@@ -184,6 +187,11 @@ pub(crate) struct Kernel {
     pub rows: usize,
     /// The largest magnitude of a weight in 8 bits.
     pub most: i8,
+    /// Words of a panel that all rows meet before the next ones do, so that they stay in the first cache. A panel of 8 bits is met whole.
+    pub block: usize,
+    /// How many times as many rows as elsewhere meet a panel before the next one does: more where they are multiplied faster than panels come from
+    /// beyond the second cache.
+    pub reuse: usize,
     /// The inner words are a multiple of this, filled up with zeros.
     step: usize,
     multiply: Multiply,
@@ -205,13 +213,19 @@ impl Kernel {
         found.unwrap_or_else(|| Self::portable(precision))
     }
 
+    /// One whose rows and panels are of any length.
+    fn vectors(precision: Precision, multiply: Multiply) -> Self {
+        let block = if precision == Precision::Int8 { usize::MAX } else { BLOCK };
+        Self { precision, rows: 1, most: MOST, block, reuse: 1, step: 1, multiply, multiply_panels: None }
+    }
+
     pub fn portable(precision: Precision) -> Self {
         let multiply = match precision {
             Precision::F32 => portable::float,
             Precision::Bf16 => portable::bf16,
             Precision::Int8 => portable::int8,
         };
-        Self { precision, rows: portable::ROWS, most: MOST, step: 1, multiply, multiply_panels: None }
+        Self { rows: portable::ROWS, ..Self::vectors(precision, multiply) }
     }
 
     /// The portable arithmetic over what is packed for this kernel.
@@ -225,10 +239,8 @@ impl Kernel {
     #[cfg(target_arch = "x86_64")]
     fn exactly(precision: Precision, set: InstructionSet) -> Option<Self> {
         use super::{amx, avx2, avx512};
-        let vector = |rows: usize, multiply: Multiply| Some(Self { precision, rows, most: MOST, step: 1, multiply, multiply_panels: None });
-        let tiles = |multiply: Multiply, multiply_panels: Option<MultiplyPanels>| {
-            Some(Self { precision, rows: amx::ROWS, most: MOST, step: amx::STEP, multiply, multiply_panels })
-        };
+        let vector = |rows: usize, multiply: Multiply| Some(Self { rows, ..Self::vectors(precision, multiply) });
+        let tiles = |multiply: Multiply| Self { rows: amx::ROWS, step: amx::STEP, ..Self::vectors(precision, multiply) };
         match (set, precision) {
             (InstructionSet::Portable, _) => Some(Self::portable(precision)),
             (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
@@ -240,8 +252,10 @@ impl Kernel {
             (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
             (InstructionSet::Avx512Bf16, Precision::Bf16) => vector(avx512::ROWS, avx512::bf16),
-            (InstructionSet::Amx, Precision::Bf16) => tiles(amx::bf16, Some(amx::bf16_panels)),
-            (InstructionSet::Amx, Precision::Int8) if amx::has_bytes() || amx::stands_in() => tiles(amx::int8, None),
+            (InstructionSet::Amx, Precision::Bf16) => {
+                Some(Self { reuse: amx::REUSE, multiply_panels: Some(amx::bf16_panels), ..tiles(amx::bf16) })
+            }
+            (InstructionSet::Amx, Precision::Int8) if amx::has_bytes() || amx::stands_in() => Some(tiles(amx::int8)),
             _ => None,
         }
     }
@@ -264,13 +278,15 @@ impl Kernel {
     /// The product of a few rows with one panel. Panics if the rows leave their slice or the lines are no whole steps: that is a mistake in
     /// this crate.
     pub fn multiply(self, left: Left<'_>, lines: &[Line], tile: &mut Tile) {
-        self.multiply_before(left, Right { lines, ahead: &[] }, tile);
+        self.multiply_from(Begin::Zero, left, Right { lines, ahead: &[] }, &mut tile.0);
     }
 
-    /// As [`Kernel::multiply`], before other lines are read.
-    pub fn multiply_before(self, left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+    /// As [`Kernel::multiply`], with sums that may go on from what is found there, but for those of 8 bits, and before other lines are read.
+    pub fn multiply_from(self, begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
         self.check(left, right.lines.len());
-        (self.multiply)(left, right, tile);
+        assert!(sums.len() >= left.rows, "sums leave their slice");
+        assert!(begin == Begin::Zero || self.precision != Precision::Int8, "a part of a panel of 8 bits");
+        (self.multiply)(begin, left, right, sums);
     }
 
     /// The products of the same few rows with as many panels as there are `tiles`, one in each, bit for bit as [`Kernel::multiply`] makes them.

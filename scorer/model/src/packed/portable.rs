@@ -2,7 +2,7 @@
 //!
 //! Loops over whole lines, which compilers turn into whatever vectors the target has.
 
-use super::{COLUMNS, Left, Line, Right, Tile};
+use super::{Begin, COLUMNS, Left, Line, Right};
 
 /// Rows at once: four rows of sums stay in the first cache at any width of vectors.
 pub(crate) const ROWS: usize = 4;
@@ -15,8 +15,7 @@ fn low(word: u32) -> f32 {
     f32::from_bits(word << 16)
 }
 
-fn sums<T: Copy + Default>(left: Left<'_>, lines: &[Line], row: usize, add: impl Fn(T, u32, u32) -> T) -> [T; COLUMNS] {
-    let mut sums = [T::default(); COLUMNS];
+fn add_up<T: Copy>(mut sums: [T; COLUMNS], (left, row): (Left<'_>, usize), lines: &[Line], add: impl Fn(T, u32, u32) -> T) -> [T; COLUMNS] {
     for (&word, line) in left.words[row * left.stride..].iter().zip(lines) {
         for (sum, &other) in sums.iter_mut().zip(&line.0) {
             *sum = add(*sum, word, other);
@@ -25,16 +24,19 @@ fn sums<T: Copy + Default>(left: Left<'_>, lines: &[Line], row: usize, add: impl
     sums
 }
 
-pub(crate) fn float(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
-    for row in 0..left.rows {
-        tile.0[row] = sums(left, right.lines, row, |sum: f32, a, b| sum + f32::from_bits(a) * f32::from_bits(b));
+fn floats(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]], add: impl Fn(f32, u32, u32) -> f32) {
+    for (row, sums) in sums.iter_mut().enumerate().take(left.rows) {
+        let first = if begin == Begin::Found { *sums } else { [0.0; COLUMNS] };
+        *sums = add_up(first, (left, row), right.lines, &add);
     }
 }
 
-pub(crate) fn bf16(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
-    for row in 0..left.rows {
-        tile.0[row] = sums(left, right.lines, row, |sum: f32, a, b| sum + high(a) * high(b) + low(a) * low(b));
-    }
+pub(crate) fn float(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
+    floats(begin, left, right, sums, |sum, a, b| sum + f32::from_bits(a) * f32::from_bits(b));
+}
+
+pub(crate) fn bf16(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
+    floats(begin, left, right, sums, |sum, a, b| sum + high(a) * high(b) + low(a) * low(b));
 }
 
 fn four(a: u32, b: u32) -> i32 {
@@ -42,13 +44,13 @@ fn four(a: u32, b: u32) -> i32 {
     product(0) + product(8) + product(16) + product(24)
 }
 
-pub(crate) fn int8(left: Left<'_>, right: Right<'_>, tile: &mut Tile) {
+pub(crate) fn int8(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
     let (lines, tail) = right.body_and_tail();
-    for row in 0..left.rows {
-        let sums = sums(left, lines, row, |sum: i32, a, b| sum.wrapping_add(four(a, b)));
+    for (row, to) in sums.iter_mut().enumerate().take(left.rows) {
+        let sums = add_up([0; COLUMNS], (left, row), lines, |sum: i32, a, b| sum.wrapping_add(four(a, b)));
         for (column, sum) in sums.into_iter().enumerate() {
             let exact = sum.wrapping_sub(tail[0].0[column].cast_signed());
-            tile.0[row][column] = exact as f32 * (left.scales[row] * f32::from_bits(tail[1].0[column]));
+            to[column] = exact as f32 * (left.scales[row] * f32::from_bits(tail[1].0[column]));
         }
     }
 }

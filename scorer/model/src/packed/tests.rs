@@ -21,7 +21,7 @@ fn multiplied(kernel: Kernel, left: &[f32], (right, inner): (&[f32], usize)) -> 
         rows.encode(kernel, row, values);
     }
     let mut out = vec![f32::NAN; count * columns];
-    packed.product(&rows, packed.panels(), |row, column, tile| {
+    packed.product(&mut rows, packed.panels(), |row, column, tile| {
         for (step, values) in tile.iter().enumerate() {
             for (index, &value) in values.iter().enumerate().take(columns - column) {
                 out[(row + step) * columns + column + index] = value;
@@ -45,7 +45,7 @@ fn tolerance(kernel: Kernel, inner: usize) -> f32 {
 fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for (count, inner, columns) in
-        [(1, 1, 1), (2, 3, 31), (5, 7, 33), (11, 16, 64), (12, 64, 32), (13, 65, 95), (25, 130, 70), (37, 257, 3), (7, 801, 40)]
+        [(1, 1, 1), (2, 3, 31), (5, 7, 33), (11, 16, 64), (12, 64, 32), (13, 65, 95), (25, 130, 70), (195, 257, 3), (7, 801, 40)]
     {
         let (left, right) = (numbers(count * inner, &mut random), numbers(columns * inner, &mut random));
         let source = (right.as_slice(), inner);
@@ -155,7 +155,7 @@ fn columns_stand_where_they_are_named() {
         rows.reset(kernel, 1, 1);
         rows.encode(kernel, 0, &[2.0]);
         let expected = [6.0, 8.0, 0.0, 0.0, 2.0, 2.0, 0.0];
-        packed.product(&rows, packed.panels(), |_, _, tile| {
+        packed.product(&mut rows, packed.panels(), |_, _, tile| {
             assert!(tile[0].iter().zip(expected).all(|(x, y): (&f32, f32)| (x - y).abs() < 1e-5), "{precision:?}: {tile:?}");
         });
     }

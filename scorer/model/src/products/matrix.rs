@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::dropout::Dropout;
 use crate::held::widened;
 use crate::kernels::{Normed, silu};
-use crate::packed::COLUMNS;
+use crate::packed::{COLUMNS, ask};
 
 /// What becomes of the numbers already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,25 @@ impl<'a> Matrix<'a> {
                 numbers.get((self.row + row) * stride + self.column..)?.get(..self.columns)
             }
             _ => None,
+        }
+    }
+
+    /// Asks for `width` numbers of `row` from `column` on, or what is read for them, which are read soon.
+    #[inline(always)]
+    pub fn ask(&self, row: usize, column: usize, width: usize) {
+        if row >= self.rows || column >= self.columns {
+            return;
+        }
+        let width = width.min(self.columns - column);
+        let (row, column) = (self.row + row, self.column + column);
+        match self.kind {
+            Kind::Plain { numbers, stride } => ask(&numbers[row * stride + column..][..width]),
+            Kind::Halves { numbers, stride } => ask(&numbers[row * stride + column..][..width]),
+            Kind::Normed(Normed { input, weight, .. }) => ask(&input[row * weight.len() + column..][..width]),
+            Kind::Gated { gate_up, feed } => {
+                ask(&gate_up[row * 2 * feed + column..][..width]);
+                ask(&gate_up[(row * 2 + 1) * feed + column..][..width]);
+            }
         }
     }
 

@@ -7,6 +7,16 @@ use crate::vectorised::vectorised;
 /// Words of a row that are made at once.
 const BLOCK: usize = 16;
 
+/// Words ahead of which rows are asked for: one after the other, each of them on a page of its own, they would be waited for.
+const AHEAD: usize = 4;
+
+/// Rows of a matrix whose numbers make word `word` of a column.
+#[inline(always)]
+fn rows_of(precision: Precision, word: usize) -> std::ops::Range<usize> {
+    let numbers = precision.numbers().min(2);
+    word * numbers..(word + 1) * numbers
+}
+
 #[inline(always)]
 fn pair(low: [f32; COLUMNS], high: [f32; COLUMNS]) -> [u32; COLUMNS] {
     let mut words = [0; COLUMNS];
@@ -29,7 +39,11 @@ vectorised! {
 /// Panels of `matrix` (`[inner, columns]`) as the right side of a product; the first column is `first`, a panel has `per_panel` lines.
 pub(crate) fn pack_across(precision: Precision, matrix: Matrix<'_>, first: usize, lines: (&mut [Line], usize)) {
     let (lines, per_panel) = lines;
+    let width = lines.len() / per_panel * COLUMNS;
     for word in 0..per_panel {
+        for row in rows_of(precision, word + AHEAD) {
+            matrix.ask(row, first, width);
+        }
         for (panel, lines) in lines.chunks_exact_mut(per_panel).enumerate() {
             lines[word].0 = across(precision, &matrix, word, first + panel * COLUMNS);
         }
@@ -92,6 +106,9 @@ pub(crate) fn encode_across(precision: Precision, matrix: Matrix<'_>, words: &mu
         for column in (0..matrix.columns).step_by(COLUMNS) {
             let mut turned = [[0; BLOCK]; COLUMNS];
             for step in 0..BLOCK {
+                for row in rows_of(precision, (block + 1) * BLOCK + step) {
+                    matrix.ask(row, column, COLUMNS);
+                }
                 let line = across(precision, &matrix, block * BLOCK + step, column);
                 for (to, word) in turned.iter_mut().zip(line) {
                     to[step] = word;

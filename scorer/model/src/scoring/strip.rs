@@ -1,7 +1,5 @@
 //! A strip: some rows of a batch, and what one thread does to them between two looks at the others' keys and values.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::attention::{Piece, Scratch};
 use super::layer::{Layer, Shape};
 use crate::kernels::{Turn, norm};
@@ -24,24 +22,6 @@ pub(crate) struct Work {
     plain: Vec<f32>,
     inverse: Vec<f32>,
     scratch: Scratch,
-}
-
-/// Of each thread of a pool, what it works with.
-#[derive(Debug)]
-pub(crate) struct Works(Vec<Mutex<Work>>);
-
-impl Works {
-    /// For so many threads.
-    pub fn of(threads: usize) -> Self {
-        Self((0..threads).map(|_| Mutex::default()).collect())
-    }
-
-    /// The calling thread's, which nobody else asks for: a thread works on one strip at a time, and waits for none within it.
-    pub fn own(&self) -> MutexGuard<'_, Work> {
-        let own = &self.0[rayon::current_thread_index().unwrap_or(0)];
-        // What a panic left is written anew before it is read.
-        own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A strip's own rows of a [`Cache`](super::attention::Cache).
@@ -88,7 +68,7 @@ impl Strip<'_> {
             let columns = end - start;
             work.room(rows * columns);
             let plain = &mut work.plain[..rows * columns];
-            packed.product(&work.left, some, |row, column, tile| {
+            packed.product(&mut work.left, some, |row, column, tile| {
                 let width = COLUMNS.min(end - column);
                 for (step, values) in tile.iter().enumerate() {
                     let to = &mut plain[(row + step) * columns + column - start..][..width];
@@ -154,7 +134,7 @@ impl Strip<'_> {
         let feed = shape.feed;
         work.room(self.rows() * feed);
         let plain = &mut work.plain;
-        layer.gate_up.product(&work.left, layer.gate_up.panels(), |row, column, tile| {
+        layer.gate_up.product(&mut work.left, layer.gate_up.panels(), |row, column, tile| {
             let start = column / 2;
             let width = (COLUMNS / 2).min(feed - start);
             gate(plain, Place { at: row * feed + start, stride: feed, width }, tile);
@@ -163,9 +143,9 @@ impl Strip<'_> {
         self.add(work, shape, &layer.down);
     }
 
-    fn add(&mut self, work: &Work, shape: &Shape, packed: &Packed) {
+    fn add(&mut self, work: &mut Work, shape: &Shape, packed: &Packed) {
         let (stream, hidden) = (&mut self.stream, shape.hidden);
-        packed.product(&work.left, packed.panels(), |row, column, tile| {
+        packed.product(&mut work.left, packed.panels(), |row, column, tile| {
             let width = COLUMNS.min(hidden - column);
             accumulate(stream, Place { at: row * hidden + column, stride: hidden, width }, tile, &[1.0; ROWS]);
         });

@@ -24,7 +24,7 @@ fn bits(kernel: Kernel, left: &[f32], (right, inner): (&[f32], usize)) -> Vec<u3
     left.chunks_exact(inner).enumerate().for_each(|(row, values)| rows.encode(kernel, row, values));
     for panel in packed.panels() {
         // All rows of one panel, by whatever tiles the kernel has.
-        packed.product(&rows, panel..panel + 1, |_, _, tile| found.extend(tile.as_flattened().iter().map(|value| value.to_bits())));
+        packed.product(&mut rows, panel..panel + 1, |_, _, tile| found.extend(tile.as_flattened().iter().map(|value| value.to_bits())));
     }
     found
 }
