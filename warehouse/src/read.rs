@@ -206,7 +206,8 @@ impl Warehouse {
         Ok(known)
     }
 
-    /// A question about the rows of one table alone, without the cost of the views.
+    /// A question about the rows of one table alone, without the cost of the views: within the warehouse's memory, and beginning anew where others
+    /// hold too much of it.
     pub(crate) async fn base_query(&self, table: Table, sql: &str) -> Result<Vec<RecordBatch>, ReadError> {
         let ctx = self.empty_session();
         let log = |source| ReadError::Log { table: table.as_str(), source };
@@ -214,7 +215,7 @@ impl Warehouse {
         let delta = self.snapshot(table).await.map_err(log)?;
         delta.update_datafusion_session(&ctx.state()).map_err(log)?;
         ctx.register_table(relation(table), delta.table_provider().await.map_err(engine)?).map_err(engine)?;
-        ctx.sql(sql).await.map_err(engine)?.collect().await.map_err(engine)
+        statement::all(ctx.sql(sql).await.map_err(engine)?).await.map_err(engine)
     }
 
     /// Labelled examples of all tasks at a pin, in an order that depends on nothing else.
