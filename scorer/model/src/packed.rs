@@ -179,8 +179,8 @@ impl Packed {
         size_of_val(self.lines.as_slice())
     }
 
-    /// `left . self` for the columns of `panels`, tile by tile: `take` receives the first row, the first column, the number of rows and
-    /// the tile. `left` must have been encoded for the same kernel and inner width.
+    /// `left . self` for the columns of `panels`, tile by tile: `take` receives the first row, the first column and
+    /// the sums of some rows. `left` must have been encoded for the same kernel and inner width.
     pub fn product(&self, left: &mut Rows, panels: Range<usize>, take: impl FnMut(usize, usize, &[[f32; COLUMNS]])) {
         let Rows { words, stride, count, scales, sums } = left;
         let left = Left { words, stride: *stride, rows: *count, scales };

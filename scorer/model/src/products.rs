@@ -26,8 +26,8 @@ const INNER: usize = 2048;
 /// Words of a strip of the left matrix, which stays in the second cache while the panels go by.
 const STRIP_WORDS: usize = 96 * 1024;
 /// Rows of a strip at most, or as many times that as the kernel asks for.
-const ROWS: usize = 96;
-/// Rows of a strip at least, where there are so many.
+const MOST: usize = 96;
+/// Rows of a strip that are worth a walk over all panels.
 const FEWEST: usize = 12;
 /// Panels that one thread packs at a time at most, so that a row of what is packed is read in long runs.
 const PANELS: usize = 16;
@@ -153,10 +153,10 @@ fn stride(kernel: Kernel, inner: usize) -> usize {
     kernel.words(inner).next_multiple_of(16) + 16
 }
 
-/// As many rows as the second cache holds, and as many strips for one thread as for another.
+/// As many rows as the second cache holds, and as many strips for one thread as for another where there are so many rows.
 fn strip_rows(kernel: Kernel, rows: usize, stride: usize) -> usize {
-    let most = (kernel.reuse * STRIP_WORDS / stride.max(1)).clamp(FEWEST, kernel.reuse * ROWS);
-    let strips = rows.div_ceil(most).next_multiple_of(rayon::current_num_threads());
+    let most = (kernel.reuse * STRIP_WORDS / stride).clamp(FEWEST, STRIP.min(kernel.reuse * MOST));
+    let strips = rows.div_ceil(most).next_multiple_of(rayon::current_num_threads()).min(rows.div_ceil(FEWEST));
     rows.div_ceil(strips.max(1)).max(1)
 }
 

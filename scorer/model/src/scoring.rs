@@ -40,7 +40,7 @@ pub(crate) use softmax::{State, soften};
 use strip::{Own, Strip, Work};
 use table::Table;
 
-/// Rows of a strip at most: enough for each line of weights to be used many times, few enough for a strip to stay near its thread, and for threads of
+/// Rows of a strip at most, or as many times that as the kernel asks for: enough for each line of weights to be used many times, few enough for a strip to stay near its thread, and for threads of
 /// unlike speed to end a layer together.
 const STRIP: usize = 64;
 /// Rows of a batch, unless one note has more: what they hold of memory is some 20 kB each in a model of 100 M parameters.
@@ -351,7 +351,7 @@ fn piece(segment: &Segment, row: usize, place: usize, rows: usize) -> Piece<'_> 
     Piece { segment, first: segment.first() + row - segment.rows.start, place, rows }
 }
 
-/// Rows of each strip: at most [`STRIP`], or as many times that as the kernel asks for, and as many strips for one thread as for another.
+/// Rows of each strip, and as many strips for one thread as for another.
 fn strip_rows(kernel: Kernel, rows: usize, threads: usize) -> usize {
     let strips = rows.div_ceil(kernel.reuse * STRIP).next_multiple_of(threads.max(1));
     rows.div_ceil(strips.max(1)).max(1)

@@ -19,7 +19,7 @@ struct Packed {
     slopes_down: Vec<Line>,
 }
 
-/// Buffers of a task.
+/// Buffers of a thread, one task after the other.
 #[derive(Debug)]
 pub(super) struct Scratch {
     /// Keys and values, row by row, and the mirrored keys, tile by tile.

@@ -6,7 +6,7 @@ use crate::pass::{Block, KEYS, Pass, QUERIES};
 use crate::products::{encode_along, pack_across, pack_along};
 use crate::scoring::{State, soften};
 
-/// Buffers of a task.
+/// Buffers of a thread, one task after the other.
 #[derive(Debug)]
 pub(super) struct Scratch {
     keys: Vec<Line>,

@@ -1,12 +1,12 @@
 //! Memory that is asked for before it is read.
 #![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "the instruction takes a pointer; it reads and writes nothing"))]
 
-use std::slice::Chunks;
-
+#[cfg(target_arch = "x86_64")]
 use super::Line;
 
 /// What is read soon, in so many parts. What is asked for a little at a time is there when it is read; all at once it would be waited for.
-pub(crate) fn parts(ahead: &[Line], count: usize) -> Chunks<'_, Line> {
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn parts(ahead: &[Line], count: usize) -> std::slice::Chunks<'_, Line> {
     ahead.chunks(ahead.len().div_ceil(count.max(1)).max(1))
 }
 

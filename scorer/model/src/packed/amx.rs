@@ -1,6 +1,6 @@
 //! Tiles of up to thirty-two rows by thirty-two columns in the tile registers of AMX, for `bf16` and for 8 bits.
 //!
-//! One block of assembly holds whole products, from the registers' shapes to their release: what lies between two blocks is the
+//! One block of assembly holds all that is multiplied at once, from the registers' shapes to their release: what lies between two blocks is the
 //! compiler's, and it knows nothing of the tiles. So each thread shapes its own registers, and none is left in use for the system to save
 //! when it takes a thread off its processor. Rows that meet several short panels, as in attention, meet them in one block.
 #![expect(unsafe_code, reason = "tile registers are reached through assembly alone; `Kernel` has checked the lengths")]
@@ -163,6 +163,7 @@ fn alone(lines: &[Line]) -> Panels<'_> {
 }
 
 pub(crate) fn bf16(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
+    // So little beside the many rows of a strip that it may be asked for at once.
     ask(right.ahead);
     let (panel, to) = (alone(right.lines), (sums.as_mut_ptr(), 1));
     // SAFETY: this kernel is chosen only where the tiles may be used, and `Kernel` has checked the lengths.

@@ -2,7 +2,7 @@
 //!
 //! AVX2 multiplies bytes without a sign by bytes with one and adds them two by two in 16 bits. So weights take a bit less here: no sum of two
 //! products leaves the 16 bits, and all sums are exact.
-#![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel::multiply` has checked")]
+#![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel` has checked")]
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_load_si256,
@@ -74,7 +74,7 @@ macro_rules! kernel {
         }
 
         pub(crate) fn $name(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
-            // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
+            // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel` has checked the lengths.
             unsafe {
                 match left.rows {
                     $($rows => $tile::<$rows>(begin, left, right, sums),)+
@@ -147,7 +147,7 @@ unsafe fn int8_tile<const N: usize>(left: Left<'_>, right: Right<'_>, out: &mut 
 }
 
 pub(crate) fn int8(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
-    // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
+    // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel` has checked the lengths.
     unsafe {
         match left.rows {
             1 => int8_tile::<1>(left, right, sums),

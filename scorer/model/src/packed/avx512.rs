@@ -1,7 +1,7 @@
 //! Tiles of up to twelve rows by thirty-two columns in the registers of AVX-512: `f32`, `bf16` by `vdpbf16ps` or widened, 8 bits by VNNI.
 //!
-//! Twenty-four sums stay in registers over the whole inner dimension; each word of a row is broadcast, each line of the panel is two loads.
-#![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel::multiply` has checked")]
+//! Twenty-four sums stay in registers over all words that are met at once; each word of a row is broadcast, each line of the panel is two loads.
+#![expect(unsafe_code, reason = "vector instructions on pointers into slices whose lengths `Kernel` has checked")]
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
@@ -69,7 +69,7 @@ sums!(int8_sums, "avx512f,avx512bw,avx512vnni", __m512i, |sum, a, b| _mm512_dpbu
 /// Chooses the function whose number of rows is that of `$left`.
 macro_rules! by_rows {
     ($tile:ident, $left:expr, ($($more:expr),+)) => {
-        // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel::multiply` has checked the lengths.
+        // SAFETY: this kernel is chosen only where the processor has its features, and `Kernel` has checked the lengths.
         unsafe {
             match $left.rows {
                 1 => $tile::<1>($left, $($more),+),

@@ -2,7 +2,7 @@
 //!
 //! Loops over whole lines, which compilers turn into whatever vectors the target has.
 
-use super::{Begin, COLUMNS, Left, Line, Right};
+use super::{Begin, COLUMNS, Left, Line, Right, ask};
 
 /// Rows at once: four rows of sums stay in the first cache at any width of vectors.
 pub(crate) const ROWS: usize = 4;
@@ -25,6 +25,7 @@ fn add_up<T: Copy>(mut sums: [T; COLUMNS], (left, row): (Left<'_>, usize), lines
 }
 
 fn floats(begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]], add: impl Fn(f32, u32, u32) -> f32) {
+    ask(right.ahead);
     for (row, sums) in sums.iter_mut().enumerate().take(left.rows) {
         let first = if begin == Begin::Found { *sums } else { [0.0; COLUMNS] };
         *sums = add_up(first, (left, row), right.lines, &add);

@@ -2,7 +2,7 @@
 
 use rand::SeedableRng as _;
 
-use super::{COLUMNS, InstructionSet, Kernel, Left, Line, Packed, Panels, Precision, ROWS, Rows, Tile};
+use super::{Begin, COLUMNS, InstructionSet, Kernel, Left, Line, Packed, Panels, Precision, ROWS, Right, Rows, Tile};
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
 
@@ -69,8 +69,9 @@ fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
 #[test]
 fn a_row_gives_the_same_bits_whatever_rows_stand_beside_it() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(2);
-    let (inner, columns) = (203, 75);
-    let (left, right) = (numbers(29 * inner, &mut random), numbers(columns * inner, &mut random));
+    // More words than are met at once.
+    let (inner, columns) = (1103, 75);
+    let (left, right) = (numbers(209 * inner, &mut random), numbers(columns * inner, &mut random));
     for precision in PRECISIONS {
         for set in InstructionSet::tested() {
             let kernel = Kernel::of(precision, set);
@@ -80,6 +81,33 @@ fn a_row_gives_the_same_bits_whatever_rows_stand_beside_it() {
                 let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&some), bits(&all[7 * columns..(7 + count) * columns]), "{precision:?} on {set:?}");
             }
+        }
+    }
+}
+
+/// A panel met in two goes gives the bits of one.
+#[test]
+fn sums_go_on_from_what_is_found() {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+    let (inner, cut) = (96, 16);
+    let right = numbers(COLUMNS * inner, &mut random);
+    for (precision, set) in
+        [Precision::F32, Precision::Bf16].into_iter().flat_map(|each| InstructionSet::tested().map(move |set| (each, set)))
+    {
+        let kernel = Kernel::of(precision, set);
+        let packed = Packed::whole(kernel, &right, inner);
+        for count in [1, kernel.rows] {
+            let mut rows = Rows::default();
+            rows.reset(kernel, count, inner);
+            (0..count).for_each(|row| rows.encode(kernel, row, &numbers(inner, &mut random)));
+            let (mut whole, mut parts) = (Tile::ZERO, Tile([[f32::NAN; COLUMNS]; ROWS]));
+            kernel.multiply(rows.some(0, count), &packed.lines, &mut whole);
+            let (first, rest) = packed.lines.split_at(cut);
+            let (here, behind) = (Right { lines: first, ahead: rest }, Right { lines: rest, ahead: &[] });
+            kernel.multiply_from(Begin::Zero, rows.some(0, count), here, &mut parts.0);
+            kernel.multiply_from(Begin::Found, rows.some(0, count).part(0, count, cut), behind, &mut parts.0);
+            let bits = |tile: &Tile| tile.0[..count].as_flattened().iter().map(|sum| sum.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&parts), bits(&whole), "{precision:?} on {set:?}, {count} rows");
         }
     }
 }

@@ -134,7 +134,8 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Asks for `width` numbers of `row` from `column` on, or what is read for them, which are read soon.
+    /// Asks for `width` numbers of `row` from `column` on, or what is read for them, which are read soon. Rows that lie one behind the other come
+    /// unasked.
     #[inline(always)]
     pub fn ask(&self, row: usize, column: usize, width: usize) {
         if row >= self.rows || column >= self.columns {
@@ -143,6 +144,7 @@ impl<'a> Matrix<'a> {
         let width = width.min(self.columns - column);
         let (row, column) = (self.row + row, self.column + column);
         match self.kind {
+            Kind::Plain { stride, .. } | Kind::Halves { stride, .. } if stride == width => {}
             Kind::Plain { numbers, stride } => ask(&numbers[row * stride + column..][..width]),
             Kind::Halves { numbers, stride } => ask(&numbers[row * stride + column..][..width]),
             Kind::Normed(Normed { input, weight, .. }) => ask(&input[row * weight.len() + column..][..width]),

@@ -30,7 +30,13 @@ fn pair(low: [f32; COLUMNS], high: [f32; COLUMNS]) -> [u32; COLUMNS] {
 #[inline(always)]
 fn across(precision: Precision, matrix: &Matrix<'_>, word: usize, column: usize) -> [u32; COLUMNS] {
     match precision {
-        Precision::F32 => matrix.run(word, column).map(f32::to_bits),
+        Precision::F32 => {
+            let (run, mut words) = (matrix.run(word, column), [0; COLUMNS]);
+            for (word, number) in words.iter_mut().zip(&run) {
+                *word = number.to_bits();
+            }
+            words
+        }
         _ => pair(matrix.run(2 * word, column), matrix.run(2 * word + 1, column)),
     }
 }

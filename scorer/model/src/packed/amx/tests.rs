@@ -57,10 +57,12 @@ fn eight_bits_give_the_bits_of_the_portable_kernel_at_every_height() {
 #[test]
 fn bf16_is_added_up_in_the_manuals_order() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(6);
-    let (inner, columns) = (100, 32);
-    let right = numbers(columns * inner, &mut random);
     let short = |x: f32| f32::from_bits(crate::packed::bf16(x) << 16);
-    for count in [1, 7, 16, 17, 31, 32].into_iter().filter(|_| tiles_run()) {
+    // The last two of more words than are met at once: the sums go on from those before.
+    let shapes = [(1, 100), (7, 100), (16, 100), (17, 100), (31, 100), (32, 100), (5, 1100), (32, 1100)];
+    for (count, inner) in shapes.into_iter().filter(|_| tiles_run()) {
+        let columns = 32;
+        let right = numbers(columns * inner, &mut random);
         let left = numbers(count * inner, &mut random);
         let expected: Vec<u32> = (0..count * columns)
             .map(|at| {
@@ -87,10 +89,13 @@ fn a_product_writes_its_own_rows_alone_and_leaves_no_shapes_behind() {
     for precision in [Precision::Bf16, Precision::Int8].into_iter().filter(|_| tiles_run()) {
         let kernel = Kernel::of(precision, InstructionSet::Amx);
         let (words, lines) = (vec![0; ROWS * 2 * STEP], vec![Line::ZERO; kernel.lines(2 * STEP * precision.numbers())]);
-        for rows in [1, 15, 16, 17, 32] {
+        let begins: &[_] = if precision == Precision::Bf16 { &[(Begin::Zero, 0.0), (Begin::Found, 7.0)] } else { &[(Begin::Zero, 0.0)] };
+        for (rows, &(begin, sum)) in [1, 15, 16, 17, 32].into_iter().flat_map(|rows| begins.iter().map(move |begin| (rows, begin))) {
             let mut tile = Tile([[7.0; COLUMNS]; ROWS]);
-            kernel.multiply(Left { words: &words, stride: 2 * STEP, rows, scales: &[1.0; ROWS] }, &lines, &mut tile);
-            assert!(tile.0.iter().enumerate().all(|(row, values)| *values == [if row < rows { 0.0 } else { 7.0 }; COLUMNS]), "{rows}");
+            tile.0[rows..].fill([8.0; COLUMNS]);
+            let left = Left { words: &words, stride: 2 * STEP, rows, scales: &[1.0; ROWS] };
+            kernel.multiply_from(begin, left, Right { lines: &lines, ahead: &[] }, &mut tile.0);
+            assert!(tile.0.iter().enumerate().all(|(row, values)| *values == [if row < rows { sum } else { 8.0 }; COLUMNS]), "{rows}");
             let mut shapes = [9_u8; 64];
             // SAFETY: it writes 64 bytes.
             unsafe { asm!("sttilecfg [{}]", in(reg) shapes.as_mut_ptr(), options(nostack)) };
