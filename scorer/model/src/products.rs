@@ -15,7 +15,7 @@ use rayon::slice::ParallelSliceMut as _;
 
 use crate::packed::{COLUMNS, Kernel, Left, Line, Place, STRIP, Sums, ask};
 use crate::vectorised::vectorised;
-use crate::works::Works;
+use crate::works::{Works, share};
 pub(crate) use dropout::{Dropout, key_of};
 pub(crate) use matrix::{Into, Matrix, Sheet};
 pub(crate) use packing::{encode_across, encode_along, pack_across, pack_along};
@@ -119,9 +119,7 @@ impl Products {
             self.lines = vec![Line::ZERO; count];
         }
         let lines = &mut self.lines[..count];
-        // As many for one thread as for another.
-        let groups = panels.div_ceil(PANELS).next_multiple_of(rayon::current_num_threads());
-        let some = panels.div_ceil(groups.max(1)).max(1);
+        let some = share(panels, PANELS, rayon::current_num_threads());
         lines.par_chunks_mut(some * per_panel).enumerate().for_each(|(group, lines)| fill(kernel, group * some, lines, per_panel));
     }
 
@@ -156,8 +154,7 @@ fn stride(kernel: Kernel, inner: usize) -> usize {
 /// As many rows as the second cache holds, and as many strips for one thread as for another where there are so many rows.
 fn strip_rows(kernel: Kernel, rows: usize, stride: usize) -> usize {
     let most = (kernel.reuse * STRIP_WORDS / stride).clamp(FEWEST, STRIP.min(kernel.reuse * MOST));
-    let strips = rows.div_ceil(most).next_multiple_of(rayon::current_num_threads()).min(rows.div_ceil(FEWEST));
-    rows.div_ceil(strips.max(1)).max(1)
+    share(rows, most, rayon::current_num_threads().min(rows.div_ceil(FEWEST)))
 }
 
 fn multiply((kernel, right): (Kernel, Right<'_>), (words, stride): (&[u32], usize), (to, into): (&mut Sheet<'_>, Into), sums: &mut Sums) {

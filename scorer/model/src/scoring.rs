@@ -30,7 +30,7 @@ use crate::kernels::{dots, norm};
 use crate::layout::Layout;
 use crate::packed::{InstructionSet, Kernel, Line, Precision};
 use crate::prompt::LETTERS;
-use crate::works::Works;
+use crate::works::{Works, share};
 use attention::{Cache, Piece};
 pub(crate) use batch::{Batch, Segment};
 use kept::Run;
@@ -266,7 +266,7 @@ impl Scorer {
     /// One pass.
     fn read(&self, batch: &Batch) -> Vec<Vec<f32>> {
         let rows = batch.tokens.len();
-        let size = strip_rows(self.shape.kernel, rows, self.pool.current_num_threads());
+        let size = self.strip_rows(rows);
         let attention = &self.shape.attention;
         let stride = attention.heads.keys * attention.words();
         let mut cache = Cache { keys: vec![0; rows * stride], values: vec![0; rows * stride] };
@@ -307,7 +307,7 @@ impl Scorer {
     /// The last layer, where only the rows that answer go on.
     fn answer(&self, batch: &Batch, (strips, size): (&[Strip<'_>], usize), gathered: &[Line], works: &Works<Work>) -> Vec<Vec<f32>> {
         let hidden = self.shape.hidden;
-        let share = strip_rows(self.shape.kernel, batch.answers.len(), self.pool.current_num_threads());
+        let share = self.strip_rows(batch.answers.len());
         let groups: Vec<&[usize]> = batch.answers.chunks(share.max(1)).collect();
         let answered = groups.into_par_iter().with_max_len(1).map(|rows| {
             let mut strip = Strip::default();
@@ -331,6 +331,11 @@ impl Scorer {
         answered.collect::<Vec<_>>().concat()
     }
 
+    /// Rows of each strip of so many.
+    fn strip_rows(&self, rows: usize) -> usize {
+        share(rows, self.shape.kernel.reuse * STRIP, self.pool.current_num_threads())
+    }
+
     fn strip<'a>(&self, batch: &'a Batch, rows: std::ops::Range<usize>) -> Strip<'a> {
         let mut strip = Strip::default();
         strip.positions.extend_from_slice(&batch.positions[rows.clone()]);
@@ -349,10 +354,4 @@ impl Scorer {
 
 fn piece(segment: &Segment, row: usize, place: usize, rows: usize) -> Piece<'_> {
     Piece { segment, first: segment.first() + row - segment.rows.start, place, rows }
-}
-
-/// Rows of each strip, and as many strips for one thread as for another.
-fn strip_rows(kernel: Kernel, rows: usize, threads: usize) -> usize {
-    let strips = rows.div_ceil(kernel.reuse * STRIP).next_multiple_of(threads.max(1));
-    rows.div_ceil(strips.max(1)).max(1)
 }

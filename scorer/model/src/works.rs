@@ -1,6 +1,12 @@
-//! What the threads of a pool work with, each with its own, and again at the next work.
+//! What the threads of a pool share among them, and what each works with by itself, again at the next work.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many of `count` one of `threads` takes at a time: at most `most`, and one thread as many times as another.
+pub(crate) fn share(count: usize, most: usize, threads: usize) -> usize {
+    let shares = count.div_ceil(most).next_multiple_of(threads.max(1));
+    count.div_ceil(shares.max(1)).max(1)
+}
 
 /// Of each thread of a pool, its buffers.
 #[derive(Debug)]

@@ -4,6 +4,13 @@
 #[cfg(target_arch = "x86_64")]
 use super::Line;
 
+/// Words between which a kernel asks for a part of what is ahead; all of them where nothing is.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn between(lines: &[Line], ahead: &[Line]) -> usize {
+    const ASKED: usize = 64;
+    if ahead.is_empty() { lines.len().max(1) } else { ASKED }
+}
+
 /// What is read soon, in so many parts. What is asked for a little at a time is there when it is read; all at once it would be waited for.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn parts(ahead: &[Line], count: usize) -> std::slice::Chunks<'_, Line> {

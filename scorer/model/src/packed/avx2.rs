@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
 };
 
-use super::ahead::{ask, parts};
+use super::ahead::{ask, between, parts};
 use super::{Begin, COLUMNS, Left, Line, Right};
 
 /// Rows at once of `f32`: 12 sums of 8 columns, two loads and a word fill 15 of the 16 registers.
@@ -22,9 +22,6 @@ pub(crate) const BYTES_ROWS: usize = 5;
 /// The largest magnitude of a weight in 8 bits: two of its products with a row's byte, which is at most 255, add up to 16 bits.
 pub(crate) const BYTES_MOST: i8 = 64;
 
-/// Words between which a kernel of floats asks for what is ahead: asked for all at once it would be waited for.
-const ASKED: usize = 64;
-
 /// Defines a kernel. `$part` makes of eight words their floats; `$parts` is how many there are.
 macro_rules! kernel {
     ($name:ident, $tile:ident, $parts:literal, $part:expr, [$($rows:literal),+]) => {
@@ -32,7 +29,7 @@ macro_rules! kernel {
         /// The processor has AVX2 and FMA; `left` holds `N` rows, each as long as `lines`, and there are as many rows of sums.
         #[target_feature(enable = "avx2,fma")]
         unsafe fn $tile<const N: usize>(begin: Begin, left: Left<'_>, Right { lines, ahead }: Right<'_>, out: &mut [[f32; COLUMNS]]) {
-            let asked = if ahead.is_empty() { lines.len().max(1) } else { ASKED };
+            let asked = between(lines, ahead);
             let mut ahead = parts(ahead, 2 * lines.len().div_ceil(asked));
             for half in 0..2 {
                 let mut sums = [[_mm256_setzero_ps(); 2]; N];

@@ -9,14 +9,11 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 
-use super::ahead::{ask, parts};
+use super::ahead::{ask, between, parts};
 use super::{Begin, COLUMNS, Left, Line, Right};
 
 /// Rows at once: 24 sums of 16 columns, two lines and a word fill 27 of the 32 registers.
 pub(crate) const ROWS: usize = 12;
-
-/// Words between which a kernel asks for what is ahead: asked for all at once it would be waited for.
-const ASKED: usize = 64;
 
 /// Defines the loop over words for one kind of product. `$add` adds one word's products to sixteen sums.
 macro_rules! sums {
@@ -32,7 +29,7 @@ macro_rules! sums {
             left: Left<'_>,
             Right { lines, ahead }: Right<'_>,
         ) -> [[$vector; 2]; N] {
-            let asked = if ahead.is_empty() { lines.len().max(1) } else { ASKED };
+            let asked = between(lines, ahead);
             let mut ahead = parts(ahead, lines.len().div_ceil(asked));
             for (some, lines) in lines.chunks(asked).enumerate() {
                 ask(ahead.next().unwrap_or_default());
