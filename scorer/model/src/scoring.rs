@@ -31,7 +31,7 @@ use crate::layout::Layout;
 use crate::packed::{InstructionSet, Kernel, Line, Precision};
 use crate::prompt::LETTERS;
 use crate::works::{Works, share};
-use attention::{Cache, Piece};
+use attention::{Cache, Sight};
 pub(crate) use batch::{Batch, Segment};
 use kept::Run;
 pub(crate) use kept::{Key, Unkept};
@@ -273,13 +273,13 @@ impl Scorer {
         let mut gathered = vec![Line::ZERO; batch.tiles.len() * attention.heads.keys * attention.lines()];
         let mut works = Works::default();
         let works = works.ready();
-        let mut strips: Vec<Strip<'_>> = (0..rows).step_by(size).map(|start| self.strip(batch, start..rows.min(start + size))).collect();
+        let mut strips: Vec<Strip> = (0..rows).step_by(size).map(|start| self.strip(batch, start..rows.min(start + size))).collect();
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
             let previous = index.checked_sub(1).and_then(|index| self.layers.get(index));
             let own = cache.keys.chunks_mut(size * stride).zip(cache.values.chunks_mut(size * stride));
             let own: Vec<Own<'_>> = own.map(|(keys, values)| Own { keys, values }).collect();
-            let pass = |strip: &mut Strip<'_>, mut own: Own<'_>| {
+            let pass = |strip: &mut Strip, mut own: Own<'_>| {
                 let work = &mut *works.own();
                 if let Some(previous) = previous {
                     strip.attend(work, &self.shape, previous, &gathered);
@@ -305,7 +305,7 @@ impl Scorer {
     }
 
     /// The last layer, where only the rows that answer go on.
-    fn answer(&self, batch: &Batch, (strips, size): (&[Strip<'_>], usize), gathered: &[Line], works: &Works<Work>) -> Vec<Vec<f32>> {
+    fn answer(&self, batch: &Batch, (strips, size): (&[Strip], usize), gathered: &[Line], works: &Works<Work>) -> Vec<Vec<f32>> {
         let hidden = self.shape.hidden;
         let share = self.strip_rows(batch.answers.len());
         let groups: Vec<&[usize]> = batch.answers.chunks(share.max(1)).collect();
@@ -313,7 +313,9 @@ impl Scorer {
             let mut strip = Strip::default();
             for (place, &row) in rows.iter().enumerate() {
                 let segment = batch.segments.partition_point(|segment| segment.rows.end <= row);
-                strip.pieces.extend(batch.segments.get(segment).map(|segment| piece(segment, row, place, 1)));
+                if let Some(segment) = batch.segments.get(segment) {
+                    Sight::extend(&mut strip.sights, segment, row..row + 1, place);
+                }
                 strip.positions.push(batch.positions[row]);
                 strip.stream.extend_from_slice(&strips[row / size].stream[row % size * hidden..][..hidden]);
             }
@@ -336,13 +338,13 @@ impl Scorer {
         share(rows, self.shape.kernel.reuse * STRIP, self.pool.current_num_threads())
     }
 
-    fn strip<'a>(&self, batch: &'a Batch, rows: std::ops::Range<usize>) -> Strip<'a> {
+    fn strip(&self, batch: &Batch, rows: Range<usize>) -> Strip {
         let mut strip = Strip::default();
         strip.positions.extend_from_slice(&batch.positions[rows.clone()]);
         for segment in &batch.segments {
             let (start, end) = (rows.start.max(segment.rows.start), rows.end.min(segment.rows.end));
             if start < end {
-                strip.pieces.push(piece(segment, start, start - rows.start, end - start));
+                Sight::extend(&mut strip.sights, segment, start..end, start - rows.start);
             }
         }
         for &token in &batch.tokens[rows] {
@@ -350,8 +352,4 @@ impl Scorer {
         }
         strip
     }
-}
-
-fn piece(segment: &Segment, row: usize, place: usize, rows: usize) -> Piece<'_> {
-    Piece { segment, first: segment.first() + row - segment.rows.start, place, rows }
 }

@@ -2,6 +2,8 @@
 //!
 //! Tiles of keys begin at fixed positions of the text, so a row's sums run in the same order wherever its rows lie in a batch.
 
+use std::ops::Range;
+
 use super::batch::{KEYS, Segment};
 use super::softmax::{self, State, soften_tiles};
 use crate::attention::Heads;
@@ -15,16 +17,31 @@ pub(crate) struct Cache {
     pub values: Vec<u32>,
 }
 
-/// Rows of a strip that follow each other in one segment.
-#[derive(Clone, Debug)]
-pub(crate) struct Piece<'a> {
-    pub segment: &'a Segment,
-    /// Position of the first row.
-    pub first: usize,
-    /// Place of the first row in its strip.
-    pub place: usize,
-    /// How many.
-    pub rows: usize,
+/// Rows of a strip that follow each other and see keys of the same tile, of whatever segments they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// Place in [`Batch::tiles`](super::batch::Batch::tiles).
+    pub tile: usize,
+    /// Position of the tile's first key.
+    pub before: usize,
+    /// Places in the strip. Each of them sees a key of the tile, at least.
+    pub rows: Range<usize>,
+}
+
+impl Sight {
+    /// Adds to `sights`, in which those of earlier keys come first, those of some rows of `segment` from place `place` of a strip on.
+    pub fn extend(sights: &mut Vec<Self>, segment: &Segment, rows: Range<usize>, place: usize) {
+        let first = segment.first() + rows.start - segment.rows.start;
+        let ends = first + rows.len();
+        for (index, &tile) in segment.tiles.iter().take(ends.div_ceil(KEYS)).enumerate() {
+            let before = index * KEYS;
+            let rows = place + before.saturating_sub(first)..place + rows.len();
+            match sights.iter_mut().find(|sight| sight.tile == tile && sight.rows.end == rows.start) {
+                Some(sight) => sight.rows.end = rows.end,
+                None => sights.insert(sights.partition_point(|sight| sight.before <= before), Self { tile, before, rows }),
+            }
+        }
+    }
 }
 
 /// The shape of attention and the kernel of its two products.
@@ -49,15 +66,11 @@ impl Default for Scratch {
     }
 }
 
-/// One head's part of the work: its number, and where its rows begin.
-#[derive(Clone, Copy)]
+/// One head's part of the work: its number, its rows in the strip, and the keys before the tile.
+#[derive(Clone)]
 struct Block {
     head: usize,
-    /// First row, in its piece.
-    row: usize,
-    rows: usize,
-    /// Keys of the tile that the last of the rows sees, and those before the tile.
-    seen: usize,
+    rows: Range<usize>,
     before: usize,
 }
 
@@ -122,60 +135,61 @@ impl Attention {
         }
     }
 
-    /// `out[row] = softmax(query . key) . value` for the rows of `piece`; `queries` (scaled and turned, in words) and `out` are
-    /// `[rows of the strip, query heads * width]`, `gathered` is what [`Attention::gather`] made of all tiles, head after head.
-    pub fn attend(&self, out: &mut [f32], queries: &[u32], gathered: &[Line], piece: &Piece<'_>, scratch: &mut Scratch) {
+    /// `out[row] = softmax(query . key) . value` for the rows of a strip, each over the keys up to its position; `queries` (scaled and turned, in
+    /// words) and `out` are `[rows, query heads * width]`, `gathered` is what [`Attention::gather`] made of all tiles, head after head.
+    pub fn attend(&self, out: &mut [f32], queries: &[u32], gathered: &[Line], of: (&[Sight], &[u32]), scratch: &mut Scratch) {
+        let (sights, positions) = of;
         let Heads { queries: heads, keys, width } = self.heads;
+        let rows = positions.len();
         scratch.states.clear();
-        scratch.states.resize(heads * piece.rows, State::NOTHING);
+        scratch.states.resize(heads * rows, State::NOTHING);
         scratch.tiles.resize(scratch.tiles.len().max(self.value_panels()), Tile::ZERO);
-        let own = piece.place * heads * width..(piece.place + piece.rows) * heads * width;
-        out[own.clone()].fill(0.0);
-        let ends = piece.first + piece.rows;
+        let out = &mut out[..rows * heads * width];
+        out.fill(0.0);
         for key_head in 0..keys {
-            for (index, &tile) in piece.segment.tiles.iter().take(ends.div_ceil(KEYS)).enumerate() {
-                let before = index * KEYS;
-                let lines = &gathered[(tile * keys + key_head) * self.lines()..][..self.lines()];
+            for sight in sights {
+                let lines = &gathered[(sight.tile * keys + key_head) * self.lines()..][..self.lines()];
                 for head in key_head * (heads / keys)..(key_head + 1) * (heads / keys) {
-                    for (row, rows) in evenly(piece.rows, self.kernel.rows) {
-                        let seen = (piece.first + row + rows).saturating_sub(before).min(KEYS);
-                        if seen > 0 {
-                            self.block(out, queries, (piece, lines), Block { head, row, rows, seen, before }, scratch);
-                        }
+                    for (row, count) in evenly(sight.rows.len(), self.kernel.rows) {
+                        let start = sight.rows.start + row;
+                        let block = Block { head, rows: start..start + count, before: sight.before };
+                        self.block(out, queries, (positions, lines), block, scratch);
                     }
                 }
             }
         }
-        for (row, to) in out[own].chunks_exact_mut(heads * width).enumerate() {
+        for (row, to) in out.chunks_exact_mut(heads * width).enumerate() {
             for (head, values) in to.chunks_exact_mut(width).enumerate() {
-                let share = 1.0 / scratch.states[head * piece.rows + row].sum;
+                let share = 1.0 / scratch.states[head * rows + row].sum;
                 values.iter_mut().for_each(|value| *value *= share);
             }
         }
     }
 
     /// Scores of a few rows against a tile of keys, their softmax so far, and the values that it weighs.
-    fn block(&self, out: &mut [f32], queries: &[u32], (piece, lines): (&Piece<'_>, &[Line]), block: Block, scratch: &mut Scratch) {
+    fn block(&self, out: &mut [f32], queries: &[u32], (positions, lines): (&[u32], &[Line]), block: Block, scratch: &mut Scratch) {
         let Heads { queries: heads, width, .. } = self.heads;
-        let (words, panels) = (self.words(), block.seen.div_ceil(COLUMNS));
+        let Block { head, rows, before } = block;
         let Scratch { shares, states, tiles } = scratch;
+        let mut seen = [0; ROWS];
+        for (seen, &position) in seen.iter_mut().zip(&positions[rows.clone()]) {
+            *seen = (position as usize + 1).saturating_sub(before).min(KEYS);
+        }
+        let (words, panels) = (self.words(), seen.iter().max().map_or(0, |most| most.div_ceil(COLUMNS)));
         let (keys, values) = lines.split_at(self.key_lines());
-        let place = piece.place + block.row;
         let left =
-            Left { words: &queries[(place * heads + block.head) * words..], stride: heads * words, rows: block.rows, scales: &[1.0; ROWS] };
+            Left { words: &queries[(rows.start * heads + head) * words..], stride: heads * words, rows: rows.len(), scales: &[1.0; ROWS] };
         self.kernel.multiply_panels(left, Panels { lines: keys, stride: words, used: words }, &mut tiles[..panels]);
-        let seen: [usize; ROWS] =
-            std::array::from_fn(|row| (piece.first + block.row + row + 1).saturating_sub(block.before).min(panels * COLUMNS));
-        let states = &mut states[block.head * piece.rows + block.row..][..block.rows];
+        let states = &mut states[head * positions.len()..][rows.clone()];
         let faded = soften_tiles(self.kernel.precision, shares, &tiles[..panels], &seen, states);
         let used = panels * COLUMNS / self.kernel.precision.numbers();
-        let left = Left { words: shares, stride: used, rows: block.rows, scales: &[1.0; ROWS] };
+        let left = Left { words: shares, stride: used, rows: rows.len(), scales: &[1.0; ROWS] };
         let tiles = &mut tiles[..self.value_panels()];
         self.kernel.multiply_panels(left, Panels { lines: values, stride: self.value_lines(), used }, tiles);
         for (panel, tile) in tiles.iter().enumerate() {
             let columns = COLUMNS.min(width - panel * COLUMNS);
-            let at = (place * heads + block.head) * width + panel * COLUMNS;
-            accumulate(out, Place { at, stride: heads * width, width: columns }, &tile.0[..block.rows], &faded);
+            let at = (rows.start * heads + head) * width + panel * COLUMNS;
+            accumulate(out, Place { at, stride: heads * width, width: columns }, &tile.0[..rows.len()], &faded);
         }
     }
 }
@@ -188,4 +202,28 @@ fn interleave(line: &mut Line, first: &[u32], second: &[u32]) {
         to[1] = a >> 16 | b & 0xffff_0000;
     }
 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Batch;
+    use super::*;
+
+    #[test]
+    fn rows_of_several_questions_see_a_note_together_and_themselves_apart() {
+        let mut batch = Batch::default();
+        batch.push(&[1; 130], [[2_u32; 4].as_slice(), &[3; 5]].into_iter());
+        batch.push(&[1; 3], std::iter::empty());
+        let mut sights = Vec::new();
+        // All rows but the first 120, as a strip has them.
+        let mut place = 0;
+        for segment in &batch.segments {
+            let rows = segment.rows.start.max(120)..segment.rows.end;
+            Sight::extend(&mut sights, segment, rows.clone(), place);
+            place += rows.len();
+        }
+        let seen: Vec<(usize, usize, Range<usize>)> = sights.into_iter().map(|Sight { tile, before, rows }| (tile, before, rows)).collect();
+        // The second tile of the note is not full: behind it each question has a tile of its own, and the other note has its own from the beginning.
+        assert_eq!(seen, [(0, 0, 0..19), (4, 0, 19..22), (1, 128, 8..10), (2, 128, 10..14), (3, 128, 14..19)]);
+    }
 }

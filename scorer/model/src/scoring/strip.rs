@@ -1,14 +1,15 @@
 //! A strip: some rows of a batch, and what one thread does to them between two looks at the others' keys and values.
 
-use super::attention::{Piece, Scratch};
+use super::attention::{Scratch, Sight};
 use super::layer::{Layer, Shape};
 use crate::kernels::{Turn, norm};
 use crate::packed::{COLUMNS, Line, Packed, Place, ROWS, Rows, accumulate, encode, gate};
 
 /// Rows of a batch with everything that belongs to them alone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Strip<'a> {
-    pub pieces: Vec<Piece<'a>>,
+pub(crate) struct Strip {
+    /// What its rows see, of earlier keys first.
+    pub sights: Vec<Sight>,
     pub positions: Vec<u32>,
     /// The residual stream, `[rows, hidden]`.
     pub stream: Vec<f32>,
@@ -45,7 +46,7 @@ impl Work {
     }
 }
 
-impl Strip<'_> {
+impl Strip {
     fn rows(&self) -> usize {
         self.positions.len()
     }
@@ -121,9 +122,7 @@ impl Strip<'_> {
     pub fn attend(&mut self, work: &mut Work, shape: &Shape, layer: &Layer, gathered: &[Line]) {
         let inner = shape.attention.heads.queries * shape.attention.heads.width;
         work.room(self.rows() * inner);
-        for piece in &self.pieces {
-            shape.attention.attend(&mut work.plain, &self.queries, gathered, piece, &mut work.scratch);
-        }
+        shape.attention.attend(&mut work.plain, &self.queries, gathered, (&self.sights, &self.positions), &mut work.scratch);
         work.encode(shape, (self.rows(), inner));
         self.add(work, shape, &layer.output);
     }
