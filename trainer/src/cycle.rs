@@ -18,6 +18,8 @@ use crate::tune::{Plan, Tuned, tune};
 
 /// Bootstrap resamples of every interval (L1 section 3).
 const RESAMPLES: usize = 1_000;
+/// Where the finished model lies within a cycle's folder.
+const MODEL: &str = "model";
 /// Where adapters lie within a cycle's folder.
 const ADAPTERS: &str = "adapters";
 
@@ -93,6 +95,9 @@ struct Begun {
     /// The adapters that learn: a checkpoint is of these and no others.
     #[serde(default)]
     lora: Option<Lora>,
+    /// What decides the steps besides: of other settings a checkpoint is another cycle's.
+    #[serde(default)]
+    settings: String,
 }
 
 /// Runs one cycle.
@@ -109,7 +114,7 @@ pub async fn run(
 ) -> Result<Report, CycleError> {
     let champion = if order.reason == Reason::First { None } else { registry.champion().await? };
     let lora = settings.lora.clone().filter(|_| champion.is_some());
-    let begun = begin(warehouse, &order, (champion.as_ref(), lora)).await?;
+    let begun = begin(warehouse, &order, (champion.as_ref(), lora), settings.of_steps()).await?;
     let parent = fetched(weights, champion.as_ref(), order.workdir).await?;
     let examples = warehouse.examples(&begun.pin).await?;
     if examples.is_empty() {
@@ -117,7 +122,7 @@ pub async fn run(
     }
     let dataset_id = warehouse.dataset_id(warehouse::ALL_TASKS, &AsOf { pin: Some(begun.pin.clone()), ..AsOf::default() }).await?;
     let work = Work { settings: settings.clone(), workdir: order.workdir.to_owned(), begun: begun.clone(), parent, examples, dataset_id };
-    let (made, folder) = tokio::task::spawn_blocking(move || work.make(&said).map(|made| (made, work.workdir.join("model")))).await??;
+    let (made, folder) = tokio::task::spawn_blocking(move || work.make(&said).map(|made| (made, work.workdir.join(MODEL)))).await??;
     let mut report = made;
     let uri = weights.put_folder(&folder, &report.model_version).await?;
     let adapters = kept_adapters(weights, &report, order.workdir).await?;
@@ -132,16 +137,22 @@ pub async fn run(
 }
 
 /// The cycle that was begun for the same reason, to learn the same, and never ended; or a new one.
-async fn begin(warehouse: &Warehouse, order: &Order<'_>, (champion, lora): (Option<&Champion>, Option<Lora>)) -> Result<Begun, CycleError> {
+async fn begin(
+    warehouse: &Warehouse,
+    order: &Order<'_>,
+    (champion, lora): (Option<&Champion>, Option<Lora>),
+    settings: String,
+) -> Result<Begun, CycleError> {
     let folder = |source| CycleError::Folder { path: order.workdir.to_owned(), source };
     std::fs::create_dir_all(order.workdir).map_err(folder)?;
     let file = order.workdir.join("cycle.json");
     let parent = champion.map(|champion| champion.model_version.clone());
     let left: Option<Begun> = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(left) = left.filter(|left| left.reason == order.reason && left.parent == parent && left.lora == lora) {
+    let is_same = |left: &Begun| left.reason == order.reason && left.parent == parent && left.lora == lora && left.settings == settings;
+    if let Some(left) = left.filter(is_same) {
         return Ok(left);
     }
-    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent, lora };
+    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent, lora, settings };
     let checkpoint = order.workdir.join("state");
     if checkpoint.exists() {
         std::fs::remove_dir_all(checkpoint).map_err(folder)?;
@@ -237,7 +248,11 @@ impl Work {
             training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss,
                 "went_back": tuned.went_back, "lora": learner.lora(), "figures": figures}),
         };
-        let model_version = learner.export(&self.workdir.join("model"), draft)?;
+        // What a process that died left there is no part of the model.
+        for folder in [MODEL, ADAPTERS].map(|name| self.workdir.join(name)).into_iter().filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(&folder).map_err(|source| CycleError::Folder { path: folder, source })?;
+        }
+        let model_version = learner.export(&self.workdir.join(MODEL), draft)?;
         learner.export_adapters(&self.workdir.join(ADAPTERS))?;
         Ok(Report {
             reason: self.begun.reason,

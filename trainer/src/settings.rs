@@ -49,6 +49,15 @@ pub struct Settings {
     pub seed: u64,
 }
 
+impl Settings {
+    /// What decides the steps of a cycle: a checkpoint of a run under other ones is no beginning of this.
+    pub(crate) fn of_steps(&self) -> String {
+        let lengths = [self.vocabulary, self.tokenizer_notes, self.batch_notes, self.first_notes, self.refresh_notes, self.warm_up_steps];
+        let rates = [self.first_learning_rate, self.refresh_learning_rate, self.next_token_weight];
+        format!("{lengths:?} {rates:?} {}", self.seed)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -6,21 +6,34 @@ use std::path::Path;
 use model::{Learner, Lesson, Recipe, Watch};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
+use serde::{Deserialize, Serialize};
 
 use crate::cycle::CycleError;
 use crate::dataset::Known;
 use crate::settings::Settings;
 
 /// What a run of steps saw.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tuned {
     pub notes: usize,
     pub tokens: usize,
+    #[serde(with = "model::bits")]
     pub last_loss: f64,
     /// Steps whose loss was not a number.
     pub skipped: usize,
     /// How often a loss that was no number or far above the others sent the weights back to the last checkpoint.
     pub went_back: usize,
+}
+
+/// A run on its way, kept with each checkpoint: one that goes on from there tells and judges as if it had never died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    tuned: Tuned,
+    watch: Watch,
+    /// The answers' losses since the last checkpoint together, and their steps.
+    #[serde(with = "model::bits")]
+    loss: f64,
+    since: u32,
 }
 
 /// How much is read, and how fast it moves the weights.
@@ -44,13 +57,21 @@ pub fn tune(
     let steps = order.len() / settings.batch_notes.max(1);
     // The folder may have been made by a process that died before it held anything.
     let is_kept = || checkpoint.join("learner.safetensors").exists();
+    let mut progress = Progress::default();
     if is_kept() {
-        learner.go_on(checkpoint)?;
-        said(format!("going on from step {} of {steps}", learner.position()));
+        match learner.go_on(checkpoint) {
+            Ok(kept) => {
+                progress = serde_json::from_str(&kept).unwrap_or_default();
+                said(format!("going on from step {} of {steps}", learner.position()));
+            }
+            // Damaged, or of an earlier release: what it had is not worth a cycle that never ends.
+            Err(error) => {
+                said(format!("beginning anew: {error}"));
+                std::fs::remove_dir_all(checkpoint).map_err(|source| CycleError::Folder { path: checkpoint.to_owned(), source })?;
+            }
+        }
     }
     let from = usize::try_from(learner.position()).unwrap_or(0);
-    let (mut tuned, mut watch) = (Tuned::default(), Watch::default());
-    let (mut loss, mut since) = (0.0, 0_u32);
     for (step, batch) in order.chunks_exact(settings.batch_notes.max(1)).enumerate().skip(from) {
         let batch: Vec<&Lesson> = batch.iter().filter_map(|index| lessons.get(index)).collect();
         let recipe = Recipe {
@@ -59,24 +80,24 @@ pub fn tune(
             ..Recipe::default()
         };
         let report = learner.step(&batch, &recipe, settings.threads)?;
-        tuned.notes += batch.len();
-        tuned.tokens += report.tokens;
-        tuned.skipped += usize::from(report.skipped);
-        if watch.spikes(&report) && is_kept() {
+        progress.tuned.notes += batch.len();
+        progress.tuned.tokens += report.tokens;
+        progress.tuned.skipped += usize::from(report.skipped);
+        if progress.watch.spikes(&report) && is_kept() {
             learner.go_back(checkpoint)?;
-            tuned.went_back += 1;
+            progress.tuned.went_back += 1;
             said(format!("step {} of {steps}, a loss of {:.3} nats: back to the last checkpoint", step + 1, report.loss));
             continue;
         }
-        (loss, since) = (loss + report.answer_loss, since + 1);
+        (progress.loss, progress.since) = (progress.loss + report.answer_loss, progress.since + 1);
         if (step + 1) % settings.checkpoint_steps.max(1) == 0 || step + 1 == steps {
-            tuned.last_loss = loss / f64::from(since.max(1));
-            said(format!("step {} of {steps}, answers' loss {:.3} nats", step + 1, tuned.last_loss));
-            (loss, since) = (0.0, 0);
-            learner.save_state(checkpoint)?;
+            progress.tuned.last_loss = progress.loss / f64::from(progress.since.max(1));
+            said(format!("step {} of {steps}, answers' loss {:.3} nats", step + 1, progress.tuned.last_loss));
+            (progress.loss, progress.since) = (0.0, 0);
+            learner.save_state_with(checkpoint, &serde_json::to_string(&progress).unwrap_or_default())?;
         }
     }
-    Ok(tuned)
+    Ok(progress.tuned)
 }
 
 /// What `order` reads, by its number among `known`, and no other notes.
@@ -109,6 +130,8 @@ fn rate(step: usize, steps: usize, peak: f32, warm_up: usize) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use model::StepReport;
+
     use super::*;
 
     #[test]
@@ -118,6 +141,21 @@ mod tests {
         assert_eq!(first, (0..10).collect::<Vec<_>>());
         assert_eq!(order(10, 25, 1), order(10, 25, 1));
         assert!(order(0, 5, 1).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_run_is_read_back_to_the_bit() {
+        let report = |loss: f64| StepReport { loss, answer_loss: loss, gradient_norm: 1.0, tokens: 7, skipped: false };
+        let mut progress = Progress { loss: 0.1 + 0.2, since: 3, ..Progress::default() };
+        for step in 0..40_u32 {
+            progress.watch.spikes(&report(2.0 / f64::from(step + 3)));
+        }
+        progress.tuned = Tuned { notes: 3, tokens: 5, last_loss: f64::NAN, skipped: 1, went_back: 2 };
+        let kept = serde_json::to_string(&progress).expect("json");
+        let read: Progress = serde_json::from_str(&kept).expect("as written");
+        assert!(read.tuned.last_loss.is_nan());
+        let known = |one: Progress| Progress { tuned: Tuned { last_loss: 0.0, ..one.tuned }, ..one };
+        assert_eq!(known(read), known(progress));
     }
 
     #[test]

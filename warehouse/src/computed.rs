@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::plan_err;
 use datafusion::datasource::{TableProvider, TableType};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -24,6 +24,7 @@ use crate::kept::{Kept, KeptRows};
 use crate::pools;
 use crate::renewal::Renewal;
 use crate::statement;
+use crate::tasks::TaskError;
 
 /// How the rows come about.
 #[async_trait]
@@ -97,6 +98,8 @@ pub(crate) fn is_renewed(provider: &dyn TableProvider) -> bool {
 pub struct Query {
     /// Whose rows these are together. One is run after the other, so that memory is that of one.
     parts: Vec<LogicalPlan>,
+    /// The tasks whose rows the parts are, where they are of tasks.
+    tasks: Vec<String>,
     schema: SchemaRef,
     /// Whose memory and disk hold the rows.
     runtime: Arc<RuntimeEnv>,
@@ -135,7 +138,7 @@ impl Query {
             });
         }
         let Some(schema) = schema else { return plan_err!("a relation of no query has no columns") };
-        Ok(Self { parts, schema: Arc::new(schema), runtime, renewed: None })
+        Ok(Self { parts, tasks: Vec::new(), schema: Arc::new(schema), runtime, renewed: None })
     }
 
     /// The rows of a query that puts the rows of several behind one another (`UNION ALL`), which are its parts.
@@ -149,7 +152,12 @@ impl Query {
             LogicalPlan::Union(union) => union.inputs.into_iter().map(Arc::unwrap_or_clone).collect(),
             one => vec![one],
         };
-        Ok(Self { parts, schema, runtime, renewed: None })
+        Ok(Self { parts, tasks: Vec::new(), schema, runtime, renewed: None })
+    }
+
+    /// The same query, each part of which says the rows of one of these tasks. One that fails by what it says leaves its own rows out, and no other's.
+    pub(crate) fn of_tasks(self, tasks: Vec<String>) -> Self {
+        Self { tasks, ..self }
     }
 
     /// The same query, whose rows are taken over from an earlier moment where they still hold.
@@ -188,30 +196,71 @@ impl Rows for Query {
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
             return plan_err!("a session of another engine cannot compute rows");
         };
-        // What the plans name was computed while they were made: nothing waits for another turn from here on.
-        let streams = self.streams(state).await?;
-        let _turn = pools::turn(self.runtime.memory_pool.as_ref()).await;
-        let kept = match Kept::of(&self.schema, streams, &self.runtime).await {
-            Err(error) if statement::is_short(&error) => {
-                let streams = self.streams(&statement::sorting(state, &error).await?).await?;
-                Kept::of(&self.schema, streams, &self.runtime).await?
+        let mut left_out = Vec::new();
+        loop {
+            match self.kept(state, &left_out).await {
+                Err(error) => match failed(&error).filter(|task| !left_out.contains(task)) {
+                    Some(task) => {
+                        tracing::error!(%error, "the task has no labels until its query is mended");
+                        left_out.push(task);
+                    }
+                    None => return Err(error),
+                },
+                Ok(kept) => return Ok(Arc::new(KeptRows(Arc::new(kept)))),
             }
-            kept => kept?,
-        };
-        Ok(Arc::new(KeptRows(Arc::new(kept))))
+        }
+    }
+}
+
+/// The task whose query could not be answered.
+fn failed(error: &DataFusionError) -> Option<String> {
+    match error.find_root() {
+        DataFusionError::External(error) => error.downcast_ref::<TaskError>().map(|error| error.task().to_owned()),
+        _ => None,
     }
 }
 
 impl Query {
+    /// The rows of all parts but those of tasks that are left out.
+    async fn kept(&self, state: &SessionState, left_out: &[String]) -> Result<Kept> {
+        // What the plans name was computed while they were made: nothing waits for another turn from here on.
+        let streams = self.streams(state, left_out).await?;
+        let _turn = pools::turn(self.runtime.memory_pool.as_ref()).await;
+        match Kept::of(&self.schema, streams, &self.runtime).await {
+            Err(error) if statement::is_short(&error) => {
+                let streams = self.streams(&statement::sorting(state, &error).await?, left_out).await?;
+                Kept::of(&self.schema, streams, &self.runtime).await
+            }
+            kept => kept,
+        }
+    }
+
     /// The partitions of the parts, part behind part. None runs yet.
-    async fn streams(&self, state: &SessionState) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
+    async fn streams(&self, state: &SessionState, left_out: &[String]) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
         let mut streams = Vec::new();
-        for part in &self.parts {
+        for (index, part) in self.parts.iter().enumerate() {
+            let task = self.tasks.get(index).cloned();
+            if task.as_ref().is_some_and(|task| left_out.contains(task)) {
+                continue;
+            }
             let physical = state.query_planner().create_physical_plan(part, state).await?;
-            let rows = (0..physical.output_partitioning().partition_count()).map(|place| begun(&physical, place, state.task_ctx()));
+            let rows = (0..physical.output_partitioning().partition_count()).map(|place| {
+                let task = task.clone();
+                begun(&physical, place, state.task_ctx()).map_err(move |error| of_task(error, task.as_deref())).boxed()
+            });
             join_ends(&mut streams, rows);
         }
         Ok(streams)
+    }
+}
+
+/// What is wrong with the values that a task's query makes, in that task's name.
+fn of_task(error: DataFusionError, task: Option<&str>) -> DataFusionError {
+    match (error.find_root(), task) {
+        (DataFusionError::ArrowError(..) | DataFusionError::Execution(_), Some(task)) => {
+            DataFusionError::External(Box::new(TaskError::unanswered(task, &error)))
+        }
+        _ => error,
     }
 }
 
@@ -289,6 +338,22 @@ mod tests {
         ];
         let whole = ["SELECT value AS v, text AS a, CASE WHEN value % 2 = 1 THEN CAST(text AS VARCHAR) END AS b FROM many"];
         assert_eq!(joined(1 << 30, &parts).await.1.expect("answers"), joined(1 << 30, &whole).await.1.expect("answers"));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_divides_by_zero_leaves_out_its_own_rows_alone() {
+        let ctx = SessionContext::new();
+        let mut frames = Vec::new();
+        for divisor in ["v", "v - 3"] {
+            frames.push(ctx.sql(&format!("SELECT 6 / ({divisor}) AS a FROM (VALUES (1), (2), (3)) AS t(v)")).await.expect("plans"));
+        }
+        let query = Query::in_parts(frames, ctx.runtime_env()).expect("has columns");
+        let tasks = ["whole", "broken"].map(str::to_owned).to_vec();
+        ctx.register_table("computed", Arc::new(Computed::once(query.of_tasks(tasks)))).expect("is known");
+        let answered =
+            ctx.sql("SELECT sum(a) AS total, count(*) AS rows FROM computed").await.expect("plans").collect().await.expect("answers");
+        let told = pretty_format_batches(&answered).expect("rows").to_string();
+        assert!(told.contains("| 11    | 3    |"), "{told}");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod charlson;
+mod date_trunc;
 mod distributions;
 #[cfg(test)]
 mod goldens;
@@ -34,6 +35,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(scalar::encounter_identity());
     ctx.register_udf(scalar::note_identity());
     ctx.register_udf(merges::merge_roots());
+    ctx.register_udf(date_trunc::date_trunc());
     ctx.register_udf(to_char::to_char());
     ctx.register_udf(time_zone::timezone());
     ctx.register_udf(time_zone::localtimestamp());

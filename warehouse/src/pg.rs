@@ -12,6 +12,7 @@ mod rows;
 mod startup;
 #[cfg(test)]
 pub(crate) mod tests;
+mod values;
 pub(crate) mod variables;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::SessionContext;
 
 use crate::computed::{Computed, Query, Renewed};
@@ -60,6 +60,16 @@ pub struct TaskError {
 impl TaskError {
     fn new(task: &str, reason: impl std::fmt::Display) -> Self {
         Self { task: task.to_owned(), reason: reason.to_string() }
+    }
+
+    /// That the query of a task could not be answered.
+    pub(crate) fn unanswered(task: &str, error: &DataFusionError) -> Self {
+        Self::new(task, format_args!("its query cannot be answered: {}", query::one_line(error)))
+    }
+
+    /// Of which task.
+    pub(crate) fn task(&self) -> &str {
+        &self.task
     }
 }
 

@@ -72,6 +72,7 @@ views! {
     "aliases" By("patient_id"),
     "stays" By("encounter_id"),
     "encounters" By("encounter_id"),
+    "moved_stays" By("encounter_id"),
     "diagnoses" Planned,
     "procedures" Planned,
     "coverages" Planned,
@@ -198,6 +199,7 @@ async fn register_one(
         return Ok(());
     }
     let query = Query::in_parts(frames, ctx.runtime_env())?;
+    let query = if matches!(kept, Kept::ByTask(_)) { query.of_tasks(tasks.names().map(str::to_owned).collect()) } else { query };
     let query = match renewal {
         Some(renewal) if *kept != Kept::Once => {
             let key = kept.key().map(str::to_owned);

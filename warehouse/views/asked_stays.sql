@@ -1,4 +1,4 @@
--- asked_stays: one row per (task, stay), before anybody waits for anything: what is asked of which note, what came to be, when the horizon is over, and why the
+-- asked_stays: one row per (task, stay), before anybody waits for anything: what is asked of which note, what came to be, when horizon and stay are over, and why the
 -- stay is left out. `labels` are these once they are mature.
 -- It is asked once for each task, one after the other, with what the task's file says in the place of `$task`, `$kind` (of note), `$clock`, `$horizon` and
 -- `$classes`, and the outcome of each stay in that of `$outcomes`: the memory of its joins is that of one task.
@@ -11,7 +11,9 @@ WITH answered AS (
 prompts AS (SELECT encounter_id, note_id, note_version_id, prediction_at FROM prompt_notes WHERE kind = $kind)
 SELECT $task AS task, $classes AS classes, a.encounter_id, a.patient_id, a.facility, a.gone_because, p.note_id, p.note_version_id, p.prediction_at,
        a.outcome, a.outcome_at, COALESCE(a.waits, false) AND a.gone_because IS NULL AS waits,
-       CASE $clock WHEN 'discharge' THEN a.discharged_at WHEN 'prediction' THEN p.prediction_at ELSE a.admitted_at END + $horizon AS horizon_at,
+       CASE WHEN $clock <> 'prediction' OR p.prediction_at IS NOT NULL
+            THEN greatest(CASE $clock WHEN 'discharge' THEN a.discharged_at WHEN 'prediction' THEN p.prediction_at ELSE a.admitted_at END + $horizon, a.discharged_at)
+       END AS over_at,
        CASE WHEN a.gone_because IS NOT NULL THEN a.gone_because
             WHEN NOT a.answered THEN 'not_asked'
             WHEN a.copies > 1 THEN 'asked_twice'

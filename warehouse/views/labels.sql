@@ -1,8 +1,8 @@
 -- labels: one row per (task, stay). `value` is the outcome and `label` its class, NULL where the task asks for a number; both are NULL until they are mature
--- for everyone, and where the stay is excluded. Mature is what its horizon and the reporting delay have passed for; an outcome that came to be later
--- is known when it is, and a stay that waits (it has not ended) has none yet.
+-- for everyone, and where the stay is excluded. Mature is what the reporting delay has passed for since its horizon and the stay were over; an
+-- outcome that came to be later is known when it is, and a stay that waits (it has not ended) has none yet.
 WITH matured AS (
-    SELECT a.*, w.watermark, CASE WHEN a.horizon_at IS NOT NULL THEN greatest(a.horizon_at + d.delay, a.outcome_at) END AS mature_at
+    SELECT a.*, w.watermark, CASE WHEN a.over_at IS NOT NULL THEN greatest(a.over_at + d.delay, a.outcome_at) END AS mature_at
     FROM task_delays AS d
     JOIN watermarks AS w ON w.facility = d.facility
     JOIN asked_stays AS a ON a.task = d.task AND a.facility = d.facility

@@ -8,7 +8,7 @@ WITH people AS (
 ),
 ended AS (
     SELECT e.*, p.died_at, p.merged,
-           COALESCE(lower(e.disposition) IN ('20', '40', '41', '42', 'exp', 'expired', 'died'), false)
+           COALESCE(lower(e.disposition) IN ('20', '40', '41', '42', 'exp', 'expired', 'died', 'dead', 'death', 'deceased', '371828006', '419099009'), false)
                OR (e.disposition IS NULL AND COALESCE(p.died_at >= e.admitted_at - INTERVAL '1 day' AND p.died_at <= e.discharged_at, false)) AS died,
            COALESCE(lower(e.disposition) IN ('50', '51', 'hosp', 'hospice'), false) AS hospice,
            COALESCE(p.born_on BETWEEN CAST(e.admitted_at - INTERVAL '1 day' AS DATE) AND CAST(e.admitted_at + INTERVAL '1 day' AS DATE), false) AS newborn,

@@ -1,7 +1,8 @@
 -- stays: one row per visit that any message admitted, whether it stands or not, by what was last asserted of it.
 -- A late message that asserts something older never wins. What was asserted at the same instant is told apart by what it says, never by
 -- when it came: in whatever order a stay's messages arrive, its row is the same. Where a visit that was merged into another had an admission
--- and the other has one of its own, coming, going and cancelling are told by the other's own facts alone.
+-- and the other has one of its own, coming, going and cancelling are told by the other's own facts alone. Where the patient went is what was said since a
+-- discharge was last taken back.
 WITH own AS (
     SELECT DISTINCT e.encounter_id
     FROM (SELECT DISTINCT survivor_id FROM encounter_survivors) AS m JOIN events AS e ON e.encounter_id = m.survivor_id
@@ -11,6 +12,9 @@ said AS (
     SELECT e.*, e.stated_encounter_id = e.encounter_id OR o.encounter_id IS NULL AS counts
     FROM events AS e LEFT JOIN own AS o ON o.encounter_id = e.encounter_id
     WHERE e.encounter_id IS NOT NULL AND e.code LIKE 'encounter.%'
+),
+taken_back AS (
+    SELECT encounter_id, max(asserted_at) AS taken_back_at FROM said WHERE counts AND code = 'encounter.discharge_cancelled' GROUP BY encounter_id
 )
 SELECT encounter_id,
        min(facility) AS facility,
@@ -23,10 +27,11 @@ SELECT encounter_id,
        max(asserted_at) FILTER (WHERE counts AND code = 'encounter.made_outpatient') AS outpatient_asserted_at,
        last_value(time ORDER BY asserted_at, time) FILTER (WHERE counts AND code = 'encounter.discharged' AND time IS NOT NULL) AS discharged_at,
        last_value(text_value ORDER BY asserted_at, text_value)
-           FILTER (WHERE counts AND (code = 'encounter.disposition' OR (code = 'encounter.discharged' AND text_value IS NOT NULL))) AS disposition,
+           FILTER (WHERE counts AND (taken_back_at IS NULL OR asserted_at > taken_back_at)
+                     AND (code = 'encounter.disposition' OR (code = 'encounter.discharged' AND text_value IS NOT NULL))) AS disposition,
        max(asserted_at) FILTER (WHERE counts AND code = 'encounter.discharged') AS discharged_asserted_at,
        max(asserted_at) FILTER (WHERE counts AND code = 'encounter.discharge_cancelled') AS discharge_cancelled_asserted_at,
        last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'encounter.class') AS class,
        last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'encounter.department') AS department
-FROM said
+FROM (SELECT s.*, t.taken_back_at FROM taken_back AS t RIGHT JOIN said AS s ON s.encounter_id = t.encounter_id) AS told
 GROUP BY encounter_id

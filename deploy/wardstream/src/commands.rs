@@ -33,7 +33,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Scorer => services::alone(config, Services::start_scorer).await,
         Command::Trainer { once: false } => services::alone(config, Services::start_trainer).await,
         Command::Trainer { once: true } => services::train_once(config).await,
-        Command::Serve => services::alone(config, |services| services.start_sql()).await,
+        Command::Serve => services::serve(config).await,
         Command::Mllp => services::mllp_alone(config).await,
         Command::Publish(publish) => files::publish(&config, &publish).await,
         Command::Map { facility, files } => files::map(&config, &facility, &files),

@@ -161,8 +161,9 @@ impl Services {
         self.tracker.spawn(async move { cycles.run(&stop).await });
     }
 
-    /// SQL over the PostgreSQL protocol.
-    pub fn start_sql(&self) {
+    /// SQL over both protocols; `failed` is cancelled where it cannot be served.
+    pub fn start_sql(&self, failed: &CancellationToken) {
+        let failed = failed.clone();
         let (config, warehouse, stop) = (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone());
         self.tracker.spawn(async move {
             let served = async {
@@ -172,6 +173,7 @@ impl Services {
             };
             if let Err(error) = served.await {
                 tracing::error!(error = format!("{error:#}"), "SQL is not served");
+                failed.cancel();
             }
         });
     }
@@ -386,7 +388,7 @@ pub async fn up(mut config: Config) -> anyhow::Result<ExitCode> {
         services.start_ingest();
         services.start_scorer();
         services.start_trainer();
-        services.start_sql();
+        services.start_sql(&CancellationToken::new());
         if !services.config.mllp.ports.is_empty() {
             services.start_mllp();
         }
@@ -418,6 +420,19 @@ pub async fn embedded_alone(config: &Config) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Where something cannot be started.
 pub async fn alone(config: Config, start: impl FnOnce(&Services)) -> anyhow::Result<ExitCode> {
+    run(config, start, std::future::pending()).await
+}
+
+/// SQL alone; where it cannot be served, there is nothing to go on for.
+///
+/// # Errors
+/// Where something cannot be started.
+pub async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let failed = CancellationToken::new();
+    run(config, |services| services.start_sql(&failed), failed.cancelled()).await
+}
+
+async fn run(config: Config, start: impl FnOnce(&Services), failed: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let handle = telemetry::start_metrics()?;
     let ready = Ready::default();
@@ -437,10 +452,13 @@ pub async fn alone(config: Config, start: impl FnOnce(&Services)) -> anyhow::Res
         "wardstream is up; metrics and health on http://{listen}, SQL on {} and {} as {}",
         services.config.sql.listen, services.config.sql.flight_listen, services.config.sql.user
     ));
-    signal().await?;
+    let code = tokio::select! {
+        signalled = signal() => signalled.map(|()| ExitCode::SUCCESS)?,
+        () = failed => ExitCode::FAILURE,
+    };
     output::progress("stopping");
     services.close().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Ends at Ctrl-C or SIGTERM.

@@ -127,16 +127,24 @@ const REFUSED: [(&str, &str, Value); 5] = [
 
 /// Puts what `transformers` 5 calls `rope_parameters` under the older names.
 fn renamed(mut said: Map<String, Value>) -> Map<String, Value> {
-    if let Some(Value::Object(mut rope)) = said.remove("rope_parameters") {
+    let named = said.remove("rope_parameters").filter(|rope| !rope.is_null());
+    if let Some(other) = named.as_ref().filter(|rope| !rope.is_object()) {
+        said.insert("rope_scaling".to_owned(), other.clone());
+    }
+    if let Some(Value::Object(mut rope)) = named {
         if let Some(theta) = rope.remove("rope_theta") {
             said.insert("rope_theta".to_owned(), theta);
         }
         if let Some(factor) = rope.remove("partial_rotary_factor") {
             said.insert("partial_rotary_factor".to_owned(), factor);
         }
-        if rope.get("rope_type").is_some_and(|kind| kind != "default") {
+        // An older name of the kind.
+        if rope.get("rope_type").or(rope.get("type")).is_some_and(|kind| kind != "default") {
             said.insert("rope_scaling".to_owned(), Value::Object(rope));
         }
+    }
+    if let Some(theta) = said.get_mut("rope_scaling").and_then(Value::as_object_mut).and_then(|rope| rope.remove("rope_theta")) {
+        said.insert("rope_theta".to_owned(), theta);
     }
     if said.get("partial_rotary_factor").and_then(Value::as_f64) == Some(1.0) {
         said.remove("partial_rotary_factor");

@@ -27,7 +27,7 @@ pub(crate) fn open(file: &Path) -> Result<Opened, LoadError> {
     };
     let header = Header::read(mapping.bytes()).map_err(refused)?;
     let config = settings::config(&header).map_err(refused)?;
-    let tokenizer_json = vocabulary::tokenizer_json(&header).map_err(refused)?;
+    let tokenizer_json = vocabulary::tokenizer_json(&header, config.vocab_size).map_err(refused)?;
     let tokenizer = tokens::of_json(&tokenizer_json).map_err(|source| LoadError::Parse { file: file.to_owned(), source })?;
     let tensors = tensors::stored(&header, &config);
     drop(header);

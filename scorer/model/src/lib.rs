@@ -6,6 +6,7 @@
 mod adapters;
 mod attention;
 pub mod bench;
+pub mod bits;
 mod config;
 mod device;
 mod division;

@@ -239,7 +239,7 @@ impl Model {
     /// Tokens of the whole cleaned note, before any cut; 0 where the tokenizer refuses it.
     #[must_use]
     pub fn count_tokens(&self, text: &str) -> usize {
-        self.reader.note(text).map_or(0, |tokens| tokens.len())
+        self.reader.whole(text).map_or(0, |tokens| tokens.len())
     }
 
     /// Answers every question about every note, in the order asked. On a processor a note's probabilities are the same bit for bit whatever else is

@@ -4,6 +4,9 @@
 //! spaces of their own: a leading space belongs to its word, so ` A` to ` E` are tokens of one piece. Training sees the questions and
 //! the lettered answers often enough to make them so, and refuses to end otherwise.
 
+use std::cell::Cell;
+use std::sync::Once;
+
 mod protobuf;
 pub(crate) mod sentencepiece;
 
@@ -58,17 +61,37 @@ fn library(action: &'static str) -> impl Fn(Refused) -> TokenizerError {
 
 type Refused = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the library makes of a file that anybody may have written: where it panics, it refuses.
+thread_local! {
+    /// Whether this thread's panics are answered for.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What the library makes of a file that anybody may have written: where it panics, it refuses, and says nothing else.
 fn guarded<T>(asked: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                told(panic);
+            }
+        }));
+    });
+    let before = GUARDED.replace(true);
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(asked));
+    GUARDED.set(before);
     answered.unwrap_or_else(|_| Err("the tokenizer's library panicked".into()))
 }
 
-/// A tokenizer as its own library writes it.
+/// A tokenizer as its own library writes it. Where the file says that texts are cut or filled up, as whoever saved it last had them, that is left out: notes are cut here.
 pub(crate) fn of_json(json: &[u8]) -> Result<Tokenizer, Refused> {
     // The library panics about parts of a file that are no JSON; it does not come to that.
     serde_json::from_slice::<serde::de::IgnoredAny>(json)?;
-    guarded(|| Tokenizer::from_bytes(json))
+    guarded(|| {
+        let mut tokenizer = Tokenizer::from_bytes(json)?;
+        tokenizer.with_padding(None).with_truncation(None)?;
+        Ok(tokenizer)
+    })
 }
 
 /// The `tokenizer.json` of what SentencePiece calls `tokenizer.model`, in bytes.
@@ -135,6 +158,15 @@ fn ids_behind(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerEr
     }
 }
 
+/// What a tokenizer puts before every text.
+fn opening(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
+    const ANY: &str = "note";
+    let whole = guarded(|| tokenizer.encode_fast(ANY, true)).map_err(library("use"))?;
+    let (whole, plain) = (whole.get_ids(), ids(tokenizer, ANY)?);
+    let before = whole.windows(plain.len().max(1)).position(|some| some == plain);
+    Ok(whole[..before.unwrap_or(0)].to_vec())
+}
+
 /// The tokens of ` A` to ` E` behind `Answer:`.
 fn letters(tokenizer: &Tokenizer) -> Result<[u32; 5], TokenizerError> {
     let before = ids(tokenizer, "Answer:")?;
@@ -159,7 +191,14 @@ pub(crate) struct Reader {
     pub letters: [u32; 5],
     /// Tokens of a note that are read.
     pub max_note_tokens: usize,
+    /// Bytes of its longest token, or [`LONGEST`].
+    longest: usize,
 }
+
+/// Bytes that no token of words is longer than.
+const LONGEST: usize = 256;
+/// Tokens behind those that are read which are looked at, too, where a note is cut before it becomes tokens: the cut may change the last of them.
+const SPARE: usize = 64;
 
 impl Reader {
     /// Reads at most `wanted` tokens of a note, fewer if the model has no room for them.
@@ -168,8 +207,7 @@ impl Reader {
         if tokens > config.vocab_size {
             return Err(TokenizerError::Vocabulary { tokens, vocab: config.vocab_size });
         }
-        let empty = guarded(|| tokenizer.encode_fast("", true)).map_err(library("use"))?;
-        let opening: Vec<u32> = empty.get_ids().iter().copied().take(1).filter(|&token| Some(token) == config.bos_token_id).collect();
+        let opening = opening(&tokenizer)?;
         let questions = Task::ALL.iter().map(|&task| ids_behind(&tokenizer, &prompt::question(task))).collect::<Result<Vec<_>, _>>()?;
         let positions = config.max_position_embeddings;
         let taken = opening.len() + questions.iter().map(Vec::len).max().unwrap_or(0);
@@ -177,12 +215,34 @@ impl Reader {
             return Err(TokenizerError::Context { positions });
         }
         let letters = letters(&tokenizer)?;
-        Ok(Self { tokenizer, opening, questions, letters, max_note_tokens: wanted.min(positions - taken) })
+        let lengths =
+            (0..u32::try_from(tokens).unwrap_or(u32::MAX)).filter_map(|token| Some(tokenizer.id_to_token(token)?.chars().count()));
+        let longest = lengths.max().unwrap_or(1).clamp(1, LONGEST);
+        Ok(Self { tokenizer, opening, questions, letters, max_note_tokens: wanted.min(positions - taken), longest })
     }
 
     /// Tokens of the cleaned note, all of them.
-    pub fn note(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    pub fn whole(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         ids(&self.tokenizer, &prompt::clean(text))
+    }
+
+    /// The tokens of the cleaned note that are read, and whether it goes on. A long note becomes tokens up to where it is read and some way on, and no further: in the library a byte takes
+    /// some hundred and fifty.
+    fn note(&self, text: &str) -> Result<(Vec<u32>, bool), TokenizerError> {
+        let text = prompt::clean(text);
+        let wanted = self.max_note_tokens + SPARE;
+        let mut bytes = wanted * self.longest;
+        loop {
+            let part = text.get(..bytes).unwrap_or(&text);
+            let mut tokens = ids(&self.tokenizer, part)?;
+            let is_whole = part.len() == text.len();
+            if is_whole || tokens.len() >= wanted {
+                let goes_on = !is_whole || tokens.len() > self.max_note_tokens;
+                tokens.truncate(self.max_note_tokens);
+                return Ok((tokens, goes_on));
+            }
+            bytes *= 2;
+        }
     }
 
     /// The tokens of the question behind the note.
@@ -193,9 +253,7 @@ impl Reader {
 
     /// The note, cut, with its questions.
     pub fn page(&self, text: &str, tasks: &[Task]) -> Result<Page, TokenizerError> {
-        let mut note = self.note(text)?;
-        let truncated = note.len() > self.max_note_tokens;
-        note.truncate(self.max_note_tokens);
+        let (note, truncated) = self.note(text)?;
         let questions: Vec<_> = tasks.iter().map(|&task| (task, self.question(task))).collect();
         Ok(Page { truncated, ..Page::of(&self.opening, &note, &questions) })
     }
@@ -284,6 +342,44 @@ mod tests {
             let whole = format!("{}{}", prompt::clean(text), prompt::question(Task::Denial));
             let expected = tokenizer.encode(whole, true).map_err(library("use"))?;
             assert_eq!(page.tokens, expected.get_ids());
+        }
+        Ok(())
+    }
+
+    /// Whatever a tokenizer's file says of texts that are cut or filled up, and whether or not the configuration names the token that opens one.
+    #[test]
+    fn what_was_said_of_other_texts_does_not_matter() -> Result<(), TokenizerError> {
+        let plain = trained(400)?;
+        let json = plain.to_string(false).map_err(library("write"))?;
+        let cut = json.replace(
+            "\"truncation\":null",
+            "\"truncation\":{\"direction\":\"Right\",\"max_length\":16,\"strategy\":\"LongestFirst\",\"stride\":0}",
+        );
+        let filled = "\"padding\":{\"strategy\":{\"Fixed\":64},\"direction\":\"Right\",\"pad_to_multiple_of\":null,\"pad_id\":0,\"pad_type_id\":0,\"pad_token\":\"<s>\"}";
+        let cut = cut.replace("\"padding\":null", filled);
+        assert!(cut.contains("max_length") && cut.contains("Fixed"));
+        let read = of_json(cut.as_bytes()).map_err(library("parse"))?;
+        let nameless = Config { bos_token_id: None, ..Config::demo(400) };
+        let (reader, other) = (Reader::new(plain, &Config::demo(400), 512)?, Reader::new(read, &nameless, 512)?);
+        let text = texts().concat();
+        assert_eq!(reader.page(&text, &Task::ALL)?, other.page(&text, &Task::ALL)?);
+        assert_eq!(reader.opening, [0]);
+        Ok(())
+    }
+
+    /// The first tokens of a note of megabytes are those of all of it.
+    #[test]
+    fn of_a_long_note_no_more_becomes_tokens_than_is_needed() -> Result<(), Box<dyn std::error::Error>> {
+        let pieces = of_json(&of_sentencepiece(include_bytes!("../goldens/tokenizer.model"))?).map_err(library("parse"))?;
+        let texts =
+            [texts().concat(), "a".repeat(9_000), "ab".repeat(4_000), " of".repeat(5_000), format!("{}\n", "word ".repeat(40)).repeat(60)];
+        for tokenizer in [trained(400)?, pieces] {
+            let reader = Reader::new(tokenizer.clone(), &Config::demo(rows_needed(&tokenizer)), 24)?;
+            for text in &texts {
+                let whole = reader.whole(text)?;
+                assert!(whole.len() > 24 + SPARE);
+                assert_eq!(reader.note(text)?, (whole[..24].to_vec(), true));
+            }
         }
         Ok(())
     }

@@ -193,7 +193,20 @@ impl Weights {
             let what = if other.ends_with(".bias") { "biases" } else { "a tensor of another architecture" };
             return Err(ConfigError::Unsupported(format!("{what} ({})", shown(other))).into());
         }
-        layout.places.iter().try_for_each(|place| self.at(place).map(|_| ()))
+        layout.places.iter().try_for_each(|place| self.at(place).map(|_| ()))?;
+        self.head_is_tied(layout)
+    }
+
+    /// A head that a file has beside the embedding that it is said to be must be that embedding.
+    fn head_is_tied(&self, layout: &Layout) -> Result<(), LoadError> {
+        let embedding = layout.places.iter().find(|place| layout.head == place.range && layout.embedding == place.range);
+        let (Some(embedding), Some(own)) = (embedding, self.tensor("lm_head.weight")) else { return Ok(()) };
+        let tied = self.at(embedding)?;
+        if tied.shape() == own.shape() && tied.encoding() == own.encoding() && tied.bytes == own.bytes {
+            return Ok(());
+        }
+        Err(ConfigError::Unsupported("a head (lm_head.weight) that is not the embedding, though its configuration ties them".to_owned())
+            .into())
     }
 
     /// Widens `rows` of the tensor at a place into `out`, on rayon's threads, and gives their pages back.

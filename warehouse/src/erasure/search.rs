@@ -154,14 +154,26 @@ struct Conditions {
 impl Conditions {
     async fn of(warehouse: &Warehouse, person: &Person) -> Result<Self, QueryError> {
         let ids = listed(person.ids.iter().map(String::as_str));
+        // What was told of a stay of theirs under somebody else, before it was moved to them.
+        let sql = format!(
+            "SELECT DISTINCT e.encounter_id || '/' || p.patient_id AS told FROM moved_stays AS m \
+             JOIN stays AS s ON s.encounter_id = m.encounter_id AND s.patient_id IN ({ids}) \
+             JOIN (SELECT encounter_id, survivor_id FROM encounter_survivors UNION ALL SELECT encounter_id, encounter_id AS survivor_id FROM stays) AS e \
+             ON e.survivor_id = m.encounter_id \
+             JOIN (SELECT patient_id, survivor_id FROM survivors UNION ALL SELECT patient_id, patient_id AS survivor_id FROM patients) AS p \
+             ON p.survivor_id = m.patient_id"
+        );
+        let told = column(warehouse, &sql, "told").await?;
+        let named =
+            format!("(patient_id IN ({ids}) OR encounter_id || '/' || patient_id IN ({}))", listed(told.iter().map(String::as_str)));
         // A stay is theirs where nobody else's facts stand in it.
         let sql = format!(
             "SELECT encounter_id FROM event_rows WHERE encounter_id IS NOT NULL AND patient_id IS NOT NULL GROUP BY encounter_id \
-             HAVING count(*) FILTER (WHERE patient_id IN ({ids})) = count(*)"
+             HAVING count(*) FILTER (WHERE {named}) = count(*)"
         );
         let stays = column(warehouse, &sql, "encounter_id").await?;
         let stays = listed(stays.iter().map(String::as_str));
-        let mine = format!("COALESCE(patient_id IN ({ids}) OR (patient_id IS NULL AND encounter_id IN ({stays})), false)");
+        let mine = format!("COALESCE({named} OR (patient_id IS NULL AND encounter_id IN ({stays})), false)");
         let notes = column(warehouse, &format!("SELECT DISTINCT note_id FROM note_rows WHERE {mine}"), "note_id").await?;
         let theirs = format!("COALESCE(note_id IN ({}), false)", listed(notes.iter().map(String::as_str)));
         let stated: Vec<String> = person.identifiers.iter().map(|(system, value)| format!("{system}|{value}")).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::ToSpan as _;
-use schemas::EventCode::{EncounterAdmitted, PatientIdentified, PatientLinked, PatientMerged, PatientSex};
+use schemas::EventCode::{EncounterAdmitted, EncounterMoved, PatientIdentified, PatientLinked, PatientMerged, PatientSex};
 
 use super::*;
 use crate::read::AsOf;
@@ -177,6 +177,28 @@ async fn the_same_records_sent_again_are_new_and_those_stored_do_not_come_back()
     ward.arrives(vec![Record::of(vec![fact(PatientSex, "PLANTED-111", None, None)])]).await;
     assert_eq!(ward.warehouse.traces(&subject("PLANTED-111")).await.expect("new data").events, 1);
     ward.is_conserved().await;
+}
+
+/// A stay that was told under somebody else's number first, and moved to its patient since.
+#[tokio::test]
+async fn what_was_told_of_their_stay_under_another_s_number_goes_and_the_other_stays() {
+    let mut ward = Ward::empty().await;
+    let admitted = |visit: &str| schemas::Fact { time: BEGAN.parse().ok(), ..fact(EncounterAdmitted, "OTHER-1", Some(visit), None) };
+    let moved = fact(EncounterMoved, "PLANTED-111", Some("V2"), Some("MRN|OTHER-1"));
+    let theirs = schemas::MappedNote { encounter: Some("V2".to_owned()), ..note("D1", "OTHER-1", "planted words about the patient") };
+    let others = schemas::MappedNote { encounter: Some("V1".to_owned()), ..note("D2", "OTHER-1", "words about the other") };
+    ward.arrives(vec![
+        Record::of(vec![admitted("V1")]).with_note(others),
+        Record::of(vec![admitted("V2")]).with_note(theirs),
+        Record::of(vec![moved]),
+        Record::of(vec![fact(PatientSex, "PLANTED-111", None, None)]),
+    ])
+    .await;
+    ward.warehouse.erase(&subject("PLANTED-111")).await.expect("erases");
+    let left = everything(&ward).await;
+    assert!(!left.contains("planted words") && !left.contains("PLANTED-111"), "{left}");
+    assert!(left.contains("words about the other"));
+    assert_eq!(told_at(&ward.warehouse, "SELECT visit_number FROM stays ORDER BY 1", &AsOf::default()).await, "V1\n");
 }
 
 #[tokio::test]

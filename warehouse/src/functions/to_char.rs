@@ -16,11 +16,15 @@ use jiff::tz::TimeZone;
 
 /// The function.
 pub fn to_char() -> ScalarUDF {
-    ScalarUDF::from(ToChar(Signature::user_defined(Volatility::Immutable)))
+    ScalarUDF::from(ToChar { signature: Signature::user_defined(Volatility::Immutable), aliases: vec!["date_format".to_owned()] })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ToChar(Signature);
+struct ToChar {
+    signature: Signature,
+    /// Those of the engine's own function: under a name that is left to it, it would take its others back when a session is made of another.
+    aliases: Vec<String>,
+}
 
 impl ScalarUDFImpl for ToChar {
     fn name(&self) -> &'static str {
@@ -28,7 +32,11 @@ impl ScalarUDFImpl for ToChar {
     }
 
     fn signature(&self) -> &Signature {
-        &self.0
+        &self.signature
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {

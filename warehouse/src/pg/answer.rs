@@ -32,8 +32,9 @@ use super::prepared::{Parser, Prepared};
 use super::rows::{Batches, Watch, encoded, fits, parameter, watched};
 use super::{copy, functions, names};
 use crate::metrics::{self, Ended};
+use crate::roles::desk;
 use crate::roles::fault::{self, Asked, Refusal};
-use crate::roles::gate::{Wish, wish};
+use crate::roles::gate::{Savepoint, Wish, wish};
 use crate::roles::parse;
 use crate::statement;
 
@@ -127,7 +128,7 @@ impl Answers {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let failed = matches!(client.transaction_status(), TransactionStatus::Error);
-        if failed && !matches!(wish, Wish::Commit | Wish::Rollback) {
+        if failed && !matches!(wish, Wish::Commit | Wish::Rollback | Wish::Savepoint(Savepoint::GoBack, _)) {
             return Err(error(Refusal::new("25P02", "current transaction is aborted, commands ignored until end of transaction block")));
         }
         let done = |tag: &str| Ok(Response::Execution(Tag::new(tag)));
@@ -169,6 +170,7 @@ impl Answers {
                 self.connection.rollback();
                 Ok(Response::TransactionEnd(Tag::new("ROLLBACK")))
             }
+            Wish::Savepoint(what, name) => self.savepoint(client, *what, name).map_err(error).and_then(done),
             Wish::Declare { name, ask, hold } => self.declare(client, (name, *hold), ask, asking).await,
             Wish::Fetch { name, rows } => self.fetch(name, *rows).await.map(Response::Query),
             Wish::Close(name) => {
@@ -187,6 +189,19 @@ impl Answers {
                 done("DISCARD ALL")
             }
             Wish::Nothing(tag) => done(tag),
+        }
+    }
+
+    /// The answer's tag.
+    fn savepoint<C: ClientInfo>(&self, client: &mut C, what: Savepoint, name: &str) -> Result<&'static str, Refusal> {
+        match what {
+            Savepoint::Set => self.connection.savepoint(name).map(|()| "SAVEPOINT"),
+            Savepoint::Release => self.connection.release(name).map(|()| "RELEASE"),
+            Savepoint::GoBack => {
+                self.connection.rollback_to(name)?;
+                client.set_transaction_status(TransactionStatus::Transaction);
+                Ok("ROLLBACK")
+            }
         }
     }
 
@@ -234,6 +249,8 @@ impl Answers {
                 }
                 None => plan,
             };
+            // What it says of its columns is what it gives: types are settled before they are told.
+            let plan = desk::settled(&state, plan);
             let schema = Arc::clone(plan.schema().inner());
             let rows = statement::rows(DataFrame::new(state, plan)).await.map_err(engine)?;
             Ok::<_, Refusal>((schema, rows))

@@ -22,6 +22,8 @@ use crate::roles::{Account, Accounts};
 
 /// Pause between two looks at whether statements run.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// Savepoints that a transaction may have.
+const SAVEPOINTS: usize = 1024;
 /// Cursors that a connection may hold open.
 const CURSORS: usize = 16;
 
@@ -106,6 +108,8 @@ struct Inner {
     busy: bool,
     admitted: Option<OwnedSemaphorePermit>,
     cursors: BTreeMap<String, Cursor>,
+    /// Names of the transaction's savepoints and the settings at each, the oldest first.
+    savepoints: Vec<(String, Variables)>,
 }
 
 impl Connection {
@@ -122,6 +126,7 @@ impl Connection {
             busy: false,
             admitted: None,
             cursors: BTreeMap::new(),
+            savepoints: Vec::new(),
         };
         Self { server, inner: Mutex::new(inner) }
     }
@@ -269,6 +274,37 @@ impl Connection {
         inner.close_transaction();
     }
 
+    pub(super) fn savepoint(&self, name: &str) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        inner.in_transaction("SAVEPOINT")?;
+        if inner.savepoints.len() >= SAVEPOINTS {
+            return Err(Refusal::new("53400", format!("the transaction has more than {SAVEPOINTS} savepoints")));
+        }
+        let settings = inner.variables.clone();
+        inner.savepoints.push((name.to_owned(), settings));
+        Ok(())
+    }
+
+    pub(super) fn release(&self, name: &str) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        let place = inner.place_of("RELEASE SAVEPOINT", name)?;
+        inner.savepoints.truncate(place);
+        Ok(())
+    }
+
+    /// The settings are as they were then; the savepoint itself stays.
+    pub(super) fn rollback_to(&self, name: &str) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        let place = inner.place_of("ROLLBACK TO SAVEPOINT", name)?;
+        inner.savepoints.truncate(place + 1);
+        let before = inner.variables.when();
+        if let Some((_, settings)) = inner.savepoints.last().cloned() {
+            inner.variables = settings;
+        }
+        inner.moved(before);
+        Ok(())
+    }
+
     pub(super) fn is_in_transaction(&self) -> bool {
         self.inner().moment.is_some()
     }
@@ -305,6 +341,18 @@ impl Connection {
 }
 
 impl Inner {
+    fn in_transaction(&self, what: &str) -> Result<(), Refusal> {
+        let outside = || Refusal::new("25P01", format!("{what} can only be used in transaction blocks"));
+        self.moment.as_ref().map(|_| ()).ok_or_else(outside)
+    }
+
+    /// The newest savepoint of this name.
+    fn place_of(&self, what: &str, name: &str) -> Result<usize, Refusal> {
+        self.in_transaction(what)?;
+        let found = self.savepoints.iter().rposition(|(known, _)| known == name);
+        found.ok_or_else(|| Refusal::new("3B001", format!("savepoint \"{name}\" does not exist")))
+    }
+
     /// Another moment was asked for: an open transaction looks anew.
     fn moved(&mut self, before: crate::roles::moments::When) {
         if self.variables.when() != before
@@ -316,6 +364,7 @@ impl Inner {
 
     fn close_transaction(&mut self) {
         self.moment = None;
+        self.savepoints.clear();
         self.cursors.retain(|_, cursor| cursor.hold);
     }
 }

@@ -7,7 +7,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::CopyOption;
 use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
-use datafusion_postgres::arrow_pg::encoder::encode_value;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{CopyCsvOptions, CopyEncoder, CopyResponse, CopyTextOptions, FieldInfo, Tag};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
@@ -17,6 +16,7 @@ use futures::{Sink, SinkExt, StreamExt, stream};
 
 use super::answer::error;
 use super::rows::Batches;
+use super::values;
 use crate::roles::fault::Refusal;
 use crate::roles::turn::panicked;
 
@@ -116,7 +116,7 @@ fn heading(fields: &[FieldInfo], options: Options) -> PgWireResult<CopyData> {
 fn written(encoder: &mut CopyEncoder, batch: &RecordBatch, schema: &SchemaRef, fields: &[FieldInfo]) -> Vec<PgWireResult<CopyData>> {
     let row = |encoder: &mut CopyEncoder, row: usize| {
         for ((array, field), wire) in batch.columns().iter().zip(schema.fields()).zip(fields) {
-            encode_value(encoder, array, row, field, wire)?;
+            values::write(encoder, array, row, (field, wire))?;
         }
         Ok(encoder.take_copy())
     };

@@ -3,6 +3,8 @@
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::{DataType, Expr, ObjectName, Query, Select, SelectItem, SetExpr, Statement};
 
+use crate::roles::casts::HIDDEN;
+
 /// The columns of a statement as they are shown; those of `SELECT *` keep their names.
 pub(super) fn shown(statement: &Statement, schema: &Schema) -> Schema {
     let Statement::Query(query) = statement else { return schema.clone() };
@@ -11,6 +13,9 @@ pub(super) fn shown(statement: &Statement, schema: &Schema) -> Schema {
         return schema.clone();
     }
     let named = |(item, field): (&SelectItem, &std::sync::Arc<Field>)| match item {
+        SelectItem::ExprWithAlias { expr, alias } if alias.value.starts_with(HIDDEN) => {
+            field.as_ref().clone().with_name(name(expr).unwrap_or_else(|| "?column?".to_owned()))
+        }
         SelectItem::UnnamedExpr(expr) => field.as_ref().clone().with_name(name(expr).unwrap_or_else(|| "?column?".to_owned())),
         _ => field.as_ref().clone(),
     };
@@ -98,5 +103,9 @@ mod tests {
         assert_eq!(named("SELECT CASE WHEN a THEN 1 END, '1'::int, a::text, EXISTS (SELECT 1) FROM t", 4), ["case", "int4", "a", "exists"]);
         assert_eq!(named("SELECT a AS b FROM t UNION ALL SELECT max(c) FROM t", 1), ["c0"], "a name that is given stands in the schema");
         assert_eq!(named("SELECT *, count(*) FROM t", 2), ["c0", "c1"]);
+        assert_eq!(
+            named("SELECT a, a::text, sum(b), sum(b::bigint), '1'::int, '1'::text FROM t", 6),
+            ["a", "a", "sum", "sum", "int4", "text"]
+        );
     }
 }

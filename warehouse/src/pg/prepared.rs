@@ -21,7 +21,7 @@ use super::connection::Connection;
 use super::rows::fits;
 use super::{functions, names};
 use crate::roles::fault::{self, Asked, Refusal};
-use crate::roles::gate::{Wish, wish};
+use crate::roles::gate::{Savepoint, Wish, wish};
 use crate::roles::moments::Shown;
 use crate::roles::parse;
 
@@ -140,7 +140,9 @@ impl QueryParser for Parser {
     {
         let turn = self.0.turn();
         let prepared = turn.run(self.prepare(sql, types)).await.and_then(|done| done).map_err(error)?;
-        let ends = prepared.as_ref().is_none_or(|prepared| matches!(prepared.wish, Wish::Commit | Wish::Rollback));
+        let ends = prepared
+            .as_ref()
+            .is_none_or(|prepared| matches!(prepared.wish, Wish::Commit | Wish::Rollback | Wish::Savepoint(Savepoint::GoBack, _)));
         if matches!(client.transaction_status(), TransactionStatus::Error) && !ends {
             let aborted = "current transaction is aborted, commands ignored until end of transaction block";
             return Err(error(Refusal::new("25P02", aborted)));

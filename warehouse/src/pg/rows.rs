@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion_postgres::arrow_pg::datatypes::encode_recordbatch;
 use datafusion_postgres::pgwire::api::portal::Format;
-use datafusion_postgres::pgwire::api::results::FieldInfo;
+use datafusion_postgres::pgwire::api::results::{DataRowEncoder, FieldInfo};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::data::DataRow;
 use futures::{StreamExt, stream};
 
 use super::answer::error;
 use super::connection::Connection;
+use super::values;
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::turn::panicked;
 
@@ -55,14 +55,29 @@ pub(super) fn watched(connection: Arc<Connection>, rows: SendableRecordBatchStre
     batches.boxed()
 }
 
-/// The rows of a batch as the protocol sends them.
+/// The rows of a batch as the protocol sends them, up to one that cannot be written, in whose place stands why.
 pub(super) fn encoded(fields: &Arc<Vec<FieldInfo>>, batch: Result<RecordBatch, Refusal>) -> Vec<PgWireResult<DataRow>> {
-    let encode = |batch| encode_recordbatch(Arc::clone(fields), batch).collect();
     match batch {
-        Ok(batch) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| encode(batch)))
+        Ok(batch) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| written(fields, &batch)))
             .unwrap_or_else(|panic| vec![Err(error(panicked(panic)))]),
         Err(refusal) => vec![Err(error(refusal))],
     }
+}
+
+fn written(fields: &Arc<Vec<FieldInfo>>, batch: &RecordBatch) -> Vec<PgWireResult<DataRow>> {
+    let mut encoder = DataRowEncoder::new(Arc::clone(fields));
+    let schema = batch.schema_ref();
+    let mut rows = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let mut columns = batch.columns().iter().zip(schema.fields()).zip(fields.iter());
+        let failed = columns.find_map(|((array, field), wire)| values::write(&mut encoder, array, row, (field, wire)).err());
+        if let Some(error) = failed {
+            rows.push(Err(error));
+            break;
+        }
+        rows.push(Ok(encoder.take_row()));
+    }
+    rows
 }
 
 /// A parameter that cannot be read as its type.
@@ -80,5 +95,22 @@ pub(super) fn fits(format: &Format, columns: usize) -> Result<(), Refusal> {
             Err(Refusal::new("08P01", format!("bind message has {} result formats but query has {columns} columns", formats.len())))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, UInt64Array};
+    use datafusion_postgres::pgwire::api::Type;
+    use datafusion_postgres::pgwire::api::results::FieldFormat;
+
+    use super::*;
+
+    #[test]
+    fn rows_end_with_the_first_that_cannot_be_written() {
+        let fields = Arc::new(vec![FieldInfo::new("yes".to_owned(), None, None, Type::BOOL, FieldFormat::Text)]);
+        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![None, Some(1), Some(2)]));
+        let rows = encoded(&fields, Ok(RecordBatch::try_from_iter([("yes", numbers)]).expect("a batch")));
+        assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
     }
 }

@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
-use datafusion::common::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
+};
 
 use super::fault::Refusal;
 
 /// What one call may give, in bytes, over all rows of a batch.
 const LIMIT_BYTES: u64 = 64 << 20;
+/// What one call may make of nothing for one row, in bytes: where it is the same for all rows, the engine writes it out for each row of a batch.
+const LIMIT_ROW_BYTES: u64 = 256 << 10;
 /// What one call may compare, in steps, over all rows of a batch.
 const LIMIT_STEPS: u64 = 1 << 31;
 
@@ -24,33 +32,73 @@ enum Grows {
     To,
     /// From the first argument to the second, 8 bytes each.
     Range,
-    /// The second argument elements of the first, 16 bytes each.
+    /// The second argument elements of the first, with 16 bytes each besides.
     Elements,
+    /// All arguments together.
+    Together,
+    /// All arguments from the second on together, and the first between them.
+    Joined,
+    /// The texts of a list, and the second argument behind each.
+    Listed,
     /// Length of the first argument times length of the third: each character may be replaced.
     Replaced,
     /// Length of the first argument times length of the second, in steps.
     Compared,
 }
 
-/// The functions, and how each grows.
-const FUNCTIONS: [(&str, Grows); 12] = [
+/// The functions, whatever else they are called, and how each grows.
+const FUNCTIONS: [(&str, Grows); 14] = [
     ("repeat", Grows::Times),
     ("lpad", Grows::To),
     ("rpad", Grows::To),
     ("range", Grows::Range),
     ("generate_series", Grows::Range),
     ("array_repeat", Grows::Elements),
-    ("list_repeat", Grows::Elements),
     ("array_resize", Grows::To),
-    ("list_resize", Grows::To),
     ("replace", Grows::Replaced),
     ("regexp_replace", Grows::Replaced),
     ("levenshtein", Grows::Compared),
+    ("concat", Grows::Together),
+    ("concat_ws", Grows::Joined),
+    ("array_concat", Grows::Together),
+    ("array_to_string", Grows::Listed),
 ];
 
 /// The bounded form of each function that is among `known`.
 pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
-    FUNCTIONS.iter().filter_map(|(name, grows)| Some(ScalarUDF::from(Bounded { inner: known(name)?, name, grows: *grows }))).collect()
+    let bounded = |(name, grows): &(&'static str, Grows)| {
+        let inner = known(name)?;
+        let mut signature = inner.signature().clone();
+        // What is put together of texts that are there may be long; it is made batch by batch and so bounded by the batch, and never once for all of them.
+        if grows.puts_together() {
+            signature.volatility = Volatility::Volatile;
+        }
+        Some(ScalarUDF::from(Bounded { inner, name, grows: *grows, signature }))
+    };
+    FUNCTIONS
+        .iter()
+        .filter_map(bounded)
+        .chain([ScalarUDF::from(Bounded {
+            inner: Arc::new(ScalarUDF::from(Beside(Signature::user_defined(Volatility::Volatile)))),
+            name: BESIDE,
+            grows: Grows::Together,
+            signature: Signature::user_defined(Volatility::Volatile),
+        })])
+        .collect()
+}
+
+/// The rewriting by which `||` is bounded, too.
+pub(super) fn beside(of: Arc<ScalarUDF>) -> Arc<dyn FunctionRewrite + Send + Sync> {
+    Arc::new(BesideRewrite(of))
+}
+
+/// What `||` of texts is called.
+pub(super) const BESIDE: &str = "textcat";
+
+impl Grows {
+    fn puts_together(self) -> bool {
+        matches!(self, Self::Together | Self::Joined | Self::Listed)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -58,6 +106,7 @@ struct Bounded {
     inner: Arc<ScalarUDF>,
     name: &'static str,
     grows: Grows,
+    signature: Signature,
 }
 
 impl Bounded {
@@ -65,26 +114,42 @@ impl Bounded {
         let rows = args.number_rows.max(1);
         let number = |index: usize| numbers(args.args.get(index), rows);
         let length = |index: usize| lengths(args.args.get(index), rows);
-        let product = |left: Vec<u64>, right: Vec<u64>| {
-            left.iter().zip(&right).fold(0_u64, |sum, (left, right)| sum.saturating_add(left.saturating_mul(*right)))
+        let times = |left: Vec<u64>, right: Vec<u64>| left.iter().zip(&right).map(|(left, right)| left.saturating_mul(*right)).collect();
+        let texts = |from: usize| {
+            let parts = (from..args.args.len()).map(length);
+            parts.fold(vec![0_u64; rows], |sums, part| sums.iter().zip(&part).map(|(sum, one)| sum.saturating_add(*one)).collect())
         };
-        let (taken, limit) = match self.grows {
-            Grows::Times => (product(length(0), number(1)), LIMIT_BYTES),
-            Grows::To => (number(1).iter().fold(0, |sum: u64, one| sum.saturating_add(*one)), LIMIT_BYTES),
-            Grows::Range => (self.range(args, rows), LIMIT_BYTES),
-            Grows::Elements => (product(vec![16; rows], number(1)), LIMIT_BYTES),
-            Grows::Replaced => (product(length(0), length(2).iter().map(|length| (*length).max(1)).collect()), LIMIT_BYTES),
-            Grows::Compared => (product(length(0), length(1)), LIMIT_STEPS),
+        let taken: Vec<u64> = match self.grows {
+            Grows::Times => times(length(0), number(1)),
+            Grows::To => number(1),
+            Grows::Range => self.range(args, rows),
+            Grows::Elements => times(length(0).into_iter().map(|length| length.saturating_add(16)).collect(), number(1)),
+            Grows::Replaced => times(length(0), length(2).iter().map(|length| (*length).max(1)).collect()),
+            Grows::Compared => times(length(0), length(1)),
+            Grows::Together => texts(0),
+            Grows::Joined => {
+                let between = u64::try_from(args.args.len()).unwrap_or(u64::MAX);
+                texts(1).iter().zip(length(0)).map(|(text, sign)| text.saturating_add(sign.saturating_mul(between))).collect()
+            }
+            Grows::Listed => {
+                let listed = elements(args.args.first(), rows).into_iter().zip(length(0)).zip(length(1));
+                listed.map(|((count, text), sign)| text.saturating_add(sign.saturating_mul(count))).collect()
+            }
         };
-        if taken > limit {
+        let all = taken.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
+        let limit = if self.grows == Grows::Compared { LIMIT_STEPS } else { LIMIT_BYTES };
+        let is_long = taken.iter().any(|one| *one > LIMIT_ROW_BYTES) && !self.grows.puts_together();
+        let is_made = !matches!(self.grows, Grows::Replaced | Grows::Compared);
+        if all > limit || is_long && is_made {
+            let limit = if all > limit { limit } else { LIMIT_ROW_BYTES };
             let refusal = Refusal::new("54000", format!("{} would give or take more than {limit} bytes", self.name));
             return Err(DataFusionError::External(Box::new(refusal)));
         }
         Ok(())
     }
 
-    /// Elements of a range of integers; ranges of instants are bounded by their step.
-    fn range(&self, args: &ScalarFunctionArgs, rows: usize) -> u64 {
+    /// Bytes of a range of integers; ranges of instants are bounded by their step.
+    fn range(&self, args: &ScalarFunctionArgs, rows: usize) -> Vec<u64> {
         let (first, second) = (signed(args.args.first(), rows), signed(args.args.get(1), rows));
         let step = signed(args.args.get(2), rows);
         let one = |row: usize| {
@@ -95,7 +160,7 @@ impl Bounded {
             let step = step.get(row).copied().flatten().filter(|step| *step != 0).unwrap_or(1);
             from.abs_diff(until) / step.unsigned_abs() * 8
         };
-        (0..rows).fold(0, |sum, row| sum.saturating_add(one(row)))
+        (0..rows).map(one).collect()
     }
 }
 
@@ -112,11 +177,101 @@ fn numbers(value: Option<&ColumnarValue>, rows: usize) -> Vec<u64> {
     signed(value, rows).into_iter().map(|number| number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)).collect()
 }
 
+/// Bytes of each row's value; those of one that is the same for all rows are counted once and not written out.
 fn lengths(value: Option<&ColumnarValue>, rows: usize) -> Vec<u64> {
-    let Some(array) = value.and_then(|value| value.to_array(rows).ok()) else { return Vec::new() };
-    let Ok(array) = cast(&array, &DataType::LargeUtf8) else { return Vec::new() };
-    let texts = array.as_string::<i64>();
-    (0..texts.len()).map(|row| u64::try_from(texts.value(row).len()).unwrap_or(u64::MAX)).collect()
+    let of = |array: ArrayRef| (0..array.len()).map(|row| size(&array, row)).collect::<Vec<u64>>();
+    match value {
+        Some(ColumnarValue::Scalar(scalar)) => scalar.to_array().map_or_else(|_| Vec::new(), |array| vec![size(&array, 0); rows]),
+        Some(ColumnarValue::Array(array)) => of(Arc::clone(array)),
+        None => Vec::new(),
+    }
+}
+
+/// Bytes that a value takes.
+fn size(array: &ArrayRef, row: usize) -> u64 {
+    let bytes = match array.data_type() {
+        _ if array.is_null(row) => 0,
+        DataType::Utf8 => array.as_string::<i32>().value(row).len(),
+        DataType::LargeUtf8 => array.as_string::<i64>().value(row).len(),
+        DataType::Utf8View => array.as_string_view().value(row).len(),
+        DataType::Binary => array.as_binary::<i32>().value(row).len(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+            return listed(array, row)
+                .map_or(0, |list| (0..list.len()).fold(0, |sum: u64, each| sum.saturating_add(size(&list, each).max(1))));
+        }
+        other => other.primitive_width().unwrap_or(16),
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn listed(array: &ArrayRef, row: usize) -> Option<ArrayRef> {
+    match array.data_type() {
+        DataType::List(_) => Some(array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => Some(array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => Some(array.as_fixed_size_list().value(row)),
+        _ => None,
+    }
+}
+
+/// Elements of each row's list.
+fn elements(value: Option<&ColumnarValue>, rows: usize) -> Vec<u64> {
+    let count = |array: &ArrayRef, row: usize| listed(array, row).filter(|_| !array.is_null(row)).map_or(0, |list| list.len() as u64);
+    match value {
+        Some(ColumnarValue::Scalar(scalar)) => scalar.to_array().map_or_else(|_| Vec::new(), |array| vec![count(&array, 0); rows]),
+        Some(ColumnarValue::Array(array)) => (0..array.len()).map(|row| count(array, row)).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// `||` of two texts; NULL where one is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Beside(Signature);
+
+impl ScalarUDFImpl for Beside {
+    fn name(&self) -> &'static str {
+        BESIDE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(vec![DataType::Utf8; arguments.len()])
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [left, right] = arrays.as_slice() else { return exec_err!("|| takes two texts") };
+        let pairs = left.as_string::<i32>().iter().zip(right.as_string::<i32>());
+        let texts: StringArray = pairs.map(|(left, right)| Some([left?, right?].concat())).collect();
+        Ok(ColumnarValue::Array(Arc::new(texts)))
+    }
+}
+
+#[derive(Debug)]
+struct BesideRewrite(Arc<ScalarUDF>);
+
+impl FunctionRewrite for BesideRewrite {
+    fn name(&self) -> &'static str {
+        "bounded ||"
+    }
+
+    /// Lists that are put beside each other are the engine's, and what it does not know the type of yet.
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) = expr else { return Ok(Transformed::no(expr)) };
+        let kinds = [left.get_type(schema), right.get_type(schema)];
+        let is_text =
+            kinds.iter().flatten().any(DataType::is_string) && kinds.iter().all(|kind| kind.as_ref().is_ok_and(|kind| !kind.is_nested()));
+        if !is_text {
+            return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right })));
+        }
+        Ok(Transformed::yes(self.0.call(vec![*left, *right])))
+    }
 }
 
 impl ScalarUDFImpl for Bounded {
@@ -125,7 +280,12 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
+    }
+
+    /// Under a name that is left to the engine's own it would take its others back when a session is made of another.
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {

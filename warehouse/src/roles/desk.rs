@@ -8,6 +8,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::TableProvider;
 use datafusion::error::Result as EngineResult;
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::MemoryPool;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{self, Asked, Refusal};
 use super::moments::{Moments, Names, Shown, When};
-use super::turn::Turn;
+use super::turn::{Turn, panicked};
 use super::{Role, SqlSettings, bounded, catalogue, texts};
 use crate::error::QueryError;
 use crate::moments::Bound;
@@ -108,8 +109,15 @@ impl Desk {
         Ok(state)
     }
 
-    /// The plan of a statement; what does not only read has none.
+    /// The plan of a statement, made on a thread of its own: some statements take long, and cannot be stopped meanwhile. What does not only read has none.
     pub(crate) async fn plan(&self, state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
+        let (state, sql, notes) = (state.clone(), asked.sql.to_owned(), asked.notes);
+        let engine = tokio::runtime::Handle::current();
+        let planned = tokio::task::spawn_blocking(move || engine.block_on(Self::planned(&state, statement, Asked { sql: &sql, notes })));
+        planned.await.unwrap_or_else(|error| Err(panicked(error.try_into_panic().unwrap_or_else(|error| Box::new(error)))))
+    }
+
+    async fn planned(state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
         let instead = [catalogue::without_subqueries(&statement, asked.sql), catalogue::without_rows(&statement, asked.sql)];
         let plan_of = |statement| state.statement_to_plan(EngineStatement::Statement(Box::new(statement)));
         let mut planned = plan_of(statement).await;
@@ -124,8 +132,13 @@ impl Desk {
         read_only().verify_plan(&plan).map_err(|error| {
             Refusal::new("25006", format!("cannot execute this in a read-only transaction: {}", error.strip_backtrace()))
         })?;
-        Ok(plan)
+        Ok(settled(state, plan))
     }
+}
+
+/// The plan with the types that it will have: what the planner says of `CASE` or `UNION` are the types of a first branch. As it came where they cannot be told yet.
+pub(crate) fn settled(state: &SessionState, plan: LogicalPlan) -> LogicalPlan {
+    state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}).unwrap_or(plan)
 }
 
 fn template(session: SessionState, names: &Names, notes: bool) -> Result<Template, QueryError> {
@@ -149,7 +162,11 @@ fn template(session: SessionState, names: &Names, notes: bool) -> Result<Templat
         }
     }
     let plain = catalog.schema("pg_catalog").ok_or_else(|| QueryError::Engine { reason: "pg_catalog is not there".to_owned() })?;
-    Ok(Template { state: ctx.state(), catalogue: Arc::new(catalogue::Completed(plain)) })
+    let mut state = ctx.state();
+    if let Some(beside) = state.scalar_functions().get(bounded::BESIDE).cloned() {
+        state.register_function_rewrite(bounded::beside(beside)).map_err(QueryError::from)?;
+    }
+    Ok(Template { state, catalogue: Arc::new(catalogue::Completed(plain)) })
 }
 
 /// The one catalog.

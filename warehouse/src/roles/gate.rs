@@ -4,11 +4,22 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     CloseCursor, ContextModifier, CopyOption, CopySource, CopyTarget, Expr, FetchDirection, ObjectName, Query, Reset, Set, SetExpr,
-    Statement, TransactionAccessMode, TransactionMode, UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
+    Statement, TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
 };
 
 use super::fault::Refusal;
 use super::parse;
+
+/// What is wanted of a moment within a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Savepoint {
+    /// That one can go back to it.
+    Set,
+    /// That it is forgotten, with those after it.
+    Release,
+    /// Back to it: its settings, and a transaction that goes on.
+    GoBack,
+}
 
 /// What a statement wants.
 #[derive(Clone, Debug)]
@@ -29,6 +40,8 @@ pub(crate) enum Wish {
     Commit,
     /// The end of it, with the settings as they were.
     Rollback,
+    /// Something about a savepoint of this name.
+    Savepoint(Savepoint, String),
     /// A cursor over rows; `hold` outlives the transaction.
     Declare { name: String, ask: Box<Statement>, hold: bool },
     /// Rows of a cursor, all where no count is given.
@@ -68,9 +81,9 @@ pub(crate) fn wish(statement: Statement) -> Result<Wish, Refusal> {
         Statement::StartTransaction { modes, .. } => access(&modes).map(|()| Wish::Begin),
         Statement::Commit { .. } => Ok(Wish::Commit),
         Statement::Rollback { savepoint: None, .. } => Ok(Wish::Rollback),
-        Statement::Rollback { savepoint: Some(_), .. } => Ok(Wish::Nothing("ROLLBACK")),
-        Statement::Savepoint { .. } => Ok(Wish::Nothing("SAVEPOINT")),
-        Statement::ReleaseSavepoint { .. } => Ok(Wish::Nothing("RELEASE")),
+        Statement::Rollback { savepoint: Some(name), .. } => Ok(Wish::Savepoint(Savepoint::GoBack, name.value)),
+        Statement::Savepoint { name } => Ok(Wish::Savepoint(Savepoint::Set, name.value)),
+        Statement::ReleaseSavepoint { name } => Ok(Wish::Savepoint(Savepoint::Release, name.value)),
         Statement::UNLISTEN { .. } => Ok(Wish::Nothing("UNLISTEN")),
         Statement::Discard { .. } => Ok(Wish::Discard),
         Statement::Deallocate { name, .. } => Ok(Wish::Deallocate(Some(name.value).filter(|name| !name.eq_ignore_ascii_case("all")))),
@@ -120,6 +133,16 @@ impl Visitor for Writes {
             SetExpr::Delete(_) => refused("DELETE"),
             SetExpr::Merge(_) => refused("MERGE"),
             SetExpr::Select(select) if select.into.is_some() => refused("SELECT INTO"),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, from: &TableFactor) -> ControlFlow<Refusal> {
+        match from {
+            // The engine would give all rows.
+            TableFactor::Table { sample: Some(_), .. } => ControlFlow::Break(
+                absent("TABLESAMPLE").with_hint("take rows by a hash of their key, as in WHERE permille(encounter_id) < 10"),
+            ),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -323,6 +346,12 @@ mod tests {
         ] {
             assert_eq!(code(sql), "25006", "{sql}");
         }
+    }
+
+    #[test]
+    fn what_the_engine_would_pass_over_is_refused() {
+        assert_eq!(code("SELECT count(*) FROM labels TABLESAMPLE BERNOULLI (1)"), "0A000");
+        assert_eq!(code("SELECT * FROM (SELECT task FROM labels AS l TABLESAMPLE SYSTEM (0)) AS s"), "0A000");
     }
 
     #[test]

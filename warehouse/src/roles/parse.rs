@@ -13,13 +13,16 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
 };
 
 use super::fault::{Refusal, syntax};
-use super::{catalogue, information};
+use super::{casts, catalogue, information};
 use crate::spelling;
 
 /// A statement may be this long, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
 /// A statement may hold this many operators: each is one level of a tree that is walked by recursion.
 const OPERATOR_LIMIT: usize = 4_000;
+
+/// As many operators as one of what is looked into again and again counts for.
+const NESTING: usize = 40;
 
 static CATALOGUE: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
 
@@ -46,7 +49,8 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         let words = datafusion::sql::sqlparser::parser::ParserError::from(error);
         syntax(&words, sql)
     })?;
-    if tokens.iter().filter(|token| is_operator(&token.token)).count() > OPERATOR_LIMIT {
+    let weight = |token: &Token| if is_nesting(token) { NESTING } else { usize::from(is_operator(token)) };
+    if tokens.iter().map(|token| weight(&token.token)).sum::<usize>() > OPERATOR_LIMIT {
         return Err(Refusal::new("54001", "stack depth limit exceeded")
             .with_hint(format!("a statement may hold {OPERATOR_LIMIT} operators; write a list as IN (...) or VALUES")));
     }
@@ -60,7 +64,12 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     let parsed = parsed.map_err(|error| syntax(&error, sql))?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     // Two names of the user have become one function: what repeats is named once more.
-    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).collect())
+    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(casts::told_apart).collect())
+}
+
+/// Whether the token begins what the planner looks into again and again: another relation, or a clock's reading of a reading.
+fn is_nesting(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && ["zone", "values", "from"].iter().any(|nesting| word.value.eq_ignore_ascii_case(nesting)))
 }
 
 /// Whether the token joins two expressions or two queries.
@@ -75,9 +84,29 @@ fn is_operator(token: &Token) -> bool {
 }
 
 fn is_joining(word: &str) -> bool {
-    ["and", "or", "not", "union", "except", "intersect", "join", "between", "like", "ilike", "is", "when", "case", "cast", "exists"]
-        .iter()
-        .any(|joining| word.eq_ignore_ascii_case(joining))
+    [
+        "and",
+        "or",
+        "not",
+        "union",
+        "except",
+        "intersect",
+        "join",
+        "between",
+        "like",
+        "ilike",
+        "is",
+        "when",
+        "case",
+        "cast",
+        "exists",
+        "in",
+        "collate",
+        "isnull",
+        "notnull",
+    ]
+    .iter()
+    .any(|joining| word.eq_ignore_ascii_case(joining))
 }
 
 #[cfg(test)]

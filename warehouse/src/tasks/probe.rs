@@ -20,7 +20,7 @@ use crate::views;
 const ROWS: &str = include_str!("probe.sql");
 
 /// What the trial says: rows, stays among them, outcomes, and outcomes that came to be after the note may have been written.
-const TRIAL: &str = "SELECT count(*) AS answers, count(DISTINCT q.encounter_id) AS stays, count(q.outcome_at) FILTER (WHERE q.outcome IS NOT NULL) AS outcomes, \
+const TRIAL: &str = "SELECT count(*) AS answers, count(DISTINCT q.encounter_id) AS stays, count(q.outcome_at) FILTER (WHERE q.outcome IS NOT NULL) AS outcomes, max(q.outcome) AS largest, \
                      count(*) FILTER (WHERE q.outcome IS NOT NULL AND q.outcome_at > e.written_at) AS ahead \
                      FROM (SELECT encounter_id, arrow_cast(outcome_at, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, outcome FROM tried) AS q \
                      LEFT JOIN (SELECT encounter_id, written_at FROM written) AS e ON e.encounter_id = q.encounter_id";
@@ -43,9 +43,7 @@ enum Told {
 
 /// Checks a task's query, then tries it.
 pub async fn check(definition: &Definition, departments: &Departments) -> std::result::Result<(), TaskError> {
-    let failed = |error: DataFusionError| {
-        TaskError::new(&definition.name, format_args!("its query cannot be answered: {}", query::one_line(&error)))
-    };
+    let failed = |error: DataFusionError| TaskError::unanswered(&definition.name, &error);
     let ctx = session(departments, Told::All).await.map_err(failed)?;
     query::check(definition, &ctx).await?;
     let [answers, stays, outcomes, ahead] = tried(definition, &ctx).await.map_err(failed)?;

@@ -3,7 +3,7 @@
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility, WindowFunctionDefinition};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
@@ -44,19 +44,27 @@ pub fn one_line(error: &DataFusionError) -> String {
     error.find_root().strip_backtrace().lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
+/// Whether a function goes by the rows' order, as `row_number` does and `count` does not.
+fn is_of_order(function: &WindowFunctionDefinition) -> bool {
+    matches!(function, WindowFunctionDefinition::WindowUDF(_))
+}
+
 /// A function that is no function of the rows alone.
 fn unsteady(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
     let mut found = None;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
-                if let Expr::ScalarFunction(called) = part
-                    && called.func.signature().volatility != Volatility::Immutable
-                {
-                    found = Some(called.func.name().to_owned());
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-                Ok(TreeNodeRecursion::Continue)
+                found = match part {
+                    Expr::ScalarFunction(called) if called.func.signature().volatility != Volatility::Immutable => {
+                        Some(called.func.name().to_owned())
+                    }
+                    Expr::WindowFunction(called) if called.params.order_by.is_empty() && is_of_order(&called.fun) => {
+                        Some(format!("{}() OVER without ORDER BY", called.fun.name()))
+                    }
+                    _ => None,
+                };
+                Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
             })
         })
     })?;

@@ -117,8 +117,8 @@ impl World {
         let standing = self.visits.iter().filter(|(_, visit)| visit.admitted.is_some() && visit.cancelled_said < visit.admitted_said);
         let stay = |(name, visit): (&String, &Visit)| {
             let last = visit.ends.iter().max().cloned().filter(|end| end.0 > visit.taken_back);
-            // The disposition that was stated last, by whatever discharge.
-            let stated = visit.ends.iter().filter(|end| end.2.is_some()).max().and_then(|end| end.2.clone());
+            // The disposition that was stated last, by whatever discharge since one was taken back.
+            let stated = visit.ends.iter().filter(|end| end.2.is_some() && end.0 > visit.taken_back).max().and_then(|end| end.2.clone());
             Stay {
                 visit: name.clone(),
                 person: visit.person.clone(),
@@ -150,13 +150,14 @@ impl World {
 
     fn label(&self, task: Task, stay: &Stay, stays: &[Stay]) -> Answer {
         let Some(left) = stay.left else { return (None, None) };
-        let (clock, wait) = match task {
-            Task::Readmission => (left, 37),
-            Task::Mortality | Task::LengthOfStay => (stay.came, 30),
-            Task::Comorbidity => (stay.came, 60),
-            Task::Denial => (stay.came, 150),
+        let (clock, horizon, delay) = match task {
+            Task::Readmission => (left, 30, 7),
+            Task::Mortality | Task::LengthOfStay => (stay.came, 28, 2),
+            Task::Comorbidity => (stay.came, 30, 30),
+            Task::Denial => (stay.came, 30, 120),
         };
-        let settled = (clock + wait * DAY).max(self.outcome_at(task, stay, stays));
+        let over = (clock + horizon * DAY).max(left);
+        let settled = (over + delay * DAY).max(self.outcome_at(task, stay, stays));
         let reason = self.excluded(task, stay, stays);
         let answer = match reason {
             Some(reason) => (None, Some(reason)),
@@ -204,6 +205,9 @@ impl World {
         match task {
             Task::Readmission => Self::course(stay, stays).1.map_or(left + 30 * DAY, |back| back.min(left + 30 * DAY)),
             Task::Denial => Self::denied(&self.visits[&stay.visit]).map_or(i64::MIN, |denied| denied.1),
+            Task::Mortality if self.died(stay) => {
+                self.died.get(&stay.person).copied().filter(|at| *at > stay.came && *at < left).unwrap_or(left)
+            }
             _ => left,
         }
     }

@@ -104,6 +104,14 @@ async fn a_query_that_reads_or_does_what_it_must_not_is_refused() {
         ("SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, 1 AS not_discharged FROM outcomes", "must be a truth value"),
         ("SELECT encounter_id, days AS outcome, now() AS outcome_at, false AS not_discharged FROM outcomes", "calls `now`"),
         (
+            "SELECT encounter_id, row_number() OVER () AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes",
+            "calls `row_number() OVER without ORDER BY`",
+        ),
+        (
+            "SELECT encounter_id, 1 / (whole_days - whole_days) AS outcome, discharged_at AS outcome_at, false AS not_discharged FROM outcomes",
+            "cannot be answered",
+        ),
+        (
             "SELECT o.encounter_id, o.days AS outcome, o.discharged_at AS outcome_at, false AS not_discharged FROM outcomes AS o CROSS JOIN outcomes AS p",
             "several rows for a stay",
         ),

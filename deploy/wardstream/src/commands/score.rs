@@ -42,7 +42,11 @@ pub fn run(folder: &Path, how: &Answering, file: &Path) -> anyhow::Result<ExitCo
     let model = Model::load_with(folder, &settings).with_context(|| format!("could not load the model {}", folder.display()))?;
     let reader = std::io::BufReader::new(std::fs::File::open(file).with_context(|| format!("could not read {}", file.display()))?);
     for (number, line) in reader.lines().enumerate() {
-        let line: Line = serde_json::from_str(&line?)
+        let line = line.with_context(|| format!("could not read line {} of {}: it must be UTF-8", number + 1, file.display()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line = serde_json::from_str(&line)
             .with_context(|| format!("line {} of {} is not {{\"id\", \"text\", \"tasks\"}}", number + 1, file.display()))?;
         let answers = model.score(&[Asked { text: &line.text, tasks: &line.tasks }]).context("could not score")?;
         for answer in answers.iter().flatten() {

@@ -242,7 +242,7 @@ impl Story {
 
     /// Keeps SQL up.
     pub fn serve(&self) {
-        self.services.start_sql();
+        self.services.start_sql(&tokio_util::sync::CancellationToken::new());
     }
 
     /// How a person looks at what the demo left.

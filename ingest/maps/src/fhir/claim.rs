@@ -15,7 +15,7 @@
 //!
 //! | | what the response says | `claim.decided` |
 //! |---|---|---|
-//! | 1 | `status` `cancelled` or `entered-in-error` | `unknown`: the decision is void |
+//! | 1 | `status` `cancelled` or `entered-in-error` | `void`: what it had decided is none |
 //! | 2 | review actions of header and items (X12 306, Da Vinci PAS; R5: `decision`): any A4 or CT, `pending` | `pending` |
 //! | 3 | all C | `cancelled` |
 //! | 4 | all A3, `denied` | `denied` |

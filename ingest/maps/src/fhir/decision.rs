@@ -80,7 +80,7 @@ fn appealed(body: &Node<'_>, decision: &'static str) -> &'static str {
 fn decision(resource: &Resource<'_>, draft: &mut Draft) -> &'static str {
     let body = resource.body;
     if has_code(&body["status"], &["cancelled", "entered-in-error"]) {
-        return "unknown";
+        return "void";
     }
     let is = |outcome: &str| has_code(&body["outcome"], &[outcome]);
     if let Some(reviewed) = reviewed(body) {
@@ -217,7 +217,7 @@ mod tests {
     fn the_rule_holds_line_by_line() {
         let with = |outcome: &str, more: &str| decision(&format!(",'outcome':'{outcome}'{more}"));
         let items = |items: &[String]| format!(",'item':[{}]", items.join(","));
-        assert_eq!(decision(",'status':'cancelled'"), "unknown");
+        assert_eq!(decision(",'status':'cancelled'"), "void");
         assert_eq!(with("queued", ""), "pending");
         assert_eq!(with("complete", &items(&[review("A4"), review("A1")])), "pending");
         assert_eq!(with("complete", &items(&[review("A3")])), "denied");

@@ -7,8 +7,10 @@
 //! | cancelled, entered in error | `encounter.admission_cancelled`; of a part `encounter.transfer_cancelled` of the whole |
 //! | a part of another visit | `encounter.merged` into it, so that its notes and diagnoses are the whole's; `encounter.transferred` of the whole to where it was, unless its class is `EMER` |
 //! | planned | `encounter.preadmitted` |
-//! | a stay | `encounter.admitted`; `encounter.transferred`, leaves; `encounter.discharged` once it has ended, `patient.died` where the disposition says so |
-//! | a visit | `encounter.registered` |
+//! | a stay | `encounter.admitted`; `encounter.transferred`, leaves; `encounter.discharged` once it has ended, with `patient.died` where the disposition says so and `encounter.disposition` of nothing where there is none; `encounter.discharge_cancelled` while the patient is there |
+//! | a visit | `encounter.registered`, `encounter.made_outpatient` |
+//!
+//! A version says all that stands: what an earlier one said of the end, of where the patient went and of a stay is taken back by one that does not.
 //!
 //! It has ended where `period.end` stands and the status is not one of a patient who is still there (`arrived`, `triaged`, `in-progress`,
 //! `onleave`): for whom it is an expectation, unless a discharge disposition stands beside it. R5 and STU3 are read under their names.
@@ -116,6 +118,7 @@ impl Visit<'_> {
     fn begun(&self, setting: &Setting, start: Option<Timestamp>, draft: &mut Draft) {
         if *setting != Setting::Stay {
             draft.facts.push(Fact { time: start, ..self.fact(EventCode::EncounterRegistered) });
+            draft.facts.push(Fact { time: start, ..self.fact(EventCode::EncounterMadeOutpatient) });
             return;
         }
         let admitted = self.became_inpatient();
@@ -157,6 +160,9 @@ impl Visit<'_> {
         let resource = self.resource;
         let disposition = &hospitalization(resource.body)["dischargeDisposition"];
         let is_present = PRESENT.contains(&status) && disposition.is_null();
+        if is_present {
+            draft.facts.push(Fact { time: resource.updated_at, ..self.fact(EventCode::EncounterDischargeCancelled) });
+        }
         let states_end = json::first_of(resource.body, &["period.end", "actualPeriod.end"]).is_some();
         match end {
             None if matches!(status, "finished" | "completed" | "discharged") && !states_end => {
@@ -167,6 +173,9 @@ impl Visit<'_> {
             Some(end) => {
                 let text_value = code(disposition).or_else(|| json::word(&disposition["text"])).map(str::to_owned);
                 let died = text_value.as_deref().is_some_and(|text| DEATHS.iter().any(|death| death.eq_ignore_ascii_case(text)));
+                if text_value.is_none() {
+                    draft.facts.push(self.fact(EventCode::EncounterDisposition));
+                }
                 draft.facts.push(Fact { time: Some(end), text_value, ..self.fact(EventCode::EncounterDischarged) });
                 if died {
                     draft.facts.push(Fact { time: Some(end), ..self.fact(EventCode::PatientDied) });
@@ -269,20 +278,26 @@ patient.died 2020-01-05T17:00:00Z p=|1 e=E"
         assert_eq!(last("planned", INPATIENT, PERIOD), "encounter.class encounter.preadmitted");
         assert_eq!(last("cancelled", INPATIENT, PERIOD), "encounter.admission_cancelled");
         assert_eq!(last("entered-in-error", emergency, PERIOD), "encounter.admission_cancelled");
-        assert_eq!(last("in-progress", INPATIENT, ",'period':{'start':'2020'}"), "encounter.class encounter.admitted");
-        assert_eq!(last("in-progress", INPATIENT, PERIOD), "encounter.class encounter.admitted encounter.discharge_expected");
+        assert_eq!(
+            last("in-progress", INPATIENT, ",'period':{'start':'2020'}"),
+            "encounter.class encounter.admitted encounter.discharge_cancelled"
+        );
+        assert_eq!(
+            last("in-progress", INPATIENT, PERIOD),
+            "encounter.class encounter.admitted encounter.discharge_cancelled encounter.discharge_expected"
+        );
         let gone = ",'hospitalization':{'dischargeDisposition':{'coding':[{'code':'home'}]}}";
         assert_eq!(last("in-progress", INPATIENT, &format!("{PERIOD}{gone}")), "encounter.class encounter.admitted encounter.discharged");
-        assert_eq!(last("finished", emergency, PERIOD), "encounter.class encounter.registered");
+        assert_eq!(last("finished", emergency, PERIOD), "encounter.class encounter.registered encounter.made_outpatient");
         assert_eq!(
             last("finished", emergency, &format!("{PERIOD},'hospitalization':{{}}")),
-            "encounter.class encounter.registered",
+            "encounter.class encounter.registered encounter.made_outpatient",
             "a hospitalization that says nothing is none"
         );
         for class in ["ACUTE", "NONAC", "OBSENC", "SS"] {
             assert_eq!(
                 last("finished", &format!("{{'code':'{class}'}}"), PERIOD),
-                "encounter.class encounter.admitted encounter.discharged"
+                "encounter.class encounter.admitted encounter.disposition encounter.discharged"
             );
         }
     }
@@ -326,6 +341,7 @@ encounter.diagnosed 2020-01-09T00:00:00Z p=|1 e=E =ICD10CM/I50.9"
 
     const SHORT: &str = ",'period':{'start':'2180-05-06T22:23:00-04:00','end':'2180-05-07T05:15:00-04:00'}";
     const STAYED: &str = "encounter.admitted encounter.discharged";
+    const VISITED: &str = "encounter.registered encounter.made_outpatient";
 
     /// The MIMIC-IV demo on FHIR: hospital stays as EMER, OBSENC, AMB, SS, with emergency and intensive care as encounters of their own.
     #[test]
@@ -341,7 +357,7 @@ encounter.diagnosed 2020-01-09T00:00:00Z p=|1 e=E =ICD10CM/I50.9"
         }
         let moved = "encounter.admitted encounter.transferred encounter.discharged";
         assert_eq!(events("finished", "EMER", &format!("{SHORT}{hospital}{moves}")), moved);
-        assert_eq!(events("finished", "EMER", &format!("{SHORT}{hospital}")), "encounter.registered");
+        assert_eq!(events("finished", "EMER", &format!("{SHORT}{hospital}")), VISITED);
     }
 
     #[test]
@@ -349,9 +365,9 @@ encounter.diagnosed 2020-01-09T00:00:00Z p=|1 e=E =ICD10CM/I50.9"
         let gone =
             ",'hospitalization':{'admitSource':{'coding':[{'code':'AMBULANCE'}]},'dischargeDisposition':{'coding':[{'code':'HOME'}]}}";
         let service = ",'serviceType':{'coding':[{'code':'ED'}]}";
-        assert_eq!(events("finished", "EMER", &format!("{SHORT}{gone}{service}")), "encounter.registered");
+        assert_eq!(events("finished", "EMER", &format!("{SHORT}{gone}{service}")), VISITED);
         let known = ",'identifier':[{'system':'http://mimic.mit.edu/fhir/mimic/identifier/encounter-ed','value':'1'}]";
-        assert_eq!(events("finished", "EMER", &format!("{PERIOD}{gone}{known}")), "encounter.registered");
+        assert_eq!(events("finished", "EMER", &format!("{PERIOD}{gone}{known}")), VISITED);
     }
 
     #[test]
@@ -401,10 +417,13 @@ encounter.diagnosed 2020-01-09T00:00:00Z p=|1 e=E =ICD10CM/I50.9"
 encounter.admitted 2020-01-01T20:00:00Z p=|1 e=E
 encounter.leave_began 2020-01-03T08:00:00Z p=|1 e=E
 encounter.leave_ended 2020-01-03T18:00:00Z p=|1 e=E
+encounter.disposition - p=|1 e=E
 encounter.discharged 2020-01-05T17:00:00Z p=|1 e=E"
         );
         assert!(
-            encounter("onleave", INPATIENT, ",'period':{'start':'2020'}").ends_with("encounter.leave_began 2020-01-09T00:00:00Z p=|1 e=E")
+            encounter("onleave", INPATIENT, ",'period':{'start':'2020'}").ends_with(
+                "encounter.leave_began 2020-01-09T00:00:00Z p=|1 e=E\nencounter.discharge_cancelled 2020-01-09T00:00:00Z p=|1 e=E"
+            )
         );
     }
 

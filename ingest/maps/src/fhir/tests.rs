@@ -138,7 +138,8 @@ fn one_bad_entry_costs_itself() {
 ! map Bundle.entry[4].resource: this is no FHIR resource
 patient.identified - p=|1
 encounter.class - p=|1 e=E =AMB
-encounter.registered - p=|1 e=E";
+encounter.registered - p=|1 e=E
+encounter.made_outpatient - p=|1 e=E";
     assert_eq!(told(bundle), expected.replace("NUMBER", &number_ends.to_string()));
     assert_eq!(told(&format!(" \n{bundle}")), expected.replace("NUMBER", &(number_ends + 2).to_string()));
 }
@@ -284,8 +285,8 @@ fn what_is_entered_in_error_takes_back_what_it_said() {
     assert!(error("Composition", "").contains(" retracted "));
     assert!(error("DiagnosticReport", "").contains(" retracted "));
     assert!(error("Claim", "").contains("claim.decided - p=|1 =cancelled r=X"));
-    assert!(error("ClaimResponse", ",'request':{'reference':'Claim/C'}").contains("claim.decided - p=|1 =unknown r=C"));
-    assert!(error("ExplanationOfBenefit", ",'claim':{'reference':'Claim/C'}").contains("claim.decided - p=|1 =unknown r=C"));
+    assert!(error("ClaimResponse", ",'request':{'reference':'Claim/C'}").contains("claim.decided - p=|1 =void r=C"));
+    assert!(error("ExplanationOfBenefit", ",'claim':{'reference':'Claim/C'}").contains("claim.decided - p=|1 =void r=C"));
     assert!(error("Coverage", ",'beneficiary':{'reference':'Patient/1'}").contains("encounter.insured - p=|1 r=Coverage/X"));
 }
 

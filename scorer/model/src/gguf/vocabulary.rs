@@ -60,12 +60,18 @@ struct Vocabulary<'a> {
     kinds: Vec<PieceKind>,
 }
 
+/// Merges for each token that a vocabulary may have: real ones have two or three.
+const MERGES: usize = 16;
+
 fn damaged(what: &str) -> Refusal {
     Refusal::Damaged(what.to_owned())
 }
 
-fn texts<'a>(header: &Header<'a>, key: &str) -> Result<Vec<&'a str>, Refusal> {
+fn texts<'a>(header: &Header<'a>, key: &str, most: usize) -> Result<Vec<&'a str>, Refusal> {
     let Some(Value::List(list)) = header.get(key) else { return Err(damaged(&format!("it has no list {key}"))) };
+    if list.count > most as u64 {
+        return Err(damaged(&format!("its {key} has {} entries, and its model room for {most}", list.count)));
+    }
     let texts = list.values().map(|value| match value {
         Value::Text(text) => str::from_utf8(text).map_err(|_| damaged(&format!("an entry of its {key} is no text"))),
         _ => Err(damaged(&format!("an entry of its {key} is no text"))),
@@ -74,8 +80,8 @@ fn texts<'a>(header: &Header<'a>, key: &str) -> Result<Vec<&'a str>, Refusal> {
 }
 
 impl<'a> Vocabulary<'a> {
-    fn of(header: &Header<'a>) -> Result<Self, Refusal> {
-        let tokens = texts(header, "tokenizer.ggml.tokens")?;
+    fn of(header: &Header<'a>, most: usize) -> Result<Self, Refusal> {
+        let tokens = texts(header, "tokenizer.ggml.tokens", most)?;
         let kinds = match header.get("tokenizer.ggml.token_type") {
             Some(Value::List(list)) if list.count == tokens.len() as u64 => list.values().map(|value| match value {
                 Value::Signed(kind) => PieceKind::of(kind),
@@ -121,7 +127,7 @@ fn byte_level(header: &Header<'_>, vocabulary: &Vocabulary<'_>) -> Result<Json, 
     let Some(splitting) = Splitting::of(named) else {
         return Err(ConfigError::Unsupported(format!("words split in the way of \"{}\"", shown(named))).into());
     };
-    let pairs = texts(header, "tokenizer.ggml.merges")?.into_iter().map(|merge| {
+    let pairs = texts(header, "tokenizer.ggml.merges", vocabulary.tokens.len().saturating_mul(MERGES))?.into_iter().map(|merge| {
         let pair = merge.split_once(' ').map(|(left, right)| [left, right]);
         pair.ok_or_else(|| damaged("an entry of its tokenizer.ggml.merges is no pair"))
     });
@@ -146,9 +152,9 @@ fn byte_level(header: &Header<'_>, vocabulary: &Vocabulary<'_>) -> Result<Json, 
     }))
 }
 
-/// The file's vocabulary in the bytes of a `tokenizer.json`.
-pub(super) fn tokenizer_json(header: &Header<'_>) -> Result<Vec<u8>, Refusal> {
-    let vocabulary = Vocabulary::of(header)?;
+/// The file's vocabulary, of `most` tokens at most, in the bytes of a `tokenizer.json`.
+pub(super) fn tokenizer_json(header: &Header<'_>, most: usize) -> Result<Vec<u8>, Refusal> {
+    let vocabulary = Vocabulary::of(header, most)?;
     let json = match header.text("tokenizer.ggml.model") {
         Some("llama") => sentencepiece(header, &vocabulary)?,
         Some("gpt2") => byte_level(header, &vocabulary)?,

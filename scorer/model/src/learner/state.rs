@@ -16,7 +16,7 @@ use crate::folder::{Numbers, SaveError, replace, tokenizer_json};
 use crate::layout::Layout;
 use crate::learner::{LearnError, Learned, Learner};
 use crate::load_error::LoadError;
-use crate::tokens::Reader;
+use crate::tokens::{self, Reader};
 
 fn file(dir: &Path) -> PathBuf {
     dir.join("learner.safetensors")
@@ -32,6 +32,7 @@ struct State {
     learned: Learned,
     steps: u64,
     position: u64,
+    beside: String,
 }
 
 struct AdaptedState {
@@ -70,11 +71,12 @@ impl State {
             if values.len() == total { Ok(values) } else { Err(LoadError::Tensor { name: name.to_owned(), shape: vec![total] }) }
         };
         Ok(Self {
-            tokenizer: Tokenizer::from_bytes(part("tokenizer")?).map_err(broken)?,
+            tokenizer: tokens::of_json(part("tokenizer")?.as_bytes()).map_err(broken)?,
             max_note_tokens: usize::try_from(number("max_note_tokens")?).unwrap_or(usize::MAX),
             learned: Learned { weights: values("weights")?, first: values("first")?, second: values("second")? },
             steps: number("steps")?,
             position: number("position")?,
+            beside: about.get("beside").cloned().unwrap_or_default(),
             config,
             adapted,
         })
@@ -87,6 +89,14 @@ impl Learner {
     /// # Errors
     /// If the disk refuses.
     pub fn save_state(&self, dir: &Path) -> Result<(), SaveError> {
+        self.save_state_with(dir, "")
+    }
+
+    /// As [`Learner::save_state`], with what its caller wants to know again of the same moment: [`Learner::go_on`] gives it back.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn save_state_with(&self, dir: &Path, beside: &str) -> Result<(), SaveError> {
         let file = file(dir);
         std::fs::create_dir_all(dir).map_err(|source| SaveError::Write { file: file.clone(), source })?;
         let encoded = |source: Broken| SaveError::Encode { file: file.clone(), source };
@@ -96,6 +106,7 @@ impl Learner {
             ("tokenizer".to_owned(), tokenizer_json(&self.reader.tokenizer, &file)?),
             ("steps".to_owned(), self.steps.to_string()),
             ("position".to_owned(), self.position.to_string()),
+            ("beside".to_owned(), beside.to_owned()),
             ("max_note_tokens".to_owned(), self.reader.max_note_tokens.to_string()),
         ]);
         if let Some(adapted) = &self.adapted {
@@ -123,11 +134,11 @@ impl Learner {
         Ok(Self { learned: state.learned, steps: state.steps, position: state.position, ..learner })
     }
 
-    /// Takes up the state that lies in `dir`, which an earlier learner of the same left: the next step is the one that would have been.
+    /// Takes up the state that lies in `dir`, which an earlier learner of the same left: the next step is the one that would have been. What was kept with it is given back.
     ///
     /// # Errors
     /// If there is no state, it is broken, or it is another model's or of other adapters; the learner is as before then.
-    pub fn go_on(&mut self, dir: &Path) -> Result<(), LearnError> {
+    pub fn go_on(&mut self, dir: &Path) -> Result<String, LearnError> {
         let state = State::read(dir)?;
         let other = |what| Err(LearnError::OtherState { file: file(dir), what });
         if state.config != self.network.config {
@@ -148,7 +159,7 @@ impl Learner {
             own.seed = left.seed;
         }
         (self.steps, self.position) = (state.steps, state.position);
-        Ok(())
+        Ok(state.beside)
     }
 
     /// Takes what learns and the optimiser back to the state that lies in `dir`, after a step that spoiled them. The position in the data stays, so

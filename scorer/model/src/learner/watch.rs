@@ -1,5 +1,8 @@
 //! Whether a step's loss is one that training should not go on from.
 
+use serde::{Deserialize, Serialize};
+
+use crate::bits;
 use crate::learner::StepReport;
 
 /// Steps that are seen before any is called a spike.
@@ -12,10 +15,12 @@ const DEVIATIONS: f64 = 8.0;
 const SLACK: f64 = 0.5;
 
 /// What the losses of the steps before were like.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     steps: u32,
+    #[serde(with = "bits")]
     mean: f64,
+    #[serde(with = "bits")]
     deviation: f64,
 }
 

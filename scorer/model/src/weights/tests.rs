@@ -103,8 +103,12 @@ fn the_tensors_are_those_of_the_layout_and_none_beside_them() -> Tested {
     for range in [8..16, 0..24, layout.layers[0].attention_norm.start - 16..layout.layers[0].qkv.start + 24] {
         assert_eq!(weights.run(&layout, range.clone())?, flat[range]);
     }
-    // What is tied is not read a second time, and buffers of old checkpoints are no weights.
+    // What is tied is not read a second time, but must be what it is tied to; and buffers of old checkpoints are no weights.
     weights.add("lm_head.weight".to_owned(), stored(0..4, &[1]))?;
+    let untied = weights.check(&layout).map_err(|error| format!("{:?}", std::error::Error::source(&error)));
+    assert!(untied.is_err_and(|message| message.contains("lm_head.weight")));
+    let embedding = weights.tensors["model.embed_tokens.weight"].clone();
+    weights.tensors.insert("lm_head.weight".to_owned(), embedding);
     weights.add("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), stored(0..4, &[1]))?;
     weights.check(&layout)?;
     weights.tensors.remove("model.norm.weight");

@@ -2,6 +2,8 @@ select pg_catalog.version()
 -- next
 select current_schema()
 -- next
+BEGIN
+-- next
 SAVEPOINT "_pg3_1"
 -- next
 SELECT
@@ -12,6 +14,8 @@ SELECT
 	ORDER BY t.oid
 -- next
 RELEASE "_pg3_1"
+-- next
+COMMIT
 -- next
 select version()
 -- next

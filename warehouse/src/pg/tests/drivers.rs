@@ -123,3 +123,80 @@ async fn parts_of_texts_by_a_pattern_and_functions_as_relations() {
         "SELECT pg_size_pretty(10239), pg_size_pretty(10240), pg_size_pretty(-1500000000000), pg_size_pretty(CAST(10485247 AS BIGINT))";
     assert_eq!(rows(&client, sizes).await, ["10239 bytes|10 kB|-1397 GB|10239 kB"]);
 }
+
+/// Wider than 96 bits, in which some keep a decimal; and an interval that is missing.
+#[tokio::test]
+async fn decimals_of_all_digits_and_nothing_arrive() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked = "SELECT 12345678901234567890::numeric(38,10), '-99999999999999999999999999999999999999'::numeric(38,0), NULL::interval, 0.5::numeric(3,2)";
+    let told = "12345678901234567890.0000000000|-99999999999999999999999999999999999999|NULL|0.50";
+    assert_eq!(rows(&client, asked).await, [told]);
+    let binary = client.query_one(asked, &[]).await.expect("answers");
+    assert_eq!(binary.len(), 4);
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+}
+
+/// What a client is told of a column's type is what comes, in the binary format, too.
+#[tokio::test]
+async fn columns_have_the_types_that_they_are_said_to_have() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let number = client.query_one("SELECT CASE WHEN true THEN 1 ELSE 2.5 END AS n", &[]).await.expect("answers");
+    assert!((number.get::<_, f64>("n") - 1.0).abs() < f64::EPSILON);
+    let rows_of = client.query("SELECT 1 AS n UNION SELECT 2.5 ORDER BY 1", &[]).await.expect("answers");
+    assert_eq!(rows_of.iter().map(|row| row.get::<_, f64>("n")).collect::<Vec<_>>(), [1.0, 2.5]);
+    let parameter = client.query_one("SELECT CASE WHEN $1::bool THEN 1 ELSE 2.5 END AS n", &[&false]).await.expect("answers");
+    assert!((parameter.get::<_, f64>("n") - 2.5).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn a_column_and_its_casts_stand_beside_each_other() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked = client.query("SELECT \"offset\", \"offset\"::text, sum(\"offset\") AS s, count(*)::int, count(*)::text FROM messages GROUP BY 1 ORDER BY 1 LIMIT 1", &[]).await;
+    let asked = asked.expect("answers");
+    assert_eq!(asked[0].columns().iter().map(|column| column.name()).collect::<Vec<_>>(), ["offset", "offset", "s", "count", "count"]);
+    assert_eq!(asked[0].get::<_, &str>(1), "0");
+    assert_eq!(
+        rows(&client, "SELECT to_char(known_at, 'YYYY-MM'), date_trunc('month', known_at)::date FROM messages ORDER BY known_at LIMIT 1")
+            .await,
+        ["2024-01|2024-01-01"]
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_goes_on_from_its_savepoint() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    assert_eq!(refused(&client, "SAVEPOINT a").await.0, "25P01");
+    rows(&client, "BEGIN; SAVEPOINT a; SET statement_timeout = '7s'").await;
+    assert_eq!(refused(&client, "SELECT 1/0").await.0, "22012");
+    assert_eq!(refused(&client, "SELECT 1").await.0, "25P02");
+    rows(&client, "ROLLBACK TO SAVEPOINT a").await;
+    assert_ne!(rows(&client, "SHOW statement_timeout").await, ["7s"]);
+    assert_eq!(refused(&client, "ROLLBACK TO SAVEPOINT b").await.0, "3B001");
+    rows(&client, "ROLLBACK TO a; RELEASE a; COMMIT").await;
+}
+
+/// Texts and lists that are made of little, however they are put together.
+#[tokio::test]
+async fn what_is_put_together_is_bounded() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    for sql in [
+        "SELECT length(array_to_string(array_repeat('a', 10000), repeat('x', 60000)))",
+        "SELECT array_length(flatten(array_repeat(range(0, 30000), 60)))",
+        "SELECT repeat('x', 60000000) FROM messages",
+        "SELECT count(*) FROM (SELECT unnest(range(0, 8000000)) FROM messages) AS u",
+        "SELECT length(concat_ws(repeat('x', 200000), 'a', 'b', 'c')) FROM generate_series(1, 2000)",
+    ] {
+        assert_eq!(refused(&client, sql).await.0, "54000", "{sql}");
+    }
+    let doubled = (0..10).fold("SELECT repeat('x', 200000) AS x".to_owned(), |inner, _| format!("SELECT x || x AS x FROM ({inner}) AS t"));
+    assert_eq!(refused(&client, &format!("SELECT length(x) FROM ({doubled}) AS t")).await.0, "54000");
+    let asked = "SELECT 'a' || 'b', 'a' || NULL, topic || '/' || \"offset\", concat('a', NULL, 1), concat_ws('-', 'a', 'b'), array_to_string(ARRAY[1, 2], ',') FROM messages ORDER BY known_at LIMIT 1";
+    assert_eq!(rows(&client, asked).await, ["ab|NULL|hl7.raw/0|a1|a-b|1,2"]);
+    assert_eq!(rows(&client, "SELECT array_length(ARRAY[1] || ARRAY[2, 3])").await, ["3"]);
+    assert_eq!(refused(&client, &format!("SELECT now(){}", " AT TIME ZONE 'utc'".repeat(200))).await.0, "54001");
+}

@@ -98,8 +98,11 @@ async fn nobody_is_let_in_without_the_password() {
 /// What is chained as far as it may be is answered or refused; the server goes on.
 #[test]
 fn long_chains_do_not_end_the_server() {
-    let test = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(long_chains());
     // The stack of the server's own threads.
+    let test = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().thread_stack_size(crate::serve::STACK_BYTES).build().expect("a runtime").block_on(long_chains());
+    };
     let thread = std::thread::Builder::new().stack_size(crate::serve::STACK_BYTES).spawn(test);
     thread.expect("a thread").join().expect("holds");
 }

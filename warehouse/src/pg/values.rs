@@ -1,0 +1,95 @@
+//! One value as the protocol writes it.
+//!
+//! What arrow-pg writes goes its way, but for what it has no room for: decimals of more than 96 bits, and what is missing where the engine keeps no number
+//! (it takes an interval for none).
+
+use std::error::Error;
+
+use bytes::{BufMut as _, BytesMut};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field};
+use datafusion_postgres::arrow_pg::encoder::{Encoder, encode_value};
+use datafusion_postgres::pgwire::api::Type;
+use datafusion_postgres::pgwire::api::results::FieldInfo;
+use datafusion_postgres::pgwire::error::PgWireResult;
+use datafusion_postgres::pgwire::types::ToSqlText;
+use datafusion_postgres::pgwire::types::format::FormatOptions;
+use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
+
+/// Writes row `row` of `array`.
+///
+/// # Errors
+/// Where a value has no place in its type. The encoder is of no more use then.
+pub(super) fn write<E: Encoder>(encoder: &mut E, array: &ArrayRef, row: usize, (field, wire): (&Field, &FieldInfo)) -> PgWireResult<()> {
+    match array.data_type() {
+        _ if array.is_null(row) => encoder.encode_field(&None::<i8>, wire),
+        DataType::Decimal128(..) => encoder.encode_field(&Numeric(array.as_primitive::<Decimal128Type>().value_as_string(row)), wire),
+        _ => encode_value(encoder, array, row, field, wire),
+    }
+}
+
+/// A decimal, by its digits: a sign, digits, and digits behind a point.
+#[derive(Debug)]
+struct Numeric(String);
+
+impl ToSqlText for Numeric {
+    fn to_sql_text(&self, _: &Type, out: &mut BytesMut, _: &FormatOptions) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+impl ToSql for Numeric {
+    /// Groups of four digits from the point on to both sides, without those of zeros at the ends
+    /// (`numeric_send` in PostgreSQL's `src/backend/utils/adt/numeric.c`).
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        const GROUP: usize = 4;
+        const NEGATIVE: u16 = 0x4000;
+        let (negative, digits) = self.0.strip_prefix('-').map_or((false, self.0.as_str()), |digits| (true, digits));
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+        let before = whole.len().div_ceil(GROUP);
+        let padded = format!("{whole:0>0$}{part:0<1$}", before * GROUP, part.len().div_ceil(GROUP) * GROUP);
+        let groups: Vec<i16> =
+            padded.as_bytes().chunks(GROUP).map(|group| group.iter().fold(0, |all, digit| all * 10 + i16::from(digit - b'0'))).collect();
+        let leading = groups.iter().take_while(|group| **group == 0).count();
+        let used = groups.len() - groups[leading..].iter().rev().take_while(|group| **group == 0).count();
+        let groups = &groups[leading..used.max(leading)];
+        out.put_i16(i16::try_from(groups.len())?);
+        // Of the first group, in groups before the point.
+        out.put_i16(if groups.is_empty() { 0 } else { i16::try_from(before)? - i16::try_from(leading)? - 1 });
+        out.put_u16(if negative { NEGATIVE } else { 0 });
+        out.put_u16(u16::try_from(part.len())?);
+        groups.iter().for_each(|group| out.put_i16(*group));
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::NUMERIC
+    }
+
+    to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(digits: &str) -> Vec<i16> {
+        let mut out = BytesMut::new();
+        Numeric(digits.to_owned()).to_sql(&Type::NUMERIC, &mut out).expect("a number");
+        out.chunks(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect()
+    }
+
+    /// Groups, weight, sign, digits behind the point, and the groups, as PostgreSQL 16 sends them.
+    #[test]
+    fn a_decimal_is_sent_in_groups_of_four_digits() {
+        assert_eq!(sent("0"), [0, 0, 0, 0]);
+        assert_eq!(sent("0.00"), [0, 0, 0, 2]);
+        assert_eq!(sent("1"), [1, 0, 0, 0, 1]);
+        assert_eq!(sent("-12345.678"), [3, 1, 0x4000, 3, 1, 2345, 6780]);
+        assert_eq!(sent("0.00001000"), [1, -2, 0, 8, 1000]);
+        assert_eq!(sent("10000.0"), [1, 1, 0, 1, 1]);
+        assert_eq!(sent("12345678901234567890.0000000000"), [5, 4, 0, 10, 1234, 5678, 9012, 3456, 7890]);
+        assert_eq!(sent("99999999999999999999999999999999999999"), [10, 9, 0, 0, 99, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999]);
+    }
+}
