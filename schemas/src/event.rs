@@ -116,7 +116,7 @@ codes! {
     /// `related`: claim number; `time`: submission.
     ClaimSubmitted = "claim.submitted",
     /// `related`: claim number; `time`: decision; `text_value`: `paid`, `denied`, `partial`, `pending`, `appeal_won`, `appeal_lost`, `cancelled`, `unknown`, or
-    /// `void`: what was decided at that time of that claim is taken back.
+    /// `void`: what was decided of that claim at that time, or else last, is taken back.
     ClaimDecided = "claim.decided",
     /// `related`: document number; `text_value`: the status it now has, `preliminary`, `final` or `amended`, said without its text (MDM
     /// T03, T07); `time`: signature.

@@ -1,9 +1,21 @@
 -- claims: one row per claim. It was initially denied if its first final decision was a denial, whatever an appeal brought later; a claim that is sent again
--- under a number of its own is one of its own, and one that was cancelled is none until it is sent again under the same. `first_decided_at`: when that decision was made, where nobody says when it was stated. A decision that was
--- declared void later (the same claim and time of decision, or whatever decision where none is named) is none.
-WITH voids AS (
-    SELECT facility, related, time, max(asserted_at) AS void_at
-    FROM events WHERE code = 'claim.decided' AND text_value = 'void' AND related IS NOT NULL GROUP BY facility, related, time
+-- under a number of its own is one of its own, and one that was cancelled is none until it is sent again under the same. `first_decided_at`: when that decision
+-- was made, where nobody says when it was stated. A decision that was declared void later is none: that of the time that the declaration names or, where none was
+-- made then, the last one before it.
+WITH decided AS (
+    SELECT facility, related, time, asserted_at, text_value FROM events WHERE code = 'claim.decided' AND related IS NOT NULL
+),
+voids AS (
+    SELECT v.facility, v.related, v.asserted_at AS void_at, max(d.time) FILTER (WHERE d.time = v.time) AS made_at, max(d.asserted_at) AS told_at
+    FROM (SELECT * FROM decided WHERE text_value = 'void') AS v
+    JOIN (SELECT * FROM decided WHERE text_value <> 'void') AS d ON d.facility = v.facility AND d.related = v.related AND d.asserted_at < v.asserted_at
+    GROUP BY v.facility, v.related, v.asserted_at, v.time
+),
+gone AS (
+    SELECT DISTINCT d.facility, d.related, COALESCE(d.time, d.asserted_at) AS made_at, d.asserted_at
+    FROM voids AS v
+    JOIN decided AS d ON d.facility = v.facility AND d.related = v.related AND d.asserted_at < v.void_at
+    WHERE CASE WHEN v.made_at IS NULL THEN d.asserted_at = v.told_at ELSE d.time = v.made_at END
 )
 SELECT facility || '/' || related AS claim_id,
        max(encounter_id) AS encounter_id, max(patient_id) AS patient_id,
@@ -22,10 +34,10 @@ SELECT facility || '/' || related AS claim_id,
 FROM (
     SELECT *, stands AND code = 'claim.decided' AND text_value IN ('paid', 'denied', 'appeal_won', 'appeal_lost') AS final
     FROM (
-        SELECT e.*, v.related IS NULL AND w.related IS NULL AND COALESCE(e.text_value <> 'void', true) AS stands
-        FROM events AS e
-        LEFT JOIN voids AS v ON v.facility = e.facility AND v.related = e.related AND v.time = e.time AND e.asserted_at < v.void_at
-        LEFT JOIN voids AS w ON w.facility = e.facility AND w.related = e.related AND w.time IS NULL AND e.asserted_at < w.void_at
+        SELECT e.encounter_id, e.patient_id, e.facility, e.related, e.code, e.time, e.asserted_at, e.known_at, e.source_offset, e.text_value,
+               g.related IS NULL AND COALESCE(e.text_value <> 'void', true) AS stands
+        FROM gone AS g RIGHT JOIN events AS e
+          ON g.facility = e.facility AND g.related = e.related AND g.asserted_at = e.asserted_at AND g.made_at = COALESCE(e.time, e.asserted_at)
         WHERE e.code IN ('claim.submitted', 'claim.decided') AND e.related IS NOT NULL
     ) AS told
 ) AS stated

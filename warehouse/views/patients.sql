@@ -1,14 +1,20 @@
--- patients: one row per living identity, with what was last stated of it.
+-- patients: one row per living identity, with what was last stated of it. A death that the end of a stay told of (FHIR's dispositions) stands as long as that end.
 SELECT patient_id, birth_date, sex, race, CASE WHEN death_retracted_asserted_at >= died_asserted_at THEN NULL ELSE died_at END AS died_at
 FROM (
     SELECT patient_id,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.birth_date') AS birth_date,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.sex') AS sex,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.race') AS race,
-           last_value(time ORDER BY asserted_at, time) FILTER (WHERE code = 'patient.died' AND time IS NOT NULL) AS died_at,
-           max(asserted_at) FILTER (WHERE code = 'patient.died') AS died_asserted_at,
+           last_value(time ORDER BY asserted_at, time) FILTER (WHERE died AND time IS NOT NULL) AS died_at,
+           max(asserted_at) FILTER (WHERE died) AS died_asserted_at,
            max(asserted_at) FILTER (WHERE code = 'patient.death_retracted') AS death_retracted_asserted_at
-    FROM events
-    WHERE patient_id IS NOT NULL
+    FROM (
+        SELECT e.patient_id, e.code, e.time, e.asserted_at, e.text_value,
+               e.code = 'patient.died' AND COALESCE(e.asserted_at >= s.discharged_asserted_at, true)
+                   AND COALESCE(e.asserted_at > s.discharge_cancelled_asserted_at, true) AS died
+        FROM (SELECT encounter_id, discharged_asserted_at, discharge_cancelled_asserted_at FROM stays) AS s
+        RIGHT JOIN events AS e ON e.code = 'patient.died' AND s.encounter_id = e.encounter_id
+        WHERE e.patient_id IS NOT NULL
+    ) AS told
     GROUP BY patient_id
 ) AS stated

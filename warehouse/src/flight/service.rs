@@ -29,7 +29,7 @@ use super::messages::{
 use super::sessions::{Prepared, Session, Sessions};
 use crate::metrics::{self, Ended};
 use crate::pg::variables::instant;
-use crate::roles::desk::Desk;
+use crate::roles::desk::{self, Desk};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Wish, wish};
 use crate::roles::moments::When;
@@ -224,6 +224,7 @@ impl Service {
                 Some(batch) => plan.replace_params_with_values(&values(batch)?).map_err(|error| fault::refusal(&error, asked))?,
                 None => plan,
             };
+            let plan = desk::settled(&state, plan);
             let schema = frames::sent(plan.schema().as_arrow());
             let rows = call.turn.run(statement::rows(DataFrame::new(state, plan))).await?;
             Ok((schema, rows.map_err(|error| fault::refusal(&error, asked))?))

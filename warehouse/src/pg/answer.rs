@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, df};
+use datafusion_postgres::arrow_pg::datatypes::df;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use datafusion_postgres::pgwire::api::query::{
     ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_partial_query_response, send_query_response,
@@ -30,6 +30,7 @@ use futures::{Sink, SinkExt, StreamExt, stream};
 use super::connection::{Connection, Cursor};
 use super::prepared::{Parser, Prepared};
 use super::rows::{Batches, Watch, encoded, fits, parameter, watched};
+use super::values::described;
 use super::{copy, functions, names};
 use crate::metrics::{self, Ended};
 use crate::roles::desk;
@@ -265,7 +266,7 @@ impl Answers {
         let format = asking.portal.map_or(Format::UnifiedText, |portal| portal.result_column_format.clone());
         fits(&format, schema.fields().len()).map_err(error)?;
         let options = Arc::new(self.formats(client));
-        let fields = Arc::new(arrow_schema_to_pg_fields(&names::shown(statement, &schema), &format, Some(options))?);
+        let fields = Arc::new(described(&names::shown(statement, &schema), &format, Some(options))?);
         let encoding = Arc::clone(&fields);
         let rows = batches.flat_map(move |batch| stream::iter(encoded(&encoding, batch)));
         Ok(QueryResponse::new(fields, rows))

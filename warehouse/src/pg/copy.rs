@@ -24,7 +24,8 @@ use crate::roles::turn::panicked;
 #[derive(Clone)]
 pub(super) enum Options {
     Text(CopyTextOptions, bool),
-    Csv(CopyCsvOptions, bool),
+    /// The columns that are quoted in any case, by name.
+    Csv(CopyCsvOptions, bool, Vec<String>),
     Binary,
 }
 
@@ -37,7 +38,7 @@ impl Options {
             _ => None,
         });
         let header = options.iter().any(|option| matches!(option, CopyOption::Header(true)));
-        let (mut text, mut csv) = (CopyTextOptions::default(), CopyCsvOptions::default());
+        let (mut text, mut csv, mut quoted) = (CopyTextOptions::default(), CopyCsvOptions::default(), Vec::new());
         for option in options {
             match option {
                 CopyOption::Format(_) | CopyOption::Header(_) | CopyOption::Freeze(false) => {}
@@ -49,6 +50,7 @@ impl Options {
                     text.null_string = word.as_str().into();
                     csv.null_string = word.as_str().into();
                 }
+                CopyOption::ForceQuote(columns) => quoted.extend(columns.iter().map(|column| column.value.clone())),
                 CopyOption::Quote(character) => csv.quote = character.to_string().as_str().into(),
                 CopyOption::Escape(character) => csv.escape = character.to_string().as_str().into(),
                 CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
@@ -56,8 +58,9 @@ impl Options {
             }
         }
         match named.as_deref() {
+            None | Some("text" | "binary") if !quoted.is_empty() => Err(Refusal::new("0A000", "COPY FORCE_QUOTE requires CSV mode")),
             None | Some("text") => Ok(Self::Text(text, header)),
-            Some("csv") => Ok(Self::Csv(csv, header)),
+            Some("csv") => Ok(Self::Csv(csv, header, quoted)),
             Some("binary") if header => Err(Refusal::new("0A000", "cannot specify HEADER in BINARY mode")),
             Some("binary") => Ok(Self::Binary),
             Some(other) => Err(Refusal::new("22023", format!("COPY format \"{other}\" not recognized"))),
@@ -67,23 +70,31 @@ impl Options {
     fn encoder(self, fields: Arc<Vec<FieldInfo>>) -> CopyEncoder {
         match self {
             Self::Text(options, _) => CopyEncoder::new_text(fields, options),
-            Self::Csv(options, _) => CopyEncoder::new_csv(fields, options),
+            Self::Csv(options, ..) => CopyEncoder::new_csv(fields, options),
             Self::Binary => CopyEncoder::new_binary(fields),
         }
     }
 }
 
 /// The response whose bytes are the rows.
-pub(super) fn response(schema: &SchemaRef, rows: Batches, options: Options) -> Result<CopyResponse, Refusal> {
+pub(super) fn response(schema: &SchemaRef, rows: Batches, mut options: Options) -> Result<CopyResponse, Refusal> {
     let internal = |_| Refusal::new("0A000", "a column of the query has a type that COPY cannot write");
     let (binary, header) = match &options {
-        Options::Text(_, header) | Options::Csv(_, header) => (false, *header),
+        Options::Text(_, header) | Options::Csv(_, header, _) => (false, *header),
         Options::Binary => (true, false),
     };
     let format = if binary { Format::UnifiedBinary } else { Format::UnifiedText };
     let fields = Arc::new(arrow_schema_to_pg_fields(schema, &format, None).map_err(internal)?);
     let columns = fields.len();
     let heading = if header { vec![heading(&fields, options.clone()).map_err(internal)?] } else { Vec::new() };
+    // The names above the columns are quoted where they must be.
+    if let Options::Csv(csv, _, quoted) = &mut options {
+        let place = |name: &String| {
+            let unknown = |_| Refusal::new("42703", format!("column \"{name}\" does not exist"));
+            schema.index_of(name).map_err(unknown)
+        };
+        csv.force_quote = quoted.iter().map(place).collect::<Result<_, _>>()?;
+    }
     let schema = Arc::clone(schema);
     let mut encoder = options.encoder(Arc::clone(&fields));
     let rows = rows.flat_map(move |batch| {

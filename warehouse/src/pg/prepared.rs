@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
-use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
+use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{FieldFormat, FieldInfo};
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
@@ -19,6 +19,7 @@ use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use super::answer::error;
 use super::connection::Connection;
 use super::rows::fits;
+use super::values::described;
 use super::{functions, names};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Savepoint, Wish, wish};
@@ -160,7 +161,7 @@ impl QueryParser for Parser {
             (Wish::Ask(asked), Some((_, plan))) => {
                 let format = format.unwrap_or(&Format::UnifiedText);
                 fits(format, plan.schema().fields().len()).map_err(error)?;
-                arrow_schema_to_pg_fields(&names::shown(asked, plan.schema().as_arrow()), format, None)
+                described(&names::shown(asked, plan.schema().as_arrow()), format, None)
             }
             (Wish::Show(Some(name)), _) => Ok(vec![text(name)]),
             (Wish::Show(None), _) => Ok(["name", "setting", "description"].into_iter().map(text).collect()),

@@ -4,17 +4,34 @@
 //! (it takes an interval for none).
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
+use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use datafusion_postgres::arrow_pg::encoder::{Encoder, encode_value};
 use datafusion_postgres::pgwire::api::Type;
+use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::FieldInfo;
 use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::types::ToSqlText;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
+
+/// The columns of a schema as the protocol describes them. `array_agg` knows of whole numbers that they are some, and not that they are types' own: what asyncpg asks for these, by this
+/// name, before it reads any list, it must be able to read without asking.
+pub(super) fn described(schema: &Schema, format: &Format, options: Option<Arc<FormatOptions>>) -> PgWireResult<Vec<FieldInfo>> {
+    let fields = arrow_schema_to_pg_fields(schema, format, options.clone())?;
+    let known = |field: FieldInfo| {
+        if field.name() != "attrtypoids" || *field.datatype() != Type::INT4_ARRAY {
+            return field;
+        }
+        let field = FieldInfo::new(field.name().to_owned(), None, None, Type::OID_ARRAY, field.format());
+        options.iter().fold(field, |field, options| field.with_format_options(Arc::clone(options)))
+    };
+    Ok(fields.into_iter().map(known).collect())
+}
 
 /// Writes row `row` of `array`.
 ///

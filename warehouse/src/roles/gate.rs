@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, ContextModifier, CopyOption, CopySource, CopyTarget, Expr, FetchDirection, ObjectName, Query, Reset, Set, SetExpr,
-    Statement, TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
+    CloseCursor, ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Expr, FetchDirection,
+    ObjectName, Query, Reset, Set, SetExpr, Statement, TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator, Value,
+    ValueWithSpan, Visit, Visitor,
 };
 
 use super::fault::Refusal;
@@ -66,8 +67,9 @@ pub(crate) fn wish(statement: Statement) -> Result<Wish, Refusal> {
         Statement::Explain { ref statement, .. } if !matches!(**statement, Statement::Query(_)) => Err(writing(statement)),
         Statement::Explain { .. } => asking(statement),
         Statement::Copy { source, to, target, options, legacy_options, .. } => {
-            let plain = legacy_options.is_empty();
-            copying(source, Copying { to, target, options, plain })
+            let options =
+                options.into_iter().map(Ok).chain(legacy_options.into_iter().flat_map(unparenthesized)).collect::<Result<_, _>>()?;
+            copying(source, Copying { to, target, options })
         }
         Statement::Set(set) => setting(set),
         Statement::Reset(reset) => Ok(Wish::Reset(match reset.reset {
@@ -141,7 +143,8 @@ impl Visitor for Writes {
         match from {
             // The engine would give all rows.
             TableFactor::Table { sample: Some(_), .. } => ControlFlow::Break(
-                absent("TABLESAMPLE").with_hint("take rows by a hash of their key, as in WHERE permille(encounter_id) < 10"),
+                Refusal::new("0A000", "TABLESAMPLE is not supported")
+                    .with_hint("take rows by a hash of their key, as in WHERE permille(encounter_id) < 10"),
             ),
             _ => ControlFlow::Continue(()),
         }
@@ -160,7 +163,28 @@ struct Copying {
     to: bool,
     target: CopyTarget,
     options: Vec<CopyOption>,
-    plain: bool,
+}
+
+/// An option as it was written before PostgreSQL 9.0, and is written still: `TO STDOUT CSV HEADER`.
+fn unparenthesized(option: CopyLegacyOption) -> Vec<Result<CopyOption, Refusal>> {
+    let format = |name: &str| Ok(CopyOption::Format(name.into()));
+    let of_csv = |option| {
+        Ok(match option {
+            CopyLegacyCsvOption::Header => CopyOption::Header(true),
+            CopyLegacyCsvOption::Quote(character) => CopyOption::Quote(character),
+            CopyLegacyCsvOption::Escape(character) => CopyOption::Escape(character),
+            CopyLegacyCsvOption::ForceQuote(columns) => CopyOption::ForceQuote(columns),
+            other @ CopyLegacyCsvOption::ForceNotNull(_) => return Err(absent(&format!("COPY option {other}"))),
+        })
+    };
+    match option {
+        CopyLegacyOption::Csv(options) => std::iter::once(format("csv")).chain(options.into_iter().map(of_csv)).collect(),
+        CopyLegacyOption::Binary => vec![format("binary")],
+        CopyLegacyOption::Header => vec![Ok(CopyOption::Header(true))],
+        CopyLegacyOption::Delimiter(character) => vec![Ok(CopyOption::Delimiter(character))],
+        CopyLegacyOption::Null(word) => vec![Ok(CopyOption::Null(word))],
+        other => vec![Err(absent(&format!("COPY option {other}")))],
+    }
 }
 
 fn copying(source: CopySource, copying: Copying) -> Result<Wish, Refusal> {
@@ -171,9 +195,6 @@ fn copying(source: CopySource, copying: Copying) -> Result<Wish, Refusal> {
         }
         (true, CopyTarget::Stdout) => {}
         _ => return Err(Refusal::new("25006", "cannot execute COPY FROM in a read-only transaction")),
-    }
-    if !copying.plain {
-        return Err(absent("options of COPY without parentheses").with_hint("write COPY ... TO STDOUT WITH (FORMAT csv, HEADER)"));
     }
     let query = match source {
         CopySource::Query(query) => Statement::Query(query),
@@ -307,6 +328,8 @@ mod tests {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             "COPY (SELECT 1) TO STDOUT WITH (FORMAT csv, HEADER)",
             "COPY labels (task, label) TO STDOUT",
+            "COPY (SELECT 1) TO STDOUT CSV HEADER",
+            "COPY (SELECT 1 AS a) TO STDOUT (FORMAT csv, FORCE_QUOTE (a))",
             "DECLARE c CURSOR FOR SELECT 1",
             "FETCH FORWARD 5 FROM c",
             "CLOSE ALL",

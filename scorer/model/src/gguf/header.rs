@@ -224,7 +224,20 @@ impl<'a> Header<'a> {
                 return Err(Refusal::Damaged(format!("there are two tensors {}", shown(name))));
             }
         }
+        header.lie_apart()?;
         Ok(header)
+    }
+
+    /// No byte is two tensors'.
+    fn lie_apart(&self) -> Result<(), Refusal> {
+        let mut ranges: Vec<_> = self.tensors.iter().filter(|(_, tensor)| !tensor.bytes.is_empty()).collect();
+        ranges.sort_by_key(|(_, tensor)| tensor.bytes.start);
+        match ranges.windows(2).find(|pair| matches!(pair, [(_, before), (_, behind)] if behind.bytes.start < before.bytes.end)) {
+            Some([(before, _), (behind, _)]) => {
+                Err(Refusal::Damaged(format!("its tensors {} and {} overlap", shown(before), shown(behind))))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Tensors begin at multiples of this; of 8 at least, which keeps every block where candle can take it.

@@ -73,6 +73,7 @@ fn a_file_that_contradicts_itself_is_refused_by_what_is_wrong() -> Tested {
         (patched(dims + 20, &1_u64.to_le_bytes()), "shape or the place"),
         (patched(dims + 20, &(u64::MAX - 31).to_le_bytes()), "shape or the place"),
         (patched(dims + 20, &(1_u64 << 40).to_le_bytes()), "ends before tensor"),
+        (patched(dims + 20, &0_u64.to_le_bytes()), "overlap"),
         (renamed("llama.block_count", "general.alignment"), "general.alignment is no multiple of 8"),
         (renamed("blk.1.attn_q.weight", tensor), "two tensors"),
         (renamed("llama.rope.freq_base", "llama.context_length"), "twice"),

@@ -150,6 +150,17 @@ async fn columns_have_the_types_that_they_are_said_to_have() {
     assert!((parameter.get::<_, f64>("n") - 2.5).abs() < f64::EPSILON);
 }
 
+/// asyncpg reads the types of lists by a question whose own list it must know.
+#[tokio::test]
+async fn numbers_of_types_are_told_as_such() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let asked =
+        client.prepare("SELECT array_agg(a.atttypid ORDER BY a.attnum) AS attrtypoids FROM pg_attribute AS a").await.expect("prepares");
+    assert_eq!(asked.columns()[0].type_(), &tokio_postgres::types::Type::OID_ARRAY);
+    assert!(!client.query_one(&asked, &[]).await.expect("answers").get::<_, Vec<u32>>(0).is_empty());
+}
+
 #[tokio::test]
 async fn a_column_and_its_casts_stand_beside_each_other() {
     let mut stand = Stand::new().await;

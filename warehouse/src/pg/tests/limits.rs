@@ -106,6 +106,9 @@ async fn rows_are_copied_and_cursors_go_on() {
     let values = "(SELECT * FROM (VALUES (1, 'a,\"b'), (2, NULL)) AS t (n, word))";
     assert_eq!(copied(&format!("COPY {values} TO STDOUT")).await, "1\ta,\"b\n2\t\\N\n");
     assert_eq!(copied(&format!("COPY {values} TO STDOUT WITH (FORMAT csv, HEADER)")).await, "n,word\n1,\"a,\"\"b\"\n2,\n");
+    assert_eq!(copied(&format!("COPY {values} TO STDOUT CSV HEADER FORCE QUOTE n")).await, "n,word\n\"1\",\"a,\"\"b\"\n\"2\",\n");
+    assert_eq!(copied(&format!("COPY {values} TO STDOUT (FORMAT csv, FORCE_QUOTE (n))")).await.lines().next(), Some("\"1\",\"a,\"\"b\""));
+    assert_eq!(refused(&client, &format!("COPY {values} TO STDOUT (FORMAT csv, FORCE_QUOTE (m))")).await.0, "42703");
     assert_eq!(copied("COPY messages (topic, \"offset\") TO STDOUT").await.lines().count(), 2);
     assert_eq!(refused(&client, "COPY nothing TO STDOUT").await.0, "42P01");
     assert_eq!(refused(&client, "DECLARE c CURSOR FOR SELECT 1").await.0, "25P01");
