@@ -86,6 +86,12 @@ fn parameters(plan: &LogicalPlan, wanted: &[Option<Type>]) -> datafusion::error:
     Ok((1..=highest.max(wanted.len())).map(one).collect())
 }
 
+/// The type that a client is told of a parameter. Numbers of types are whole numbers to the engine, and their lists lists of these; what asyncpg asks for types with,
+/// before it writes any list, it must be able to write without asking.
+fn told(sql: &str, number: usize, wire: &Type) -> Type {
+    if *wire == Type::INT4_ARRAY && sql.contains(&format!("${number}::oid[]")) { Type::OID_ARRAY } else { wire.clone() }
+}
+
 /// Types of parameters that follow from where they stand, and that the engine does not infer: a cast, a limit, a list that is looked into.
 fn stated(plan: &LogicalPlan) -> datafusion::error::Result<HashMap<String, DataType>> {
     let mut found = HashMap::new();
@@ -152,7 +158,7 @@ impl QueryParser for Parser {
     }
 
     fn get_parameter_types(&self, statement: &Arc<Prepared>) -> PgWireResult<Vec<Type>> {
-        Ok(statement.parameters.iter().map(|(_, wire)| wire.clone()).collect())
+        Ok((1..).zip(&statement.parameters).map(|(number, (_, wire))| told(&statement.sql, number, wire)).collect())
     }
 
     fn get_result_schema(&self, statement: &Arc<Prepared>, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {

@@ -69,7 +69,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
 
 /// Whether the token begins what the planner looks into again and again: another relation, or a clock's reading of a reading.
 fn is_nesting(token: &Token) -> bool {
-    matches!(token, Token::Word(word) if word.quote_style.is_none() && ["zone", "values", "from"].iter().any(|nesting| word.value.eq_ignore_ascii_case(nesting)))
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && ["zone", "values"].iter().any(|nesting| word.value.eq_ignore_ascii_case(nesting)))
 }
 
 /// Whether the token joins two expressions or two queries.
