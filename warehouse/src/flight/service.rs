@@ -221,10 +221,12 @@ impl Service {
         let started = async {
             let (state, plan) = self.plan(&call, &prepared.query).await?;
             let plan = match &prepared.parameters {
-                Some(batch) => plan.replace_params_with_values(&values(batch)?).map_err(|error| fault::refusal(&error, asked))?,
+                Some(batch) => {
+                    let given = plan.replace_params_with_values(&values(batch)?).map_err(|error| fault::refusal(&error, asked))?;
+                    desk::settled(&state, given)
+                }
                 None => plan,
             };
-            let plan = desk::settled(&state, plan);
             let schema = frames::sent(plan.schema().as_arrow());
             let rows = call.turn.run(statement::rows(DataFrame::new(state, plan))).await?;
             Ok((schema, rows.map_err(|error| fault::refusal(&error, asked))?))

@@ -246,12 +246,11 @@ impl Answers {
                     let wire: Vec<Option<&Type>> = prepared.parameters.iter().map(|(_, wire)| Some(wire)).collect();
                     let types: Vec<Option<&DataType>> = prepared.parameters.iter().map(|(kind, _)| kind.as_ref()).collect();
                     let values = df::deserialize_parameters_with_server_types(portal, &types, &wire).map_err(|error| parameter(&error))?;
-                    plan.replace_params_with_values(&values).map_err(engine)?
+                    // What it says of its columns is what it gives: with the parameters their types are settled anew.
+                    desk::settled(&state, plan.replace_params_with_values(&values).map_err(engine)?)
                 }
                 None => plan,
             };
-            // What it says of its columns is what it gives: types are settled before they are told.
-            let plan = desk::settled(&state, plan);
             let schema = Arc::clone(plan.schema().inner());
             let rows = statement::rows(DataFrame::new(state, plan)).await.map_err(engine)?;
             Ok::<_, Refusal>((schema, rows))
