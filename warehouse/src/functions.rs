@@ -1,11 +1,13 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
 //! derivations of ids, who stands for whom after merges, the first and last of many groups, instants as text
-//! and on the clocks of a place, and parts of texts.
+//! and on the clocks of a place, parts of texts, and arithmetic that refuses what has no result.
 
 mod arguments;
+mod arithmetic;
 mod charlson;
 mod date_trunc;
 mod distributions;
+mod domains;
 #[cfg(test)]
 mod goldens;
 mod merges;
@@ -19,15 +21,30 @@ mod time_zone;
 mod to_char;
 pub mod trial;
 
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::prelude::SessionContext;
 
 pub use charlson::VERSION as CODE_SET;
 pub use measures;
 
+/// Has the session refuse what arithmetic and functions of numbers have no value for.
+///
+/// # Errors
+/// Never: a session takes every rewriting.
+pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::Result<()> {
+    let state = ctx.state();
+    domains::kept(|name| state.scalar_functions().get(name).cloned()).into_iter().for_each(|function| ctx.register_udf(function));
+    ctx.state_ref().write().register_function_rewrite(arithmetic::exact())
+}
+
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
     let aggregates = predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all());
     aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
+    // PostgreSQL's own that the engine lacks: age, width_bucket, justify_days ...
+    let mut registry = ctx.clone();
+    datafusion_pg_functions::numeric::register(&mut registry);
+    datafusion_pg_functions::datetime::register(&mut registry);
     ctx.register_udf(scalar::permille());
     ctx.register_udf(scalar::digest_head());
     ctx.register_udf(scalar::text_hash());

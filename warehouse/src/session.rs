@@ -88,6 +88,7 @@ impl Warehouse {
             ctx.register_table(name, Arc::clone(provider))?;
         }
         moments::register(&ctx, self, at, &relations.providers);
+        functions::refuse_the_undefined(&ctx)?;
         let registry = self.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(registry) = registry {
             registry.register(&ctx)?;

@@ -1,10 +1,14 @@
-//! What PostgreSQL spells in a way of its own, as the functions that are meant: zones, parts of texts by a pattern, functions in the place of a relation; and times without seconds.
+//! What PostgreSQL spells in a way of its own, as the functions that are meant: zones, parts of texts by a pattern, functions in the place of a relation, questions about queries;
+//! and times without seconds, bytes in hexadecimal digits, `FETCH FIRST`.
+
+mod membership;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, SelectItem,
-    SetExpr, Statement, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    BinaryOperator, CastKind, CharacterLength, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -24,6 +28,12 @@ struct Spelling;
 impl VisitorMut for Spelling {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        membership::as_counts(query);
+        with_limit(query);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::AtTimeZone { timestamp, time_zone } => *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]),
@@ -36,6 +46,30 @@ impl VisitorMut for Spelling {
                     with_seconds(&mut stated.value);
                 }
             }
+            Expr::Cast { expr: stated, data_type: DataType::Bytea, .. } => {
+                if let Expr::Value(stated) = stated.as_mut() {
+                    with_bytes(&mut stated.value);
+                }
+            }
+            Expr::Cast { expr: stated, data_type, .. } if length(data_type).is_some() => {
+                if let Some(length) = length(data_type) {
+                    let text =
+                        Expr::Cast { kind: CastKind::Cast, expr: stated.clone(), data_type: DataType::Text, array: false, format: None };
+                    *expr = call("left", vec![text, Expr::Value(Value::Number(length.to_string(), false).into())]);
+                }
+            }
+            Expr::AnyOp { .. } | Expr::AllOp { .. } => membership::as_in(expr),
+            Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
+                let similar = similar(text, pattern, escape_char.is_some());
+                *expr = if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) } } else { similar };
+            }
+            Expr::Function(function) => {
+                if let Some(meant) = function_meant(function) {
+                    *expr = meant;
+                }
+            }
+            // Their texts are all that is asked of them.
+            Expr::Cast { data_type: kind @ (DataType::JSON | DataType::JSONB | DataType::Uuid), .. } => *kind = DataType::Text,
             _ => {}
         }
         ControlFlow::Continue(())
@@ -43,19 +77,119 @@ impl VisitorMut for Spelling {
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
+        if is_called(name, SERIES) {
+            let alias = alias.get_or_insert_with(|| named(SERIES));
+            if alias.columns.is_empty() {
+                alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+            }
+            return ControlFlow::Continue(());
+        }
         let function = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).unwrap_or_default();
         if !OF_ONE_VALUE.contains(&function.as_str()) {
             return ControlFlow::Continue(());
         }
-        let asked = args.args.iter().filter_map(|arg| match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-            _ => None,
-        });
+        let asked = args.args.iter().filter_map(argument);
         if let Some(subquery) = one_value(call(&function, asked.collect()), &function) {
             *factor = derived(subquery, &function, alias.take());
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Numbers or instants in steps. PostgreSQL calls their column what it calls the relation.
+const SERIES: &str = "generate_series";
+
+fn is_called(name: &ObjectName, wanted: &str) -> bool {
+    name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| ident.value.eq_ignore_ascii_case(wanted))
+}
+
+/// What a function of PostgreSQL's is called here: `mod(a, b)` is `a % b`.
+fn function_meant(function: &Function) -> Option<Expr> {
+    let arguments = match &function.args {
+        FunctionArguments::List(list) => list.args.iter().map(argument).collect::<Option<Vec<_>>>()?,
+        _ => return None,
+    };
+    match arguments.as_slice() {
+        [left, right] if is_called(&function.name, "mod") => Some(Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(Expr::Nested(Box::new(left.clone()))),
+            op: BinaryOperator::Modulo,
+            right: Box::new(Expr::Nested(Box::new(right.clone()))),
+        }))),
+        [_] if is_called(&function.name, "variance") => {
+            Some(Expr::Function(Function { name: ObjectName::from(vec![Ident::new("var_samp")]), ..function.clone() }))
+        }
+        _ => None,
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Option<Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    }
+}
+
+/// A series that is asked for as a column is a row for each number of it.
+fn in_rows(expr: &mut Expr) {
+    if matches!(expr, Expr::Function(function) if is_called(&function.name, SERIES)) {
+        *expr = call("unnest", vec![expr.clone()]);
+    }
+}
+
+/// The name that PostgreSQL gives a column of a text that is cut, or of a series.
+fn cut_column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Function(function) if is_called(&function.name, SERIES) => Some(SERIES.to_owned()),
+        Expr::Cast { expr, data_type, .. } if length(data_type).is_some() => Some(match expr.as_ref() {
+            Expr::Identifier(name) => name.value.clone(),
+            Expr::CompoundIdentifier(parts) => parts.last()?.value.clone(),
+            _ => if matches!(data_type, DataType::Char(_) | DataType::Character(_)) { "bpchar" } else { "varchar" }.to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// The characters that a text is cut to by a cast: the engine passes over them.
+fn length(data_type: &DataType) -> Option<u64> {
+    let (DataType::Varchar(length)
+    | DataType::CharacterVarying(length)
+    | DataType::CharVarying(length)
+    | DataType::Char(length)
+    | DataType::Character(length)) = data_type
+    else {
+        return None;
+    };
+    match length {
+        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+        _ => None,
+    }
+}
+
+/// `text SIMILAR TO 'pattern'` as a regular expression; a pattern that is not stated, or has an escape of its own, calls a function that there is not.
+fn similar(text: &Expr, pattern: &Expr, has_escape: bool) -> Expr {
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(stated), .. }) = pattern else {
+        return call("similar_to", vec![text.clone(), pattern.clone()]);
+    };
+    if has_escape {
+        return call("similar_to", vec![text.clone(), pattern.clone()]);
+    }
+    let mut written = String::from("^(?:");
+    let mut characters = stated.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '%' => written.push_str(".*"),
+            '_' => written.push('.'),
+            '.' | '^' | '$' => written.extend(['\\', character]),
+            '\\' => written.extend(['\\', characters.next().unwrap_or('\\')]),
+            other => written.push(other),
+        }
+    }
+    written.push_str(")$");
+    Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(text.clone()),
+        op: BinaryOperator::PGRegexMatch,
+        right: Box::new(Expr::Value(Value::SingleQuotedString(written).into())),
+    }))
 }
 
 fn is_timestamp(data_type: &DataType) -> bool {
@@ -78,6 +212,29 @@ fn with_seconds(value: &mut Value) {
     }
 }
 
+/// `'\x4142'`, as PostgreSQL writes bytes, as the two bytes.
+fn with_bytes(value: &mut Value) {
+    let digits = match value {
+        Value::SingleQuotedString(text) => text.strip_prefix("\\x").map(ToOwned::to_owned),
+        _ => None,
+    };
+    if let Some(digits) = digits {
+        *value = Value::HexStringLiteral(digits);
+    }
+}
+
+/// `FETCH FIRST 3 ROWS ONLY` as `LIMIT 3`.
+fn with_limit(query: &mut Query) {
+    let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch else { return };
+    let limit = Some(quantity.clone().unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), false).into())));
+    match &mut query.limit_clause {
+        None => query.limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() }),
+        Some(LimitClause::LimitOffset { limit: stated @ None, .. }) => *stated = limit,
+        Some(_) => return,
+    }
+    query.fetch = None;
+}
+
 fn is_text(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_)))
 }
@@ -98,8 +255,11 @@ fn call(name: &str, arguments: Vec<Expr>) -> Expr {
 
 /// The rows of a query in the place of a relation, under the alias or that name.
 pub(crate) fn derived(subquery: Box<Query>, name: &str, alias: Option<TableAlias>) -> TableFactor {
-    let named = TableAlias { explicit: true, name: Ident::new(name), columns: Vec::new(), at: None };
-    TableFactor::Derived { lateral: false, subquery, alias: Some(alias.unwrap_or(named)), sample: None }
+    TableFactor::Derived { lateral: false, subquery, alias: Some(alias.unwrap_or_else(|| named(name))), sample: None }
+}
+
+fn named(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::new(name), columns: Vec::new(), at: None }
 }
 
 /// The query that this text is.
@@ -135,6 +295,38 @@ mod tests {
         assert_eq!(read("SELECT '2024-01-31T08:00+01'::timestamptz"), "SELECT '2024-01-31T08:00:00+01'::TIMESTAMPTZ");
         assert_eq!(read("SELECT * FROM current_schema()"), "SELECT * FROM (SELECT current_schema() AS current_schema) AS current_schema");
         assert_eq!(read("SELECT * FROM pg_catalog.version() AS v"), "SELECT * FROM (SELECT version() AS version) AS v");
+        assert_eq!(read("SELECT '\\x4142'::bytea, 'a'::bytea"), "SELECT X'4142'::BYTEA, 'a'::BYTEA");
+        assert_eq!(read("SELECT a::uuid, b::jsonb"), "SELECT a::TEXT, b::TEXT");
+        assert_eq!(read("SELECT a FROM t OFFSET 2 FETCH FIRST 3 ROWS ONLY"), "SELECT a FROM t LIMIT 3 OFFSET 2");
+        assert_eq!(read("SELECT mod(a, b + 1), variance(a) FROM t"), "SELECT ((a) % (b + 1)), var_samp(a) FROM t");
+        assert_eq!(
+            read("SELECT code::varchar(3) FROM t"),
+            "SELECT left(code::TEXT, 3) AS \"code\" FROM t".replace("code::TEXT", "CAST(code AS TEXT)")
+        );
+        assert_eq!(read("SELECT a SIMILAR TO 'b_(c|d)%.' FROM t"), "SELECT (a ~ '^(?:b.(c|d).*\\.)$') FROM t");
+        assert_eq!(read("SELECT * FROM generate_series(1, 3) AS x"), "SELECT * FROM generate_series(1, 3) AS x (x)");
+        assert_eq!(read("SELECT generate_series(1, 3)"), "SELECT unnest(generate_series(1, 3)) AS \"generate_series\"");
+        assert_eq!(
+            read("SELECT 1 WHERE a = ANY (SELECT 1) AND b <> ALL (SELECT 2)"),
+            "SELECT 1 WHERE a IN (SELECT 1) AND b NOT IN (SELECT 2)"
+        );
+        assert_eq!(read("SELECT a FROM t FETCH NEXT ROW ONLY"), "SELECT a FROM t LIMIT 1");
+    }
+
+    #[test]
+    fn a_question_about_a_query_is_a_count_where_it_is_a_value() {
+        assert_eq!(read("SELECT EXISTS (SELECT * FROM t)"), "SELECT (SELECT count(*) > 0 AS is_there FROM t) AS \"exists\"");
+        assert_eq!(
+            read("SELECT NOT 3 > ALL (SELECT a FROM t) AS b"),
+            "SELECT NOT NOT (CASE WHEN (SELECT count(*) > 0 AS is_there FROM (SELECT a FROM t) AS among (value) WHERE (3) <= among.value) THEN true \
+            WHEN (SELECT count(*) > 0 AS is_there FROM (SELECT a FROM t) AS among (value) WHERE among.value IS NULL) \
+            OR (3) IS NULL AND (SELECT count(*) > 0 AS is_there FROM (SELECT a FROM t) AS among (value)) THEN NULL ELSE false END) AS b"
+        );
+        for sql in
+            ["SELECT 1 FROM t WHERE EXISTS (SELECT 1)", "SELECT (SELECT 1 FROM t WHERE a IN (SELECT 1))", "SELECT a = ANY (b) FROM t"]
+        {
+            assert_eq!(read(sql).replace("ANY(", "ANY ("), sql);
+        }
     }
 
     #[test]

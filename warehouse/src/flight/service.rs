@@ -1,12 +1,12 @@
 //! The calls of Flight and the commands of Flight SQL, each asked at the desk under the caller's role.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ParamValues;
-use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -33,9 +33,8 @@ use crate::roles::desk::{self, Desk};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Wish, wish};
 use crate::roles::moments::When;
-use crate::roles::parse;
 use crate::roles::turn::{Turn, panicked};
-use crate::statement;
+use crate::roles::{instants, parse};
 
 /// The header of a call that says as of when everything is shown.
 const AS_KNOWN_AT: &str = "wardstream-as-known-at";
@@ -84,6 +83,13 @@ fn broken(_: datafusion::arrow::error::ArrowError) -> Status {
     Status::internal("XX000: rows could not be framed")
 }
 
+/// A query that can run: its plan, the state in which it runs, and the numbers of its parameters that say as of when a view is asked.
+struct Planned {
+    state: SessionState,
+    plan: LogicalPlan,
+    moments: BTreeSet<usize>,
+}
+
 /// A call: who asks, as of when, and within which turn.
 struct Call {
     session: Arc<Session>,
@@ -104,8 +110,8 @@ impl Service {
         Ok(Call { session, when: When { known_at, version }, turn })
     }
 
-    /// The plan of a query, and the state in which it runs.
-    async fn plan(&self, call: &Call, query: &str) -> Result<(SessionState, LogicalPlan), Refusal> {
+    /// The plan of a query with these parameters, or of one whose parameters are not known yet.
+    async fn plan(&self, call: &Call, query: &str, given: Option<&ParamValues>) -> Result<Planned, Refusal> {
         let asked = Asked { sql: query, notes: call.session.account.role.notes };
         let planned = call.turn.run(async {
             let mut statements = parse::statements(query)?;
@@ -119,8 +125,20 @@ impl Service {
             };
             let shown = self.desk.shown(call.when, asked).await?;
             let state = self.desk.state(&call.session.account.role, &shown).map_err(|error| fault::refusal(&error, asked))?;
-            let plan = self.desk.plan(&state, *statement, asked).await?;
-            Ok((state, plan))
+            let moments = instants::of(&statement);
+            let statement = match given {
+                Some(values) => instants::stated(*statement, values)?,
+                None => *statement,
+            };
+            let plan = self.desk.plan(&state, statement, asked).await?;
+            let plan = match given {
+                Some(values) => {
+                    let plan = plan.replace_params_with_values(values).map_err(|error| fault::refusal(&error, asked))?;
+                    desk::settled(&state, plan)
+                }
+                None => plan,
+            };
+            Ok(Planned { state, plan, moments })
         });
         planned.await?
     }
@@ -150,8 +168,8 @@ impl Service {
             "CommandPreparedStatementQuery" => call.session.prepared(&decoded::<Handle>(&value)?.handle)?.query,
             name => return self.describe(call, name, &value).await.map(|batch| batch.schema()),
         };
-        let (_, plan) = self.counted(self.plan(call, &query)).await?;
-        Ok(frames::sent(plan.schema().as_arrow()))
+        let planned = self.counted(self.plan(call, &query, None)).await?;
+        Ok(frames::sent(planned.plan.schema().as_arrow()))
     }
 
     async fn describe(&self, call: &Call, name: &str, value: &[u8]) -> Result<RecordBatch, Status> {
@@ -219,16 +237,10 @@ impl Service {
         let admitted = self.counted(self.desk.admit(&call.turn)).await?;
         let asked = Asked { sql: &prepared.query, notes: call.session.account.role.notes };
         let started = async {
-            let (state, plan) = self.plan(&call, &prepared.query).await?;
-            let plan = match &prepared.parameters {
-                Some(batch) => {
-                    let given = plan.replace_params_with_values(&values(batch)?).map_err(|error| fault::refusal(&error, asked))?;
-                    desk::settled(&state, given)
-                }
-                None => plan,
-            };
+            let given = prepared.parameters.as_ref().map(values).transpose()?;
+            let Planned { state, plan, .. } = self.plan(&call, &prepared.query, given.as_ref()).await?;
             let schema = frames::sent(plan.schema().as_arrow());
-            let rows = call.turn.run(statement::rows(DataFrame::new(state, plan))).await?;
+            let rows = call.turn.run(Desk::rows(state, plan)).await?;
             Ok((schema, rows.map_err(|error| fault::refusal(&error, asked))?))
         };
         let (schema, rows) = self.counted(started).await?;
@@ -270,11 +282,11 @@ impl Service {
         match action.kind.as_str() {
             "CreatePreparedStatement" => {
                 let query = marks::numbered(decoded::<CommandStatementQuery>(&value)?.query);
-                let (_, plan) = self.counted(self.plan(&call, &query)).await?;
+                let Planned { plan, moments, .. } = self.counted(self.plan(&call, &query, None)).await?;
                 let created = CreatedPreparedStatement {
                     handle: call.session.prepare(query)?,
                     dataset_schema: frames::schema_bytes(&frames::sent(plan.schema().as_arrow())).map_err(broken)?,
-                    parameter_schema: frames::schema_bytes(&parameters(&plan)).map_err(broken)?,
+                    parameter_schema: frames::schema_bytes(&parameters(&plan, &moments)).map_err(broken)?,
                 };
                 let done = Done { body: Any::of("ActionCreatePreparedStatementResult", &created) };
                 Ok(Response::new(stream::iter([Ok(done)]).boxed()))
@@ -307,8 +319,11 @@ fn decoded<M: Message + Default>(bytes: &[u8]) -> Result<M, Status> {
 }
 
 /// The parameters of a plan, in order.
-fn parameters(plan: &LogicalPlan) -> Schema {
-    let inferred = plan.get_parameter_types().unwrap_or_default();
+fn parameters(plan: &LogicalPlan, moments: &BTreeSet<usize>) -> Schema {
+    let mut inferred = plan.get_parameter_types().unwrap_or_default();
+    for number in moments {
+        inferred.entry(format!("${number}")).or_insert_with(|| Some(schemas::table::instant()));
+    }
     let mut named: Vec<_> = inferred.into_iter().collect();
     named.sort_by_key(|(name, _)| name.trim_start_matches('$').parse::<u32>().unwrap_or(u32::MAX));
     let field = |(name, kind): (String, Option<_>)| Field::new(name, kind.unwrap_or(datafusion::arrow::datatypes::DataType::Utf8), true);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::dataframe::DataFrame;
+use datafusion::common::ParamValues;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::df;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
@@ -16,11 +16,14 @@ use datafusion_postgres::pgwire::api::query::{
 use datafusion_postgres::pgwire::api::results::{
     DataRowEncoder, DescribePortalResponse, FieldFormat, FieldInfo, QueryResponse, Response, Tag,
 };
+use datafusion_postgres::pgwire::api::stmt::StoredStatement;
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
-use datafusion_postgres::pgwire::messages::extendedquery::{Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL};
+use datafusion_postgres::pgwire::messages::extendedquery::{
+    Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
+};
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
@@ -33,11 +36,10 @@ use super::rows::{Batches, Watch, encoded, fits, parameter, watched};
 use super::values::described;
 use super::{copy, functions, names};
 use crate::metrics::{self, Ended};
-use crate::roles::desk;
+use crate::roles::desk::{self, Desk};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Savepoint, Wish, wish};
-use crate::roles::parse;
-use crate::statement;
+use crate::roles::{instants, parse};
 
 /// The error as the protocol sends it.
 pub(super) fn error(refusal: Refusal) -> PgWireError {
@@ -138,7 +140,7 @@ impl Answers {
             Wish::CopyOut(statement, options) => {
                 let options = copy::Options::of(options).map_err(error)?;
                 let (schema, rows) = self.batches(statement, asking).await.map_err(error)?;
-                copy::response(&schema, rows, options).map(Response::CopyOut).map_err(error)
+                copy::send(client, &schema, rows, options).await.map(Response::Execution)
             }
             Wish::Set { name, value, local } => {
                 let told = self.connection.set(name, value.as_deref(), *local).map_err(error)?;
@@ -179,14 +181,12 @@ impl Answers {
                 done("CLOSE CURSOR")
             }
             Wish::Deallocate(name) => {
-                if let Some(name) = name {
-                    client.portal_store().rm_statement(name);
-                }
-                done("DEALLOCATE")
+                let gone = self.connection.deallocate(name.as_deref()).map_err(error)?;
+                gone.iter().for_each(|name| client.portal_store().rm_statement(name));
+                done(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
             }
             Wish::Discard => {
-                self.connection.reset();
-                self.connection.close(None).map_err(error)?;
+                self.connection.discard().map_err(error)?.iter().for_each(|name| client.portal_store().rm_statement(name));
                 done("DISCARD ALL")
             }
             Wish::Nothing(tag) => done(tag),
@@ -236,23 +236,19 @@ impl Answers {
             let mut state = desk.state(&account.role, &shown).map_err(engine)?;
             functions::register(&mut state, &self.connection.variables()).map_err(engine)?;
             let planned = asking.portal.and_then(|portal| portal.statement.statement.planned_at(&shown));
-            let plan = match planned {
-                Some(plan) => plan.clone(),
-                None => desk.plan(&state, statement.clone(), asked).await?,
+            let values = asking.portal.map(values).transpose()?;
+            let plan = match (planned, &values) {
+                (Some(plan), _) => plan.clone(),
+                (None, Some(values)) => desk.plan(&state, instants::stated(statement.clone(), values)?, asked).await?,
+                (None, None) => desk.plan(&state, statement.clone(), asked).await?,
             };
-            let plan = match asking.portal {
-                Some(portal) => {
-                    let prepared = &portal.statement.statement;
-                    let wire: Vec<Option<&Type>> = prepared.parameters.iter().map(|(_, wire)| Some(wire)).collect();
-                    let types: Vec<Option<&DataType>> = prepared.parameters.iter().map(|(kind, _)| kind.as_ref()).collect();
-                    let values = df::deserialize_parameters_with_server_types(portal, &types, &wire).map_err(|error| parameter(&error))?;
-                    // What it says of its columns is what it gives: with the parameters their types are settled anew.
-                    desk::settled(&state, plan.replace_params_with_values(&values).map_err(engine)?)
-                }
+            let plan = match &values {
+                // What it says of its columns is what it gives: with the parameters their types are settled anew.
+                Some(values) => desk::settled(&state, plan.replace_params_with_values(values).map_err(engine)?),
                 None => plan,
             };
             let schema = Arc::clone(plan.schema().inner());
-            let rows = statement::rows(DataFrame::new(state, plan)).await.map_err(engine)?;
+            let rows = Desk::rows(state, plan).await.map_err(engine)?;
             Ok::<_, Refusal>((schema, rows))
         });
         let (schema, rows) = started.await??;
@@ -346,7 +342,6 @@ where
 {
     match response {
         Response::Query(rows) => send_query_response(client, rows, describe).await,
-        Response::CopyOut(bytes) => copy::send(client, bytes).await,
         Response::Execution(tag) => Ok(client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?),
         Response::TransactionStart(tag) => {
             client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?;
@@ -360,6 +355,14 @@ where
         }
         _ => Err(error(Refusal::new("XX000", "internal error: an answer of no kind"))),
     }
+}
+
+/// The values of a portal's parameters.
+fn values(portal: &Portal<Arc<Prepared>>) -> Result<ParamValues, Refusal> {
+    let prepared = &portal.statement.statement;
+    let wire: Vec<Option<&Type>> = prepared.parameters.iter().map(|(_, wire)| Some(wire)).collect();
+    let types: Vec<Option<&DataType>> = prepared.parameters.iter().map(|(kind, _)| kind.as_ref()).collect();
+    df::deserialize_parameters_with_server_types(portal, &types, &wire).map_err(|error| parameter(&error))
 }
 
 fn count(result: &PgWireResult<()>) {
@@ -421,13 +424,40 @@ impl ExtendedQueryHandler for Answers {
     {
         self.connection.begin().map_err(fatal)?;
         let name = message.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
-        let parsed = datafusion_postgres::pgwire::api::stmt::StoredStatement::parse(client, &message, self.query_parser()).await;
+        let parsed = match self.connection.prepare(&name, message.query.len()) {
+            Ok(()) => StoredStatement::parse(client, &message, self.query_parser()).await,
+            Err(refusal) => {
+                self.connection.end();
+                return Err(error(refusal));
+            }
+        };
         self.connection.end();
+        if parsed.is_err() {
+            self.connection.unprepare(&name);
+        }
         match parsed.inspect_err(|_| metrics::ended("pgwire", Ended::Refused))? {
             Some(statement) => client.portal_store().put_statement(Arc::new(statement)),
             None => client.portal_store().put_empty_statement(&name),
         }
         client.feed(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+        Ok(())
+    }
+
+    async fn on_close<C>(&self, client: &mut C, message: Close) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        if message.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            self.connection.unprepare(name);
+            client.portal_store().rm_statement(name);
+        } else {
+            client.portal_store().rm_portal(name);
+        }
+        client.feed(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use datafusion_postgres::pgwire::api::results::FieldInfo;
-use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
+use datafusion_postgres::pgwire::api::{ClientInfo, DEFAULT_NAME, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
 use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::messages::data::DataRow;
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
@@ -26,6 +26,10 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 const SAVEPOINTS: usize = 1024;
 /// Cursors that a connection may hold open.
 const CURSORS: usize = 16;
+
+/// Statements that a connection may hold prepared under names, and the bytes of all their texts.
+const STATEMENTS: usize = 4096;
+const STATEMENT_BYTES: usize = 16 << 20;
 
 /// What all connections of the port share.
 pub(super) struct Server {
@@ -108,6 +112,8 @@ struct Inner {
     busy: bool,
     admitted: Option<OwnedSemaphorePermit>,
     cursors: BTreeMap<String, Cursor>,
+    /// Names of the prepared statements, and the length of each text in bytes.
+    statements: BTreeMap<String, usize>,
     /// Names of the transaction's savepoints and the settings at each, the oldest first.
     savepoints: Vec<(String, Variables)>,
 }
@@ -126,6 +132,7 @@ impl Connection {
             busy: false,
             admitted: None,
             cursors: BTreeMap::new(),
+            statements: BTreeMap::new(),
             savepoints: Vec::new(),
         };
         Self { server, inner: Mutex::new(inner) }
@@ -250,6 +257,59 @@ impl Connection {
             let _told = inner.variables.set(&name, Some(&value), false);
         }
         inner.moved(before);
+    }
+
+    /// Everything as the connection came; gives the names of the statements that were prepared.
+    ///
+    /// # Errors
+    /// 25001 within a transaction.
+    pub(super) fn discard(&self) -> Result<Vec<String>, Refusal> {
+        if self.is_in_transaction() {
+            return Err(Refusal::new("25001", "DISCARD ALL cannot run inside a transaction block"));
+        }
+        self.reset();
+        self.close(None)?;
+        self.deallocate(None)
+    }
+
+    /// Takes the name of a statement that is to be prepared from a text of so many bytes. The one without a name is replaced each time.
+    ///
+    /// # Errors
+    /// 42P05 where the name is taken, 53400 where too many statements are held.
+    pub(super) fn prepare(&self, name: &str, bytes: usize) -> Result<(), Refusal> {
+        if name == DEFAULT_NAME {
+            return Ok(());
+        }
+        let mut inner = self.inner();
+        if inner.statements.contains_key(name) {
+            return Err(Refusal::new("42P05", format!("prepared statement \"{name}\" already exists")));
+        }
+        if inner.statements.len() >= STATEMENTS || inner.statements.values().sum::<usize>() + bytes > STATEMENT_BYTES {
+            return Err(Refusal::new("53400", "the connection holds too many prepared statements")
+                .with_hint("close those that are not used, or DEALLOCATE ALL"));
+        }
+        inner.statements.insert(name.to_owned(), bytes);
+        Ok(())
+    }
+
+    /// Gives back the name of a statement that is closed, or could not be prepared.
+    pub(super) fn unprepare(&self, name: &str) {
+        self.inner().statements.remove(name);
+    }
+
+    /// The names that a DEALLOCATE gives back: this one, or all.
+    ///
+    /// # Errors
+    /// 26000 where there is none of that name.
+    pub(super) fn deallocate(&self, name: Option<&str>) -> Result<Vec<String>, Refusal> {
+        let mut inner = self.inner();
+        match name {
+            None => Ok(std::mem::take(&mut inner.statements).into_keys().collect()),
+            Some(name) => match inner.statements.remove_entry(name) {
+                Some((name, _)) => Ok(vec![name]),
+                None => Err(Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"))),
+            },
+        }
     }
 
     pub(super) fn variables(&self) -> Variables {

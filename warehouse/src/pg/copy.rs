@@ -6,7 +6,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::CopyOption;
-use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{CopyCsvOptions, CopyEncoder, CopyResponse, CopyTextOptions, FieldInfo, Tag};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
@@ -67,6 +66,10 @@ impl Options {
         }
     }
 
+    fn has_heading(&self) -> bool {
+        matches!(self, Self::Text(_, true) | Self::Csv(_, true, _))
+    }
+
     fn encoder(self, fields: Arc<Vec<FieldInfo>>) -> CopyEncoder {
         match self {
             Self::Text(options, _) => CopyEncoder::new_text(fields, options),
@@ -76,15 +79,12 @@ impl Options {
     }
 }
 
-/// The response whose bytes are the rows.
-pub(super) fn response(schema: &SchemaRef, rows: Batches, mut options: Options) -> Result<CopyResponse, Refusal> {
+/// The response whose bytes are the names, where they are wanted, and the rows.
+fn response(schema: &SchemaRef, rows: Batches, mut options: Options) -> Result<CopyResponse, Refusal> {
     let internal = |_| Refusal::new("0A000", "a column of the query has a type that COPY cannot write");
-    let (binary, header) = match &options {
-        Options::Text(_, header) | Options::Csv(_, header, _) => (false, *header),
-        Options::Binary => (true, false),
-    };
+    let (binary, header) = (matches!(options, Options::Binary), options.has_heading());
     let format = if binary { Format::UnifiedBinary } else { Format::UnifiedText };
-    let fields = Arc::new(arrow_schema_to_pg_fields(schema, &format, None).map_err(internal)?);
+    let fields = Arc::new(values::described(schema, &format, None).map_err(internal)?);
     let columns = fields.len();
     let heading = if header { vec![heading(&fields, options.clone()).map_err(internal)?] } else { Vec::new() };
     // The names above the columns are quoted where they must be.
@@ -134,13 +134,15 @@ fn written(encoder: &mut CopyEncoder, batch: &RecordBatch, schema: &SchemaRef, f
     (0..batch.num_rows()).map(|index| row(encoder, index)).collect()
 }
 
-/// Sends the bytes. What stops them is sent as an error alone: a server has no other way to end a copy.
-pub(super) async fn send<C>(client: &mut C, response: CopyResponse) -> PgWireResult<()>
+/// Sends the rows as a file's bytes, and gives the tag that says how many they were. What stops them is sent as an error alone: a server has no other way to end a copy.
+pub(super) async fn send<C>(client: &mut C, schema: &SchemaRef, rows: Batches, options: Options) -> PgWireResult<Tag>
 where
     C: Sink<PgWireBackendMessage> + Unpin,
     C::Error: Debug,
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
 {
+    let mut heading = usize::from(options.has_heading());
+    let response = response(schema, rows, options).map_err(error)?;
     let formats = vec![i16::from(response.format); response.columns];
     let columns = i16::try_from(response.columns).unwrap_or(i16::MAX);
     client.feed(PgWireBackendMessage::CopyOutResponse(CopyOutResponse::new(response.format, columns, formats))).await?;
@@ -148,10 +150,11 @@ where
     let mut rows = 0;
     while let Some(data) = bytes.next().await {
         let data = data?;
-        rows += usize::from(!data.data.is_empty() && data.data.as_ref() != [0xFF, 0xFF]);
+        let is_row = heading == 0 && !data.data.is_empty() && data.data.as_ref() != [0xFF, 0xFF];
+        rows += usize::from(is_row);
+        heading = heading.saturating_sub(1);
         client.feed(PgWireBackendMessage::CopyData(data)).await?;
     }
     client.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
-    client.feed(PgWireBackendMessage::CommandComplete(Tag::new("COPY").with_rows(rows).into())).await?;
-    Ok(())
+    Ok(Tag::new("COPY").with_rows(rows))
 }

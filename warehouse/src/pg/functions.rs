@@ -80,7 +80,6 @@ const NO_TEXT: &[&str] = &[
     "inet_client_addr",
     "inet_server_addr",
     "pg_advisory_unlock_all",
-    "json_build_object",
     "to_regproc",
 ];
 const ZERO: &[&str] = &[
@@ -108,7 +107,6 @@ pub(super) fn register(state: &mut SessionState, variables: &Variables) -> Resul
         current_setting(variables.clone()),
         set_config(variables.clone()),
         format(),
-        age(),
         size_pretty(),
         AsyncScalarUDF::new(Arc::new(Sleep(Signature::uniform(1, vec![DataType::Float64], Volatility::Volatile)))).into_scalar_udf(),
     ];
@@ -173,14 +171,6 @@ impl ScalarUDFImpl for ToText {
             (_, None) => Err(DataFusionError::Plan("array_to_string has arguments".to_owned())),
         }
     }
-}
-
-/// `age(transaction)`, of which there are none. Between two instants it would be an interval of months: `-` gives one of days.
-fn age() -> ScalarUDF {
-    let give = Arc::new(|_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Int64(Some(0)))));
-    let transactions = vec![TypeSignature::Exact(vec![DataType::Int32]), TypeSignature::Exact(vec![DataType::Int64])];
-    let signature = Signature::one_of(transactions, Volatility::Stable);
-    ScalarUDF::from(SimpleScalarUDF::new_with_signature("age", signature, DataType::Int64, give))
 }
 
 /// `pg_size_pretty(bytes)`: in the largest unit in which ten or more are left, rounded.

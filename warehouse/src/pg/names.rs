@@ -47,7 +47,6 @@ fn name(expr: &Expr) -> Option<String> {
         Expr::Function(function) => last(&function.name),
         Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| kind(data_type)),
         Expr::Case { .. } => known("case"),
-        Expr::Exists { .. } => known("exists"),
         Expr::Array(_) => known("array"),
         Expr::Extract { .. } => known("extract"),
         Expr::Substring { .. } => known("substring"),
@@ -100,7 +99,7 @@ mod tests {
     #[test]
     fn what_has_no_name_is_called_as_postgresql_calls_it() {
         assert_eq!(named("SELECT count(*), Max(a), b, t.c, 1, a + 1 FROM t", 6), ["count", "max", "b", "c", "?column?", "?column?"]);
-        assert_eq!(named("SELECT CASE WHEN a THEN 1 END, '1'::int, a::text, EXISTS (SELECT 1) FROM t", 4), ["case", "int4", "a", "exists"]);
+        assert_eq!(named("SELECT CASE WHEN a THEN 1 END, '1'::int, a::text FROM t", 3), ["case", "int4", "a"]);
         assert_eq!(named("SELECT a AS b FROM t UNION ALL SELECT max(c) FROM t", 1), ["c0"], "a name that is given stands in the schema");
         assert_eq!(named("SELECT *, count(*) FROM t", 2), ["c0", "c1"]);
         assert_eq!(

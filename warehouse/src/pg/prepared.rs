@@ -1,6 +1,6 @@
 //! Prepared statements: parsed and planned when they are prepared, planned anew where the tables have moved since.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +16,8 @@ use datafusion_postgres::pgwire::api::{ClientInfo, Type};
 use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 
+use schemas::table::instant;
+
 use super::answer::error;
 use super::connection::Connection;
 use super::rows::fits;
@@ -24,7 +26,7 @@ use super::{functions, names};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Savepoint, Wish, wish};
 use crate::roles::moments::Shown;
-use crate::roles::parse;
+use crate::roles::{instants, parse};
 
 /// A statement that was prepared.
 #[derive(Debug)]
@@ -33,12 +35,17 @@ pub(super) struct Prepared {
     pub wish: Wish,
     /// Types of the parameters: the engine's where it knows one, and the protocol's.
     pub parameters: Vec<(Option<DataType>, Type)>,
+    /// Numbers of those that say as of when a view is asked.
+    pub moments: BTreeSet<usize>,
     planned: Option<(Arc<Shown>, LogicalPlan)>,
 }
 
 impl Prepared {
-    /// The plan, where it was made at this very moment.
+    /// The plan, where it was made at this very moment and is not made of the parameters.
     pub(super) fn planned_at(&self, shown: &Arc<Shown>) -> Option<&LogicalPlan> {
+        if !self.moments.is_empty() {
+            return None;
+        }
         self.planned.as_ref().filter(|(at, _)| Arc::ptr_eq(at, shown)).map(|(_, plan)| plan)
     }
 }
@@ -57,14 +64,15 @@ impl Parser {
         let wish = wish(statement)?;
         let asked = Asked { sql, notes: account.role.notes };
         let engine = |error| fault::refusal(&error, asked);
-        let mut prepared = Prepared { sql: sql.to_owned(), parameters: Vec::new(), planned: None, wish };
+        let mut prepared = Prepared { sql: sql.to_owned(), parameters: Vec::new(), moments: BTreeSet::new(), planned: None, wish };
         if let Wish::Ask(ask) | Wish::CopyOut(ask, _) | Wish::Declare { ask, .. } = &prepared.wish {
             let shown = self.0.shown(asked).await?;
             let desk = &self.0.server.desk;
             let mut state = desk.state(&account.role, &shown).map_err(engine)?;
             functions::register(&mut state, &self.0.variables()).map_err(engine)?;
             let plan = desk.plan(&state, (**ask).clone(), asked).await?;
-            prepared.parameters = parameters(&plan, wanted).map_err(engine)?;
+            prepared.moments = instants::of(ask);
+            prepared.parameters = parameters(&plan, &prepared.moments, wanted).map_err(engine)?;
             prepared.planned = Some((shown, plan));
         }
         Ok(Some(prepared))
@@ -72,10 +80,16 @@ impl Parser {
 }
 
 /// The types of `$1`, `$2` ... in order; a type that the client names wins.
-fn parameters(plan: &LogicalPlan, wanted: &[Option<Type>]) -> datafusion::error::Result<Vec<(Option<DataType>, Type)>> {
+fn parameters(
+    plan: &LogicalPlan,
+    moments: &BTreeSet<usize>,
+    wanted: &[Option<Type>],
+) -> datafusion::error::Result<Vec<(Option<DataType>, Type)>> {
     let inferred = plan.get_parameter_types()?;
-    let stated = stated(plan)?;
-    let highest = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok()).max().unwrap_or(0);
+    let mut stated = stated(plan)?;
+    stated.extend(moments.iter().map(|number| (format!("${number}"), instant())));
+    let highest =
+        inferred.keys().chain(stated.keys()).filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok()).max().unwrap_or(0);
     let one = |number: usize| {
         let name = format!("${number}");
         let kind = inferred.get(&name).cloned().flatten().or_else(|| stated.get(&name).cloned());

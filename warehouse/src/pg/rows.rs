@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn rows_end_with_the_first_that_cannot_be_written() {
-        let fields = Arc::new(vec![FieldInfo::new("yes".to_owned(), None, None, Type::BOOL, FieldFormat::Text)]);
-        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![None, Some(1), Some(2)]));
+        let fields = Arc::new(vec![FieldInfo::new("yes".to_owned(), None, None, Type::INT8, FieldFormat::Text)]);
+        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![None, Some(u64::MAX), Some(2)]));
         let rows = encoded(&fields, Ok(RecordBatch::try_from_iter([("yes", numbers)]).expect("a batch")));
         assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
     }

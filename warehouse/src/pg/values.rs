@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Schema, UInt64Type};
 use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use datafusion_postgres::arrow_pg::encoder::{Encoder, encode_value};
 use datafusion_postgres::pgwire::api::Type;
@@ -19,18 +19,23 @@ use datafusion_postgres::pgwire::types::ToSqlText;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
 
-/// The columns of a schema as the protocol describes them. `array_agg` knows of whole numbers that they are some, and not that they are types' own: what asyncpg asks for these, by this
+use super::answer::error;
+use crate::roles::fault::Refusal;
+
+/// The columns of a schema as the protocol describes them. What the engine counts without a sign (`row_number`, lengths of lists) is a `bigint`. `array_agg` knows of whole numbers that they are some, and not that they are types' own: what asyncpg asks for these, by this
 /// name, before it reads any list, it must be able to read without asking.
 pub(super) fn described(schema: &Schema, format: &Format, options: Option<Arc<FormatOptions>>) -> PgWireResult<Vec<FieldInfo>> {
     let fields = arrow_schema_to_pg_fields(schema, format, options.clone())?;
-    let known = |field: FieldInfo| {
-        if field.name() != "attrtypoids" || *field.datatype() != Type::INT4_ARRAY {
-            return field;
-        }
-        let field = FieldInfo::new(field.name().to_owned(), None, None, Type::OID_ARRAY, field.format());
+    let known = |(field, column): (FieldInfo, &Arc<Field>)| {
+        let kind = match column.data_type() {
+            DataType::UInt64 => Type::INT8,
+            _ if field.name() == "attrtypoids" && *field.datatype() == Type::INT4_ARRAY => Type::OID_ARRAY,
+            _ => return field,
+        };
+        let field = FieldInfo::new(field.name().to_owned(), None, None, kind, field.format());
         options.iter().fold(field, |field, options| field.with_format_options(Arc::clone(options)))
     };
-    Ok(fields.into_iter().map(known).collect())
+    Ok(fields.into_iter().zip(schema.fields()).map(known).collect())
 }
 
 /// Writes row `row` of `array`.
@@ -40,6 +45,11 @@ pub(super) fn described(schema: &Schema, format: &Format, options: Option<Arc<Fo
 pub(super) fn write<E: Encoder>(encoder: &mut E, array: &ArrayRef, row: usize, (field, wire): (&Field, &FieldInfo)) -> PgWireResult<()> {
     match array.data_type() {
         _ if array.is_null(row) => encoder.encode_field(&None::<i8>, wire),
+        DataType::UInt64 => {
+            let value = array.as_primitive::<UInt64Type>().value(row);
+            let value = i64::try_from(value).map_err(|_| error(Refusal::new("22003", "bigint out of range")))?;
+            encoder.encode_field(&value, wire)
+        }
         DataType::Decimal128(..) => encoder.encode_field(&Numeric(array.as_primitive::<Decimal128Type>().value_as_string(row)), wire),
         _ => encode_value(encoder, array, row, field, wire),
     }

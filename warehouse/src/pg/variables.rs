@@ -25,6 +25,8 @@ enum May {
     Anything,
     /// Only what it is.
     Same,
+    /// A zone of time. What is given back says its own offset and stays in UTC.
+    Zone,
     /// A whole number.
     Number,
     /// A time in milliseconds or with a unit.
@@ -75,7 +77,7 @@ const KNOWN: &[Known] = &[
     Known("standard_conforming_strings", "on", May::Same, true),
     Known(TIMEOUT, "0", May::Time, false),
     Known("synchronize_seqscans", "on", May::Anything, false),
-    Known("TimeZone", "UTC", May::Anything, true),
+    Known("TimeZone", "UTC", May::Zone, true),
     Known("transaction_isolation", "repeatable read", May::Anything, false),
     Known("transaction_read_only", "on", May::Same, false),
     Known(AS_KNOWN_AT, "", May::Instant, false),
@@ -194,6 +196,8 @@ fn checked(name: &str, default: &str, may: May, value: &str) -> Result<String, R
             Err(Refusal::new("25006", "cannot set transaction read-write mode: this server only reads"))
         }
         May::Same => Err(wrong().with_hint(format!("only {default} is supported"))),
+        May::Zone if is_zone(value) => Ok(value.to_owned()),
+        May::Zone => Err(wrong().with_hint("name a zone as IANA does, such as Europe/Berlin")),
         May::Number => value.parse::<i64>().map(|number| number.to_string()).map_err(|_| wrong()),
         May::Time => milliseconds(value).map(|_| value.to_owned()).ok_or_else(wrong),
         May::OneOf(values) => values.iter().find(|one| one.eq_ignore_ascii_case(value)).map(|one| (*one).to_owned()).ok_or_else(wrong),
@@ -213,6 +217,11 @@ fn is_same(default: &str, value: &str) -> bool {
     value == plain(default)
         || (default == "UTF8" && value == "unicode")
         || (default == "on" && ["true", "1", "yes"].contains(&value.as_str()))
+}
+
+/// Whether there is a zone of that name, or it is an offset as drivers write one (`+02`, `GMT+02:00`, `<+02>-02`).
+fn is_zone(value: &str) -> bool {
+    TimeZone::get(value).is_ok() || value.bytes().any(|byte| byte.is_ascii_digit()) || value.eq_ignore_ascii_case("localtime")
 }
 
 /// An instant as people write it.

@@ -9,13 +9,13 @@ use datafusion::common::DataFusionError;
 use datafusion::datasource::TableProvider;
 use datafusion::error::Result as EngineResult;
 use datafusion::execution::FunctionRegistry as _;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{context::EmptyContextProvider, setup_pg_catalog};
@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 use super::fault::{self, Asked, Refusal};
 use super::moments::{Moments, Names, Shown, When};
 use super::turn::{Turn, panicked};
-use super::{Role, SqlSettings, bounded, catalogue, texts};
+use super::{Role, SqlSettings, bounded, catalogue, explained, instants, texts};
 use crate::error::QueryError;
 use crate::moments::Bound;
 use crate::pools::StatementPool;
 use crate::read::{AsOf, read_only};
+use crate::statement;
 use crate::store::Warehouse;
 
 /// The name of the one catalog.
@@ -117,7 +118,14 @@ impl Desk {
         planned.await.unwrap_or_else(|error| Err(panicked(error.try_into_panic().unwrap_or_else(|error| Box::new(error)))))
     }
 
+    /// The rows of a plan, as they come.
+    pub(crate) async fn rows(state: SessionState, plan: LogicalPlan) -> EngineResult<SendableRecordBatchStream> {
+        let rows = statement::rows(DataFrame::new(state, plan.clone())).await?;
+        Ok(explained::without_places(&plan, rows))
+    }
+
     async fn planned(state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
+        let statement = instants::described(statement);
         let instead = [catalogue::without_subqueries(&statement, asked.sql), catalogue::without_rows(&statement, asked.sql)];
         let plan_of = |statement| state.statement_to_plan(EngineStatement::Statement(Box::new(statement)));
         let mut planned = plan_of(statement).await;

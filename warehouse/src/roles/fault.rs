@@ -117,6 +117,12 @@ fn names(error: &SchemaError, asked: Asked<'_>) -> Refusal {
             if !asked.notes && texts::hides(&field.name) {
                 return denied(&field.name).at_word(asked.sql, &field.name);
             }
+            let table = field.relation.as_ref().map(|relation| relation.table());
+            let is_known =
+                |table: &str| valid_fields.iter().any(|valid| valid.relation.as_ref().is_some_and(|known| known.table() == table));
+            if let Some(table) = table.filter(|table| !valid_fields.is_empty() && !is_known(table)) {
+                return Refusal::new("42P01", format!("missing FROM-clause entry for table \"{table}\"")).at_word(asked.sql, table);
+            }
             let refusal = Refusal::new("42703", format!("column \"{}\" does not exist", field.flat_name()));
             let likely = valid_fields.iter().find(|valid| valid.name.eq_ignore_ascii_case(&field.name));
             let refusal = match likely {
@@ -147,6 +153,26 @@ fn quoted(reason: &str) -> Option<&str> {
 
 /// What the engine says of plans, and the class it belongs to.
 const PLANNING: &[(&str, &str)] = &[
+    ("Aggregate functions are not allowed", "42803"),
+    ("Aggregate function calls cannot be nested", "42803"),
+    ("Order by column out of bounds", "42P10"),
+    ("Cannot find column with position", "42P10"),
+    ("names given as column alias", "42P10"),
+    ("should only return one column", "42601"),
+    ("data length across values list", "42601"),
+    ("SELECT * with no tables", "42601"),
+    ("Unsupported compound identifier", "42601"),
+    ("Invalid qualifier", "42P01"),
+    ("Invalid window frame", "42P20"),
+    ("is not defined!", "42704"),
+    ("requires a boolean expression", "42804"),
+    ("logical boolean operation", "42804"),
+    ("non-boolean predicate", "42804"),
+    ("OFFSET must be", "2201X"),
+    ("Expected LIMIT to be", "42804"),
+    ("Step cannot be zero", "22023"),
+    ("Percentile value must be", "22003"),
+    ("failed to match any signature", "42883"),
     ("GROUP BY", "42803"),
     ("aggregate function", "42803"),
     ("Failed to coerce arguments", "42883"),
@@ -198,6 +224,9 @@ fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
     if reason.starts_with("Unsupported SQL type") || reason.contains("Unsupported custom") {
         return Refusal::new("42704", reason.to_owned());
     }
+    if reason.contains("does not support logical expression WindowFunction") {
+        return Refusal::new("42P20", "window functions are not allowed in WHERE").with_hint("choose by them in a query around this one");
+    }
     if reason.contains("Unsupported compound identifier") || reason.contains("Unsupported value") {
         return planning(reason, asked);
     }
@@ -207,6 +236,7 @@ fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
 fn values(error: &ArrowError, asked: Asked<'_>) -> Refusal {
     match error {
         ArrowError::DivideByZero => Refusal::new("22012", "division by zero").at_word(asked.sql, "0"),
+        ArrowError::ArithmeticOverflow(reason) if reason.contains("imestamp") => Refusal::new("22008", reason.clone()),
         ArrowError::ArithmeticOverflow(reason) => Refusal::new("22003", reason.clone()),
         ArrowError::CastError(reason) => literal(reason, asked),
         ArrowError::ParseError(reason) => literal(reason, asked),
@@ -234,24 +264,71 @@ fn outside(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
 /// A value that is none of its type.
 fn literal(reason: &str, asked: Asked<'_>) -> Refusal {
     let lower = reason.to_lowercase();
-    let code = if lower.contains("overflow") || lower.contains("out of range") || lower.contains("too large") {
-        "22003"
-    } else if lower.contains("timestamp") || lower.contains("date") || lower.contains("time") {
-        "22007"
-    } else {
-        "22P02"
+    let value = quoted(reason).or_else(|| reason.split('"').nth(1));
+    let is_of_time = ["timestamp", "date", "time", "interval"].iter().any(|kind| lower.contains(kind));
+    let is_beyond = lower.contains("overflow")
+        || lower.contains("out of range")
+        || lower.contains("too large")
+        || lower.starts_with("can't cast value");
+    let code = match value {
+        _ if lower.contains("type interval") => "22007",
+        Some(value) if is_of_time && begins_as_date(value) => "22008",
+        _ if is_of_time => "22007",
+        // A whole number that is no value of a type of whole numbers has no place in it.
+        Some(value)
+            if value.trim().trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit()) && !value.trim().is_empty() =>
+        {
+            "22003"
+        }
+        _ if is_beyond => "22003",
+        _ => "22P02",
     };
     let refusal = Refusal::new(code, format!("invalid input: {reason}"));
-    match quoted(reason) {
-        Some(value) => Refusal { position: place_of_literal(asked.sql, value), ..refusal },
-        None => refusal,
-    }
+    // Seconds may have been added to what was written.
+    let place =
+        value.and_then(|value| place_of_literal(asked.sql, value).or_else(|| place_of_literal(asked.sql, value.strip_suffix(":00")?)));
+    Refusal { position: place, ..refusal }
 }
+
+/// Whether a text is written as a date or a time of day is: then it is one that there is not.
+fn begins_as_date(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = text.get(digits..).unwrap_or_default();
+    let follows = |separator: char| rest.strip_prefix(separator).is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()));
+    digits > 0 && (follows('-') || follows(':'))
+}
+
+/// What the engine says of values that it works on, and the class it belongs to.
+const RUNNING: &[(&str, &str)] = &[
+    ("square root of a negative", "2201F"),
+    ("zero raised to a negative", "2201F"),
+    ("complex result", "2201F"),
+    ("logarithm of", "2201E"),
+    ("factorial", "22003"),
+    ("negative count not allowed", "22011"),
+    ("negative substring length", "22011"),
+    ("field position must not be zero", "22023"),
+    ("date part", "22023"),
+    ("date_trunc granularity", "22023"),
+    ("too large to store in a decimal", "22003"),
+    ("failed to decode", "22023"),
+    ("ntile requires", "22014"),
+    ("unicode scalar", "22023"),
+    ("unable to parse date from", "22008"),
+    ("timestamp out of range", "22008"),
+    ("the instant is out of range", "22008"),
+];
 
 fn running(reason: &str, asked: Asked<'_>) -> Refusal {
     let lower = reason.to_lowercase();
     if lower.contains("division by zero") || lower.contains("divide by zero") {
         return Refusal::new("22012", "division by zero");
+    }
+    if let Some((_, code)) = RUNNING.iter().find(|(words, _)| lower.contains(words)) {
+        return Refusal::new(code, reason.to_owned());
+    }
+    if lower.contains("declared as non-nullable") && asked.sql.to_lowercase().contains("regclass") {
+        return Refusal::new("42P01", "the relation does not exist");
     }
     if lower.starts_with("time zone") {
         return Refusal::new("22023", reason.to_owned());

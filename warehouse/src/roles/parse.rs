@@ -59,7 +59,13 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     if catalogue::is_asked(sql)
         && let Ok(statements) = CATALOGUE.parse(&catalogue::respelled(sql))
     {
-        return Ok(statements.into_iter().map(spelling::functions).map(catalogue::readable).map(information::standard).collect());
+        return Ok(statements
+            .into_iter()
+            .map(catalogue::without_asides)
+            .map(spelling::functions)
+            .map(catalogue::readable)
+            .map(information::standard)
+            .collect());
     }
     let parsed = parsed.map_err(|error| syntax(&error, sql))?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));

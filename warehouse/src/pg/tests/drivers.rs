@@ -77,14 +77,12 @@ async fn a_setting_that_is_so_already_may_be_set_in_a_query() {
     assert_eq!(refused(&client, "SELECT set_config('jit', 'on', false)").await.0, "0A000");
 }
 
-/// What has another meaning here is refused, not answered with a number that means nothing.
 #[tokio::test]
-async fn the_age_of_two_instants_is_no_number() {
+async fn ages_are_counted_in_years_and_transactions_have_none() {
     let mut stand = Stand::new().await;
     let client = stand.client("reader").await;
-    assert_eq!(rows(&client, "SELECT age(5)").await, ["0"]);
-    assert_eq!(refused(&client, "SELECT age(now(), now())").await.0, "42883");
-    assert_eq!(refused(&client, "SELECT age(known_at) FROM messages").await.0, "42883");
+    assert_eq!(rows(&client, "SELECT max(age(datfrozenxid)) FROM pg_database").await, ["0"]);
+    assert_eq!(rows(&client, "SELECT extract(year FROM age('2024-03-01', '1980-04-01'))").await, ["43"]);
 }
 
 #[tokio::test]
@@ -210,4 +208,78 @@ async fn what_is_put_together_is_bounded() {
     assert_eq!(rows(&client, asked).await, ["ab|NULL|hl7.raw/0|a1|a-b|1,2"]);
     assert_eq!(rows(&client, "SELECT array_length(ARRAY[1] || ARRAY[2, 3])").await, ["3"]);
     assert_eq!(refused(&client, &format!("SELECT now(){}", " AT TIME ZONE 'utc'".repeat(200))).await.0, "54001");
+}
+
+/// What PostgreSQL answers to the same.
+#[tokio::test]
+async fn values_are_those_of_postgresql() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let t = "(VALUES (1), (2), (NULL)) AS t(a)";
+    for (sql, answer) in [
+        ("SELECT EXISTS (SELECT 1), NOT EXISTS (SELECT 1 WHERE false)", vec!["t,t"]),
+        (&format!("SELECT EXISTS (SELECT * FROM {t} WHERE u.b = t.a) FROM (VALUES (1), (3)) AS u(b) ORDER BY u.b"), vec!["t", "f"]),
+        (&format!("SELECT b IN (SELECT a FROM {t}), b NOT IN (SELECT 1) FROM (VALUES (1), (3)) AS u(b) ORDER BY b"), vec!["t,f", "NULL,t"]),
+        ("SELECT 3 > ALL (SELECT 2), 3 > ANY (SELECT 4), 3 = SOME (SELECT 3), 1 <> ALL (SELECT 1 WHERE false)", vec!["t,f,t,t"]),
+        (&format!("SELECT a FROM {t} WHERE a = ANY (SELECT 1) OR a > ALL (SELECT 1) ORDER BY a FETCH FIRST 2 ROWS ONLY"), vec!["1", "2"]),
+        ("SELECT 2.5::int, a::int FROM (VALUES (2.5)) AS t(a)", vec!["3,2"]),
+        ("SELECT mod(7, 3), 7.5 % 2, width_bucket(5, 0, 10, 5)", vec!["1,1.5,3"]),
+        ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
+        ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
+        ("SELECT generate_series(1, 2)", vec!["1", "2"]),
+        ("SELECT '\\x4142'::bytea = 'AB'::bytea", vec!["t"]),
+        ("SELECT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid", vec!["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+    ] {
+        let found = client.simple_query(sql).await.map(|messages| {
+            let row = |message: &tokio_postgres::SimpleQueryMessage| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => {
+                    Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join(","))
+                }
+                _ => None,
+            };
+            messages.iter().filter_map(row).collect::<Vec<_>>()
+        });
+        assert_eq!(found.expect(sql), answer, "{sql}");
+    }
+}
+
+/// What the engine counts without a sign is a bigint, as drivers expect of row numbers.
+#[tokio::test]
+async fn row_numbers_are_whole_numbers() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let row = client.query_one("SELECT row_number() OVER (), array_length(ARRAY[1, 2], 1)", &[]).await.expect("answers");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 2));
+}
+
+/// A view as of an instant that a driver gives beside the statement.
+#[tokio::test]
+async fn a_parameter_may_say_as_of_when() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let sql = "SELECT count(*) FROM messages_at($2) WHERE topic <> $1";
+    let statement = client.prepare(sql).await.expect(sql);
+    assert_eq!(*statement.params().get(1).expect("two"), tokio_postgres::types::Type::TIMESTAMPTZ);
+    let count = |at: i64| {
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(u64::try_from(at).expect("later than 1970"));
+        let (client, statement) = (&client, &statement);
+        async move { client.query_one(statement, &[&"none", &at]).await.expect(sql).get::<_, i64>(0) }
+    };
+    let all: i64 = client.query_one("SELECT count(*) FROM messages", &[]).await.expect("answers").get(0);
+    assert_eq!((count(1).await, count(4_000_000_000).await), (0, all));
+    assert!(all > 0);
+    let missing = client.query_one(&statement, &[&"none", &None::<std::time::SystemTime>]).await.expect_err("must be refused");
+    assert_eq!(missing.code().map(tokio_postgres::error::SqlState::code), Some("22004"));
+}
+
+#[tokio::test]
+async fn prepared_statements_end_when_they_are_told_to() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let statement = client.prepare("SELECT 1").await.expect("is prepared");
+    assert!(client.query_one(&statement, &[]).await.is_ok());
+    rows(&client, "DISCARD ALL").await;
+    let gone = client.query_one(&statement, &[]).await.expect_err("is gone");
+    assert_eq!(gone.code().map(tokio_postgres::error::SqlState::code), Some("26000"));
+    assert_eq!(refused(&client, "DEALLOCATE nothing").await.0, "26000");
 }
