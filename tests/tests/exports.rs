@@ -1,0 +1,61 @@
+//! What leaves the warehouse in folders is known to the registry, so that an erasure can say where a patient's rows went.
+#![cfg(feature = "live")]
+
+use anyhow::{Context as _, ensure};
+use tests::stand::Stand;
+
+const SMALL: &[&str] = &["--seed", "5", "--patients", "40", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "hl7"];
+
+/// The tables hold a small hospital.
+fn filled(stand: &Stand) -> anyhow::Result<()> {
+    let feed = stand.hospital(SMALL)?;
+    let files = tests::stand::files(&feed.join("hl7"))?;
+    let names = files.iter().map(|file| file.to_str().context("a name")).collect::<Result<Vec<_>, _>>()?;
+    stand.must(&[&["backfill", "--facility", "north"][..], &names].concat()).map(drop)
+}
+
+/// An export that nobody noted down could never be found again.
+#[test]
+fn datasets_and_exports_are_recorded_and_an_erasure_lists_them() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    filled(&stand)?;
+    let made: serde_json::Value = serde_json::from_str(&stand.must(&["dataset", "mortality", "--out", "set"])?)?;
+    let id = made["dataset_id"].as_str().context("a dataset has an id")?;
+    stand.must(&["export", "meds", "meds"])?;
+    let kinds = "SELECT count(*) FROM exports WHERE watermark <> '' AND details LIKE";
+    assert_eq!(stand.count(&format!("{kinds} '%/set\"%' AND kind = 'dataset' AND dataset_id = '{id}'"))?, 1);
+    assert_eq!(stand.count(&format!("{kinds} '%/meds\"%' AND kind = 'meds'"))?, 1);
+    // Before anything was known: nothing that the patient could be in.
+    stand.must(&["export", "meds", "before", "--as-known-at", "2000-01-01T00:00:00Z"])?;
+    let named =
+        stand.must(&["sql", "--format", "csv", "SELECT system, value FROM identifiers WHERE system <> '' ORDER BY known_at LIMIT 1"])?;
+    let (system, value) = named.lines().nth(1).and_then(|row| row.split_once(',')).context("a patient")?;
+    let shown = stand.must(&["erase", "--system", system, "--value", value, "--reason", "asked by letter"])?;
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    let listed: Vec<&str> =
+        shown["used_by"]["exports"].as_array().context("a list")?.iter().filter_map(serde_json::Value::as_str).collect();
+    ensure!(listed.iter().any(|export| export.starts_with(&format!("dataset {id} "))), "{listed:?}");
+    ensure!(listed.iter().any(|export| export.starts_with("meds ")), "{listed:?}");
+    ensure!(listed.len() == 2, "what ends before the patient began is listed: {listed:?}");
+    Ok(())
+}
+
+/// Rows do not leave unseen where somebody is to see them, and where nobody is, it is said.
+#[test]
+fn an_export_says_that_nobody_records_it_and_is_not_made_where_somebody_should() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    filled(&stand)?;
+    let made = stand.run(&["dataset", "mortality", "--out", "set"])?;
+    let said = String::from_utf8(made.stderr)?;
+    ensure!(made.status.success() && stand.path().join("set/manifest.json").exists(), "{said}");
+    ensure!(said.contains("not recorded") && said.contains("registry.url"), "{said}");
+
+    stand.configure("[registry]\nurl = \"postgresql://nobody@127.0.0.1:1/nothing\"")?;
+    for asked in [&["dataset", "mortality", "--out", "unseen"][..], &["export", "meds", "unseen"]] {
+        let refused = stand.run(asked)?;
+        ensure!(refused.status.code() == Some(1), "{asked:?} was done");
+        ensure!(!stand.path().join("unseen").exists(), "{asked:?} left a folder");
+        ensure!(String::from_utf8(refused.stderr)?.contains("could not reach the registry"), "{asked:?}");
+    }
+    Ok(())
+}
