@@ -2,17 +2,11 @@
 
 mod audit;
 mod migrations;
+mod relations;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::Session;
-use datafusion::datasource::{MemTable, TableProvider};
-use datafusion::prelude::SessionContext;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use jiff::Timestamp;
 use schemas::{DatasetId, ModelVersion, Task};
@@ -21,10 +15,8 @@ use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use crate::computed::{Computed, Rows};
-use crate::error::QueryError;
-
 pub use audit::{Export, UsedBy};
+pub use relations::Relations;
 
 /// How long a connection may take to come about or to be lent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -204,10 +196,6 @@ pub struct Registry {
     pool: Pool,
 }
 
-/// The registry as SQL relations: read anew by each session that asks.
-#[derive(Clone)]
-pub struct Relations(Arc<Registry>);
-
 impl Registry {
     /// Connects, and brings the schema forward.
     ///
@@ -346,12 +334,6 @@ impl Registry {
         let row = client.query_opt(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
         row.map(|row| instant(row.get(0))).transpose()
     }
-
-    /// The registry as SQL relations.
-    #[must_use]
-    pub fn relations(self: &Arc<Self>) -> Relations {
-        Relations(Arc::clone(self))
-    }
 }
 
 fn pool(url: &Secret, settings: &RegistrySettings) -> Result<Pool, RegistryError> {
@@ -386,90 +368,6 @@ fn predecessor(happened: &[(String, ModelVersion)]) -> Option<ModelVersion> {
 
 fn instant(text: String) -> Result<Timestamp, RegistryError> {
     text.parse().map_err(|_| RegistryError::Row { what: "time" })
-}
-
-impl Relations {
-    /// Registers `models` (a row a version, task and split), `model_history`, `exports` and `erasures`; empty where the registry is away.
-    pub(crate) fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
-        for (name, relation) in self.named() {
-            ctx.register_table(name, relation)?;
-        }
-        Ok(())
-    }
-
-    /// `models` (a row a version, task and split), `model_history`, `exports` and `erasures`; empty where the registry is away.
-    pub(crate) fn named(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
-        let models = "SELECT m.model_version, COALESCE(e.task, ''), m.created_at, m.dataset_id, COALESCE(m.parent, ''), m.weights_uri, \
-                      COALESCE(e.split, ''), COALESCE(e.figures::text, '') FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
-        let history = "SELECT model_version, event, at, by, reason, COALESCE(offsets::text, '') FROM wardstream.model_history ORDER BY seq";
-        let exports =
-            "SELECT at, by, kind, COALESCE(dataset_id, ''), COALESCE(watermark, ''), details::text FROM wardstream.exports ORDER BY seq";
-        let erasures = "SELECT event, at, by, reason, salt, subject, counts::text, used_by::text FROM wardstream.erasures ORDER BY seq";
-        let relations: [(&str, &str, &[&str]); 4] = [
-            ("exports", exports, &["at", "by", "kind", "dataset_id", "watermark", "details"]),
-            ("erasures", erasures, &["event", "at", "by", "reason", "salt", "subject", "counts", "used_by"]),
-            ("models", models, &["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"]),
-            ("model_history", history, &["model_version", "event", "at", "by", "reason", "offsets"]),
-        ];
-        let named = relations.into_iter().map(|(name, sql, columns)| {
-            (name.to_owned(), Arc::new(Computed::anew(Relation::new(&self.0, sql, columns))) as Arc<dyn TableProvider>)
-        });
-        named.collect()
-    }
-}
-
-/// A relation of the registry, read anew by every query that names it.
-struct Relation {
-    registry: Arc<Registry>,
-    sql: String,
-    schema: SchemaRef,
-}
-
-impl std::fmt::Debug for Relation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Relation").field("sql", &self.sql).finish_non_exhaustive()
-    }
-}
-
-fn is_instant(name: &str) -> bool {
-    matches!(name, "at" | "created_at")
-}
-
-impl Relation {
-    fn new(registry: &Arc<Registry>, sql: &str, columns: &[&str]) -> Self {
-        let kind = |name: &str| if is_instant(name) { schemas::table::instant() } else { DataType::Utf8 };
-        let fields: Vec<Field> = columns.iter().map(|name| Field::new(*name, kind(name), true)).collect();
-        Self { registry: Arc::clone(registry), sql: sql.to_owned(), schema: Arc::new(Schema::new(fields)) }
-    }
-}
-
-#[async_trait]
-impl Rows for Relation {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    async fn compute(&self, _session: &dyn Session) -> datafusion::error::Result<Arc<dyn TableProvider>> {
-        let rows = match self.registry.client().await {
-            Ok(client) => client.query(&self.sql, &[]).await.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the registry is away; its relations are empty");
-                Vec::new()
-            }
-        };
-        let column = |(index, field): (usize, &Arc<Field>)| {
-            let texts = rows.iter().map(|row| row.get::<_, String>(index));
-            if is_instant(field.name()) {
-                let instants = texts.map(|text| text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond));
-                Arc::new(instants.collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as _
-            } else {
-                Arc::new(texts.map(Some).collect::<StringArray>()) as _
-            }
-        };
-        let columns = self.schema.fields().iter().enumerate().map(column).collect();
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        Ok(Arc::new(MemTable::try_new(Arc::clone(&self.schema), vec![vec![rows]])?))
-    }
 }
 
 #[cfg(test)]
