@@ -2,9 +2,10 @@
 //!
 //! Formats no table and knows no path below the root. Settings carry the names that the `object_store` crate gives them.
 
+mod keys;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use deltalake_core::logstore::{
@@ -12,9 +13,6 @@ use deltalake_core::logstore::{
     object_store_factories,
 };
 use deltalake_core::{DeltaResult, DeltaTableError};
-use object_store::aws::AmazonS3ConfigKey;
-use object_store::azure::AzureConfigKey;
-use object_store::gcp::GoogleConfigKey;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
@@ -28,14 +26,14 @@ const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "adl", "azure", "abfs", "ab
 const PROBE: &str = "_wardstream/conditional-put";
 /// Prefixes of environment variables that concern object stores.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
-/// What the name of a setting holds whose value is a secret.
-const SECRETS: [&str; 6] = ["secret", "session_token", "account_key", "master_key", "sas_", "service_account_key"];
 
 /// The `[warehouse.store]` part of the configuration: one object store for tables and weights.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
     /// Settings of the store: `aws_endpoint`, `aws_region`, `aws_allow_http`, `aws_virtual_hosted_style_request`, `azure_...`, `google_...`.
+    /// Shown only where the value is known to be harmless: a secret may stand here until the start refuses it.
+    #[serde(serialize_with = "keys::serialize")]
     pub options: BTreeMap<String, String>,
     /// Settings whose value is a secret: each names the file that holds it.
     pub secret_files: BTreeMap<String, PathBuf>,
@@ -95,8 +93,12 @@ pub enum StoreError {
     },
 }
 
-fn known(key: &str) -> bool {
-    AmazonS3ConfigKey::from_str(key).is_ok() || AzureConfigKey::from_str(key).is_ok() || GoogleConfigKey::from_str(key).is_ok()
+impl std::fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("StoreSettings");
+        shown.field("options", &keys::shown(&self.options)).field("secret_files", &self.secret_files);
+        shown.field("environment", &self.environment).finish()
+    }
 }
 
 impl StoreSettings {
@@ -104,7 +106,7 @@ impl StoreSettings {
     pub fn resolve(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
         let concerns = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         let stated = environment.into_iter().filter(|(name, _)| concerns(name)).map(|(name, value)| (name.to_lowercase(), value));
-        self.environment = stated.filter(|(key, _)| known(key)).map(|(key, value)| (key, value.into())).collect();
+        self.environment = stated.filter(|(key, _)| keys::is_known(key)).map(|(key, value)| (key, value.into())).collect();
     }
 
     /// All settings, secrets among them, for the store's client.
@@ -113,17 +115,17 @@ impl StoreSettings {
             self.environment.iter().map(|(key, value)| (key.clone(), value.reveal().to_owned())).collect();
         for (key, value) in &self.options {
             let key = key.to_lowercase();
-            if !known(&key) {
+            if !keys::is_known(&key) {
                 return Err(StoreError::Option { key });
             }
-            if SECRETS.iter().any(|secret| key.contains(secret)) {
+            if keys::is_secret(&key) {
                 return Err(StoreError::Secret { key });
             }
             all.insert(key, value.clone());
         }
         for (key, path) in &self.secret_files {
             let key = key.to_lowercase();
-            if !known(&key) {
+            if !keys::is_known(&key) {
                 return Err(StoreError::Option { key });
             }
             let value = std::fs::read_to_string(path).map_err(|source| StoreError::SecretFile { path: path.clone(), source })?;

@@ -24,6 +24,63 @@ fn an_unknown_setting_is_named_and_a_secret_is_not_taken_from_the_configuration(
 }
 
 #[test]
+fn a_secret_is_refused_under_each_of_its_names_and_shown_under_none() {
+    let secrets = [
+        "aws_secret_access_key",
+        "secret_access_key",
+        "aws_session_token",
+        "session_token",
+        "aws_token",
+        "token",
+        "aws_sse_customer_key_base64",
+        "sse_customer_key_base64",
+        "azure_storage_account_key",
+        "azure_storage_access_key",
+        "azure_storage_master_key",
+        "account_key",
+        "access_key",
+        "azure_client_secret",
+        "azure_storage_sas_token",
+        "sas_key",
+        "azure_storage_token",
+        "bearer_token",
+        "azure_fabric_session_token",
+        "google_service_account_key",
+        "Azure_Storage_Access_Key",
+    ];
+    for key in secrets {
+        let settings = settings(&[(key, "planted")]);
+        assert!(matches!(settings.all(), Err(StoreError::Secret { key: named }) if named == key.to_lowercase()), "{key}");
+        let shown = format!("{settings:?} {}", toml::to_string(&settings).expect("is TOML"));
+        assert!(!shown.contains("planted") && shown.contains("(hidden)"), "{shown}");
+    }
+}
+
+#[test]
+fn of_settings_that_are_no_secrets_only_harmless_values_are_shown() {
+    let said = [
+        ("aws_endpoint", "https://s3.example.org:9000"),
+        ("AWS_REGION", "north"),
+        ("google_bucket", "ward"),
+        ("azure_storage_account_name", "ward"),
+        ("allow_http", "true"),
+    ];
+    let shown = toml::to_string(&settings(&said)).expect("is TOML");
+    assert!(said.iter().all(|(_, value)| shown.contains(value)), "{shown}");
+    for (key, value) in [
+        ("aws_endpoint", "https://somebody:planted@s3.example.org"),
+        ("proxy_url", "http://planted.example.org"),
+        ("aws_access_key_id", "planted"),
+        ("aws_endpont", "planted"),
+    ] {
+        let shown = toml::to_string(&settings(&[(key, value)])).expect("is TOML");
+        assert!(!shown.contains("planted") && shown.contains(key), "{shown}");
+    }
+    // The kinds of encryption are no keys.
+    assert!(settings(&[("aws_server_side_encryption", "AES256"), ("aws_sse_kms_key_id", "arn:aws:kms:x")]).all().is_ok());
+}
+
+#[test]
 fn the_configuration_weighs_more_than_the_environment_and_keys_stay_blind() {
     let mut settings = settings(&[("aws_region", "north")]);
     let environment = [("AWS_REGION", "south"), ("AWS_SECRET_ACCESS_KEY", "planted"), ("AWS_UNHEARD_OF", "x"), ("HOME", "/")];
