@@ -190,11 +190,18 @@ impl Renewal {
             return Ok(None);
         }
         let renewed = self.renewed.get_or_init(|| async {
-            let found = self.renew().await;
-            found.unwrap_or_else(|error| {
-                tracing::warn!(%error, "could not tell what is new in the tables; computing all of it");
-                None
-            })
+            match self.renew().await {
+                Ok(renewed) => {
+                    if renewed.is_none() {
+                        self.forget();
+                    }
+                    renewed
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not tell what is new in the tables; computing all of it");
+                    None
+                }
+            }
         });
         let (Some((scope, ctx)), Some(before)) = (renewed.await, find()) else { return Ok(None) };
         let state = ctx.state();
@@ -206,6 +213,12 @@ impl Renewal {
         let kept = Kept::renewed(&before.kept, key, holds, streams, &self.runtime).await?;
         self.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(view);
         Ok(Some(Arc::new(kept)))
+    }
+
+    /// Lets go of all rows of earlier moments. What cannot be taken over across a commit never will be, and a view that nobody asks for again would
+    /// keep every other from being renewed; and where rows went, those of the erased are among what was computed.
+    fn forget(&self) {
+        self.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
     /// The rows of a relation of records, made of what it was at an earlier moment. `None` where it is to be computed.
@@ -263,6 +276,12 @@ impl Renewal {
     #[cfg(test)]
     fn took_over(&self) -> bool {
         self.renewed.get().is_some_and(Option::is_some)
+    }
+
+    /// Whether there are rows of an earlier moment of this view.
+    #[cfg(test)]
+    fn inherits(&self, view: &str) -> bool {
+        self.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(view)
     }
 
     /// Whether the relations of records were.
