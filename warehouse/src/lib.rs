@@ -8,6 +8,7 @@ mod columnar;
 mod compact;
 mod computed;
 mod dataset;
+mod durable;
 mod encode;
 mod erasure;
 mod error;

@@ -1,10 +1,13 @@
 //! A folder of files that is there as a whole or not at all: written beside its place under another name, synced, then renamed.
 
+mod left;
+
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use crate::columnar::Digested;
+use crate::durable;
 
 /// Files could not be written: mend the folder, then repeat the command.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,8 @@ pub enum FolderError {
 pub struct Staged {
     target: PathBuf,
     staging: PathBuf,
+    /// What says that somebody is at it, for as long as this lives.
+    _held: Option<File>,
     finished: bool,
 }
 
@@ -47,21 +52,20 @@ pub type StagedFile = Digested<BufWriter<File>>;
 
 impl Staged {
     /// Begins a folder that will stand at `target`, in whose place there may be nothing, an empty folder, or an earlier one that holds `mark`.
+    /// What an earlier one left that was killed is removed.
     pub fn begin(target: &Path, mark: &'static str) -> Result<Self, FolderError> {
         let target = std::path::absolute(target).map_err(|source| FolderError::Write { path: target.to_owned(), source })?;
+        let failed = |source| FolderError::Write { path: target.clone(), source };
+        left::clear(&target, mark).map_err(failed)?;
         let filled = std::fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
         if (filled && !target.join(mark).is_file()) || target.is_file() {
             return Err(FolderError::Taken { path: target, mark });
         }
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        // The process's number keeps two that write the same folder apart: the last to finish wins, whole.
-        let staging = target.with_file_name(format!(".{name}.partial-{}", std::process::id()));
-        let failed = |source| FolderError::Write { path: staging.clone(), source };
-        if staging.exists() {
-            std::fs::remove_dir_all(&staging).map_err(failed)?;
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        std::fs::create_dir_all(&staging).map_err(failed)?;
-        Ok(Self { target, staging, finished: false })
+        let (staging, held) = left::claim(&target).map_err(failed)?;
+        Ok(Self { target, staging, _held: held, finished: false })
     }
 
     /// A new file, by its path within the folder.
@@ -96,19 +100,34 @@ impl Staged {
         self.close(name, file).map(|_| ())
     }
 
-    /// Puts the folder in its place; what stood there is removed once the new one does.
+    /// Puts the folder in its place; what stood there is removed once the new one does. Of two that write the same, the last to finish wins, whole.
     pub fn finish(mut self) -> Result<(), FolderError> {
-        let failed = |source| FolderError::Write { path: self.target.clone(), source };
-        let old = self.staging.with_extension("old");
-        if self.target.exists() {
-            std::fs::rename(&self.target, &old).map_err(failed)?;
-        }
-        std::fs::rename(&self.staging, &self.target).map_err(failed)?;
+        let old = left::beside(&self.target, "old");
+        let placed = self.place(&old).map_err(|source| FolderError::Write { path: self.target.clone(), source })?;
         self.finished = true;
-        if old.exists() {
-            std::fs::remove_dir_all(&old).map_err(failed)?;
+        if placed {
+            std::fs::remove_dir_all(&old).map_err(|source| FolderError::Write { path: old, source })?;
         }
         Ok(())
+    }
+
+    /// Puts the folder in its place; whether an earlier one has made room for it, which is now `old`.
+    fn place(&self, old: &Path) -> io::Result<bool> {
+        durable::sync_all_names(&self.staging)?;
+        let earlier = self.target.exists();
+        // Whoever begins meanwhile must not take the earlier one for left.
+        let _held = if earlier { left::hold(&self.target) } else { None };
+        if earlier {
+            std::fs::rename(&self.target, old)?;
+        }
+        if let Err(error) = std::fs::rename(&self.staging, &self.target) {
+            if earlier {
+                std::fs::rename(old, &self.target)?;
+            }
+            return Err(error);
+        }
+        self.target.parent().map_or(Ok(()), durable::sync_names)?;
+        Ok(earlier)
     }
 }
 
@@ -124,14 +143,27 @@ impl Drop for Staged {
 mod tests {
     use super::*;
 
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("was made");
+        let mut names: Vec<String> = entries.map(|entry| entry.expect("can be read").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// A folder with one file.
+    fn made(folder: &Path, file: &str) {
+        std::fs::create_dir_all(folder).expect("can be made");
+        std::fs::write(folder.join(file), "text of a note").expect("can be written");
+    }
+
     #[test]
     fn a_folder_that_was_not_finished_is_not_there() -> Result<(), FolderError> {
-        let place = std::env::temp_dir().join(format!("wardstream-staged-{}", std::process::id()));
-        let target = place.join("set");
+        let place = tempfile::tempdir().expect("room");
+        let target = place.path().join("set");
         let staged = Staged::begin(&target, "mark")?;
         staged.put("part", b"half")?;
         drop(staged);
-        assert_eq!(std::fs::read_dir(&place).expect("was made").count(), 0);
+        assert!(names(place.path()).is_empty());
         let staged = Staged::begin(&target, "mark")?;
         staged.put("mark", b"whole")?;
         staged.finish()?;
@@ -141,7 +173,53 @@ mod tests {
         staged.finish()?;
         assert!(target.join("other").exists() && !target.join("mark").exists());
         assert!(matches!(Staged::begin(&target, "mark"), Err(FolderError::Taken { .. })));
-        std::fs::remove_dir_all(&place).expect("was made");
+        assert_eq!(names(place.path()), ["set"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_killed_export_left_is_gone_when_the_next_begins() -> Result<(), FolderError> {
+        let place = tempfile::tempdir().expect("room");
+        let target = place.path().join("set");
+        // Killed after it took the place of the earlier one, and before the earlier one was gone; and others while they wrote.
+        made(&target, "mark");
+        made(&place.path().join(".set.old"), "mark");
+        made(&place.path().join(".set.partial-1"), "part");
+        made(&place.path().join(".set.partial-7-0/data"), "part");
+        made(&place.path().join(".other.partial-1"), "part");
+        let staged = Staged::begin(&target, "mark")?;
+        staged.put("mark", b"whole")?;
+        assert_eq!(names(place.path()).iter().filter(|name| name.contains("set.partial")).count(), 1, "{:?}", names(place.path()));
+        staged.finish()?;
+        assert_eq!(names(place.path()), [".other.partial-1", "set"]);
+        assert_eq!(std::fs::read(target.join("mark")).expect("is there"), b"whole");
+        Ok(())
+    }
+
+    #[test]
+    fn the_earlier_folder_stands_again_where_none_took_its_place() -> Result<(), FolderError> {
+        let place = tempfile::tempdir().expect("room");
+        let target = place.path().join("set");
+        made(&place.path().join(".set.old"), "mark");
+        drop(Staged::begin(&target, "mark")?);
+        assert_eq!(names(place.path()), ["set"]);
+        assert!(target.join("mark").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn what_somebody_is_still_writing_is_left_alone() -> Result<(), FolderError> {
+        let place = tempfile::tempdir().expect("room");
+        let target = place.path().join("set");
+        let first = Staged::begin(&target, "mark")?;
+        first.put("data/part", b"first")?;
+        let second = Staged::begin(&target, "mark")?;
+        second.put("mark", b"second")?;
+        second.finish()?;
+        first.put("mark", b"first")?;
+        first.finish()?;
+        assert_eq!(std::fs::read(target.join("data/part")).expect("is there"), b"first");
+        assert_eq!(names(place.path()), ["set"]);
         Ok(())
     }
 }

@@ -1,0 +1,30 @@
+//! When a name is on the disk: a file whose bytes are synced may still be lost with its name, until its folder is synced too.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Syncs the names in a folder, not those below it.
+///
+/// # Errors
+/// Where the folder cannot be opened or written. A file system that syncs no folders has nothing to be asked for.
+pub fn sync_names(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Syncs the names in a folder and in all folders below it.
+///
+/// # Errors
+/// Where one of them cannot be read or written.
+pub fn sync_all_names(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all_names(&entry.path())?;
+        }
+    }
+    sync_names(folder)
+}
