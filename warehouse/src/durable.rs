@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Syncs the names in a folder, not those below it.
+/// Syncs the bytes of a file, or the names in a folder, not those below it.
 ///
 /// # Errors
-/// Where the folder cannot be opened or written. A file system that syncs no folders has nothing to be asked for.
-pub fn sync_names(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
+/// Where it cannot be opened or written. A file system that syncs no folders has nothing to be asked for.
+pub fn sync(place: &Path) -> io::Result<()> {
+    match File::open(place)?.sync_all() {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
         synced => synced,
     }
@@ -26,5 +26,5 @@ pub fn sync_all_names(folder: &Path) -> io::Result<()> {
             sync_all_names(&entry.path())?;
         }
     }
-    sync_names(folder)
+    sync(folder)
 }

@@ -3,6 +3,7 @@
 //! Formats no table and knows no path below the root. Settings carry the names that the `object_store` crate gives them.
 
 mod keys;
+mod local;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ use crate::registry::Secret;
 
 /// Schemes of URLs that are read as object stores.
 const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "https"];
+/// The scheme of a local folder.
+const FOLDER: &str = "file";
 /// Where it is tried whether the store refuses to overwrite.
 const PROBE: &str = "_wardstream/conditional-put";
 /// Prefixes of environment variables that concern object stores.
@@ -138,14 +141,20 @@ impl StoreSettings {
 /// The store of a URL, and the path of the URL within it.
 pub(crate) fn open(url: &Url, settings: &StoreSettings) -> Result<(Arc<dyn ObjectStore>, Path), StoreError> {
     let address = |source| StoreError::Address { url: url.to_string(), source };
-    let (store, root) = object_store::parse_url_opts(url, settings.all()?).map_err(address)?;
-    Ok((Arc::from(store), root))
+    at(url, settings.all()?).map_err(address)
+}
+
+/// The store at a URL, a folder's with writes that last.
+fn at(url: &Url, options: HashMap<String, String>) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
+    let (store, path) = object_store::parse_url_opts(url, options)?;
+    let store: Arc<dyn ObjectStore> = if url.scheme() == FOLDER { Arc::new(local::Lasting::default()) } else { Arc::from(store) };
+    Ok((store, path))
 }
 
 /// Refuses a store that overwrites where it was told to create: every commit is such a put. A reader without the right to write finds
 /// nothing out and needs not to.
 pub(crate) async fn refuse_overwriting(url: &Url, settings: &StoreSettings) -> Result<(), StoreError> {
-    if url.scheme() == "file" {
+    if url.scheme() == FOLDER {
         return Ok(());
     }
     let (store, root) = open(url, settings)?;
@@ -181,14 +190,16 @@ pub(crate) fn make_known_to_delta() {
             logstore_factories().insert(scheme, Arc::<Stores>::clone(&stores));
         }
     }
+    if let Ok(scheme) = Url::parse(&format!("{FOLDER}://")) {
+        object_store_factories().insert(scheme, stores);
+    }
 }
 
 struct Stores;
 
 impl ObjectStoreFactory for Stores {
     fn parse_url_opts(&self, url: &Url, config: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
-        let (store, path) = object_store::parse_url_opts(url, &config.raw).map_err(DeltaTableError::from)?;
-        Ok((Arc::from(store), path))
+        at(url, config.raw.clone()).map_err(DeltaTableError::from)
     }
 }
 

@@ -105,10 +105,14 @@ impl Staged {
         let old = left::beside(&self.target, "old");
         let placed = self.place(&old).map_err(|source| FolderError::Write { path: self.target.clone(), source })?;
         self.finished = true;
-        if placed {
-            std::fs::remove_dir_all(&old).map_err(|source| FolderError::Write { path: old, source })?;
+        if !placed {
+            return Ok(());
         }
-        Ok(())
+        match std::fs::remove_dir_all(&old) {
+            // Somebody who has begun meanwhile has removed it.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|source| FolderError::Write { path: old, source }),
+        }
     }
 
     /// Puts the folder in its place; whether an earlier one has made room for it, which is now `old`.
@@ -126,7 +130,7 @@ impl Staged {
             }
             return Err(error);
         }
-        self.target.parent().map_or(Ok(()), durable::sync_names)?;
+        self.target.parent().map_or(Ok(()), durable::sync)?;
         Ok(earlier)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schemas::{EventCode, Source, TopicPartition};
+use schemas::{EventCode, Source, Table, TopicPartition};
 
 use super::s3::Server;
 use super::*;
@@ -103,6 +103,21 @@ fn every_kind_of_store_opens_by_its_settings() {
         let (_, root) = open(&Url::parse(url).expect("a URL"), &options).unwrap_or_else(|error| panic!("{url}: {error:?}"));
         assert_eq!(root.as_ref(), "ward", "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_folder_is_written_so_that_it_lasts_by_the_tables_and_by_weights() {
+    let folder = tempfile::tempdir().expect("room");
+    let settings = Settings { url: folder.path().display().to_string(), ..Settings::default() };
+    let warehouse = Warehouse::open(&settings).await.expect("opens");
+    for table in Table::ALL {
+        let delta = warehouse.snapshot(table).await.expect("is there");
+        let store = delta.log_store().root_object_store(None).to_string();
+        assert!(store.contains("lasting"), "{store}");
+    }
+    let url = Url::from_directory_path(folder.path()).expect("a folder");
+    let (store, _) = open(&url, &StoreSettings::default()).expect("opens");
+    assert!(store.to_string().contains("lasting"), "{store}");
 }
 
 fn over(server: &Server) -> Settings {

@@ -79,7 +79,7 @@ fn settle(target: &Path, old: &Path, mark: &str) -> io::Result<()> {
     let is_room = std::fs::read_dir(target).map_or(!target.exists(), |mut entries| entries.next().is_none());
     if is_room && old.join(mark).is_file() {
         std::fs::rename(old, target)?;
-        return target.parent().map_or(Ok(()), durable::sync_names);
+        return target.parent().map_or(Ok(()), durable::sync);
     }
     Ok(())
 }
