@@ -18,7 +18,7 @@ use warehouse::{AsOf, Warehouse};
 use crate::cli::{Command, Topics};
 use crate::config::Config;
 use crate::services::{self, Services};
-use crate::{demo, output};
+use crate::{demo, output, spill};
 
 /// Does what the command line asked.
 ///
@@ -61,7 +61,12 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 
 /// Opens the warehouse of the configuration.
 async fn open(config: &Config) -> anyhow::Result<Warehouse> {
-    Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))
+    let opened = Warehouse::open(&config.warehouse).await;
+    // Whoever only asks a store elsewhere gets no state folder by it.
+    if config.state.folder.is_dir() {
+        spill::within(&config.state.folder);
+    }
+    opened.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))
 }
 
 /// The facility of that name as the configuration knows it, else one with defaults.

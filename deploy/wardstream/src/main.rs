@@ -7,6 +7,7 @@ mod demo;
 mod embedded;
 mod output;
 mod services;
+mod spill;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     telemetry::start_logs(&config.telemetry.log);
     let done = runtime.block_on(commands::run(cli.command, config));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    spill::end();
     match done {
         Ok(code) => code,
         Err(error) => output::failure(&error, output::FAILED),

@@ -16,8 +16,8 @@ use warehouse::{Registry, RegistryError, Warehouse, Weights};
 
 use crate::config::Config;
 use crate::embedded::{Embedded, Wanted};
-use crate::output;
 use crate::telemetry::{self, Ready};
+use crate::{output, spill};
 
 pub use training::{Training, train_once};
 
@@ -50,6 +50,7 @@ impl Services {
     /// # Errors
     /// Where the warehouse or the registry cannot be opened.
     pub async fn open(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        spill::within(&config.state.folder);
         let warehouse =
             Warehouse::open(&config.warehouse).await.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))?;
         let registry = registry(&config, &stop).await.context("could not reach the registry (PostgreSQL); set registry.url")?;
