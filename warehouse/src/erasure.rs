@@ -5,18 +5,18 @@
 //! behind for the next to find the patient again.
 
 mod audit;
+mod marks;
 mod retention;
 mod rewrite;
 mod search;
 
-use std::time::Duration;
-
-use deltalake_core::{DeltaTable, DeltaTableError};
 use jiff::Timestamp;
 use schemas::Table;
 use serde::Serialize;
 
 pub use audit::Deed;
+pub use marks::{Since, pending};
+pub use rewrite::settle;
 use search::Found;
 
 use crate::error::EraseError;
@@ -24,8 +24,6 @@ use crate::store::Warehouse;
 
 /// `messages.outcome` of a record whose bytes were erased with a patient.
 pub const ERASED: &str = "erased";
-/// The application id under which each table keeps when it last gave up rows, in milliseconds of its store's clock.
-const GAVE_UP: &str = "wardstream//erased";
 /// Looks for records that arrived while the ones before were erased.
 const LOOKS: usize = 5;
 
@@ -128,14 +126,6 @@ impl Warehouse {
         rewrite::blank_events(self, &found.blanked).await?;
         rewrite::delete(self, Table::Events, "event_id", &found.events).await
     }
-}
-
-/// How long ago the table last gave up rows; `None` where it never did.
-pub async fn erased_since(delta: &DeltaTable, now: Timestamp) -> Result<Option<Duration>, DeltaTableError> {
-    let log = delta.log_store();
-    let at = delta.snapshot()?.transaction_version(log.as_ref(), GAVE_UP).await?;
-    let since = at.map(|at| now.as_millisecond().saturating_sub(at).max(0));
-    Ok(since.and_then(|since| u64::try_from(since).ok()).map(Duration::from_millis))
 }
 
 #[cfg(test)]

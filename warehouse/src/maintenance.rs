@@ -19,7 +19,7 @@ use schemas::Table;
 
 pub use exclusive::apart;
 
-use crate::erasure;
+use crate::erasure::{self, Since};
 use crate::error::{CompactError, EraseError, VacuumError};
 use crate::layout;
 use crate::store::Warehouse;
@@ -74,11 +74,18 @@ impl Warehouse {
     async fn vacuum_table(&self, table: Table, now: Timestamp, within: Duration) -> Result<(), DeltaTableError> {
         let delta = self.keeping_as_configured(table).await?;
         let keep = DAY * self.0.settings.keep_days.max(1);
-        let (retention, mode) = kept_for(keep, erasure::erased_since(&delta, now).await?, within);
-        let retention = chrono::Duration::from_std(retention).unwrap_or(chrono::Duration::MAX);
+        let marks = erasure::pending(&delta).await?;
+        let since = marks.map(|marks| marks.since(now));
+        let (kept, mode) = kept_for(keep, since, within);
+        // Files that no log names are looked for too before an erasure counts as done with.
+        let is_settled = mode == VacuumMode::Full && since.is_some_and(|since| kept <= since.newest);
+        let retention = chrono::Duration::from_std(kept).unwrap_or(chrono::Duration::MAX);
         let vacuum = delta.clone().vacuum().with_mode(mode).with_retention_period(retention).with_enforce_retention_duration(false);
         vacuum.with_commit_properties(commit_alone(CommitProperties::default())).await?;
         checkpoints::cleanup_metadata(&delta, None).await?;
+        if let Some(marks) = marks.filter(|_| is_settled) {
+            erasure::settle(self, table, marks.newest).await?;
+        }
         Ok(())
     }
 
@@ -125,13 +132,15 @@ impl Warehouse {
     }
 }
 
-/// For how long history is kept, and how thoroughly the rest is looked for. History before an erasure goes from one day before its time
-/// is up, in turn after turn. Files that no log names may be an append's that is under way, unless they are a day old.
-fn kept_for(keep: Duration, erased_since: Option<Duration>, within: Duration) -> (Duration, VacuumMode) {
-    match erased_since {
-        Some(since) if since < keep && since + DAY >= within => (since, if since >= DAY { VacuumMode::Full } else { VacuumMode::Lite }),
-        _ => (keep, VacuumMode::Full),
-    }
+/// For how long history is kept, and how thoroughly the rest is looked for. History before an erasure goes from one day before its time is
+/// up; where others followed, it goes no further than each of them allows, in turn after turn, until it has gone beyond the last. Files that
+/// no log names may be an append's that is under way, unless they are a day old.
+fn kept_for(keep: Duration, erased: Option<Since>, within: Duration) -> (Duration, VacuumMode) {
+    let kept = match erased {
+        Some(since) if since.oldest + DAY >= within => since.newest.max(within.saturating_sub(DAY)).min(since.oldest).min(keep),
+        _ => keep,
+    };
+    (kept, if kept >= DAY { VacuumMode::Full } else { VacuumMode::Lite })
 }
 
 /// Version of the newest checkpoint; 0 where there is none.

@@ -22,7 +22,7 @@ use schemas::Table;
 use tokio::time::Instant;
 
 use super::search::{Left, Place};
-use super::{ERASED, GAVE_UP};
+use super::{ERASED, marks};
 use crate::error::EraseError;
 use crate::layout;
 use crate::maintenance::{apart, commit_alone};
@@ -205,6 +205,21 @@ pub async fn mark(warehouse: &Warehouse) -> Result<(), EraseError> {
     Ok(())
 }
 
+/// The table's history holds nothing any more that was given up by `upto`, in milliseconds of its store's clock. Where another commit comes
+/// first, the next vacuum says it.
+pub async fn settle(warehouse: &Warehouse, table: Table, upto: i64) -> Result<(), DeltaTableError> {
+    let delta = apart(&warehouse.snapshot(table).await?).await?;
+    say(table, delta, Arc::clone(&warehouse.0.plumbing), marks::settled(upto)).await
+}
+
+/// One commit without rows.
+async fn say(table: Table, delta: DeltaTable, session: Arc<SessionState>, said: Vec<Transaction>) -> Result<(), DeltaTableError> {
+    let properties = commit_alone(CommitProperties::default().with_application_transactions(said));
+    let none = delta.write(vec![RecordBatch::new_empty(table.schema())]).with_save_mode(SaveMode::Append);
+    none.with_session_state(session).with_commit_properties(properties).await?;
+    Ok(())
+}
+
 /// One commit.
 enum Change<'a> {
     Delete(&'a str),
@@ -229,9 +244,8 @@ impl Change<'_> {
                 // By the store's clock of the newest commit: what was given up was given up by then.
                 let newest = commit_uri_from_version(delta.version());
                 let at = delta.log_store().object_store(None).head(&newest).await?.last_modified.timestamp_millis();
-                let marked = properties.with_application_transaction(Transaction::new(GAVE_UP, at.saturating_add(SKEW_MS)));
-                let none = delta.write(vec![RecordBatch::new_empty(table.schema())]).with_save_mode(SaveMode::Append);
-                none.with_session_state(session).with_commit_properties(marked).await?;
+                let said = marks::given_up(&delta, at.saturating_add(SKEW_MS)).await?;
+                say(table, delta, session, said).await?;
             }
         }
         Ok(())

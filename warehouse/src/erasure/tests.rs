@@ -291,6 +291,50 @@ async fn rows_past_their_retention_go_and_offsets_still_add_up() {
     assert_eq!(keeping.snapshot(Table::Messages).await.expect("a table").version(), version);
 }
 
+/// A tombstone of a patient's number: its key is all that it says.
+#[tokio::test]
+async fn a_tombstone_past_its_retention_loses_its_key() {
+    let mut ward = Ward::empty().await;
+    let mut batch = ward.batch(RAW, Record::refused(""));
+    for message in &mut batch.messages {
+        (message.payload, message.key) = (None, Some(b"PLANTED-111".to_vec()));
+    }
+    ward.warehouse.append(&mut batch).await.expect("lands");
+    ward.settings.retention = crate::Retention([(Table::Messages, 10)].into_iter().collect());
+    let keeping = Warehouse::open(&ward.settings).await.expect("opens");
+    keeping.apply_retention("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("drops");
+    assert!(!everything(&ward).await.contains("PLANTED-111"));
+    let version = keeping.snapshot(Table::Messages).await.expect("a table").version();
+    keeping.apply_retention("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("nothing to do");
+    assert_eq!(keeping.snapshot(Table::Messages).await.expect("a table").version(), version);
+}
+
+#[tokio::test]
+async fn a_later_erasure_and_retention_put_off_nothing_of_an_earlier_one() {
+    let mut ward = ward().await;
+    let marks = async |ward: &Ward| pending(&ward.warehouse.snapshot(Table::Events).await.expect("a table")).await.expect("reads");
+    assert_eq!(marks(&ward).await, None);
+    ward.warehouse.erase(&subject("1")).await.expect("erased");
+    let first = marks(&ward).await.expect("marked");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    ward.warehouse.erase(&subject("3")).await.expect("erased");
+    let both = marks(&ward).await.expect("marked");
+    assert!(both.oldest == first.oldest && both.newest > first.newest, "{first:?} {both:?}");
+    ward.settings.retention = crate::Retention([(Table::Notes, 1), (Table::Messages, 1)].into_iter().collect());
+    let keeping = Warehouse::open(&ward.settings).await.expect("opens");
+    keeping.apply_retention("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("drops");
+    assert_eq!(marks(&ward).await, Some(both));
+    // Once history has gone beyond both, the next begins anew.
+    settle(&ward.warehouse, Table::Events, both.newest).await.expect("said");
+    assert_eq!(marks(&ward).await, None);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    ward.warehouse.erase(&subject("PLANTED-111")).await.expect("erased");
+    assert!(marks(&ward).await.is_some_and(|marks| marks.oldest > both.newest));
+    // What upkeep does of itself: all of it lies further back than anything is kept.
+    ward.warehouse.vacuum("2100-01-01T00:00:00Z".parse().expect("an instant")).await.expect("vacuums");
+    assert_eq!(marks(&ward).await, None);
+}
+
 #[tokio::test]
 async fn the_audit_beside_the_tables_keeps_who_and_why_and_not_whom() {
     let ward = ward().await;

@@ -73,9 +73,34 @@ fn reader_columns<R: parquet::file::reader::ChunkReader + 'static>(
 fn history_before_an_erasure_goes_within_its_days_and_other_history_after_the_kept_ones() {
     let (keep, within) = (DAY * 30, DAY * 7);
     assert_eq!(kept_for(keep, None, within), (keep, VacuumMode::Full));
-    assert_eq!(kept_for(keep, Some(DAY * 3), within), (keep, VacuumMode::Full), "its time is not up");
-    assert_eq!(kept_for(keep, Some(DAY * 6), within), (DAY * 6, VacuumMode::Full), "the last day has begun");
-    assert_eq!(kept_for(keep, Some(DAY * 40), within), (keep, VacuumMode::Full), "all of it is older than what is kept");
+    let erased = |days: u32| Some(Since { oldest: DAY * days, newest: DAY * days });
+    assert_eq!(kept_for(keep, erased(3), within), (keep, VacuumMode::Full), "its time is not up");
+    assert_eq!(kept_for(keep, erased(6), within), (DAY * 6, VacuumMode::Full), "the last day has begun");
+    assert_eq!(kept_for(keep, erased(10), within), (DAY * 10, VacuumMode::Full), "there was no turn in time");
+    assert_eq!(kept_for(keep, erased(40), within), (keep, VacuumMode::Full), "all of it is older than what is kept");
+    let followed = Some(Since { oldest: DAY * 8, newest: DAY * 2 });
+    assert_eq!(kept_for(keep, followed, within), (DAY * 6, VacuumMode::Full), "the later one's time is not up");
     // At once: what an append has written but not committed is left alone.
-    assert_eq!(kept_for(keep, Some(Duration::ZERO), Duration::ZERO), (Duration::ZERO, VacuumMode::Lite));
+    assert_eq!(kept_for(keep, erased(0), Duration::ZERO), (Duration::ZERO, VacuumMode::Lite));
+}
+
+/// A clock that each erasure sets anew would never run out where one follows another within its days.
+#[test]
+fn every_erasure_leaves_history_in_its_days_however_often_another_follows() {
+    for every in 1..40 {
+        let (mut held, mut marks) = (Vec::new(), None);
+        for day in 0..200_u32 {
+            if day % every == 0 {
+                held.push(day);
+                marks = Some(marks.map_or((day, day), |(oldest, _): (u32, u32)| (oldest, day)));
+            }
+            let since = marks.map(|(oldest, newest)| Since { oldest: DAY * (day - oldest), newest: DAY * (day - newest) });
+            let (kept, mode) = kept_for(DAY * 30, since, DAY * 7);
+            held.retain(|at| DAY * (day - at) < kept);
+            if mode == VacuumMode::Full && since.is_some_and(|since| kept <= since.newest) {
+                marks = None;
+            }
+            assert!(held.iter().all(|at| day - at < 7), "one every {every} days, on day {day}: {held:?}");
+        }
+    }
 }
