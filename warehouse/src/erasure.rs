@@ -1,8 +1,9 @@
 //! The right to erasure, and retention: rows that go, and what is kept so that the log still adds up.
 //!
 //! A record's row stays in `messages` with its offset, and says how many facts of it are left; its bytes, key, headers and control id are
-//! gone. Refuses to guess whom an identifier means. `messages` is rewritten first and `events` last, so that a run that died leaves enough
-//! behind for the next to find the patient again.
+//! gone. Refuses to guess whom an identifier means. `messages` is rewritten first and `events` last, and of those what names the person last
+//! of all, so that a run that died leaves enough behind for the next to find the patient again. One that died after that is told by the line
+//! that the audit has of its beginning. Every table is marked before the first row goes: history ends in its days whatever becomes of the run.
 
 mod audit;
 mod marks;
@@ -12,7 +13,7 @@ mod search;
 
 use jiff::Timestamp;
 use schemas::Table;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use audit::Deed;
 pub use marks::{Since, pending};
@@ -39,7 +40,8 @@ pub struct Subject {
 }
 
 /// What the tables hold of one person. Numbers only.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Traces {
     /// Identities, merged ones among them.
     pub identities: usize,
@@ -107,11 +109,14 @@ impl Warehouse {
     pub async fn erase(&self, subject: &Subject) -> Result<Traces, EraseError> {
         let person = search::person(self, subject).await?;
         let mut erased = Traces::default();
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             let found = search::find(self, &person).await?;
             if found.traces.is_empty() {
                 rewrite::mark(self).await?;
                 return Ok(erased);
+            }
+            if look == 0 {
+                rewrite::mark(self).await?;
             }
             self.remove(&found).await?;
             erased = erased.and(&found.traces);
@@ -119,12 +124,23 @@ impl Warehouse {
         Err(EraseError::Arriving)
     }
 
+    /// What an erasure does last, for one that died before: history up to now goes within `erasure_within_days`.
+    ///
+    /// # Errors
+    /// Where the tables cannot be read or written: call it again.
+    pub async fn end_erasure(&self) -> Result<(), EraseError> {
+        rewrite::mark(self).await
+    }
+
     async fn remove(&self, found: &Found) -> Result<(), EraseError> {
         rewrite::empty_messages(self, &found.records).await?;
         rewrite::delete(self, Table::Notes, "note_version_id", &found.notes).await?;
         rewrite::delete(self, Table::Predictions, "prediction_id", &found.predictions).await?;
         rewrite::blank_events(self, &found.blanked).await?;
-        rewrite::delete(self, Table::Events, "event_id", &found.events).await
+        for events in &found.events {
+            rewrite::delete(self, Table::Events, "event_id", events).await?;
+        }
+        Ok(())
     }
 }
 

@@ -79,6 +79,9 @@ pub enum OpenError {
         /// Why.
         source: datafusion::arrow::error::ArrowError,
     },
+    /// The audit of erasures cannot be read.
+    #[error("could not read the audit of erasures")]
+    Audit(#[source] QueryError),
     /// The memory pool cannot be made.
     #[error("could not make the query engine")]
     Engine(#[source] DataFusionError),

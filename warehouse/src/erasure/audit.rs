@@ -1,16 +1,19 @@
 //! What is kept of an erasure: who asked, when, why, and how much went. Nothing that names the person.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use deltalake_core::DeltaTableBuilder;
 use deltalake_core::protocol::SaveMode;
+use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use jiff::Timestamp;
 use schemas::Digest;
 
 use super::{Subject, Traces};
-use crate::error::OpenError;
+use crate::error::{OpenError, QueryError};
+use crate::read::{parsed, texts};
+use crate::statement;
 use crate::store::{Warehouse, base, folder};
 
 /// The table's folder, where no registry keeps the audit.
@@ -54,6 +57,12 @@ impl Deed {
         Self { event: "done", at, traces, ..self }
     }
 
+    /// Whether the line is about this person; it takes some 200,000 digests to say.
+    #[must_use]
+    pub fn is_about(&self, subject: &Subject) -> bool {
+        digest(&self.salt, subject) == self.subject
+    }
+
     pub(crate) fn counts(&self) -> serde_json::Value {
         serde_json::to_value(&self.traces).unwrap_or_default()
     }
@@ -64,6 +73,38 @@ fn digest(salt: &str, subject: &Subject) -> String {
     (0..ROUNDS).fold(Digest::of(named.as_bytes()), |digest, _| Digest::of(format!("{salt}{digest}").as_bytes())).to_string()
 }
 
+/// The lines that were begun and not done.
+fn open(batches: &[RecordBatch]) -> Result<Vec<Deed>, QueryError> {
+    let (mut begun, mut done): (Vec<Deed>, BTreeSet<String>) = (Vec::new(), BTreeSet::new());
+    for batch in batches {
+        let names = ["event", "at", "by", "reason", "salt", "subject", "counts", "used_by"];
+        let columns = names.map(|name| texts(batch, name));
+        let [events, at, by, reasons, salts, subjects, counts, used_by] = columns;
+        let (events, at, by, reasons, salts) = (events?, at?, by?, reasons?, salts?);
+        let (subjects, counts, used_by) = (subjects?, counts?, used_by?);
+        for (row, event) in events.iter().enumerate() {
+            let of = |column: &[Option<String>]| column.get(row).cloned().flatten().unwrap_or_default();
+            if event.as_deref() != Some("begun") {
+                done.insert(of(&salts));
+                continue;
+            }
+            begun.push(Deed {
+                event: "begun",
+                at: parsed(&at, row, "at")?,
+                by: of(&by),
+                reason: of(&reasons),
+                salt: of(&salts),
+                subject: of(&subjects),
+                traces: serde_json::from_str(&of(&counts)).unwrap_or_default(),
+                used_by: serde_json::from_str(&of(&used_by)).unwrap_or_default(),
+            });
+        }
+    }
+    begun.retain(|deed| !done.contains(&deed.salt));
+    begun.sort_by_key(|deed| deed.at);
+    Ok(begun)
+}
+
 impl Warehouse {
     /// Keeps a line of the audit beside the tables, where there is no registry to keep it.
     ///
@@ -71,17 +112,7 @@ impl Warehouse {
     /// Where the table cannot be made or written.
     pub async fn record_deed(&self, deed: &Deed) -> Result<(), OpenError> {
         let failed = |source| OpenError::Table { table: FOLDER, source };
-        let settings = &self.0.settings;
-        let place = folder(&base(&settings.url)?, FOLDER)?;
-        if let Ok(path) = place.to_file_path() {
-            std::fs::create_dir_all(path).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
-        }
-        let builder = DeltaTableBuilder::from_url(place).map_err(failed)?.with_storage_options(settings.store.all()?);
-        let mut delta = builder.build().map_err(failed)?;
-        match delta.load().await {
-            Ok(()) | Err(deltalake_core::DeltaTableError::NotATable(_)) => {}
-            Err(source) => return Err(failed(source)),
-        }
+        let (delta, _) = self.deeds().await?;
         let line = [
             ("event", deed.event.to_owned()),
             ("at", deed.at.to_string()),
@@ -97,5 +128,42 @@ impl Warehouse {
         let row = RecordBatch::try_new(schema, columns).map_err(|source| OpenError::Columns { table: FOLDER, source })?;
         delta.write(vec![row]).with_save_mode(SaveMode::Append).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// The lines of that table that were begun and not done, the first first; none where there is no such table.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn open_deeds(&self) -> Result<Vec<Deed>, OpenError> {
+        let failed = |source| OpenError::Table { table: FOLDER, source };
+        let (delta, is_there) = self.deeds().await?;
+        if !is_there {
+            return Ok(Vec::new());
+        }
+        let ctx = self.empty_session();
+        delta.update_datafusion_session(&ctx.state()).map_err(failed)?;
+        let read = async {
+            ctx.register_table(FOLDER, delta.table_provider().await?)?;
+            statement::all(ctx.sql(&format!("SELECT * FROM {FOLDER}")).await?).await
+        };
+        let batches = read.await.map_err(|error| OpenError::Audit(QueryError::from(error)))?;
+        open(&batches).map_err(OpenError::Audit)
+    }
+
+    /// The table, and whether it was made before.
+    async fn deeds(&self) -> Result<(DeltaTable, bool), OpenError> {
+        let failed = |source| OpenError::Table { table: FOLDER, source };
+        let settings = &self.0.settings;
+        let place = folder(&base(&settings.url)?, FOLDER)?;
+        if let Ok(path) = place.to_file_path() {
+            std::fs::create_dir_all(path).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
+        }
+        let builder = DeltaTableBuilder::from_url(place).map_err(failed)?.with_storage_options(settings.store.all()?);
+        let mut delta = builder.build().map_err(failed)?;
+        match delta.load().await {
+            Ok(()) => Ok((delta, true)),
+            Err(deltalake_core::DeltaTableError::NotATable(_)) => Ok((delta, false)),
+            Err(source) => Err(failed(source)),
+        }
     }
 }

@@ -40,8 +40,10 @@ pub struct Left {
 pub struct Found {
     pub traces: Traces,
     pub records: BTreeMap<Place, Left>,
-    /// Ids of facts, of facts that only lose a name, of note versions and of predictions, with where they stand.
-    pub events: BTreeMap<Place, BTreeSet<String>>,
+    /// Ids of facts, in the order in which they go: those that only another fact tells to be the person's, those under one of their ids, and
+    /// those that tie their ids together.
+    pub events: [BTreeMap<Place, BTreeSet<String>>; 3],
+    /// Ids of facts that only lose a name, of note versions and of predictions, with where they stand.
     pub blanked: BTreeMap<Place, BTreeSet<String>>,
     pub notes: BTreeMap<Place, BTreeSet<String>>,
     pub predictions: BTreeMap<Place, BTreeSet<String>>,
@@ -57,6 +59,8 @@ struct Row {
     other: bool,
     /// Whether it is about somebody else and names the person.
     names: bool,
+    /// Its place in the order in which facts go.
+    goes: usize,
 }
 
 fn quoted(text: &str) -> String {
@@ -146,6 +150,8 @@ async fn identifiers(warehouse: &Warehouse, ids: &BTreeSet<String>) -> Result<BT
 /// The conditions by which a row is about the person.
 struct Conditions {
     mine: String,
+    /// The place of a fact in the order in which facts go.
+    goes: String,
     notes: String,
     names: String,
     touched: String,
@@ -187,7 +193,8 @@ impl Conditions {
             "SELECT {place} FROM event_rows WHERE {mine} OR {names} UNION SELECT {place} FROM note_rows WHERE {mine} OR {theirs} \
              UNION SELECT {place} FROM prediction_rows WHERE {mine} OR {theirs}"
         );
-        Ok(Self { notes: format!("({mine} OR {theirs})"), mine, names, touched })
+        let goes = format!("CASE WHEN code IN ({NAMING}) THEN 2 WHEN COALESCE(patient_id IN ({ids}), false) THEN 1 ELSE 0 END");
+        Ok(Self { notes: format!("({mine} OR {theirs})"), mine, goes, names, touched })
     }
 
     /// The rows of a table in the records that are touched.
@@ -207,9 +214,10 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
     let conditions = Conditions::of(warehouse, person).await?;
     let stands = "COALESCE(r.rows_reading, 0) = t.reading AS stands";
     let about = |mine: &str| format!("{mine} AS mine, patient_id IS NOT NULL AND NOT {mine} AS other");
-    let events = format!("event_id AS id, {stands}, {}, {} AS names", about(&conditions.mine), conditions.names);
-    let notes = format!("note_version_id AS id, {stands}, {}, false AS names", about(&conditions.notes));
-    let predictions = "prediction_id AS id, true AS stands, true AS mine, false AS other, false AS names";
+    let (names, goes) = (&conditions.names, &conditions.goes);
+    let events = format!("event_id AS id, {stands}, {}, {names} AS names, {goes} AS goes", about(&conditions.mine));
+    let notes = format!("note_version_id AS id, {stands}, {}, false AS names, 0 AS goes", about(&conditions.notes));
+    let predictions = "prediction_id AS id, true AS stands, true AS mine, false AS other, false AS names, 0 AS goes";
     let mut found = Found::default();
     let mut first = None;
     let events = rows(warehouse, &conditions.rows("event_rows", &events), &mut first).await?;
@@ -224,7 +232,9 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
         for row in events.get(place).into_iter().flatten() {
             if goes(&row) {
                 found.traces.events += 1;
-                found.events.entry(place.clone()).or_default().insert(row.id.clone());
+                if let Some(turn) = found.events.get_mut(row.goes) {
+                    turn.entry(place.clone()).or_default().insert(row.id.clone());
+                }
             } else {
                 left.events += i64::from(row.stands);
                 if row.names {
@@ -271,11 +281,13 @@ async fn rows(warehouse: &Warehouse, sql: &str, first: &mut Option<Timestamp>) -
         let ids = texts(&batch, "id")?;
         let flags = ["stands", "mine", "other", "names"].map(|name| ints(&batch, name));
         let [stands, mine, other, names] = flags;
-        let (stands, mine, other, names) = (stands?, mine?, other?, names?);
+        let (stands, mine, other, names, goes) = (stands?, mine?, other?, names?, ints(&batch, "goes")?);
         for (row, place) in places(&batch)?.into_iter().enumerate() {
             let says = |column: &[Option<i64>]| column.get(row).copied().flatten() == Some(1);
             let id = ids.get(row).cloned().flatten().ok_or(QueryError::Row { column: "id" })?;
-            let read = Row { id, stands: says(&stands), mine: says(&mine), other: says(&other), names: says(&names) };
+            let goes = goes.get(row).copied().flatten().and_then(|goes| usize::try_from(goes).ok());
+            let goes = goes.ok_or(QueryError::Row { column: "goes" })?;
+            let read = Row { id, stands: says(&stands), mine: says(&mine), other: says(&other), names: says(&names), goes };
             found.entry(place).or_default().push(read);
         }
     }

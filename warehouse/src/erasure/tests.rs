@@ -291,6 +291,55 @@ async fn rows_past_their_retention_go_and_offsets_still_add_up() {
     assert_eq!(keeping.snapshot(Table::Messages).await.expect("a table").version(), version);
 }
 
+/// A run that died behind its last table left nobody to be found, and one line of the audit.
+#[tokio::test]
+async fn what_a_dead_run_had_begun_is_told_by_the_identifier_and_marked_before_the_first_row_went() {
+    let ward = ward().await;
+    assert!(ward.warehouse.open_deeds().await.expect("read").is_empty(), "there is no audit yet");
+    let (victim, at): (Subject, Timestamp) = (subject("PLANTED-111"), "2026-03-01T00:00:00Z".parse().expect("an instant"));
+    let traces = ward.warehouse.traces(&victim).await.expect("found");
+    let begun = Deed { traces: traces.clone(), ..Deed::begun(&victim, at, "the officer", "asked by letter") };
+    ward.warehouse.record_deed(&begun).await.expect("recorded");
+    ward.warehouse.record_deed(&Deed::begun(&subject("1"), at, "the officer", "another letter")).await.expect("recorded");
+    let before = ward.warehouse.pin().await.expect("a pin");
+    ward.warehouse.erase(&victim).await.expect("erased");
+    assert!(matches!(ward.warehouse.traces(&victim).await, Err(EraseError::Nobody)));
+    let open = ward.warehouse.open_deeds().await.expect("read");
+    let mut theirs = open.into_iter().filter(|deed| deed.is_about(&victim));
+    let deed = theirs.next().expect("the line is found");
+    assert!(theirs.next().is_none(), "and no other's");
+    assert_eq!((deed.by.as_str(), deed.reason.as_str(), deed.at, &deed.traces), ("the officer", "asked by letter", at, &traces));
+    assert!(!deed.is_about(&Subject { system: "OTHER".to_owned(), ..victim.clone() }));
+    // The first commit of each table was the mark.
+    for table in Table::ALL {
+        let version = before.versions.get(&table).expect("a version") + 1;
+        let delta = ward.warehouse.snapshot_at(table, version).await.expect("that version");
+        assert!(pending(&delta).await.expect("reads").is_some(), "{table:?}");
+    }
+    let first = pending(&ward.warehouse.snapshot(Table::Notes).await.expect("a table")).await.expect("reads").expect("marked");
+    ward.warehouse.end_erasure().await.expect("ended");
+    let again = pending(&ward.warehouse.snapshot(Table::Notes).await.expect("a table")).await.expect("reads").expect("marked");
+    assert!(again.oldest == first.oldest && again.newest >= first.newest);
+    ward.warehouse.record_deed(&deed.done(at, traces)).await.expect("recorded");
+    assert_eq!(ward.warehouse.open_deeds().await.expect("read").len(), 1, "the other's is open");
+}
+
+/// What ties a person's ids together goes last: what died before that is found again by each of them.
+#[tokio::test]
+async fn a_run_that_died_among_the_facts_is_finished_by_any_of_the_numbers() {
+    let ward = ward().await;
+    let person = search::person(&ward.warehouse, &subject("PLANTED-111")).await.expect("known");
+    let found = search::find(&ward.warehouse, &person).await.expect("found");
+    let of_events = |turn: usize| found.events.get(turn).expect("three turns");
+    assert!(found.events.iter().all(|turn| !turn.is_empty()), "a fact of the stay alone, facts of theirs, and the merge");
+    for turn in [0, 1] {
+        rewrite::delete(&ward.warehouse, Table::Events, "event_id", of_events(turn)).await.expect("gone");
+    }
+    for number in ["PLANTED-111", "PLANTED-222"] {
+        assert_eq!(ward.warehouse.traces(&subject(number)).await.expect("found by each").identities, 2, "{number}");
+    }
+}
+
 /// A tombstone of a patient's number: its key is all that it says.
 #[tokio::test]
 async fn a_tombstone_past_its_retention_loses_its_key() {
@@ -346,6 +395,7 @@ async fn the_audit_beside_the_tables_keeps_who_and_why_and_not_whom() {
     let kept = ward.folder.path().join("erasures");
     assert!(!holds(&kept, b"PLANTED-111"));
     assert!(std::fs::read_dir(kept).expect("a folder").count() >= 3, "two rows and a log");
+    assert!(ward.warehouse.open_deeds().await.expect("read").is_empty(), "it was done");
     // The same person gives another digest each time, and the same one under the same salt.
     assert_ne!(Deed::begun(&victim, at, "", "").subject, Deed::begun(&victim, at, "", "").subject);
 }

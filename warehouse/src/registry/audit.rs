@@ -67,6 +67,30 @@ impl Registry {
         Ok(())
     }
 
+    /// The lines about erasures that were begun and not done, the first first.
+    ///
+    /// # Errors
+    /// Where PostgreSQL refuses or is away.
+    pub async fn open_deeds(&self) -> Result<Vec<Deed>, RegistryError> {
+        let sql = "SELECT at, by, reason, salt, subject, counts, used_by FROM wardstream.erasures AS begun WHERE event = 'begun' \
+                   AND NOT EXISTS (SELECT 1 FROM wardstream.erasures AS done WHERE done.event = 'done' AND done.salt = begun.salt) ORDER BY seq";
+        let client = self.client().await?;
+        let line = |row: &Row| -> Result<Deed, RegistryError> {
+            let at: String = row.get(0);
+            Ok(Deed {
+                event: "begun",
+                at: at.parse().map_err(|_| RegistryError::Row { what: "time" })?,
+                by: row.get(1),
+                reason: row.get(2),
+                salt: row.get(3),
+                subject: row.get(4),
+                traces: serde_json::from_value(row.get(5)).unwrap_or_default(),
+                used_by: row.get(6),
+            })
+        };
+        client.query(sql, &[]).await.map_err(refused)?.iter().map(line).collect()
+    }
+
     /// Models, datasets and exports that may hold rows which became known at `since` or later.
     ///
     /// # Errors

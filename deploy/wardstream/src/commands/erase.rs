@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use warehouse::{Deed, Registry, Subject, UsedBy, Warehouse};
+use warehouse::{Deed, EraseError, Registry, Subject, Traces, UsedBy, Warehouse};
 
 use super::open;
 use crate::cli::Erase;
@@ -11,55 +11,121 @@ use crate::config::Config;
 use crate::{output, services};
 
 pub async fn run(config: &Config, wanted: Erase) -> anyhow::Result<ExitCode> {
-    let value = if wanted.value == "-" { typed()? } else { wanted.value };
-    let subject = Subject { system: wanted.system, value, facility: wanted.facility };
+    let value = if wanted.value == "-" { typed()? } else { wanted.value.clone() };
+    let subject = Subject { system: wanted.system.clone(), value, facility: wanted.facility.clone() };
     let warehouse = open(config).await?;
     let registry = if config.registry.url.is_empty() {
         None
     } else {
         Some(Registry::connect(&config.registry).await.context("could not reach the registry, which keeps the audit")?)
     };
-    let traces = warehouse.traces(&subject).await.context("could not look for the patient")?;
-    let used_by = match (&registry, traces.first_known_at) {
-        (Some(registry), Some(since)) => registry.used_since(since).await.context("could not list what used the patient")?,
-        _ => UsedBy::default(),
-    };
-    output::line(serde_json::json!({"found": traces, "used_by": used_by}));
-    if traces.namesakes > 0 {
-        output::progress(format_args!(
-            "the same value names {} others under another authority or facility; if they are the same person, erase them too",
-            traces.namesakes
-        ));
+    let erasing = Erasing { config, wanted: &wanted, subject: &subject, warehouse: &warehouse, registry: registry.as_ref() };
+    match warehouse.traces(&subject).await {
+        Ok(traces) => erasing.shown(traces).await,
+        // Whoever died behind the last table left nobody to be found.
+        Err(EraseError::Nobody) if wanted.confirm => erasing.finished().await,
+        Err(error) => Err(error).context("could not look for the patient"),
     }
-    if !wanted.confirm {
-        output::progress("nothing was changed; the same command with --confirm erases this");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let begun =
-        Deed { traces, used_by: serde_json::to_value(&used_by)?, ..Deed::begun(&subject, services::now(), &wanted.by, &wanted.reason) };
-    record(&warehouse, registry.as_ref(), &begun).await?;
-    let erased = warehouse.erase(&subject).await.context("could not erase the patient")?;
-    output::line(serde_json::json!({"erased": erased}));
-    if wanted.now {
-        warehouse
-            .forget_erased(services::now())
-            .await
-            .context("erased, but could not remove the earlier versions; the next vacuum does")?;
-    }
-    record(&warehouse, registry.as_ref(), &begun.done(services::now(), erased)).await?;
-    let days = config.warehouse.erasure_within_days;
-    output::progress(if wanted.now {
-        "erased, in every version of the tables".to_owned()
-    } else {
-        format!("erased; earlier versions of the tables are removed within {days} days, while `wardstream up` or `ingest` runs")
-    });
-    Ok(ExitCode::SUCCESS)
 }
 
-async fn record(warehouse: &Warehouse, registry: Option<&Registry>, deed: &Deed) -> anyhow::Result<()> {
-    match registry {
-        Some(registry) => registry.record_deed(deed).await.context("could not record the erasure"),
-        None => warehouse.record_deed(deed).await.context("could not record the erasure"),
+/// One patient's erasure.
+struct Erasing<'a> {
+    config: &'a Config,
+    wanted: &'a Erase,
+    subject: &'a Subject,
+    warehouse: &'a Warehouse,
+    registry: Option<&'a Registry>,
+}
+
+impl Erasing<'_> {
+    /// Shows what there is of the patient, and removes it where that is confirmed.
+    async fn shown(&self, traces: Traces) -> anyhow::Result<ExitCode> {
+        let used_by = match (self.registry, traces.first_known_at) {
+            (Some(registry), Some(since)) => registry.used_since(since).await.context("could not list what used the patient")?,
+            _ => UsedBy::default(),
+        };
+        output::line(serde_json::json!({"found": traces, "used_by": used_by}));
+        if traces.namesakes > 0 {
+            output::progress(format_args!(
+                "the same value names {} others under another authority or facility; if they are the same person, erase them too",
+                traces.namesakes
+            ));
+        }
+        if !self.wanted.confirm {
+            output::progress("nothing was changed; the same command with --confirm erases this");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut deeds = self.open_deeds().await?;
+        let (by, reason) = (&self.wanted.by, &self.wanted.reason);
+        let begun = Deed { traces, used_by: serde_json::to_value(&used_by)?, ..Deed::begun(self.subject, services::now(), by, reason) };
+        self.record(&begun).await?;
+        deeds.push(begun);
+        let erased = self.warehouse.erase(self.subject).await.context("could not erase the patient")?;
+        output::line(serde_json::json!({"erased": erased}));
+        self.forgotten().await?;
+        for deed in deeds {
+            self.record(&deed.done(services::now(), erased.clone())).await?;
+        }
+        self.told();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Ends what an earlier run began on a patient of whom no row is left: one that died, or one whose earlier versions are to go now.
+    async fn finished(&self) -> anyhow::Result<ExitCode> {
+        let deeds = self.open_deeds().await?;
+        if deeds.is_empty() && !self.wanted.now {
+            return Err(EraseError::Nobody).context("could not look for the patient");
+        }
+        if !deeds.is_empty() {
+            self.warehouse.end_erasure().await.context("could not end the erasure that an earlier run began")?;
+        }
+        self.forgotten().await?;
+        output::line(serde_json::json!({"finished": deeds.len()}));
+        if deeds.is_empty() {
+            output::progress("no patient is known by that identifier; earlier versions that hold what was erased before were removed");
+            return Ok(ExitCode::SUCCESS);
+        }
+        for deed in deeds {
+            let traces = deed.traces.clone();
+            self.record(&deed.done(services::now(), traces)).await?;
+        }
+        self.told();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Lines of the audit that were begun about the patient and not done.
+    async fn open_deeds(&self) -> anyhow::Result<Vec<Deed>> {
+        let open = match self.registry {
+            Some(registry) => registry.open_deeds().await.context("could not read the audit")?,
+            None => self.warehouse.open_deeds().await.context("could not read the audit")?,
+        };
+        Ok(open.into_iter().filter(|deed| deed.is_about(self.subject)).collect())
+    }
+
+    /// Removes the earlier versions, where that is to be done at once.
+    async fn forgotten(&self) -> anyhow::Result<()> {
+        if self.wanted.now {
+            let forgotten = self.warehouse.forget_erased(services::now()).await;
+            forgotten
+                .context("erased, but could not remove the earlier versions; run the same command again, or leave it to the next vacuum")?;
+        }
+        Ok(())
+    }
+
+    async fn record(&self, deed: &Deed) -> anyhow::Result<()> {
+        match self.registry {
+            Some(registry) => registry.record_deed(deed).await.context("could not record the erasure"),
+            None => self.warehouse.record_deed(deed).await.context("could not record the erasure"),
+        }
+    }
+
+    fn told(&self) {
+        let days = self.config.warehouse.erasure_within_days;
+        output::progress(if self.wanted.now {
+            "erased, in every version of the tables".to_owned()
+        } else {
+            format!("erased; earlier versions of the tables are removed within {days} days, while `wardstream up` or `ingest` runs")
+        });
     }
 }
 
