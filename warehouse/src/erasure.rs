@@ -10,10 +10,14 @@ mod marks;
 mod retention;
 mod rewrite;
 mod search;
+mod underway;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schemas::Table;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 pub use audit::Deed;
 pub use marks::{Since, pending};
@@ -27,6 +31,8 @@ use crate::store::Warehouse;
 pub const ERASED: &str = "erased";
 /// Looks for records that arrived while the ones before were erased.
 const LOOKS: usize = 5;
+/// For how long writers are waited for that have begun records and not finished them.
+const UNDERWAY: Duration = Duration::from_secs(30);
 
 /// Who is to be erased, as the sender names them. It names a person, so it has no `Debug`.
 #[derive(Clone)]
@@ -64,6 +70,8 @@ pub struct Traces {
     pub notes: usize,
     /// Rows of `predictions` that go.
     pub predictions: usize,
+    /// Records of theirs that a writer has begun and not finished; they are not counted above, and waited for.
+    pub underway: usize,
     /// When the first of these records became known.
     pub first_known_at: Option<Timestamp>,
 }
@@ -86,6 +94,7 @@ impl Traces {
             blanked_events: self.blanked_events + later.blanked_events,
             notes: self.notes + later.notes,
             predictions: self.predictions + later.predictions,
+            underway: later.underway,
             first_known_at: self.first_known_at.into_iter().chain(later.first_known_at).min(),
         }
     }
@@ -104,24 +113,36 @@ impl Warehouse {
     /// with [`Warehouse::forget_erased`]. Appends go on beside it.
     ///
     /// # Errors
-    /// Where nobody or more than one person is known by the identifier, or the tables cannot be read or written: what was done stays
-    /// done, and the same call goes on from there.
+    /// Where nobody or more than one person is known by the identifier, where a writer stands in the middle of records of theirs, or the
+    /// tables cannot be read or written: what was done stays done, and the same call goes on from there.
     pub async fn erase(&self, subject: &Subject) -> Result<Traces, EraseError> {
+        self.erase_within(subject, UNDERWAY).await
+    }
+
+    async fn erase_within(&self, subject: &Subject, patience: Duration) -> Result<Traces, EraseError> {
         let person = search::person(self, subject).await?;
-        let mut erased = Traces::default();
-        for look in 0..LOOKS {
+        underway::waited(self, patience).await?;
+        let until = Instant::now() + patience;
+        let (mut erased, mut looks) = (Traces::default(), 0);
+        loop {
             let found = search::find(self, &person).await?;
-            if found.traces.is_empty() {
-                rewrite::mark(self).await?;
-                return Ok(erased);
+            match looks {
+                _ if found.traces.is_empty() && found.traces.underway == 0 => break,
+                _ if found.traces.is_empty() && Instant::now() >= until => return Err(EraseError::Underway),
+                _ if found.traces.is_empty() => tokio::time::sleep(underway::PAUSE).await,
+                LOOKS => return Err(EraseError::Arriving),
+                _ => {
+                    if looks == 0 {
+                        rewrite::mark(self).await?;
+                    }
+                    self.remove(&found).await?;
+                    erased = erased.and(&found.traces);
+                    looks += 1;
+                }
             }
-            if look == 0 {
-                rewrite::mark(self).await?;
-            }
-            self.remove(&found).await?;
-            erased = erased.and(&found.traces);
         }
-        Err(EraseError::Arriving)
+        rewrite::mark(self).await?;
+        Ok(erased)
     }
 
     /// What an erasure does last, for one that died before: history up to now goes within `erasure_within_days`.

@@ -239,6 +239,11 @@ pub enum EraseError {
         /// Why.
         source: DeltaTableError,
     },
+    /// A writer committed facts of records whose bytes it has not committed: it is slow, or it died.
+    #[error(
+        "a writer stands in the middle of records of the patient; let it finish, or start again the `ingest`, `up` or `backfill` that died, and run the same command again"
+    )]
+    Underway,
     /// New records of the patient kept arriving.
     #[error("records of the patient kept arriving; run the same command again once their source is quiet")]
     Arriving,

@@ -154,8 +154,13 @@ struct Conditions {
     goes: String,
     notes: String,
     names: String,
+    /// Records that speak of the person, and those among them that have not landed in `messages`.
     touched: String,
+    underway: String,
 }
+
+/// How far `messages` has come.
+const LANDED: &str = "SELECT topic, \"partition\", max(\"offset\") AS upto FROM message_rows GROUP BY topic, \"partition\"";
 
 impl Conditions {
     async fn of(warehouse: &Warehouse, person: &Person) -> Result<Self, QueryError> {
@@ -189,12 +194,16 @@ impl Conditions {
             listed(stated.iter().map(String::as_str))
         );
         let place = "source_topic AS topic, source_partition AS \"partition\", source_offset AS \"offset\"";
-        let touched = format!(
+        let speaking = format!(
             "SELECT {place} FROM event_rows WHERE {mine} OR {names} UNION SELECT {place} FROM note_rows WHERE {mine} OR {theirs} \
              UNION SELECT {place} FROM prediction_rows WHERE {mine} OR {theirs}"
         );
         let goes = format!("CASE WHEN code IN ({NAMING}) THEN 2 WHEN COALESCE(patient_id IN ({ids}), false) THEN 1 ELSE 0 END");
-        Ok(Self { notes: format!("({mine} OR {theirs})"), mine, goes, names, touched })
+        let places = format!("({speaking}) AS p LEFT JOIN ({LANDED}) AS l ON l.topic = p.topic AND l.\"partition\" = p.\"partition\"");
+        // Beyond what has landed rows are on their way, and their writer counts on them.
+        let touched = format!("SELECT p.topic, p.\"partition\", p.\"offset\" FROM {places} WHERE p.\"offset\" <= l.upto");
+        let underway = format!("SELECT count(*) AS rows FROM {places} WHERE l.upto IS NULL OR p.\"offset\" > l.upto");
+        Ok(Self { notes: format!("({mine} OR {theirs})"), mine, goes, names, touched, underway })
     }
 
     /// The rows of a table in the records that are touched.
@@ -259,6 +268,10 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
         found.records.insert(place.clone(), left);
     }
     unread(warehouse, person, &mut found, &mut first).await?;
+    for batch in asked(warehouse, &conditions.underway).await? {
+        let rows: i64 = ints(&batch, "rows")?.into_iter().flatten().sum();
+        found.traces.underway += usize::try_from(rows).unwrap_or(0);
+    }
     found.traces.messages = found.records.len();
     found.traces.namesakes = person.namesakes;
     found.traces.identities = person.ids.len();

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use deltalake_core::kernel::Transaction;
+use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::protocol::SaveMode;
 use jiff::ToSpan as _;
 use schemas::EventCode::{EncounterAdmitted, EncounterMoved, PatientIdentified, PatientLinked, PatientMerged, PatientSex};
 
 use super::*;
 use crate::read::AsOf;
 use crate::store::tests::{BEGAN, RAW, Record, Ward, fact, note, told_at};
-use crate::{QueryError, Settings};
+use crate::{Batch, QueryError, Settings, encode};
 
 /// Words that stand in the planted patient's records and nowhere else.
 const PLANTED: [&str; 4] = ["PLANTED-111", "PLANTED-222", "planted words", "said of PLANTED"];
@@ -93,6 +96,7 @@ async fn looking_counts_every_identity_and_record_of_the_patient_and_changes_not
         blanked_events: 1,
         notes: 1,
         predictions: 1,
+        underway: 0,
         first_known_at: Some(BEGAN.parse::<Timestamp>().expect("an instant") + 1.minutes()),
     };
     // The prediction's record lies on a topic of its own, whose clock began anew.
@@ -289,6 +293,44 @@ async fn rows_past_their_retention_go_and_offsets_still_add_up() {
     let version = keeping.snapshot(Table::Messages).await.expect("a table").version();
     keeping.apply_retention("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("nothing to do");
     assert_eq!(keeping.snapshot(Table::Messages).await.expect("a table").version(), version);
+}
+
+/// A writer commits a batch to one table, and stands.
+async fn lands_in(ward: &Ward, table: Table, batch: &Batch) {
+    let rows = match table {
+        Table::Messages => encode::messages(&batch.messages.iter().collect::<Vec<_>>()),
+        Table::Events => encode::events(&batch.events.iter().collect::<Vec<_>>()),
+        Table::Notes => encode::notes(&batch.notes.iter().collect::<Vec<_>>()),
+        Table::Predictions => encode::predictions(&batch.predictions.iter().collect::<Vec<_>>()),
+    };
+    let upto = batch.upto.iter().map(|(partition, last)| Transaction::new(crate::append::app_id(partition), *last)).collect();
+    let properties = crate::maintenance::commit_alone(CommitProperties::default().with_application_transactions(upto));
+    let delta = ward.warehouse.snapshot(table).await.expect("a table");
+    let written = delta.write(vec![rows.expect("rows")]).with_save_mode(SaveMode::Append);
+    written.with_commit_properties(properties).await.expect("lands");
+}
+
+#[tokio::test]
+async fn a_record_that_is_being_appended_keeps_nothing_of_the_patient_and_loses_no_count() {
+    let mut ward = ward().await;
+    let (victim, left) = (subject("PLANTED-111"), "SELECT count(*) FROM event_rows WHERE patient_value LIKE 'PLANTED%'");
+    let batch = ward.batch(RAW, Record::of(vec![fact(PatientSex, "PLANTED-111", None, Some("said late"))]));
+    lands_in(&ward, Table::Events, &batch).await;
+    assert_eq!(ward.warehouse.traces(&victim).await.expect("found").underway, 1);
+    // Nobody goes on with it: all else goes, and the fact is left to its writer.
+    let refused = ward.warehouse.erase_within(&victim, Duration::from_millis(50)).await;
+    assert!(matches!(refused, Err(EraseError::Underway)));
+    assert_eq!(ward.told_of(left).await, "1\n");
+    let goes_on = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for table in [Table::Notes, Table::Predictions, Table::Messages] {
+            lands_in(&ward, table, &batch).await;
+        }
+    };
+    let (erased, ()) = tokio::join!(ward.warehouse.erase_within(&victim, Duration::from_secs(30)), goes_on);
+    assert_eq!(erased.expect("erased").messages, 1);
+    assert!(!everything(&ward).await.replace("PLANTED-1112", "").contains("PLANTED"));
+    ward.is_conserved().await;
 }
 
 /// A run that died behind its last table left nobody to be found, and one line of the audit.
