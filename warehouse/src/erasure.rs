@@ -12,6 +12,7 @@ mod rewrite;
 mod search;
 mod underway;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,7 +46,7 @@ pub struct Subject {
     pub facility: Option<String>,
 }
 
-/// What the tables hold of one person. Numbers only.
+/// What the tables hold of one person. Numbers only, and names of systems.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traces {
@@ -56,6 +57,9 @@ pub struct Traces {
     /// Other persons whom the same value names under another authority or at another facility; they are not touched. They may be the same
     /// person, sent without the authority.
     pub namesakes: usize,
+    /// Systems of identifiers that other persons of the facility carry too (a placeholder, a number of a family), and how many do. Such an
+    /// identifier names nobody: facts and records of others that hold it are left alone.
+    pub shared_identifiers: BTreeMap<String, usize>,
     /// Records that speak of them, whose bytes go.
     pub messages: usize,
     /// Those among them that speak of others too, whose facts stay.
@@ -87,6 +91,7 @@ impl Traces {
             identities: self.identities.max(later.identities),
             identifiers: self.identifiers.max(later.identifiers),
             namesakes: self.namesakes.max(later.namesakes),
+            shared_identifiers: if self.shared_identifiers.is_empty() { later.shared_identifiers.clone() } else { self.shared_identifiers },
             messages: self.messages + later.messages,
             shared_messages: self.shared_messages + later.shared_messages,
             unread_messages: self.unread_messages + later.unread_messages,

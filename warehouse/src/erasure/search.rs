@@ -22,7 +22,39 @@ pub struct Person {
     facility: String,
     ids: BTreeSet<String>,
     identifiers: BTreeSet<(String, String)>,
+    /// How many others carry what. Of the same value under another system, too.
+    carried: BTreeMap<(String, String), usize>,
     namesakes: usize,
+}
+
+impl Person {
+    /// Identifiers that name nobody else.
+    fn names(&self) -> impl Iterator<Item = &(String, String)> {
+        self.identifiers.iter().filter(|identifier| !self.carried.contains_key(*identifier))
+    }
+
+    /// How many others carry this value, under whatever system.
+    fn others(&self, value: &str) -> usize {
+        self.carried.iter().filter(|((_, carried), _)| carried == value).map(|(_, others)| others).sum()
+    }
+
+    /// Values that nobody else carries, under whatever system: bytes say a value, and seldom whose it is.
+    fn values(&self) -> BTreeSet<&str> {
+        self.identifiers.iter().map(|(_, value)| value.as_str()).filter(|value| self.others(value) == 0).collect()
+    }
+
+    /// Systems of the identifiers that others carry too, and how many do.
+    fn shared(&self) -> BTreeMap<String, usize> {
+        let mut shared: BTreeMap<String, usize> = BTreeMap::new();
+        for (system, value) in &self.identifiers {
+            let others = self.others(value);
+            if others > 0 {
+                let most = shared.entry(system.clone()).or_default();
+                *most = others.max(*most);
+            }
+        }
+        shared
+    }
 }
 
 /// Topic, partition and offset of a record.
@@ -127,7 +159,35 @@ pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, 
     let namesakes = column(warehouse, &sql, "patient_id").await?.len();
     let mut identifiers = identifiers(warehouse, &ids).await?;
     identifiers.insert((subject.system.clone(), subject.value.clone()));
-    Ok(Person { facility, ids, identifiers, namesakes })
+    let carried = carried(warehouse, &facility, &ids, &identifiers).await?;
+    Ok(Person { facility, ids, identifiers, carried, namesakes })
+}
+
+/// What others of the facility carry of these identifiers, and how many of them do.
+async fn carried(
+    warehouse: &Warehouse,
+    facility: &str,
+    ids: &BTreeSet<String>,
+    identifiers: &BTreeSet<(String, String)>,
+) -> Result<BTreeMap<(String, String), usize>, QueryError> {
+    let (facility, ids) = (quoted(facility), listed(ids.iter().map(String::as_str)));
+    let values = listed(identifiers.iter().map(|(_, value)| value.as_str()));
+    let sql = format!(
+        "SELECT system, value, count(DISTINCT patient_id) AS others FROM ( \
+             SELECT patient_id, COALESCE(patient_system, '') AS system, patient_value AS value FROM event_rows WHERE facility = {facility} \
+             UNION ALL SELECT patient_id, split_part(related, '|', 1) AS system, substr(related, strpos(related, '|') + 1) AS value FROM event_rows \
+             WHERE facility = {facility} AND code IN ('patient.identified', 'patient.merged') AND related IS NOT NULL \
+         ) AS stated WHERE value IN ({values}) AND patient_id IS NOT NULL AND COALESCE(patient_id NOT IN ({ids}), true) GROUP BY system, value"
+    );
+    let mut carried = BTreeMap::new();
+    for batch in asked(warehouse, &sql).await? {
+        let (systems, values, others) = (texts(&batch, "system")?, texts(&batch, "value")?, ints(&batch, "others")?);
+        for ((system, value), others) in systems.into_iter().zip(values).zip(others) {
+            let others = others.and_then(|others| usize::try_from(others).ok()).unwrap_or(0);
+            carried.extend(value.map(|value| ((system.unwrap_or_default(), value), others)));
+        }
+    }
+    Ok(carried)
 }
 
 async fn identifiers(warehouse: &Warehouse, ids: &BTreeSet<String>) -> Result<BTreeSet<(String, String)>, QueryError> {
@@ -187,7 +247,7 @@ impl Conditions {
         let mine = format!("COALESCE({named} OR (patient_id IS NULL AND encounter_id IN ({stays})), false)");
         let notes = column(warehouse, &format!("SELECT DISTINCT note_id FROM note_rows WHERE {mine}"), "note_id").await?;
         let theirs = format!("COALESCE(note_id IN ({}), false)", listed(notes.iter().map(String::as_str)));
-        let stated: Vec<String> = person.identifiers.iter().map(|(system, value)| format!("{system}|{value}")).collect();
+        let stated: Vec<String> = person.names().map(|(system, value)| format!("{system}|{value}")).collect();
         let names = format!(
             "COALESCE(facility = {} AND code IN ({NAMING}) AND related IN ({}), false)",
             quoted(&person.facility),
@@ -274,6 +334,7 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
     }
     found.traces.messages = found.records.len();
     found.traces.namesakes = person.namesakes;
+    found.traces.shared_identifiers = person.shared();
     found.traces.identities = person.ids.len();
     found.traces.identifiers = person.identifiers.len();
     found.traces.first_known_at = first;
@@ -309,8 +370,8 @@ async fn rows(warehouse: &Warehouse, sql: &str, first: &mut Option<Timestamp>) -
 
 /// Records that gave no fact of the person but hold one of the identifiers: what was refused, ignored or mapped in part.
 async fn unread(warehouse: &Warehouse, person: &Person, found: &mut Found, first: &mut Option<Timestamp>) -> Result<(), QueryError> {
-    let telling: Vec<&[u8]> =
-        person.identifiers.iter().map(|(_, value)| value.as_bytes()).filter(|value| value.len() >= TELLING_BYTES).collect();
+    let values = person.values();
+    let telling: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).filter(|value| value.len() >= TELLING_BYTES).collect();
     let sql = format!(
         "SELECT topic, \"partition\", \"offset\", known_at, payload, COALESCE(event_count, 0) AS events, COALESCE(note_count, 0) AS notes \
          FROM message_rows WHERE reading <= 0 AND payload IS NOT NULL AND facility = {} \

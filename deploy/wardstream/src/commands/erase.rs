@@ -45,10 +45,18 @@ impl Erasing<'_> {
             _ => UsedBy::default(),
         };
         output::line(serde_json::json!({"found": traces, "used_by": used_by}));
+        let shared: Vec<String> =
+            traces.shared_identifiers.iter().map(|(system, others)| format!("`{system}` ({others} others)")).collect();
         if traces.namesakes > 0 {
             output::progress(format_args!(
                 "the same value names {} others under another authority or facility; if they are the same person, erase them too",
                 traces.namesakes
+            ));
+        }
+        if !shared.is_empty() {
+            output::progress(format_args!(
+                "others carry an identifier of the same number from {}, which names nobody then: what they and their records say of it is left alone",
+                shared.join(", ")
             ));
         }
         if !self.wanted.confirm {
