@@ -6,6 +6,8 @@
 //! that the audit has of its beginning. Every table is marked before the first row goes: history ends in its days whatever becomes of the run.
 
 mod audit;
+mod bytes;
+mod held;
 mod marks;
 mod retention;
 mod rewrite;
@@ -64,8 +66,10 @@ pub struct Traces {
     pub messages: usize,
     /// Those among them that speak of others too, whose facts stay.
     pub shared_messages: usize,
-    /// Those among them that gave no fact of the person but hold one of the identifiers (of four characters or more).
+    /// Those among them that gave no fact at all, or not all that they say, and hold one of the identifiers (of four characters or more).
     pub unread_messages: usize,
+    /// Those among them that gave facts of others alone, which stay, and hold one of the identifiers where messages have identifiers.
+    pub named_messages: usize,
     /// Rows of `events` that go.
     pub events: usize,
     /// Rows of `events` about others that name the person, which stay without the name.
@@ -95,6 +99,7 @@ impl Traces {
             messages: self.messages + later.messages,
             shared_messages: self.shared_messages + later.shared_messages,
             unread_messages: self.unread_messages + later.unread_messages,
+            named_messages: self.named_messages + later.named_messages,
             events: self.events + later.events,
             blanked_events: self.blanked_events + later.blanked_events,
             notes: self.notes + later.notes,

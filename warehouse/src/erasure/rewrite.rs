@@ -21,7 +21,7 @@ use object_store::ObjectStoreExt as _;
 use schemas::Table;
 use tokio::time::Instant;
 
-use super::search::{Left, Place};
+use super::search::{Left, Place, quoted};
 use super::{ERASED, marks};
 use crate::error::EraseError;
 use crate::layout;
@@ -47,10 +47,6 @@ const SKEW_MS: i64 = 300_000;
 /// The columns of a table that say where a row's record stood.
 fn position(table: Table) -> [&'static str; 3] {
     if table == Table::Messages { ["topic", "\"partition\"", "\"offset\""] } else { ["source_topic", "source_partition", "source_offset"] }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What goes in one commit: some records, with what is to be said of each.
@@ -115,8 +111,12 @@ fn place_of(table: Table) -> String {
     format!("concat({topic}, '/', CAST({partition} AS VARCHAR), '/', CAST({offset} AS VARCHAR))")
 }
 
-fn text((topic, partition, offset): &Place) -> String {
-    quoted(&format!("{topic}/{partition}/{offset}"))
+fn spelled((topic, partition, offset): &Place) -> String {
+    format!("{topic}/{partition}/{offset}")
+}
+
+fn text(place: &Place) -> String {
+    quoted(&spelled(place))
 }
 
 /// Empties the records: everything that may identify a person, and how many of their rows are left.
@@ -145,14 +145,27 @@ async fn empty(warehouse: &Warehouse, records: &[(&Place, &Left)]) -> Result<(),
         ("key", "NULL".to_owned()),
         ("headers", "'{}'".to_owned()),
         ("control_id", "NULL".to_owned()),
-        // No two are the same, or they would pass for repeats of each other.
-        ("digest", format!("concat('{ERASED}:', {place})")),
+        ("digest", digests(records, &place)),
         ("rows_digest", "NULL".to_owned()),
         ("outcome", format!("'{ERASED}'")),
         ("event_count", count(|left| left.events)),
         ("note_count", count(|left| left.notes)),
     ];
     update(warehouse, table, &condition, &updates).await
+}
+
+/// What takes the place of the digests of bytes that go: no two are the same, or they would pass for repeats of each other, but those of records
+/// that are repeats and whose facts of others stay.
+fn digests(records: &[(&Place, &Left)], place: &str) -> String {
+    let mut cases = String::new();
+    for (record, left) in records {
+        if let Some(first) = &left.repeats {
+            // Writing to memory does not fail.
+            let _ = write!(cases, " WHEN {place} = {} THEN {}", text(record), quoted(&format!("{ERASED}:{}", spelled(first))));
+        }
+    }
+    let own = format!("concat('{ERASED}:', {place})");
+    if cases.is_empty() { own } else { format!("CASE{cases} ELSE {own} END") }
 }
 
 /// Facts about others lose the name of the person.

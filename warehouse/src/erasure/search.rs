@@ -3,21 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::RecordBatch;
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use schemas::{Facility, Identifier, PatientId};
 
-use super::{Subject, Traces};
+use super::{Subject, Traces, held};
 use crate::error::{EraseError, QueryError};
-use crate::read::{AsOf, binaries, instants, ints, texts};
+use crate::read::{AsOf, instants, ints, texts};
 use crate::store::Warehouse;
 
-/// An identifier shorter than this is not looked for in the bytes of records that gave no fact: it would be found everywhere.
-const TELLING_BYTES: usize = 4;
 /// Facts whose `related` is an identifier, `system|value`.
 const NAMING: &str = "'patient.identified', 'patient.linked', 'patient.unlinked', 'patient.merged', 'encounter.moved'";
 
-/// One person: the identities that resolve to the same survivor, and what names them.
+/// One person: the identities that resolve to the same survivor, and what names them. No identity is left of whom no fact is.
 pub struct Person {
     facility: String,
     ids: BTreeSet<String>,
@@ -38,8 +35,18 @@ impl Person {
         self.carried.iter().filter(|((_, carried), _)| carried == value).map(|(_, others)| others).sum()
     }
 
+    /// Where the person is known.
+    pub fn facility(&self) -> &str {
+        &self.facility
+    }
+
+    /// Whether a fact of the person is left.
+    pub fn is_known(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
     /// Values that nobody else carries, under whatever system: bytes say a value, and seldom whose it is.
-    fn values(&self) -> BTreeSet<&str> {
+    pub fn values(&self) -> BTreeSet<&str> {
         self.identifiers.iter().map(|(_, value)| value.as_str()).filter(|value| self.others(value) == 0).collect()
     }
 
@@ -61,10 +68,12 @@ impl Person {
 pub type Place = (String, i32, i64);
 
 /// What is left of a record that speaks of the person.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Left {
     pub events: i64,
     pub notes: i64,
+    /// The first of the records of the same bytes, where it is not this one.
+    pub repeats: Option<Place>,
 }
 
 /// What has to go.
@@ -95,7 +104,8 @@ struct Row {
     goes: usize,
 }
 
-fn quoted(text: &str) -> String {
+/// As SQL has a text.
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -144,7 +154,7 @@ pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, 
     persons.retain(|(facility, _)| subject.facility.as_ref().is_none_or(|wanted| wanted == facility));
     let mut each = persons.iter();
     let (facility, survivor) = match (each.next(), each.next()) {
-        (None, _) => return Err(EraseError::Nobody),
+        (None, _) => return nameless(warehouse, subject, &facilities).await,
         (Some(one), None) => one.clone(),
         (Some(_), Some(_)) => {
             let facilities: BTreeSet<String> = persons.iter().map(|(facility, _)| facility.clone()).collect();
@@ -161,6 +171,26 @@ pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, 
     identifiers.insert((subject.system.clone(), subject.value.clone()));
     let carried = carried(warehouse, &facility, &ids, &identifiers).await?;
     Ok(Person { facility, ids, identifiers, carried, namesakes })
+}
+
+/// Whoever is known by no fact any more, and whose identifier stands in records all the same.
+async fn nameless(warehouse: &Warehouse, subject: &Subject, facilities: &BTreeSet<String>) -> Result<Person, EraseError> {
+    let mut persons = Vec::new();
+    let wanted = |facility: &&String| subject.facility.as_ref().map_or(*facility != "wardstream", |wanted| wanted == *facility);
+    for facility in facilities.iter().filter(wanted) {
+        let (ids, identifiers) = (BTreeSet::new(), BTreeSet::from([(subject.system.clone(), subject.value.clone())]));
+        let carried = carried(warehouse, facility, &ids, &identifiers).await?;
+        let person = Person { facility: facility.clone(), ids, identifiers, carried, namesakes: 0 };
+        if !find(warehouse, &person).await?.traces.is_empty() {
+            persons.push(person);
+        }
+    }
+    let facilities: Vec<String> = persons.iter().map(|person| person.facility.clone()).collect();
+    match (persons.pop(), persons.len()) {
+        (Some(person), 0) => Ok(person),
+        (None, _) => Err(EraseError::Nobody),
+        (Some(_), others) => Err(EraseError::Several { persons: others + 1, facilities }),
+    }
 }
 
 /// What others of the facility carry of these identifiers, and how many of them do.
@@ -327,7 +357,7 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
         found.traces.shared_messages += usize::from(shared);
         found.records.insert(place.clone(), left);
     }
-    unread(warehouse, person, &mut found, &mut first).await?;
+    held::look(warehouse, person, &mut found, &mut first).await?;
     for batch in asked(warehouse, &conditions.underway).await? {
         let rows: i64 = ints(&batch, "rows")?.into_iter().flatten().sum();
         found.traces.underway += usize::try_from(rows).unwrap_or(0);
@@ -341,7 +371,8 @@ pub async fn find(warehouse: &Warehouse, person: &Person) -> Result<Found, Erase
     Ok(found)
 }
 
-fn places(batch: &RecordBatch) -> Result<Vec<Place>, QueryError> {
+/// Where the records of a batch stood.
+pub fn places(batch: &RecordBatch) -> Result<Vec<Place>, QueryError> {
     let (topics, partitions, offsets) = (texts(batch, "topic")?, ints(batch, "partition")?, ints(batch, "offset")?);
     let whole = topics.into_iter().zip(partitions).zip(offsets);
     let whole = whole.map(|((topic, partition), offset)| Some((topic?, i32::try_from(partition?).ok()?, offset?)));
@@ -366,40 +397,4 @@ async fn rows(warehouse: &Warehouse, sql: &str, first: &mut Option<Timestamp>) -
         }
     }
     Ok(found)
-}
-
-/// Records that gave no fact of the person but hold one of the identifiers: what was refused, ignored or mapped in part.
-async fn unread(warehouse: &Warehouse, person: &Person, found: &mut Found, first: &mut Option<Timestamp>) -> Result<(), QueryError> {
-    let values = person.values();
-    let telling: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).filter(|value| value.len() >= TELLING_BYTES).collect();
-    let sql = format!(
-        "SELECT topic, \"partition\", \"offset\", known_at, payload, COALESCE(event_count, 0) AS events, COALESCE(note_count, 0) AS notes \
-         FROM message_rows WHERE reading <= 0 AND payload IS NOT NULL AND facility = {} \
-         AND (outcome <> 'mapped' OR COALESCE(event_count, 0) + COALESCE(note_count, 0) = 0)",
-        quoted(&person.facility)
-    );
-    let session = warehouse.session(&AsOf::default()).await?;
-    let mut batches = session.sql(&sql).await?.execute_stream().await?;
-    while let Some(batch) = batches.try_next().await? {
-        let (known, payloads) = (instants(&batch, "known_at")?, binaries(&batch, "payload")?);
-        let (events, notes) = (ints(&batch, "events")?, ints(&batch, "notes")?);
-        for (row, place) in places(&batch)?.into_iter().enumerate() {
-            let holds =
-                payloads.get(row).and_then(Option::as_deref).is_some_and(|payload| telling.iter().any(|value| stands_in(payload, value)));
-            if holds && !found.records.contains_key(&place) {
-                let count = |column: &[Option<i64>]| column.get(row).copied().flatten().unwrap_or(0);
-                found.records.insert(place, Left { events: count(&events), notes: count(&notes) });
-                found.traces.unread_messages += 1;
-                *first = first.iter().copied().chain(known.get(row).copied().flatten()).min();
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether `value` stands in `bytes` as a word of its own.
-fn stands_in(bytes: &[u8], value: &[u8]) -> bool {
-    let part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let hits = bytes.windows(value.len()).enumerate().filter(|(_, window)| *window == value);
-    hits.into_iter().any(|(at, _)| !part(at.checked_sub(1).and_then(|before| bytes.get(before))) && !part(bytes.get(at + value.len())))
 }

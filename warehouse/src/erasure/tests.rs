@@ -14,6 +14,8 @@ use crate::read::AsOf;
 use crate::store::tests::{BEGAN, RAW, Record, Ward, fact, note, told_at};
 use crate::{Batch, QueryError, Settings, encode};
 
+mod records;
+
 /// Words that stand in the planted patient's records and nowhere else.
 const PLANTED: [&str; 4] = ["PLANTED-111", "PLANTED-222", "planted words", "said of PLANTED"];
 
@@ -93,6 +95,7 @@ async fn looking_counts_every_identity_and_record_of_the_patient_and_changes_not
         messages: 9,
         shared_messages: 2,
         unread_messages: 1,
+        named_messages: 0,
         events: 9,
         blanked_events: 1,
         notes: 1,
@@ -294,33 +297,6 @@ async fn rows_past_their_retention_go_and_offsets_still_add_up() {
     let version = keeping.snapshot(Table::Messages).await.expect("a table").version();
     keeping.apply_retention("2026-02-05T00:00:00Z".parse().expect("an instant")).await.expect("nothing to do");
     assert_eq!(keeping.snapshot(Table::Messages).await.expect("a table").version(), version);
-}
-
-/// A number that stands for none: whoever is erased by another one takes nobody's bytes along.
-#[tokio::test]
-async fn a_number_that_several_carry_names_nobody_and_takes_nobody_s_bytes() {
-    let mut ward = Ward::empty().await;
-    let carrying = |patient: &str| Record::of(vec![fact(PatientIdentified, patient, None, Some("SSN|999999999"))]);
-    ward.arrives(vec![
-        carrying("4711"),
-        carrying("4712"),
-        carrying("4713"),
-        Record::refused("PID|||999999999^^^SSN|whoever this is"),
-        Record::refused("PID|||4711^^^MRN|broken"),
-    ])
-    .await;
-    let shown = ward.warehouse.traces(&subject("4711")).await.expect("found");
-    assert_eq!(shown.shared_identifiers, BTreeMap::from([("SSN".to_owned(), 2)]));
-    assert_eq!((shown.messages, shown.unread_messages, shown.blanked_events), (2, 1, 0));
-    ward.warehouse.erase(&subject("4711")).await.expect("erased");
-    assert_eq!(ward.told_of("SELECT \"offset\" FROM messages WHERE payload IS NOT NULL ORDER BY 1").await, "1\n2\n3\n");
-    assert_eq!(ward.told_of("SELECT count(*) FROM event_rows WHERE related = 'SSN|999999999'").await, "2\n");
-    // Nobody else carries it once the others are gone.
-    ward.warehouse.erase(&subject("4712")).await.expect("erased");
-    let last = ward.warehouse.erase(&subject("4713")).await.expect("erased");
-    assert!(last.shared_identifiers.is_empty() && last.unread_messages == 1, "{last:?}");
-    assert_eq!(ward.told_of("SELECT count(payload) FROM messages").await, "0\n");
-    ward.is_conserved().await;
 }
 
 /// A writer commits a batch to one table, and stands.
