@@ -12,7 +12,7 @@ use std::time::Duration;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::SessionState;
 use deltalake_core::kernel::Transaction;
-use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::kernel::transaction::{CommitProperties, TransactionError};
 use deltalake_core::logstore::commit_uri_from_version;
 use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableError};
@@ -32,6 +32,8 @@ use crate::store::Warehouse;
 
 /// For how long a commit is made anew because others come first.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often it is tried where something else is in the way: a store that is away is for the caller to wait for.
+const ATTEMPTS: u32 = 12;
 /// Longer for each attempt, up to the longest.
 const PAUSE: Duration = Duration::from_millis(40);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -265,6 +267,18 @@ impl Change<'_> {
     }
 }
 
+/// Whether another commit came first.
+fn is_overtaken(error: &DeltaTableError) -> bool {
+    match error {
+        DeltaTableError::Transaction { source } => matches!(
+            source,
+            TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_) | TransactionError::LogStoreError { .. }
+        ),
+        DeltaTableError::VersionAlreadyExists(_) => true,
+        _ => false,
+    }
+}
+
 /// One commit that replaces files, made anew while others come first.
 async fn commit(warehouse: &Warehouse, table: Table, change: &Change<'_>) -> Result<(), EraseError> {
     let failed = |source| EraseError::Table { table: table.as_str(), source };
@@ -275,7 +289,7 @@ async fn commit(warehouse: &Warehouse, table: Table, change: &Change<'_>) -> Res
         let delta = apart(&warehouse.snapshot(table).await.map_err(failed)?).await.map_err(failed)?;
         match change.make(table, delta, Arc::clone(&warehouse.0.plumbing)).await {
             Ok(()) => return Ok(()),
-            Err(source) if Instant::now() >= until => return Err(failed(source)),
+            Err(source) if Instant::now() >= until || (attempt >= ATTEMPTS && !is_overtaken(&source)) => return Err(failed(source)),
             Err(error) => {
                 tracing::debug!(table = table.as_str(), %error, "a rewrite was overtaken; making it anew");
                 tokio::time::sleep((PAUSE * attempt).min(LONGEST_PAUSE)).await;
