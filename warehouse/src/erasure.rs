@@ -136,23 +136,27 @@ impl Warehouse {
         let (mut erased, mut looks) = (Traces::default(), 0);
         loop {
             let found = search::find(self, &person).await?;
-            match looks {
-                _ if found.traces.is_empty() && found.traces.underway == 0 => break,
-                _ if found.traces.is_empty() && Instant::now() >= until => return Err(EraseError::Underway),
-                _ if found.traces.is_empty() => tokio::time::sleep(underway::PAUSE).await,
-                LOOKS => return Err(EraseError::Arriving),
-                _ => {
-                    if looks == 0 {
-                        rewrite::mark(self).await?;
-                    }
-                    self.remove(&found).await?;
-                    erased = erased.and(&found.traces);
-                    looks += 1;
-                }
+            if found.traces.is_empty() && found.traces.underway == 0 {
+                rewrite::mark(self).await?;
+                return Ok(erased);
             }
+            if found.traces.is_empty() {
+                if Instant::now() >= until {
+                    return Err(EraseError::Underway);
+                }
+                tokio::time::sleep(underway::PAUSE).await;
+                continue;
+            }
+            if looks == LOOKS {
+                return Err(EraseError::Arriving);
+            }
+            if looks == 0 {
+                rewrite::mark(self).await?;
+            }
+            self.remove(&found).await?;
+            erased = erased.and(&found.traces);
+            looks += 1;
         }
-        rewrite::mark(self).await?;
-        Ok(erased)
     }
 
     /// What an erasure does last, for one that died before: history up to now goes within `erasure_within_days`.
