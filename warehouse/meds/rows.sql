@@ -2,14 +2,18 @@
 -- Coming, going, birth and death stand at their own time, whenever it was told. All else stands at the instant at which it became known, so
 -- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known. `MATURE` and `EXCLUDED`
 -- are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not to be learned from.
--- Notes and claims are those of the patient of their stay: senders name a person by one number here and by another there.
+-- What is of a stay is its patient's: senders name a person by one number here and by another there, and a stay may be moved to another.
 -- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice. Of a note it is the version, by which its text is found.
 WITH codes AS (
     SELECT patient_id, encounter_id, text_value, code, min(known_at) AS known_at, max(asserted_at) AS asserted_at, min(numeric_value) AS rank,
            left(text_value, character_length(text_value) - character_length(substr_index(text_value, '/', -1)) - 1) AS system,
            substr_index(text_value, '/', -1) AS bare
-    FROM events
-    WHERE code IN ('encounter.diagnosed', 'encounter.procedure', 'encounter.procedure_retracted') AND patient_id IS NOT NULL AND text_value IS NOT NULL
+    FROM (
+        SELECT COALESCE(s.patient_id, f.patient_id) AS patient_id, f.encounter_id, f.text_value, f.code, f.known_at, f.asserted_at, f.numeric_value
+        FROM stays AS s RIGHT JOIN events AS f ON s.encounter_id = f.encounter_id
+        WHERE f.code IN ('encounter.diagnosed', 'encounter.procedure', 'encounter.procedure_retracted') AND f.text_value IS NOT NULL
+    ) AS coded
+    WHERE patient_id IS NOT NULL
     GROUP BY patient_id, encounter_id, text_value, code
 ),
 cancelled AS (SELECT encounter_id, max(asserted_at) AS asserted_at FROM events WHERE code = 'encounter.transfer_cancelled' GROUP BY encounter_id),
@@ -19,10 +23,10 @@ born AS (
     FROM patients
 ),
 told AS (
-    SELECT COALESCE(e.patient_id, f.patient_id) AS patient_id, f.facility, f.code, f.text_value, f.known_at, f.event_id, COALESCE(f.encounter_id, c.encounter_id) AS encounter_id
+    SELECT COALESCE(e.patient_id, f.patient_id) AS patient_id, f.facility, f.code, f.text_value, f.known_at, f.asserted_at, f.event_id, COALESCE(f.encounter_id, c.encounter_id) AS encounter_id
     FROM events AS f
     LEFT JOIN claims AS c ON c.claim_id = f.facility || '/' || f.related AND f.code IN ('claim.submitted', 'claim.decided')
-    LEFT JOIN encounters AS e ON e.encounter_id = COALESCE(f.encounter_id, c.encounter_id)
+    LEFT JOIN stays AS e ON e.encounter_id = COALESCE(f.encounter_id, c.encounter_id)
     WHERE f.code <> 'patient.identified' AND COALESCE(e.patient_id, f.patient_id) IS NOT NULL
 ),
 written AS (
@@ -75,8 +79,8 @@ WHERE c.code = 'encounter.procedure' AND (r.asserted_at IS NULL OR c.asserted_at
 UNION ALL
 SELECT e.patient_id, e.known_at AS time, 'TRANSFER//' || COALESCE(e.text_value, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
        e.encounter_id, e.known_at AS known_at, e.event_id AS tie
-FROM events AS e LEFT JOIN cancelled AS c ON c.encounter_id = e.encounter_id
-WHERE e.code = 'encounter.transferred' AND e.patient_id IS NOT NULL AND (c.asserted_at IS NULL OR e.asserted_at > c.asserted_at)
+FROM told AS e LEFT JOIN cancelled AS c ON c.encounter_id = e.encounter_id
+WHERE e.code = 'encounter.transferred' AND (c.asserted_at IS NULL OR e.asserted_at > c.asserted_at)
 UNION ALL
 SELECT patient_id, known_at AS time, CASE code WHEN 'encounter.registered' THEN 'VISIT_REGISTRATION' WHEN 'claim.submitted' THEN 'CLAIM_SUBMISSION'
        ELSE 'CLAIM_DECISION//' || COALESCE(text_value, 'UNKNOWN') END AS code, NULL AS numeric_value, NULL AS text_value,

@@ -1,9 +1,10 @@
 -- coverages: one row per (patient, stay, slot): the insurance plan or payer that was said last of it and still holds. A slot is a Coverage's own record, else a rank;
--- `encounter_id` is NULL where it was said of the patient and not of a stay. A Coverage that was cancelled ends wherever its record was named.
+-- `encounter_id` is NULL where it was said of the patient and not of a stay, whose patient else counts. A Coverage that was cancelled ends wherever its record was named.
 WITH told AS (
-    SELECT patient_id, encounter_id, facility, text_value, numeric_value, asserted_at, related,
-           COALESCE(related, 'rank/' || COALESCE(CAST(CAST(numeric_value AS BIGINT) AS VARCHAR), '')) AS slot
-    FROM events WHERE code = 'encounter.insured' AND patient_id IS NOT NULL
+    SELECT COALESCE(s.patient_id, e.patient_id) AS patient_id, e.encounter_id, e.facility, e.text_value, e.numeric_value, e.asserted_at, e.related,
+           COALESCE(e.related, 'rank/' || COALESCE(CAST(CAST(e.numeric_value AS BIGINT) AS VARCHAR), '')) AS slot
+    FROM stays AS s RIGHT JOIN events AS e ON s.encounter_id = e.encounter_id
+    WHERE e.code = 'encounter.insured' AND e.patient_id IS NOT NULL
 ),
 ended AS (
     SELECT facility, related, max(asserted_at) AS over_at FROM told WHERE related IS NOT NULL AND text_value IS NULL GROUP BY facility, related

@@ -1,5 +1,6 @@
 -- diagnoses: one row per (stay, code) that was stated and not taken back since. The code stands behind the last slash: a system may be a URL.
 -- A record of its own (a FHIR Condition) says what its newest version says, and nothing that an older one said; it takes back its own alone.
+-- The patient is the stay's: it may have been told under another before it was moved.
 WITH told AS (
     SELECT encounter_id, patient_id, facility, code, text_value, numeric_value, asserted_at, CASE WHEN strpos(related, '/') > 0 THEN related ELSE '' END AS record
     FROM events WHERE code IN ('encounter.diagnosed', 'encounter.diagnosis_retracted')
@@ -15,9 +16,9 @@ stated AS (
     WHERE t.encounter_id IS NOT NULL AND t.text_value IS NOT NULL AND (t.record = '' OR t.asserted_at = n.asserted_at)
     GROUP BY t.encounter_id, t.text_value, t.record
 )
-SELECT encounter_id, max(patient_id) AS patient_id,
-       left(text_value, character_length(text_value) - character_length(substr_index(text_value, '/', -1)) - 1) AS system,
-       substr_index(text_value, '/', -1) AS code, min(rank) AS rank
-FROM stated
-WHERE stated_at IS NOT NULL AND (retracted_at IS NULL OR stated_at > retracted_at)
-GROUP BY encounter_id, text_value
+SELECT t.encounter_id, COALESCE(max(s.patient_id), max(t.patient_id)) AS patient_id,
+       left(t.text_value, character_length(t.text_value) - character_length(substr_index(t.text_value, '/', -1)) - 1) AS system,
+       substr_index(t.text_value, '/', -1) AS code, min(t.rank) AS rank
+FROM stays AS s RIGHT JOIN stated AS t ON s.encounter_id = t.encounter_id
+WHERE t.stated_at IS NOT NULL AND (t.retracted_at IS NULL OR t.stated_at > t.retracted_at)
+GROUP BY t.encounter_id, t.text_value

@@ -1,6 +1,8 @@
 //! What an export holds, read back from its files.
 
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use jiff::SignedDuration;
+use schemas::EventCode;
 
 use crate::dataset::fixture::{Story, at, empty};
 use crate::{AsOf, Format as Rows, render};
@@ -87,5 +89,31 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
          2020-01-03T08:00:00,HOSPITAL_DISCHARGE//01,,\n\
          2020-01-03T09:00:00,NOTE//discharge,text of 0a-Discharge,2020-01-03T09:00:00\n"
     );
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// What was told of a stay under one patient is another's since the stay was moved: nothing of it stays with the first.
+#[tokio::test]
+async fn a_stay_that_is_moved_takes_along_what_was_told_of_it() {
+    let (warehouse, folder) = empty("meds-moved").await;
+    let (mut story, came) = (Story::new(), at("2024-01-10T08:00:00Z"));
+    story.stay("first", "m", came, 5);
+    let coded = [
+        (EventCode::EncounterDiagnosed, "ICD10CM/I50.9"),
+        (EventCode::EncounterProcedure, "CPT/74177"),
+        (EventCode::EncounterTransferred, "ICU"),
+        (EventCode::ClaimSubmitted, "C1"),
+    ];
+    for (hours, (code, text)) in (20..).zip(coded) {
+        story.fact(came + SignedDuration::from_hours(hours), code, ("first", "m"), Some(text));
+    }
+    story.fact(came + SignedDuration::from_hours(200), EventCode::EncounterMoved, ("second", "m"), None);
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let out = folder.join("meds");
+    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    let whose = "SELECT count(DISTINCT subject_id) AS people, count(*) FILTER (WHERE code LIKE 'DIAGNOSIS//%') AS codes, \
+                 count(*) FILTER (WHERE code LIKE 'PROCEDURE//%') AS procedures, count(*) FILTER (WHERE code LIKE 'TRANSFER//%') AS transfers \
+                 FROM data WHERE encounter_id IS NOT NULL";
+    assert_eq!(told(&out, whose).await, "people,codes,procedures,transfers\n1,1,1,1\n");
     std::fs::remove_dir_all(&folder).expect("was made");
 }
