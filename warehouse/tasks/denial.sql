@@ -1,4 +1,5 @@
--- denial: one row per stay: whether a claim for it was denied at first, whatever an appeal brought later. It comes to be with the first decision.
+-- denial: one row per stay: whether a claim for it was denied at first, whatever an appeal brought later. It comes to be with the first denial or,
+-- where there is none, when the last of its claims is decided first.
 SELECT encounter_id,
        CAST(denied AS INT) AS outcome,
        claim_decided_at AS outcome_at,
@@ -7,6 +8,7 @@ SELECT encounter_id,
        newborn,
        claims > 0 AND claims = claims_cancelled AS claim_withdrawn,
        denied IS NULL AS no_decided_claim,
+       NOT denied AND claims_undecided > 0 AS undecided_claim,
        claims > 1 AS several_claims,
        continued,
        observation,

@@ -2,6 +2,7 @@
 -- `died`: its disposition says so; where no disposition was stated, a death between admission and discharge does (a day may stand for its midnight).
 -- `readmitted`: the patient's next episode began within 30 days of discharge. `returned_planned`: that stay had been announced as planned.
 -- `department_kind`: of a department that is no acute care. `denied`: any claim that was not withdrawn was denied at first.
+-- `claim_decided_at`: since when that is settled: by the first denial, else when the last claim was decided first. `claims_undecided`: those on which nobody has.
 WITH people AS (
     SELECT p.patient_id, p.died_at, TRY_CAST(CASE WHEN character_length(p.birth_date) >= 10 THEN left(p.birth_date, 10) END AS DATE) AS born_on, s.survivor_id IS NOT NULL AS merged
     FROM patients AS p LEFT JOIN (SELECT DISTINCT survivor_id FROM survivors) AS s ON s.survivor_id = p.patient_id
@@ -20,7 +21,9 @@ coded AS (SELECT encounter_id, charlson(system || '/' || code) AS charlson_index
 claimed AS (
     SELECT encounter_id, count(*) AS claims, count(*) FILTER (WHERE status = 'cancelled') AS claims_cancelled,
            bool_or(initially_denied) FILTER (WHERE status <> 'cancelled') AS denied,
-           min(first_decided_at) FILTER (WHERE status <> 'cancelled') AS claim_decided_at
+           count(*) FILTER (WHERE status IN ('submitted', 'pending') AND initially_denied IS NULL) AS claims_undecided,
+           COALESCE(min(first_decided_at) FILTER (WHERE status <> 'cancelled' AND initially_denied),
+                    max(first_decided_at) FILTER (WHERE status <> 'cancelled')) AS claim_decided_at
     FROM claims WHERE encounter_id IS NOT NULL GROUP BY encounter_id
 ),
 planned_returns AS (
@@ -31,7 +34,8 @@ SELECT e.encounter_id, e.patient_id, e.facility, e.admitted_at, e.discharged_at,
        p.next_admitted_at AS returned_at, r.patient_id IS NOT NULL AS returned_planned,
        p.episode_id, p.continued, p.transferred, p.overlaps, e.hospice, e.newborn, e.died_at, COALESCE(e.merged, false) AS patient_merged, k.kind AS department_kind,
        upper(e.class) IN ('O', 'OBS', 'OBSENC', 'SS', 'OBSERVATION') AS observation, e.days, n.encounter_id IS NOT NULL AS planned,
-       COALESCE(d.claims, 0) AS claims, COALESCE(d.claims_cancelled, 0) AS claims_cancelled, d.claim_decided_at
+       COALESCE(d.claims, 0) AS claims, COALESCE(d.claims_cancelled, 0) AS claims_cancelled, COALESCE(d.claims_undecided, 0) AS claims_undecided,
+       d.claim_decided_at
 FROM ended AS e
 JOIN episodes AS p ON p.encounter_id = e.encounter_id
 LEFT JOIN coded AS c ON c.encounter_id = e.encounter_id

@@ -20,7 +20,7 @@ struct Visit {
     taken_back: i64,
     department: (i64, String),
     codes: BTreeSet<String>,
-    /// Of the claim: (asserted, known, time, status).
+    /// Of the claim: (time, asserted, known, status).
     decisions: Vec<(i64, i64, i64, String)>,
     /// Kind, document, since when it is known, and what was last said of it.
     notes: BTreeMap<(NoteKind, String), (i64, i64, NoteStatus)>,
@@ -83,7 +83,7 @@ impl World {
             What::Fact { code, time, text, .. } => {
                 if matches!(code, EventCode::ClaimSubmitted | EventCode::ClaimDecided) {
                     if let (EventCode::ClaimDecided, Some(text)) = (code, text) {
-                        visit.decisions.push((line.asserted, line.known, time.unwrap_or(line.asserted), text.clone()));
+                        visit.decisions.push((time.unwrap_or(line.asserted), line.asserted, line.known, text.clone()));
                     }
                     return;
                 }
@@ -197,7 +197,7 @@ impl World {
             return None;
         }
         let finals = visit.decisions.iter().filter(|decision| matches!(decision.3.as_str(), "paid" | "denied" | "appeal_won"));
-        finals.min().map(|first| (first.3 != "paid", first.2))
+        finals.min().map(|first| (first.3 != "paid", first.0))
     }
 
     fn outcome_at(&self, task: Task, stay: &Stay, stays: &[Stay]) -> i64 {
