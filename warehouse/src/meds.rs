@@ -11,13 +11,13 @@ mod tests;
 
 use std::path::Path;
 
-use schemas::DatasetId;
+use schemas::{DatasetId, Digest};
 use serde::Serialize;
 
 use crate::dataset::{self, Basis, DatasetError};
 use crate::error::{QueryError, ReadError};
 use crate::read::AsOf;
-use crate::settings::DEFAULT_RULE;
+use crate::settings::{DEFAULT_RULE, TaskSplits};
 use crate::staged::{FolderError, Staged};
 use crate::store::Warehouse;
 
@@ -25,6 +25,8 @@ pub use subject::subject;
 
 /// Version of the standard.
 const MEDS_VERSION: &str = "0.4";
+/// Number of the rules of exports that stand in code and of their files' layout; raised when the same basis would give other bytes.
+const FORMAT: u32 = 1;
 /// What a finished export holds.
 const METADATA: &str = "metadata/dataset.json";
 
@@ -88,6 +90,33 @@ struct Metadata<'a> {
     other_extension_columns: [&'static str; 1],
 }
 
+/// What decides the bytes of an export. Its subjects are split by the shares and the salt of the rule for tasks without one of their own, which no task
+/// need go by.
+#[derive(Serialize)]
+struct Made<'a> {
+    format: u32,
+    /// Rows, views, tasks and their splits.
+    dataset: DatasetId,
+    /// The SQL of the rows.
+    rows: &'a str,
+    folds: [u32; 3],
+    salt: &'a str,
+    /// Subjects a shard, at most.
+    subjects: u64,
+}
+
+impl<'a> Made<'a> {
+    fn of(dataset: DatasetId, rows: &'a str, rule: &'a TaskSplits, subjects: u64) -> Self {
+        Self { format: FORMAT, dataset, rows, folds: rule.folds, salt: &rule.salt, subjects }
+    }
+
+    /// Sixteen hexadecimal digits of the digest of all of it.
+    fn version(&self) -> DatasetId {
+        let whole = serde_json::to_vec(self).unwrap_or_default();
+        DatasetId(Digest::of(&whole).to_string().chars().take(16).collect())
+    }
+}
+
 impl Warehouse {
     /// Writes everything known at `at`, or by the log's watermark, to the folder `out`, at most `subjects` of them a shard.
     ///
@@ -99,13 +128,14 @@ impl Warehouse {
         let ctx = self.session(&AsOf { known_at: Some(known_at), ..at.clone() }).await?;
         let tasks = dataset::tasks(&ctx).await?;
         let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), known_at).await?;
+        let (rule, subjects) = (self.splits().of(DEFAULT_RULE), subjects.max(1));
+        let dataset_version = Made::of(basis.id(), &shards::rules(), &rule, subjects).version();
         let sorting = dataset::spilling(&ctx, self.export_bytes())?;
-        let written = shards::write(&ctx, &sorting, &self.splits().of(DEFAULT_RULE), &staged, subjects.max(1)).await?;
+        let written = shards::write(&ctx, &sorting, &rule, &staged, subjects).await?;
         let mut labels = 0;
         for task in &tasks {
             labels += labels::write(&ctx, task, &staged).await?;
         }
-        let dataset_version = basis.id();
         let metadata = Metadata {
             dataset_name: "wardstream",
             dataset_version: &dataset_version,

@@ -26,6 +26,12 @@ const ROWS: &str = include_str!("../../meds/rows.sql");
 /// The relation of these rows, computed kind by kind.
 const FACTS: &str = "meds_facts";
 
+/// The SQL of the rows, without comments and layout.
+pub fn rules() -> String {
+    let bare = ROWS.lines().map(|line| line.split("--").next().unwrap_or_default());
+    bare.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+}
+
 /// What the standard calls our folds, in the order of the shares.
 const SPLITS: [&str; 3] = ["train", "tuning", "held_out"];
 

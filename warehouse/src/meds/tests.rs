@@ -2,9 +2,11 @@
 
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use jiff::SignedDuration;
-use schemas::EventCode;
+use schemas::{DatasetId, EventCode, Task};
 
-use crate::dataset::fixture::{Story, at, empty};
+use super::Made;
+use crate::dataset::fixture::{Story, at, empty, open};
+use crate::settings::DEFAULT_RULE;
 use crate::{AsOf, Format as Rows, render};
 
 /// The rows of a query over the files of an export, as CSV.
@@ -115,5 +117,42 @@ async fn a_stay_that_is_moved_takes_along_what_was_told_of_it() {
                  count(*) FILTER (WHERE code LIKE 'PROCEDURE//%') AS procedures, count(*) FILTER (WHERE code LIKE 'TRANSFER//%') AS transfers \
                  FROM data WHERE encounter_id IS NOT NULL";
     assert_eq!(told(&out, whose).await, "people,codes,procedures,transfers\n1,1,1,1\n");
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// How many subjects a shard holds, the rule by which subjects are split, and the SQL of the rows decide the bytes, so each is a part of the version.
+#[tokio::test]
+async fn one_version_has_one_set_of_bytes() {
+    let (warehouse, folder) = empty("meds-version").await;
+    let mut story = Story::new();
+    for patient in ["a", "b", "c"] {
+        story.stay(patient, patient, at("2020-01-01T08:00:00Z"), 3);
+    }
+    warehouse.append(&mut story.take()).await.expect("appends");
+    drop(warehouse);
+    // Every task has a rule of its own, so that none goes by the one for the others.
+    let ruled = async |salt: &str, subjects: u64| {
+        let warehouse = open(&folder, |settings| {
+            for task in Task::ALL {
+                let own = settings.splits.of(task.as_str());
+                settings.splits.0.insert(task.to_string(), own);
+            }
+            let mut other = settings.splits.of(DEFAULT_RULE);
+            other.salt = salt.to_owned();
+            settings.splits.0.insert(DEFAULT_RULE.to_owned(), other);
+        })
+        .await;
+        let exported = warehouse.export_meds(&AsOf::default(), &folder.join(format!("meds{salt}{subjects}")), subjects).await;
+        exported.expect("is written").dataset_version
+    };
+    let version = ruled("", 20).await;
+    assert_eq!(version, ruled("", 20).await);
+    assert_ne!(version, ruled("", 1).await, "subjects of a shard");
+    assert_ne!(version, ruled("another", 20).await, "the draw of the subjects");
+
+    let rule = crate::Settings::default().splits.of(DEFAULT_RULE);
+    let of = |rows: &str| Made::of(DatasetId("d".to_owned()), rows, &rule, 20).version();
+    assert_eq!(of("SELECT 1"), of("SELECT 1"));
+    assert_ne!(of("SELECT 1"), of("SELECT 2"), "the SQL of the rows");
     std::fs::remove_dir_all(&folder).expect("was made");
 }
