@@ -1,5 +1,6 @@
 -- rows of a MEDS dataset: one row per fact of a living identity, merges resolved; what was taken back is not there.
--- Coming, going, birth and death stand at their own time, whenever it was told. All else stands at the instant at which it became known, so
+-- Coming, going, birth and death stand at their own time, whenever it was told; a death that may be known to the day alone (a full quarter of an hour, as midnight
+-- is somewhere) or is stated to precede the stay that ends on its day stands at the end of that stay: nothing of the stay came after it. All else stands at the instant at which it became known, so
 -- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known. `MATURE` and `EXCLUDED`
 -- are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not to be learned from.
 -- What is of a stay is its patient's: senders name a person by one number here and by another there, and a stay may be moved to another.
@@ -15,6 +16,29 @@ WITH codes AS (
     ) AS coded
     WHERE patient_id IS NOT NULL
     GROUP BY patient_id, encounter_id, text_value, code
+),
+-- The class under which a stay began, as whoever admitted the patient knew it: the last that had been stated then, else the first that was.
+admitted AS (
+    SELECT encounter_id, min(asserted_at) AS asserted_at
+    FROM events WHERE code IN ('encounter.admitted', 'encounter.admission_stated') AND encounter_id IS NOT NULL GROUP BY encounter_id
+),
+began AS (
+    SELECT c.encounter_id,
+           COALESCE(last_value(c.text_value ORDER BY c.asserted_at, c.text_value) FILTER (WHERE c.asserted_at <= a.asserted_at),
+                    first_value(c.text_value ORDER BY c.asserted_at, c.text_value)) AS class
+    FROM admitted AS a JOIN events AS c ON a.encounter_id = c.encounter_id
+    WHERE c.code = 'encounter.class' AND c.text_value IS NOT NULL
+    GROUP BY c.encounter_id
+),
+-- Deaths, and when the stay that reaches into the day from then on has ended; the day ends where it has not.
+lain AS (
+    SELECT p.patient_id, p.died_at, max(COALESCE(e.discharged_at, p.died_at + INTERVAL '1 day' - INTERVAL '1 microsecond')) AS left_at,
+           bool_or(p.died_at < e.admitted_at) AS precedes
+    FROM patients AS p
+    JOIN encounters AS e ON e.patient_id = p.patient_id AND e.admitted_at < p.died_at + INTERVAL '1 day'
+                        AND COALESCE(e.discharged_at >= p.died_at AND e.discharged_at >= e.admitted_at, e.discharged_at IS NULL)
+    WHERE p.died_at IS NOT NULL
+    GROUP BY p.patient_id, p.died_at
 ),
 cancelled AS (SELECT encounter_id, max(asserted_at) AS asserted_at FROM events WHERE code = 'encounter.transfer_cancelled' GROUP BY encounter_id),
 born AS (
@@ -50,12 +74,16 @@ UNION ALL
 SELECT patient_id, NULL AS time, 'RACE//' || race AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
 FROM patients WHERE race IS NOT NULL
 UNION ALL
-SELECT patient_id, died_at AS time, 'MEDS_DEATH' AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
-FROM patients WHERE died_at IS NOT NULL
+SELECT p.patient_id, CASE WHEN l.precedes OR (date_trunc('minute', p.died_at) = p.died_at AND CAST(date_part('minute', p.died_at) AS INT) % 15 = 0)
+                          THEN COALESCE(l.left_at, p.died_at) ELSE p.died_at END AS time,
+       'MEDS_DEATH' AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
+FROM patients AS p LEFT JOIN lain AS l ON l.patient_id = p.patient_id
+WHERE p.died_at IS NOT NULL
 UNION ALL
-SELECT patient_id, admitted_at AS time, 'HOSPITAL_ADMISSION//' || COALESCE(class, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
-       encounter_id, NULL AS known_at, '' AS tie
-FROM encounters WHERE patient_id IS NOT NULL
+SELECT e.patient_id, e.admitted_at AS time, 'HOSPITAL_ADMISSION//' || COALESCE(b.class, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
+       e.encounter_id, NULL AS known_at, '' AS tie
+FROM encounters AS e LEFT JOIN began AS b ON b.encounter_id = e.encounter_id
+WHERE e.patient_id IS NOT NULL
 UNION ALL
 SELECT patient_id, discharged_at AS time, 'HOSPITAL_DISCHARGE//' || COALESCE(disposition, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
        encounter_id, NULL AS known_at, '' AS tie

@@ -156,3 +156,45 @@ async fn one_version_has_one_set_of_bytes() {
     assert_ne!(of("SELECT 1"), of("SELECT 2"), "the SQL of the rows");
     std::fs::remove_dir_all(&folder).expect("was made");
 }
+
+/// Says something whose own time is not when it became known.
+fn say(story: &mut Story, (known_at, own): (&str, &str), code: EventCode, subject: (&str, &str), text: Option<&str>) {
+    story.fact(at(known_at), code, subject, text);
+    if let Some(event) = story.batch.events.last_mut() {
+        event.fact.time = Some(at(own));
+    }
+}
+
+/// The times of a subject's rows of a kind, and their codes.
+async fn of_stay(out: &std::path::Path, visit: &str, warehouse: &crate::Warehouse) -> String {
+    let subject = format!("SELECT meds_subject(patient_id) AS s FROM encounters WHERE visit_number = '{visit}'");
+    let subject = render(&warehouse.query(&subject, &AsOf::default()).await.expect("answers"), Rows::Csv).expect("csv");
+    let subject = subject.lines().nth(1).expect("one stay").to_owned();
+    let codes = "code = 'MEDS_DEATH' OR code LIKE 'HOSPITAL%' OR code LIKE 'NOTE%'";
+    told(out, &format!("SELECT time, code FROM data WHERE subject_id = {subject} AND ({codes}) ORDER BY time, code")).await
+}
+
+/// A death that is known to the day stands at the end of the stay in which it fell, not at the day's midnight; one whose minute was stated stands there. The
+/// class at admission is the one that was known then.
+#[tokio::test]
+async fn nothing_of_a_stay_stands_after_its_death_and_its_class_is_the_one_it_began_with() {
+    let (warehouse, folder) = empty("meds-deaths").await;
+    let mut story = Story::new();
+    for (patient, died) in [("day", "2024-03-01T00:00:00Z"), ("minute", "2024-03-01T15:07:00Z")] {
+        let subject = (patient, patient);
+        story.fact(at("2024-03-01T08:00:00Z"), EventCode::EncounterAdmitted, subject, None);
+        story.fact(at("2024-03-01T08:00:00Z"), EventCode::EncounterClass, subject, Some("OBS"));
+        story.note(at("2024-03-01T09:00:00Z"), schemas::NoteKind::Admission, subject);
+        story.fact(at("2024-03-01T12:00:00Z"), EventCode::EncounterClass, subject, Some("I"));
+        story.fact(at("2024-03-01T16:00:00Z"), EventCode::EncounterDischarged, subject, Some("20"));
+        say(&mut story, ("2024-03-01T16:00:00Z", died), EventCode::PatientDied, subject, None);
+    }
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let out = folder.join("meds");
+    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    let rows = "time,code\n2024-03-01T08:00:00,HOSPITAL_ADMISSION//OBS\n2024-03-01T09:00:00,NOTE//admission\n";
+    let ends = "2024-03-01T16:00:00,HOSPITAL_DISCHARGE//20\n";
+    assert_eq!(of_stay(&out, "day", &warehouse).await, format!("{rows}{ends}2024-03-01T16:00:00,MEDS_DEATH\n"));
+    assert_eq!(of_stay(&out, "minute", &warehouse).await, format!("{rows}2024-03-01T15:07:00,MEDS_DEATH\n{ends}"));
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
