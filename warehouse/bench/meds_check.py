@@ -4,6 +4,7 @@ on the same files.
 
     python -m venv venv && venv/bin/pip install meds==0.4.1 es-aces==0.7.3
     venv/bin/python warehouse/bench/meds_check.py --wardstream PATH --warehouse URL [--as-known-at T] [--measure]
+    venv/bin/python warehouse/bench/meds_check.py --wardstream PATH --hard
 
 Exits 1 where a file breaks the standard, or a cohort or a label differs.
 """
@@ -15,6 +16,32 @@ TASKS = {
     "mortality": ("admitted_at", "l.label"),
     "length_of_stay": ("admitted_at", "l.label"),
 }
+
+
+def hard_stays():
+    """Messages about stays that begin and end, or are followed by another, in one instant; of a death that no disposition tells; of an end stated to lie before
+    the beginning, within another stay; and of a stay that is a fraction of a second short of its days."""
+    told = []
+
+    def say(trigger, sent, patient, visit="", came="", left="", disposition="", died=""):
+        lines = [f"MSH|^~\\&|A|F|E|H|{sent}||ADT^{trigger}|C{len(told)}|P|2.5.1", f"EVN|{trigger}|{sent}",
+                 f"PID|1||{patient}^^^F^MR||TEST^X||19500101|F" + (21 * "|" + f"{died}|Y" if died else "")]
+        if visit:
+            lines.append(f"PV1|1|I|MED^1^A|||||||MED|||||||||{visit}" + 17 * "|" + disposition + 8 * "|" + f"{came}|{left}")
+        told.append("\r".join(lines) + "\r")
+
+    for patient, visit, came, left, disposition, died in [
+        ("once", "once", "20240110000000", "20240110000000", "01", ""), ("once", "later", "20240501080000", "20240505120000", "20", ""),
+        ("unsaid", "unsaid", "20240110080000", "20240115120000", "", "20240115110700"),
+        ("moved", "two", "20240204080000", "20240206080000", "01", ""), ("moved", "three", "20240206080000", "20240209080000", "01", ""),
+        ("moved", "last", "20240209080000", "20240210080000", "20", ""),
+        ("turned", "right", "20240110080000", "20240115080000", "20", ""), ("turned", "wrong", "20240120080000", "20240112080000", "01", ""),
+        ("short", "short", "20240110080000.700", "20240113080000.200", "01", ""),
+    ]:
+        say("A01", came[:14], patient, visit, came)
+        say("A03", max(came, left)[:14], patient, visit, came, left, disposition, died)
+    say("A08", "20250601000000", "nobody")
+    return "".join(told)
 
 
 def ours(args, task):
@@ -128,6 +155,7 @@ def main():
     parser.add_argument("--wardstream")
     parser.add_argument("--warehouse")
     parser.add_argument("--as-known-at")
+    parser.add_argument("--hard", action="store_true", help="of a warehouse of hard stays, which is made for it")
     parser.add_argument("--export", type=pathlib.Path, help="an export that lies there already")
     parser.add_argument("--cohort", type=pathlib.Path, help="only runs ACES for the readmission cohort of this export")
     parser.add_argument("--measure", action="store_true")
@@ -140,6 +168,10 @@ def main():
         return
     args.at = ["--as-known-at", args.as_known_at] if args.as_known_at else []
     with tempfile.TemporaryDirectory() as scratch:
+        if args.hard:
+            args.warehouse, stays = f"{scratch}/warehouse", pathlib.Path(scratch) / "stays.hl7"
+            stays.write_text(hard_stays(), newline="")
+            subprocess.run([args.wardstream, "--warehouse", args.warehouse, "backfill", "--facility", "F", str(stays)], check=True, stdout=subprocess.DEVNULL)
         folder = args.export or pathlib.Path(scratch) / "meds"
         if not args.export:
             subprocess.run([args.wardstream, "--warehouse", args.warehouse, "export", "meds", str(folder), *args.at], check=True, stdout=subprocess.DEVNULL)

@@ -1,8 +1,11 @@
 -- rows of a MEDS dataset: one row per fact of a living identity, merges resolved; what was taken back is not there.
--- Coming, going, birth and death stand at their own time, whenever it was told; a death that may be known to the day alone (a full quarter of an hour, as midnight
--- is somewhere) or is stated to precede the stay that ends on its day stands at the end of that stay: nothing of the stay came after it. All else stands at the instant at which it became known, so
--- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known. `MATURE` and `EXCLUDED`
--- are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not to be learned from.
+-- Coming, going, birth and death stand at their own time, whenever it was told; a death that may be known to the day alone (on a full quarter of an hour, as
+-- midnight is somewhere), or is stated to precede the stay that ends on its day, stands at the end of that stay: nothing of the stay came after it. All else
+-- stands at the instant at which it became known, so that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's
+-- facility is known. `MATURE` and `EXCLUDED` are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not
+-- to be learned from. So is `STAY_END`, which tells ACES where a stay ends and how: at its discharge, but a microsecond after its beginning where it has no
+-- length, and two before the stay that begins when it ends (a window that is closed at its end ends at its own trigger, or a microsecond before it). A stay
+-- whose discharge is stated to lie before its admission has none, and no discharge.
 -- What is of a stay is its patient's: senders name a person by one number here and by another there, and a stay may be moved to another.
 -- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice. Of a note it is the version, by which its text is found.
 WITH codes AS (
@@ -40,6 +43,14 @@ lain AS (
     WHERE p.died_at IS NOT NULL
     GROUP BY p.patient_id, p.died_at
 ),
+ended AS (
+    SELECT e.*, n.patient_id IS NOT NULL AS goes_on,
+           COALESCE(e.disposition, CASE WHEN o.died THEN 'DIED' ELSE 'UNKNOWN' END) AS outcome
+    FROM encounters AS e
+    JOIN outcomes AS o ON o.encounter_id = e.encounter_id
+    LEFT JOIN (SELECT DISTINCT patient_id, admitted_at FROM encounters) AS n ON n.patient_id = e.patient_id AND n.admitted_at = e.discharged_at
+    WHERE e.patient_id IS NOT NULL AND e.discharged_at >= e.admitted_at
+),
 cancelled AS (SELECT encounter_id, max(asserted_at) AS asserted_at FROM events WHERE code = 'encounter.transfer_cancelled' GROUP BY encounter_id),
 born AS (
     SELECT patient_id, birth_date,
@@ -47,7 +58,8 @@ born AS (
     FROM patients
 ),
 told AS (
-    SELECT COALESCE(e.patient_id, f.patient_id) AS patient_id, f.facility, f.code, f.text_value, f.known_at, f.asserted_at, f.event_id, COALESCE(f.encounter_id, c.encounter_id) AS encounter_id
+    SELECT COALESCE(e.patient_id, f.patient_id) AS patient_id, f.facility, f.code, f.text_value, f.known_at, f.asserted_at, f.event_id,
+           COALESCE(f.encounter_id, c.encounter_id) AS encounter_id
     FROM events AS f
     LEFT JOIN claims AS c ON c.claim_id = f.facility || '/' || f.related AND f.code IN ('claim.submitted', 'claim.decided')
     LEFT JOIN stays AS e ON e.encounter_id = COALESCE(f.encounter_id, c.encounter_id)
@@ -87,11 +99,17 @@ WHERE e.patient_id IS NOT NULL
 UNION ALL
 SELECT patient_id, discharged_at AS time, 'HOSPITAL_DISCHARGE//' || COALESCE(disposition, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
        encounter_id, NULL AS known_at, '' AS tie
-FROM encounters WHERE patient_id IS NOT NULL AND discharged_at IS NOT NULL
+FROM ended
+UNION ALL
+SELECT patient_id, CASE WHEN discharged_at = admitted_at THEN discharged_at + INTERVAL '1 microsecond' WHEN goes_on THEN discharged_at - INTERVAL '2 microseconds'
+                        ELSE discharged_at END AS time,
+       CASE WHEN discharged_at = admitted_at THEN 'STAY_END_AT_ONCE//' ELSE 'STAY_END//' END || outcome AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM ended
 UNION ALL
 SELECT patient_id, discharged_at AS time, 'DISCHARGED_FROM//' || department AS code, NULL AS numeric_value, NULL AS text_value,
        encounter_id, NULL AS known_at, '' AS tie
-FROM encounters WHERE patient_id IS NOT NULL AND discharged_at IS NOT NULL AND department IS NOT NULL
+FROM ended WHERE department IS NOT NULL
 UNION ALL
 SELECT c.patient_id, c.known_at AS time, 'DIAGNOSIS//' || c.system || '//' || c.bare AS code, d.rank AS numeric_value, NULL AS text_value,
        c.encounter_id, c.known_at AS known_at, '' AS tie
@@ -128,10 +146,12 @@ SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.
 FROM labels AS l
 JOIN encounters AS e ON e.encounter_id = l.encounter_id
 JOIN watermarks AS w ON w.facility = e.facility
-WHERE l.mature_at <= w.watermark AND e.discharged_at IS NOT NULL AND l.patient_id IS NOT NULL
+WHERE l.mature_at <= w.watermark AND l.patient_id IS NOT NULL
+  AND e.discharged_at >= CASE l.task WHEN 'readmission' THEN e.admitted_at ELSE e.discharged_at END
 UNION ALL
 SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.admitted_at END AS time, 'EXCLUDED//' || l.task || '//' || l.excluded_because AS code,
        NULL AS numeric_value, NULL AS text_value, l.encounter_id, NULL AS known_at, '' AS tie
 FROM labels AS l
 JOIN encounters AS e ON e.encounter_id = l.encounter_id
-WHERE l.excluded_because IS NOT NULL AND e.discharged_at IS NOT NULL AND l.patient_id IS NOT NULL
+WHERE l.excluded_because IS NOT NULL AND l.patient_id IS NOT NULL
+  AND e.discharged_at >= CASE l.task WHEN 'readmission' THEN e.admitted_at ELSE e.discharged_at END

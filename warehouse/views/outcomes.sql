@@ -13,8 +13,8 @@ ended AS (
                OR (e.disposition IS NULL AND COALESCE(p.died_at >= e.admitted_at - INTERVAL '1 day' AND p.died_at <= e.discharged_at, false)) AS died,
            COALESCE(lower(e.disposition) IN ('50', '51', 'hosp', 'hospice'), false) AS hospice,
            COALESCE(p.born_on BETWEEN CAST(e.admitted_at - INTERVAL '1 day' AS DATE) AND CAST(e.admitted_at + INTERVAL '1 day' AS DATE), false) AS newborn,
-           CAST(floor((to_unixtime(e.discharged_at) - to_unixtime(e.admitted_at)) / 86400.0) AS BIGINT) AS whole_days,
-           (to_unixtime(e.discharged_at) - to_unixtime(e.admitted_at)) / 86400.0 AS days
+           CAST(floor((CAST(e.discharged_at AS BIGINT) - CAST(e.admitted_at AS BIGINT)) / 86400000000.0) AS BIGINT) AS whole_days,
+           (CAST(e.discharged_at AS BIGINT) - CAST(e.admitted_at AS BIGINT)) / 86400000000.0 AS days
     FROM encounters AS e LEFT JOIN people AS p ON p.patient_id = e.patient_id
 ),
 coded AS (SELECT encounter_id, charlson(system || '/' || code) AS charlson_index FROM diagnoses WHERE system IN ('ICD9CM', 'ICD10CM') GROUP BY encounter_id),

@@ -106,7 +106,8 @@ mod tests {
         let admitted = [(0, "HOSPITAL_ADMISSION//I"), (0, "MATURE//mortality")];
         let told = |events: &[(i64, &'static str)]| found(crate::MORTALITY, &[&admitted[..], events].concat());
         assert_eq!(told(&[]), []);
-        assert_eq!(told(&[(DAY, "HOSPITAL_DISCHARGE//01"), (2 * DAY, "HOSPITAL_DISCHARGE//20")]), [(0, false)]);
-        assert_eq!(told(&[(DAY, "HOSPITAL_DISCHARGE//20")]), [(0, true)]);
+        assert_eq!(told(&[(DAY, "STAY_END//01"), (2 * DAY, "STAY_END//20")]), [(0, false)]);
+        assert_eq!(told(&[(DAY, "STAY_END//20")]), [(0, true)]);
+        assert_eq!(told(&[(1, "STAY_END_AT_ONCE//DIED")]), [(0, true)]);
     }
 }

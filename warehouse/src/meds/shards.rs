@@ -289,6 +289,7 @@ fn description(code: &str) -> &'static str {
         "RACE" => "Race as last stated, as coded by the sender",
         "HOSPITAL_ADMISSION" => "Admission of a stay that stands, with the patient class as coded then",
         "HOSPITAL_DISCHARGE" => "Discharge from a stay that stands, with the disposition as coded",
+        "STAY_END" | "STAY_END_AT_ONCE" => "Mark, no fact: where a stay ends and how, so that windows find the end of the right one",
         "DISCHARGED_FROM" => "Department of a stay at its discharge, as coded",
         "DIAGNOSIS" => "Diagnosis of a stay when it became known; numeric_value is its rank",
         "PROCEDURE" => "Procedure of a stay when it became known; numeric_value is its rank",

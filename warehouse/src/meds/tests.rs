@@ -26,6 +26,30 @@ async fn told(folder: &std::path::Path, sql: &str) -> String {
     render(&ctx.sql(sql).await.expect("plans").collect().await.expect("answers"), Rows::Csv).expect("csv")
 }
 
+/// Asked of the files alone, the cohorts and their labels are ours. How many rows each task has.
+async fn cohorts_are_ours(warehouse: &crate::Warehouse, then: &AsOf, out: &std::path::Path) -> Vec<usize> {
+    let mut rows = Vec::new();
+    for (task, config, moment, label) in [
+        ("readmission", cohorts::READMISSION, "discharged_at", "l.label = 1"),
+        ("mortality", cohorts::MORTALITY, "admitted_at", "l.label = 1"),
+        ("length_of_stay", cohorts::LENGTH_OF_STAY, "admitted_at", "l.label = 0"),
+    ] {
+        let stays = format!(
+            "SELECT meds_subject(l.patient_id) AS subject_id, CAST(arrow_cast(e.{moment}, 'Timestamp(µs, \"UTC\")') AS BIGINT) AS at, {label} AS label \
+             FROM labels AS l JOIN encounters AS e ON e.encounter_id = l.encounter_id WHERE l.task = '{task}' AND l.label IS NOT NULL ORDER BY 1, 2"
+        );
+        let labelled = render(&warehouse.query(&stays, then).await.expect("answers"), Rows::Csv).expect("csv");
+        let config = cohorts::Config::read(config).expect("is read");
+        let mut found = cohorts::extract(&config, out, 2).expect("is an export");
+        found.sort_by_key(|one| (one.subject_id, one.at));
+        rows.push(found.len());
+        let found =
+            found.iter().fold("subject_id,at,label\n".to_owned(), |all, one| format!("{all}{},{},{}\n", one.subject_id, one.at, one.label));
+        assert_eq!(found, labelled, "{task}");
+    }
+    rows
+}
+
 #[tokio::test]
 async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_labels() {
     let (warehouse, folder) = empty("meds").await;
@@ -45,25 +69,7 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
     );
     assert_eq!(count("SELECT count(*) AS n FROM readmission WHERE boolean_value").await, "n\n30\n");
     assert_eq!(count("SELECT count(*) AS n FROM length_of_stay WHERE integer_value NOT BETWEEN 0 AND 3").await, "n\n0\n");
-    // Asked of the files alone, the cohorts and their labels are ours.
-    for (task, config, moment, label) in [
-        ("readmission", cohorts::READMISSION, "discharged_at", "l.label = 1"),
-        ("mortality", cohorts::MORTALITY, "admitted_at", "l.label = 1"),
-        ("length_of_stay", cohorts::LENGTH_OF_STAY, "admitted_at", "l.label = 0"),
-    ] {
-        let stays = format!(
-            "SELECT meds_subject(l.patient_id) AS subject_id, CAST(arrow_cast(e.{moment}, 'Timestamp(µs, \"UTC\")') AS BIGINT) AS at, {label} AS label \
-             FROM labels AS l JOIN encounters AS e ON e.encounter_id = l.encounter_id WHERE l.task = '{task}' AND l.label IS NOT NULL ORDER BY 1, 2"
-        );
-        let labelled = render(&warehouse.query(&stays, &then).await.expect("answers"), Rows::Csv).expect("csv");
-        let config = cohorts::Config::read(config).expect("is read");
-        let mut found = cohorts::extract(&config, &out, 2).expect("is an export");
-        found.sort_by_key(|one| (one.subject_id, one.at));
-        let found =
-            found.iter().fold("subject_id,at,label\n".to_owned(), |all, one| format!("{all}{},{},{}\n", one.subject_id, one.at, one.label));
-        assert!(found.lines().count() > 50, "{found}");
-        assert_eq!(found, labelled, "{task}");
-    }
+    assert!(cohorts_are_ours(&warehouse, &then, &out).await.into_iter().all(|rows| rows > 50));
     let before = "SELECT count(*) AS n FROM (SELECT time, lag(time) OVER () AS before, subject_id, lag(subject_id) OVER () AS of FROM data) WHERE of = subject_id AND time < before";
     for split in ["train", "tuning", "held_out"] {
         let shard = out.join(format!("data/{split}/0.parquet"));
@@ -78,7 +84,7 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
     let subject = render(&subject, Rows::Csv).expect("csv").lines().nth(1).expect("one stay").to_owned();
     let story = told(
         &out,
-        &format!("SELECT time, code, text_value, known_at FROM data WHERE subject_id = {subject} AND code NOT LIKE 'MATURE//%' AND code NOT LIKE 'EXCLUDED//%' ORDER BY time NULLS FIRST, code LIMIT 6"),
+        &format!("SELECT time, code, text_value, known_at FROM data WHERE subject_id = {subject} AND code NOT LIKE 'MATURE//%' AND code NOT LIKE 'EXCLUDED//%' AND code NOT LIKE 'STAY_END%' ORDER BY time NULLS FIRST, code LIMIT 6"),
     )
     .await;
     assert_eq!(
@@ -187,7 +193,7 @@ async fn nothing_of_a_stay_stands_after_its_death_and_its_class_is_the_one_it_be
         story.note(at("2024-03-01T09:00:00Z"), schemas::NoteKind::Admission, subject);
         story.fact(at("2024-03-01T12:00:00Z"), EventCode::EncounterClass, subject, Some("I"));
         story.fact(at("2024-03-01T16:00:00Z"), EventCode::EncounterDischarged, subject, Some("20"));
-        say(&mut story, ("2024-03-01T16:00:00Z", died), EventCode::PatientDied, subject, None);
+        say(&mut story, ("2024-03-01T16:00:00Z", died), EventCode::PatientDied, (patient, ""), None);
     }
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
@@ -196,5 +202,35 @@ async fn nothing_of_a_stay_stands_after_its_death_and_its_class_is_the_one_it_be
     let ends = "2024-03-01T16:00:00,HOSPITAL_DISCHARGE//20\n";
     assert_eq!(of_stay(&out, "day", &warehouse).await, format!("{rows}{ends}2024-03-01T16:00:00,MEDS_DEATH\n"));
     assert_eq!(of_stay(&out, "minute", &warehouse).await, format!("{rows}2024-03-01T15:07:00,MEDS_DEATH\n{ends}"));
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// A stay that came and left then.
+fn stood(story: &mut Story, subject: (&str, &str), (came, left): (&str, &str), disposition: Option<&str>) {
+    say(story, (came, came), EventCode::EncounterAdmitted, subject, None);
+    say(story, (came.max(left), left), EventCode::EncounterDischarged, subject, disposition);
+}
+
+/// Stays that begin and end, or are followed by another, in one instant; a death of which no disposition tells; an end that is stated to lie before the
+/// beginning, within another stay; a stay that is a fraction of a second short of its days.
+#[tokio::test]
+async fn the_cohorts_of_hard_stays_are_ours_as_well() {
+    let (warehouse, folder) = empty("meds-hard").await;
+    let mut story = Story::new();
+    stood(&mut story, ("once", "once"), ("2024-01-10T00:00:00Z", "2024-01-10T00:00:00Z"), Some("01"));
+    stood(&mut story, ("once", "later"), ("2024-05-01T08:00:00Z", "2024-05-05T12:00:00Z"), Some("20"));
+    stood(&mut story, ("unsaid", "unsaid"), ("2024-01-10T08:00:00Z", "2024-01-15T12:00:00Z"), None);
+    say(&mut story, ("2024-01-15T11:07:00Z", "2024-01-15T11:07:00Z"), EventCode::PatientDied, ("unsaid", ""), None);
+    stood(&mut story, ("moved", "two"), ("2024-02-04T08:00:00Z", "2024-02-06T08:00:00Z"), Some("01"));
+    stood(&mut story, ("moved", "three"), ("2024-02-06T08:00:00Z", "2024-02-09T08:00:00Z"), Some("01"));
+    stood(&mut story, ("moved", "last"), ("2024-02-09T08:00:00Z", "2024-02-10T08:00:00Z"), Some("20"));
+    stood(&mut story, ("turned", "right"), ("2024-01-10T08:00:00Z", "2024-01-15T08:00:00Z"), Some("20"));
+    stood(&mut story, ("turned", "wrong"), ("2024-01-20T08:00:00Z", "2024-01-12T08:00:00Z"), Some("01"));
+    stood(&mut story, ("short", "short"), ("2024-01-10T08:00:00.700Z", "2024-01-13T08:00:00.200Z"), Some("01"));
+    story.fact(at("2025-06-01T00:00:00Z"), EventCode::PatientSex, ("nobody", ""), Some("female"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let out = folder.join("meds");
+    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    assert_eq!(cohorts_are_ours(&warehouse, &AsOf::default(), &out).await, [2, 8, 8]);
     std::fs::remove_dir_all(&folder).expect("was made");
 }
