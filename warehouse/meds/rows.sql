@@ -146,7 +146,7 @@ SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.
 FROM labels AS l
 JOIN encounters AS e ON e.encounter_id = l.encounter_id
 JOIN watermarks AS w ON w.facility = e.facility
-WHERE l.mature_at <= w.watermark AND l.patient_id IS NOT NULL
+WHERE l.mature_at <= w.watermark AND (l.value IS NOT NULL OR l.excluded_because IS NOT NULL) AND l.patient_id IS NOT NULL
   AND e.discharged_at >= CASE l.task WHEN 'readmission' THEN e.admitted_at ELSE e.discharged_at END
 UNION ALL
 SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.admitted_at END AS time, 'EXCLUDED//' || l.task || '//' || l.excluded_because AS code,

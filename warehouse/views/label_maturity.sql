@@ -1,5 +1,5 @@
 -- label_maturity: one row per (task, month of the stay's clock): how many stays are mature, how many are not, and when the last of them will be.
--- `waiting` stays have no outcome yet, however much time has passed: they have not ended. Stays that were taken back are left out.
+-- `waiting` stays have no outcome yet, however much time has passed: they have not ended, or a claim for them is not decided. Stays that were taken back are left out.
 -- What is small stands first in each join: the engine builds its table of that one.
 WITH watched AS (
     SELECT l.task, l.encounter_id, l.prediction_at, l.value, l.excluded_because, l.mature_at, w.watermark

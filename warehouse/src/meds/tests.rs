@@ -234,3 +234,28 @@ async fn the_cohorts_of_hard_stays_are_ours_as_well() {
     assert_eq!(cohorts_are_ours(&warehouse, &AsOf::default(), &out).await, [2, 8, 8]);
     std::fs::remove_dir_all(&folder).expect("was made");
 }
+
+/// Whose claim is paid while another is not decided waits for it, however much time has passed.
+#[tokio::test]
+async fn a_stay_that_waits_for_a_claim_has_no_mark_of_maturity() {
+    let (warehouse, folder) = empty("meds-waits").await;
+    let mut story = Story::new();
+    stood(&mut story, ("p", "v"), ("2024-01-10T08:00:00Z", "2024-01-15T08:00:00Z"), Some("01"));
+    for (known, code, claim, text) in [
+        ("2024-01-20T08:00:00Z", EventCode::ClaimSubmitted, "first", None),
+        ("2024-01-20T09:00:00Z", EventCode::ClaimSubmitted, "second", None),
+        ("2024-02-01T08:00:00Z", EventCode::ClaimDecided, "first", Some("paid")),
+    ] {
+        story.fact(at(known), code, ("p", "v"), text);
+        if let Some(event) = story.batch.events.last_mut() {
+            event.fact.related = Some(claim.to_owned());
+        }
+    }
+    story.fact(at("2025-06-01T00:00:00Z"), EventCode::PatientSex, ("nobody", ""), Some("female"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let out = folder.join("meds");
+    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    let marks = "SELECT code FROM data WHERE code IN ('MATURE//denial', 'MATURE//mortality')";
+    assert_eq!(told(&out, marks).await, "code\nMATURE//mortality\n");
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
