@@ -9,13 +9,13 @@
 -- What is of a stay is its patient's: senders name a person by one number here and by another there, and a stay may be moved to another.
 -- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice. Of a note it is the version, by which its text is found.
 WITH codes AS (
-    SELECT patient_id, encounter_id, text_value, code, min(known_at) AS known_at, max(asserted_at) AS asserted_at, min(numeric_value) AS rank,
+    SELECT patient_id, encounter_id, text_value, code, min(known_at) AS known_at, min(numeric_value) AS rank,
            left(text_value, character_length(text_value) - character_length(substr_index(text_value, '/', -1)) - 1) AS system,
            substr_index(text_value, '/', -1) AS bare
     FROM (
-        SELECT COALESCE(s.patient_id, f.patient_id) AS patient_id, f.encounter_id, f.text_value, f.code, f.known_at, f.asserted_at, f.numeric_value
+        SELECT COALESCE(s.patient_id, f.patient_id) AS patient_id, f.encounter_id, f.text_value, f.code, f.known_at, f.numeric_value
         FROM stays AS s RIGHT JOIN events AS f ON s.encounter_id = f.encounter_id
-        WHERE f.code IN ('encounter.diagnosed', 'encounter.procedure', 'encounter.procedure_retracted') AND f.text_value IS NOT NULL
+        WHERE f.code IN ('encounter.diagnosed', 'encounter.procedure') AND f.text_value IS NOT NULL
     ) AS coded
     WHERE patient_id IS NOT NULL
     GROUP BY patient_id, encounter_id, text_value, code
@@ -120,8 +120,8 @@ UNION ALL
 SELECT c.patient_id, c.known_at AS time, 'PROCEDURE//' || c.system || '//' || c.bare AS code, c.rank AS numeric_value, NULL AS text_value,
        c.encounter_id, c.known_at AS known_at, '' AS tie
 FROM codes AS c
-LEFT JOIN codes AS r ON r.encounter_id = c.encounter_id AND r.text_value = c.text_value AND r.code = 'encounter.procedure_retracted'
-WHERE c.code = 'encounter.procedure' AND (r.asserted_at IS NULL OR c.asserted_at > r.asserted_at)
+LEFT JOIN (SELECT DISTINCT encounter_id, system, code FROM procedures) AS p ON p.encounter_id = c.encounter_id AND p.system = c.system AND p.code = c.bare
+WHERE c.code = 'encounter.procedure' AND (p.encounter_id IS NOT NULL OR c.encounter_id IS NULL)
 UNION ALL
 SELECT e.patient_id, e.known_at AS time, 'TRANSFER//' || COALESCE(e.text_value, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
        e.encounter_id, e.known_at AS known_at, e.event_id AS tie

@@ -259,3 +259,22 @@ async fn a_stay_that_waits_for_a_claim_has_no_mark_of_maturity() {
     assert_eq!(told(&out, marks).await, "code\nMATURE//mortality\n");
     std::fs::remove_dir_all(&folder).expect("was made");
 }
+
+/// A record of a procedure says what its newest version says; what an older one said is no fact any more.
+#[tokio::test]
+async fn a_procedure_whose_record_changed_its_code_has_the_newest_alone() {
+    let (warehouse, folder) = empty("meds-procedures").await;
+    let mut story = Story::new();
+    stood(&mut story, ("p", "v"), ("2024-01-10T08:00:00Z", "2024-01-15T08:00:00Z"), Some("01"));
+    for (known, text) in [("2024-01-11T08:00:00Z", "SNOMED/1"), ("2024-01-12T08:00:00Z", "SNOMED/2")] {
+        story.fact(at(known), EventCode::EncounterProcedure, ("p", "v"), Some(text));
+        if let Some(event) = story.batch.events.last_mut() {
+            event.fact.related = Some("Procedure/1".to_owned());
+        }
+    }
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let out = folder.join("meds");
+    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    assert_eq!(told(&out, "SELECT code FROM data WHERE code LIKE 'PROCEDURE//%'").await, "code\nPROCEDURE//SNOMED//2\n");
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
