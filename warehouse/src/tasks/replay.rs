@@ -8,6 +8,9 @@ use crate::settings::Settings;
 use crate::views::history::{DAY, Line, What, batch, history, instant};
 use crate::{AsOf, Format, Warehouse, render};
 
+/// Of a claim: (time, asserted, known, status).
+type Decisions = Vec<(i64, i64, i64, String)>;
+
 /// What was said of one visit.
 #[derive(Default, Clone)]
 struct Visit {
@@ -20,8 +23,7 @@ struct Visit {
     taken_back: i64,
     department: (i64, String),
     codes: BTreeSet<String>,
-    /// Of the claim: (time, asserted, known, status).
-    decisions: Vec<(i64, i64, i64, String)>,
+    claims: BTreeMap<String, Decisions>,
     /// Kind, document, since when it is known, and what was last said of it.
     notes: BTreeMap<(NoteKind, String), (i64, i64, NoteStatus)>,
 }
@@ -34,6 +36,17 @@ struct Stay {
     came: i64,
     left: Option<i64>,
     disposition: Option<String>,
+}
+
+/// What became of the claims for a stay.
+enum Claimed {
+    Withdrawn,
+    /// Nobody decided on any.
+    Open,
+    /// One was paid, and nobody decided on another.
+    Waits,
+    /// Whether one was denied at first, and when that came to be.
+    Decided(bool, i64),
 }
 
 /// What is expected of a label: the class, or why there is none.
@@ -80,10 +93,11 @@ impl World {
         }
         let visit = self.visits.entry(line.visit.clone()).or_default();
         match &line.what {
-            What::Fact { code, time, text, .. } => {
+            What::Fact { code, time, text, related } => {
                 if matches!(code, EventCode::ClaimSubmitted | EventCode::ClaimDecided) {
+                    let claim = visit.claims.entry(related.clone().unwrap_or_default()).or_default();
                     if let (EventCode::ClaimDecided, Some(text)) = (code, text) {
-                        visit.decisions.push((time.unwrap_or(line.asserted), line.asserted, line.known, text.clone()));
+                        claim.push((time.unwrap_or(line.asserted), line.asserted, line.known, text.clone()));
                     }
                     return;
                 }
@@ -161,6 +175,7 @@ impl World {
         let reason = self.excluded(task, stay, stays);
         let answer = match reason {
             Some(reason) => (None, Some(reason)),
+            None if self.waits(task, stay) => (None, None),
             None => (Some(self.outcome(task, stay, stays)), None),
         };
         if settled <= self.now { answer } else { (None, None) }
@@ -192,19 +207,40 @@ impl World {
         (last.visit != stay.visit, back)
     }
 
-    fn denied(visit: &Visit) -> Option<(bool, i64)> {
-        if visit.decisions.iter().any(|decision| decision.3 == "cancelled") {
-            return None;
+    fn claimed(visit: &Visit) -> Claimed {
+        let stands = |claim: &&Decisions| !claim.iter().any(|decision| decision.3 == "cancelled");
+        let standing: Vec<_> = visit.claims.values().filter(stands).collect();
+        if standing.is_empty() && !visit.claims.is_empty() {
+            return Claimed::Withdrawn;
         }
-        let finals = visit.decisions.iter().filter(|decision| matches!(decision.3.as_str(), "paid" | "denied" | "appeal_won"));
-        finals.min().map(|first| (first.3 != "paid", first.0))
+        let first = |claim: &&Decisions| {
+            let finals = claim.iter().filter(|decision| matches!(decision.3.as_str(), "paid" | "denied" | "appeal_won"));
+            finals.min().map(|first| (first.3 != "paid", first.0))
+        };
+        let firsts: Vec<Option<(bool, i64)>> = standing.iter().map(first).collect();
+        let decided = firsts.iter().flatten();
+        if let Some(at) = decided.clone().filter(|first| first.0).map(|first| first.1).min() {
+            return Claimed::Decided(true, at);
+        }
+        match decided.map(|first| first.1).max() {
+            None => Claimed::Open,
+            Some(_) if firsts.contains(&None) => Claimed::Waits,
+            Some(at) => Claimed::Decided(false, at),
+        }
+    }
+
+    fn waits(&self, task: Task, stay: &Stay) -> bool {
+        task == Task::Denial && matches!(Self::claimed(&self.visits[&stay.visit]), Claimed::Waits)
     }
 
     fn outcome_at(&self, task: Task, stay: &Stay, stays: &[Stay]) -> i64 {
         let left = stay.left.unwrap_or(0);
         match task {
             Task::Readmission => Self::course(stay, stays).1.map_or(left + 30 * DAY, |back| back.min(left + 30 * DAY)),
-            Task::Denial => Self::denied(&self.visits[&stay.visit]).map_or(i64::MIN, |denied| denied.1),
+            Task::Denial => match Self::claimed(&self.visits[&stay.visit]) {
+                Claimed::Decided(_, at) => at,
+                Claimed::Withdrawn | Claimed::Open | Claimed::Waits => i64::MIN,
+            },
             Task::Mortality if self.died(stay) => {
                 self.died.get(&stay.person).copied().filter(|at| *at > stay.came && *at < left).unwrap_or(left)
             }
@@ -224,10 +260,16 @@ impl World {
             Task::Readmission if visit.department.1 == "REH" => Some("not_acute_care"),
             Task::Readmission if Self::course(stay, stays).0 => Some("continued"),
             Task::Comorbidity if visit.codes.is_empty() => Some("no_codes"),
-            Task::Denial if visit.decisions.iter().any(|decision| decision.3 == "cancelled") => Some("claim_withdrawn"),
-            Task::Denial if Self::denied(visit).is_none() => Some("no_decided_claim"),
+            Task::Denial => match Self::claimed(visit) {
+                Claimed::Withdrawn => Some("claim_withdrawn"),
+                Claimed::Open => Some("no_decided_claim"),
+                Claimed::Waits | Claimed::Decided(..) => None,
+            },
             _ => None,
         };
+        if own.is_none() && self.waits(task, stay) {
+            return None;
+        }
         let note = Self::prompt(visit, task.note_kind());
         let late = task.note_kind() == NoteKind::Admission && note.is_some_and(|note| stay.left.is_some_and(|left| left <= note));
         own.or_else(|| note.is_some_and(|note| self.outcome_at(task, stay, stays) <= note).then_some("outcome_before_prediction"))
@@ -264,9 +306,32 @@ impl World {
                     _ => 4,
                 }
             }
-            Task::Denial => i32::from(Self::denied(visit).is_some_and(|denied| denied.0)),
+            Task::Denial => i32::from(matches!(Self::claimed(visit), Claimed::Decided(true, _))),
         }
     }
+}
+
+/// The same history, in which every third claim is followed by another for the stay: denied, paid or never decided.
+fn with_second_claims(mut lines: Vec<Line>) -> Vec<Line> {
+    let is_sent = |line: &&Line| matches!(line.what, What::Fact { code: EventCode::ClaimSubmitted, .. });
+    let sent: Vec<Line> = lines.iter().filter(is_sent).cloned().collect();
+    for (nth, first) in sent.iter().enumerate().filter(|(nth, _)| nth % 3 == 0) {
+        let mut say = |days: i64, code: EventCode, text: Option<&str>| {
+            let asserted = first.asserted + days * DAY;
+            let related = Some(format!("d{}", first.visit));
+            let what = What::Fact { code, time: Some(asserted), text: text.map(str::to_owned), related };
+            let (patient, visit) = (first.patient.clone(), first.visit.clone());
+            lines.push(Line { known: asserted + 7, asserted, patient, visit, what });
+        };
+        say(3, EventCode::ClaimSubmitted, None);
+        match nth % 9 {
+            0 => say(50, EventCode::ClaimDecided, Some("denied")),
+            3 => say(50, EventCode::ClaimDecided, Some("paid")),
+            _ => {}
+        }
+    }
+    lines.sort_by_key(|line| line.known);
+    lines
 }
 
 #[tokio::test]
@@ -277,7 +342,7 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
         let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
         let warehouse = Warehouse::open(&settings).await.expect("opens");
         // Fewer than a hundred facts of a kind: delays are the configured ones.
-        let lines = history(seed, 38);
+        let lines = with_second_claims(history(seed, 38));
         warehouse.append(&mut batch(&lines, 0)).await.expect("appends");
         let last = lines[lines.len() - 1].known;
         for known in [last / 3, last / 2, last - 40 * DAY, last, last + 400 * DAY] {
