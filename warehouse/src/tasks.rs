@@ -10,6 +10,7 @@ mod probe;
 mod query;
 #[cfg(test)]
 mod replay;
+mod steady;
 #[cfg(test)]
 mod tests;
 

@@ -1,16 +1,14 @@
 //! A task's query: what it must look like, and the SQL that makes relations of the tasks.
 
 use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility, WindowFunctionDefinition};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::Statement as Parsed;
 
 use super::definition::{AFTER, BEFORE, Effect, LAST, Rule, STAYS};
-use super::{Definition, READABLE, TaskError};
+use super::{Definition, READABLE, TaskError, steady};
 use crate::read::read_only;
 use crate::settings::Departments;
 
@@ -33,8 +31,8 @@ pub async fn check(definition: &Definition, ctx: &SessionContext) -> Result<(), 
         }
     }
     let frame = ctx.sql_with_options(&definition.sql, read_only()).await.map_err(engine)?;
-    if let Some(function) = unsteady(frame.logical_plan()).map_err(engine)? {
-        return Err(wrong(format!("its query calls `{function}`, which gives another answer at another time")));
+    if let Some(cause) = steady::unsteady(frame.logical_plan()).map_err(engine)? {
+        return Err(wrong(format!("its query {cause}, which gives another answer at another time")));
     }
     columns(definition, frame.schema().as_arrow()).map_err(wrong)
 }
@@ -42,33 +40,6 @@ pub async fn check(definition: &Definition, ctx: &SessionContext) -> Result<(), 
 /// The engine's innermost words, without the fields that it lists on further lines.
 pub fn one_line(error: &DataFusionError) -> String {
     error.find_root().strip_backtrace().lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
-}
-
-/// Whether a function goes by the rows' order, as `row_number` does and `count` does not.
-fn is_of_order(function: &WindowFunctionDefinition) -> bool {
-    matches!(function, WindowFunctionDefinition::WindowUDF(_))
-}
-
-/// A function that is no function of the rows alone.
-fn unsteady(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
-    let mut found = None;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|part| {
-                found = match part {
-                    Expr::ScalarFunction(called) if called.func.signature().volatility != Volatility::Immutable => {
-                        Some(called.func.name().to_owned())
-                    }
-                    Expr::WindowFunction(called) if called.params.order_by.is_empty() && is_of_order(&called.fun) => {
-                        Some(format!("{}() OVER without ORDER BY", called.fun.name()))
-                    }
-                    _ => None,
-                };
-                Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-            })
-        })
-    })?;
-    Ok(found)
 }
 
 /// Whether a column may be of this kind.

@@ -121,6 +121,66 @@ async fn a_query_that_reads_or_does_what_it_must_not_is_refused() {
     }
 }
 
+/// A query over each stay's codes, which come in no order.
+fn of_codes(outcome: &str) -> String {
+    format!(
+        "SELECT e.encounter_id, {outcome} AS outcome, max(e.discharged_at) AS outcome_at, max(e.discharged_at) IS NULL AS not_discharged \
+         FROM encounters AS e LEFT JOIN diagnoses AS d ON d.encounter_id = e.encounter_id GROUP BY e.encounter_id"
+    )
+}
+
+/// The same dataset's id must give the same bytes, in whatever order the engine hands rows on.
+#[tokio::test]
+async fn an_answer_that_goes_by_an_order_that_nobody_states_is_refused() {
+    let some = |rows: &str| {
+        format!(
+            "SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM ({rows}) AS o"
+        )
+    };
+    for (sql, said) in [
+        (of_codes("CAST(COALESCE(first_value(d.code), 'A') < 'J' AS INT)"), "calls `first_value` without ORDER BY"),
+        (of_codes("CAST(COALESCE(last_value(d.code), 'A') < 'J' AS INT)"), "calls `last_value` without ORDER BY"),
+        (of_codes("CAST(any_value(d.code) < 'J' AS INT)"), "calls `any_value`"),
+        (of_codes("CAST(array_to_string(array_agg(d.code), ',') < 'J' AS INT)"), "calls `array_agg` without ORDER BY"),
+        (of_codes("CAST(string_agg(d.code, ',') < 'J' AS INT)"), "calls `string_agg` without ORDER BY"),
+        (of_codes("approx_distinct(d.code)"), "calls `approx_distinct`"),
+        (of_codes("sum(CAST(d.rank AS DOUBLE))"), "adds up floating-point numbers by `sum`"),
+        (of_codes("avg(d.rank / 3.0)"), "adds up floating-point numbers by `avg`"),
+        (of_codes("stddev(character_length(d.code))"), "adds up floating-point numbers by `stddev`"),
+        (some("SELECT * FROM outcomes LIMIT 5"), "has LIMIT or OFFSET without ORDER BY"),
+        (some("SELECT * FROM outcomes OFFSET 1"), "has LIMIT or OFFSET without ORDER BY"),
+        (some("SELECT * FROM (SELECT * FROM outcomes ORDER BY days) AS r WHERE days > 1 LIMIT 5"), "has LIMIT or OFFSET without ORDER BY"),
+        (some("SELECT DISTINCT ON (patient_id) * FROM outcomes"), "has DISTINCT ON without"),
+        (some("SELECT DISTINCT ON (patient_id) * FROM outcomes ORDER BY patient_id"), "has DISTINCT ON without"),
+        (some("SELECT * FROM outcomes WHERE days > (SELECT sum(days) FROM outcomes)"), "adds up floating-point numbers by `sum`"),
+        (some("SELECT *, sum(days) OVER (PARTITION BY patient_id) AS all_days FROM outcomes"), "adds up floating-point numbers by `sum`"),
+    ] {
+        let error = refusal(TOML, &sql).await;
+        assert!(error.contains(said) && !error.contains('\n'), "{sql}\n{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_is_stated_and_sums_that_are_exact_are_taken() -> Result<(), super::TaskError> {
+    let of = |rows: &str| {
+        format!(
+            "SELECT encounter_id, days AS outcome, discharged_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM ({rows}) AS o"
+        )
+    };
+    for sql in [
+        of_codes("COALESCE(character_length(string_agg(d.code, ',' ORDER BY d.code)), 0) + COALESCE(sum(CAST(d.rank AS BIGINT)), 0)"),
+        of_codes(
+            "COALESCE(character_length(first_value(d.code ORDER BY d.code DESC)), 0) + COALESCE(sum(CAST(d.rank AS DECIMAL(9, 2))), 0)",
+        ),
+        of("SELECT * FROM outcomes ORDER BY admitted_at, encounter_id LIMIT 1000"),
+        of("SELECT DISTINCT ON (patient_id, encounter_id) * FROM outcomes ORDER BY patient_id, encounter_id, admitted_at"),
+        of("SELECT *, sum(days) OVER (PARTITION BY patient_id ORDER BY admitted_at, encounter_id) AS until_then FROM outcomes"),
+    ] {
+        Folder::holding("exact_days", TOML, &sql).open().await?;
+    }
+    Ok(())
+}
+
 /// The example of the README is a task, as it stands there.
 #[tokio::test]
 async fn the_readmes_example_is_taken() -> Result<(), super::TaskError> {
