@@ -1,6 +1,7 @@
 INSERT INTO message_rows (known_at) VALUES ('2025-06-01T00:00:00Z');
 -- a comes back after ten days, b after a hundred, c dies in the stay, d leaves for hospice and dies there, e is transferred and goes on elsewhere,
--- f is born, g stays for observation on a planned day, h lies in rehabilitation, i is still there.
+-- f is born, g stays for observation on a planned day, h lies in rehabilitation, i is still there, j was there the year before, k comes back and l dies at home
+-- when half of the task's horizon has passed. A patient's stay 1 is the one that is asked about.
 CREATE VIEW came (patient, visit, code, at, said) AS VALUES
     ('a', 'a1', 'encounter.admitted', TIMESTAMP '2024-01-01T08:00:00Z', NULL), ('a', 'a1', 'encounter.discharged', TIMESTAMP '2024-01-04T12:00:00Z', '01'),
     ('a', 'a2', 'encounter.admitted', TIMESTAMP '2024-01-14T08:00:00Z', NULL), ('a', 'a2', 'encounter.discharged', TIMESTAMP '2024-01-21T12:00:00Z', '03'),
@@ -13,13 +14,22 @@ CREATE VIEW came (patient, visit, code, at, said) AS VALUES
     ('e', 'e1', 'encounter.admitted', TIMESTAMP '2024-03-01T08:00:00Z', NULL), ('e', 'e1', 'encounter.discharged', TIMESTAMP '2024-03-03T12:00:00Z', '02'),
     ('e', 'e2', 'encounter.admitted', TIMESTAMP '2024-03-03T15:00:00Z', NULL), ('e', 'e2', 'encounter.discharged', TIMESTAMP '2024-03-12T12:00:00Z', '01'),
     ('f', 'f1', 'encounter.admitted', TIMESTAMP '2024-03-01T08:00:00Z', NULL), ('f', 'f1', 'encounter.discharged', TIMESTAMP '2024-03-03T12:00:00Z', '01'),
-    ('f', NULL, 'patient.birth_date', NULL, '2024-03-01'), ('a', NULL, 'patient.birth_date', NULL, '1950-05-05'), ('a', NULL, 'patient.sex', NULL, 'female'),
+    ('f', NULL, 'patient.birth_date', NULL, '2024-03-01'), ('a', NULL, 'patient.birth_date', NULL, '1950-05-05'), ('b', NULL, 'patient.birth_date', NULL, '1980-05-05'),
+    ('a', NULL, 'patient.sex', NULL, 'female'), ('b', NULL, 'patient.sex', NULL, 'male'), ('c', NULL, 'patient.sex', NULL, 'female'), ('k', NULL, 'patient.sex', NULL, 'male'),
+    ('a', NULL, 'patient.race', NULL, '2106-3'), ('b', NULL, 'patient.race', NULL, '2054-5'),
     ('g', 'g1', 'encounter.preadmitted', TIMESTAMP '2024-05-01T08:00:00Z', 'planned'),
     ('g', 'g1', 'encounter.admitted', TIMESTAMP '2024-05-01T08:00:00Z', NULL), ('g', 'g1', 'encounter.discharged', TIMESTAMP '2024-05-01T20:00:00Z', '01'),
     ('g', 'g1', 'encounter.class', NULL, 'OBSENC'),
     ('h', 'h1', 'encounter.admitted', TIMESTAMP '2024-05-01T08:00:00Z', NULL), ('h', 'h1', 'encounter.discharged', TIMESTAMP '2024-06-20T20:00:00Z', '01'),
     ('h', 'h1', 'encounter.department', TIMESTAMP '2024-05-01T08:00:00Z', 'REH'), ('h', 'h1', 'encounter.transferred', TIMESTAMP '2024-05-03T08:00:00Z', 'REH'),
-    ('i', 'i1', 'encounter.admitted', TIMESTAMP '2024-05-01T08:00:00Z', NULL);
+    ('i', 'i1', 'encounter.admitted', TIMESTAMP '2024-05-01T08:00:00Z', NULL),
+    ('j', 'j0', 'encounter.admitted', TIMESTAMP '2023-03-01T08:00:00Z', NULL), ('j', 'j0', 'encounter.discharged', TIMESTAMP '2023-03-04T12:00:00Z', '01'),
+    ('j', 'j1', 'encounter.admitted', TIMESTAMP '2024-03-10T08:00:00Z', NULL), ('j', 'j1', 'encounter.discharged', TIMESTAMP '2024-03-13T12:00:00Z', '01'),
+    ('k', 'k1', 'encounter.admitted', TIMESTAMP '2024-01-05T08:00:00Z', NULL), ('k', 'k1', 'encounter.discharged', TIMESTAMP '2024-01-08T12:00:00Z', '01'),
+    ('k', 'k2', 'encounter.admitted', TIMESTAMP '2024-01-08T12:00:00Z' + $half, NULL),
+    ('k', 'k2', 'encounter.discharged', TIMESTAMP '2024-01-10T12:00:00Z' + $half, '01'),
+    ('l', 'l1', 'encounter.admitted', TIMESTAMP '2024-01-05T08:00:00Z', NULL), ('l', 'l1', 'encounter.discharged', TIMESTAMP '2024-01-09T12:00:00Z', '01'),
+    ('l', NULL, 'patient.died', TIMESTAMP '2024-01-09T12:00:00Z' + $half, NULL);
 INSERT INTO event_rows (patient_id, encounter_id, visit_number, code, time, asserted_at, known_at, text_value)
 SELECT patient, visit, visit AS visit_number, code, at AS time, COALESCE(at, TIMESTAMP '2023-01-01T00:00:00Z') AS asserted_at, COALESCE(at, TIMESTAMP '2023-01-01T00:00:00Z') AS known_at, said FROM came;
 CREATE VIEW coded (patient, visit, code, rank, said) AS VALUES

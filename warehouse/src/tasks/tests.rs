@@ -207,3 +207,73 @@ async fn a_question_that_the_note_answers_is_refused() {
     let error = refusal(TOML, age).await;
     assert!(error.contains("an admission note about what is decided at or before admission"), "{error}");
 }
+
+/// A task about classes, of this kind of note.
+fn of_note(kind: &str) -> String {
+    TOML.replace("note = \"admission\"", &format!("note = \"{kind}\"")).replace("unit = \"days\"", "classes = 2")
+}
+
+/// A query over `outcomes`, for the rules of [`TOML`].
+fn of_outcomes(outcome: &str, outcome_at: &str) -> String {
+    format!(
+        "SELECT encounter_id, CAST({outcome} AS INT) AS outcome, {outcome_at} AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes"
+    )
+}
+
+/// One stay whose outcome is decided when its note is written is enough, whatever the query says of when it came to be.
+#[tokio::test]
+async fn a_question_that_the_note_answers_of_some_stays_is_refused() {
+    let within = "COALESCE(died_at <= discharged_at + $horizon, false)";
+    let sex = "SELECT o.encounter_id, CAST(p.sex = 'female' AS INT) AS outcome, o.discharged_at + $horizon AS outcome_at, \
+               o.discharged_at IS NULL AS not_discharged FROM outcomes AS o LEFT JOIN patients AS p ON p.patient_id = o.patient_id";
+    let returned = of_outcomes("COALESCE(returned_at <= discharged_at + $horizon, false)", "least(returned_at, discharged_at + $horizon)");
+    for (kind, sql, said) in [
+        (
+            "discharge",
+            of_outcomes(within, "discharged_at + $horizon"),
+            "of a patient who dies in the stay, its outcome is 1 whatever comes later",
+        ),
+        (
+            "discharge",
+            of_outcomes("COALESCE(whole_days > 5 OR denied, false)", "discharged_at + $horizon"),
+            "its outcome is 1 whatever comes later",
+        ),
+        ("discharge", returned, "of a patient who dies in the stay, its outcome is 0 whatever comes later"),
+        (
+            "report",
+            of_outcomes("died", "discharged_at + $horizon"),
+            "a note of the kind report about what is decided at or before discharge",
+        ),
+        (
+            "progress",
+            of_outcomes("died", "discharged_at + $horizon"),
+            "a note of the kind progress about what is decided at or before discharge",
+        ),
+        ("admission", sex.to_owned(), "an admission note about what is decided at or before admission"),
+        (
+            "admission",
+            of_outcomes("COALESCE(observation, false)", "discharged_at"),
+            "an admission note about what is decided at or before admission",
+        ),
+    ] {
+        let error = refusal(&of_note(kind), &sql).await;
+        assert!(error.contains(said) && !error.contains('\n'), "{sql}\n{error}");
+    }
+}
+
+/// What says when its outcome came to be is asked of those of whom it is still open, and taken.
+#[tokio::test]
+async fn a_question_that_is_open_for_whom_it_is_asked_is_taken() -> Result<(), super::TaskError> {
+    let within = "COALESCE(died_at <= discharged_at + $horizon, false)";
+    for (kind, sql) in [
+        ("discharge", of_outcomes(within, "least(died_at, discharged_at + $horizon)")),
+        ("discharge", of_outcomes("COALESCE(denied, false)", "discharged_at + $horizon")),
+        ("report", of_outcomes("died", "discharged_at")),
+        ("progress", of_outcomes("whole_days > 5", "discharged_at")),
+        // No story of the trial has a word of it.
+        ("admission", of_outcomes("department = 'A-3'", "discharged_at")),
+    ] {
+        Folder::holding("exact_days", &of_note(kind), &sql).open().await?;
+    }
+    Ok(())
+}
