@@ -277,7 +277,8 @@ impl Work {
         }
     }
 
-    /// What is learned from: the training split, or for a refresh the recent notes of patients of the training fold.
+    /// What is learned from: the training split, or for a refresh the recent notes of patients of the training fold. Both are those that hold for all tasks:
+    /// a note that one task learns from is in no other fold, and in no temporal test, of another.
     fn lessons(&self) -> Vec<Known<'_>> {
         match self.recent_from() {
             Some(from) => dataset::by_note(&self.examples, |example| example.fold == "train" && example.prediction_at >= from),

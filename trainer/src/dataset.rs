@@ -1,4 +1,4 @@
-//! A dataset's examples, by note. Its id is the warehouse's: `wardstream dataset all` writes the same examples under the same id.
+//! A dataset's examples, by note. Its id is the warehouse's: `wardstream dataset all` writes the same examples, of the same splits, under the same id.
 
 use std::collections::BTreeMap;
 

@@ -96,7 +96,8 @@ struct Moment {
 }
 
 impl Warehouse {
-    /// Writes the splits of `task`, or of `all` tasks together, as known at `at`, or by the log's watermark, to the folder `out`.
+    /// Writes the splits of `task`, or of `all` tasks together, as known at `at`, or by the log's watermark, to the folder `out`. The splits of `all` are those
+    /// that hold for all tasks: no patient of its training split is in another split of any task.
     ///
     /// # Errors
     /// See [`DatasetError`]; the folder is then as it was before.

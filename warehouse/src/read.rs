@@ -42,9 +42,10 @@ pub struct Pin {
 pub struct Example {
     /// What is asked.
     pub task: Task,
-    /// `train`, `validation`, `test`, `temporal_test`; `None` outside the configured periods.
+    /// `train`, `validation`, `test`, `temporal_test`, as for all tasks together; `None` outside the configured periods, and for patients of the training fold
+    /// whom a temporal test of any task holds.
     pub split: Option<String>,
-    /// `train`, `validation`, `test`: by patient, whatever the period.
+    /// `train`, `validation`, `test`: by patient and for all tasks, whatever the period.
     pub fold: String,
     /// The stay.
     pub encounter_id: EncounterId,
@@ -218,13 +219,13 @@ impl Warehouse {
         statement::all(ctx.sql(sql).await.map_err(engine)?).await.map_err(engine)
     }
 
-    /// Labelled examples of all tasks at a pin, in an order that depends on nothing else.
+    /// Labelled examples of all tasks at a pin, split as the dataset of all tasks is, in an order that depends on nothing else.
     ///
     /// # Errors
     /// Where the views cannot be read.
     pub async fn examples(&self, pin: &Pin) -> Result<Vec<Example>, QueryError> {
         let sql = format!(
-            "SELECT task, split, fold, encounter_id, patient_id, note_id, note_version_id, prediction_at, label FROM examples \
+            "SELECT task, joint_split AS split, joint_fold AS fold, encounter_id, patient_id, note_id, note_version_id, prediction_at, label FROM examples \
              WHERE task IN ({}) ORDER BY prediction_at, note_id, task, encounter_id",
             asked()
         );

@@ -25,7 +25,7 @@ use crate::tasks::Tasks;
 use crate::views;
 
 /// Number of the rules that stand in code and of the files' layout; raised when the same basis would give other bytes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The name under which all tasks together are one dataset: what the trainer learns from.
 pub const ALL: &str = "all";

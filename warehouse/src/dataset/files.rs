@@ -47,15 +47,20 @@ pub struct Counted {
     seen: BTreeSet<String>,
 }
 
-/// Every example of a split, with its note as it was read at prediction time. A version that was sent twice is joined twice;
-/// its copies stand beside each other. The texts come last, on the side of the join that streams: `standing_notes` would hold them all.
+/// Every example of a split, with its note as it was read at prediction time; all tasks together have the splits that hold for all of them. A version that was
+/// sent twice is joined twice; its copies stand beside each other. The texts come last, on the side of the join that streams: `standing_notes` would hold them all.
 fn sql(task: &str) -> String {
-    let of = if task == ALL { String::new() } else { format!(" AND e.task = '{}'", task.replace('\'', "''")) };
+    let (of, [split, fold, seen]) = if task == ALL {
+        (String::new(), ["joint_split", "joint_fold", "patient_in_joint_train"])
+    } else {
+        (format!(" AND e.task = '{}'", task.replace('\'', "''")), ["split", "fold", "patient_in_train"])
+    };
     format!(
-        "SELECT e.*, t.text, s.known_at AS copy_known_at, s.source_topic AS copy_topic, s.source_partition AS copy_partition, s.source_offset AS copy_offset \
-         FROM examples AS e JOIN standing_notes AS s ON s.note_version_id = e.note_version_id \
+        "SELECT e.task, e.{split} AS split, e.{fold} AS fold, e.period, e.{seen} AS patient_in_train, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, \
+         e.prediction_at, e.label, e.value, t.text, s.known_at AS copy_known_at, s.source_topic AS copy_topic, s.source_partition AS copy_partition, \
+         s.source_offset AS copy_offset FROM examples AS e JOIN standing_notes AS s ON s.note_version_id = e.note_version_id \
          JOIN note_rows AS t ON t.note_version_id = s.note_version_id AND t.source_topic = s.source_topic \
-         AND t.source_partition = s.source_partition AND t.source_offset = s.source_offset AND t.reading = s.reading WHERE e.split IS NOT NULL{of}"
+         AND t.source_partition = s.source_partition AND t.source_offset = s.source_offset AND t.reading = s.reading WHERE e.{split} IS NOT NULL{of}"
     )
 }
 

@@ -1,13 +1,13 @@
 //! The same id gives the same bytes, and what could change them gives another id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use schemas::EventCode;
+use schemas::{EventCode, PatientId, Task};
 
 use super::fixture::{Story, at, empty, open, part};
 use super::{ALL, DatasetError};
-use crate::{AsOf, NEWEST, Warehouse};
+use crate::{AsOf, Example, NEWEST, Warehouse};
 
 const THEN: &str = "2024-06-30T00:00:00Z";
 
@@ -112,6 +112,37 @@ async fn a_pin_names_the_dataset_that_can_be_written_later() {
     assert_eq!(written.dataset_id, pinned);
     let rows: u64 = written.files.iter().map(|file| file.rows).sum();
     assert_eq!(rows, examples.iter().filter(|example| example.split.is_some()).count() as u64);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// Learned together, the tasks' rules differ: what one learns from, another must not test.
+#[tokio::test]
+async fn nobody_from_whom_any_task_learns_is_in_another_split_of_all_tasks_together() {
+    let (warehouse, folder) = empty("dataset-joint").await;
+    warehouse.append(&mut Story::hospital().take()).await.expect("appends");
+    // As denial's in the paper: a main period over the others' temporal tests, and other shares.
+    let own = |settings: &mut crate::Settings| {
+        let mut rule = settings.splits.of("length_of_stay");
+        rule.main = crate::Period { from: at("2021-03-01T00:00:00Z"), until: at("2025-01-01T00:00:00Z") };
+        (rule.folds, rule.temporal) = ([18, 1, 1], Vec::new());
+        settings.splits.0.insert("length_of_stay".to_owned(), rule);
+    };
+    let warehouse = open(&folder, own).await;
+    let pin = warehouse.pin().await.expect("can be read");
+    let examples = warehouse.examples(&pin).await.expect("can be read");
+    let patients = |is_in: &dyn Fn(&Example) -> bool| -> BTreeSet<PatientId> {
+        examples.iter().filter(|example| is_in(example)).map(|example| example.patient_id).collect()
+    };
+    let trains = |example: &Example| example.split.as_deref() == Some("train");
+    let (learned, tested) = (patients(&trains), patients(&|example| example.split.is_some() && !trains(example)));
+    assert!(learned.len() > 5 && tested.len() > 10, "{} learned, {} tested", learned.len(), tested.len());
+    assert!(learned.is_disjoint(&tested));
+    // By itself, the task learns from patients whom the others test.
+    let written = warehouse.dataset("length_of_stay", &AsOf::default(), &folder.join("alone")).await.expect("is written");
+    let of_task = patients(&|example| example.task == Task::LengthOfStay && trains(example));
+    assert!(written.counts.get("train").is_some_and(|train| train.patients > of_task.len() as u64), "{:?}", written.counts);
+    let together = warehouse.dataset(ALL, &AsOf::default(), &folder.join("all")).await.expect("is written");
+    assert_eq!(together.counts.get("train").map(|train| train.patients), Some(learned.len() as u64));
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 
