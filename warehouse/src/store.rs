@@ -109,6 +109,7 @@ impl Warehouse {
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
         let base = base(&settings.url)?;
         let tasks = Tasks::open(&settings.tasks, &settings.departments).await?;
+        tasks.hold(&settings.splits)?;
         if let Ok(path) = base.to_file_path() {
             for table in Table::ALL {
                 std::fs::create_dir_all(path.join(table.as_str())).map_err(|_| OpenError::Address { url: settings.url.clone() })?;

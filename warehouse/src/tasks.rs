@@ -21,8 +21,9 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::SessionContext;
 
 use crate::computed::{Computed, Query, Renewed};
+use crate::dataset::ALL;
 use crate::renewal::Renewal;
-use crate::settings::{Departments, TaskSettings};
+use crate::settings::{DEFAULT_RULE, Departments, Splits, TaskSettings};
 pub(crate) use definition::Definition;
 
 /// Relations that a task's query may read. None of them holds a note's text, a label or a prediction.
@@ -115,10 +116,20 @@ impl Tasks {
                 std::fs::read_to_string(path)
                     .map_err(|error| TaskError::new(&name, format_args!("could not read {}: {error}", path.display())))
             };
+            let query = |sql: &str| {
+                let file = folder.join(format!("{sql}.sql"));
+                match BUILT_IN.iter().find(|(name, _, _)| *name == sql && !file.exists()) {
+                    Some((_, _, built_in)) => Ok((*built_in).to_owned()),
+                    None => read(&file),
+                }
+            };
             let toml = read(&file)?;
-            let definition = Definition::parse(&name, &toml, |sql| read(&folder.join(format!("{sql}.sql"))))?;
+            let definition = Definition::parse(&name, &toml, query)?;
             if definitions.iter().any(|one| one.name == name) {
                 return Err(TaskError::new(&name, "the name is taken by a task that is built in; choose another"));
+            }
+            if [ALL, DEFAULT_RULE].contains(&name.as_str()) {
+                return Err(TaskError::new(&name, "the name means all tasks, or those without a split rule of their own; choose another"));
             }
             probe::check(&definition, &self.departments).await?;
             definitions.push(definition);
@@ -131,14 +142,25 @@ impl Tasks {
         self.definitions.iter().map(|definition| definition.name.as_str())
     }
 
+    /// Holds the split rules against the tasks: a rule for no task would be taken for one that holds.
+    pub(crate) fn hold(&self, splits: &Splits) -> std::result::Result<(), TaskError> {
+        let is_known = |rule: &str| rule == DEFAULT_RULE || self.names().any(|name| name == rule);
+        let Some(rule) = splits.0.keys().find(|rule| !is_known(rule)) else { return Ok(()) };
+        let known: Vec<&str> = self.names().collect();
+        Err(TaskError::new(
+            rule,
+            format_args!("`warehouse.splits` has a rule for it, and there is none; there are {}, and `{DEFAULT_RULE}`", known.join(", ")),
+        ))
+    }
+
     /// Whether these are the five alone, each of which says of a stay what its own subject's facts say.
     pub(crate) fn are_the_papers(&self) -> bool {
         self.definitions.len() == BUILT_IN.len()
     }
 
-    /// The queries by which tasks ask for their outcomes.
-    pub(crate) fn queries(&self) -> impl Iterator<Item = &str> {
-        self.definitions.iter().map(|definition| definition.sql.as_str())
+    /// The queries by which these tasks ask for their outcomes.
+    pub(crate) fn queries(&self, of: &[String]) -> impl Iterator<Item = &str> {
+        self.definitions.iter().filter(move |definition| of.contains(&definition.name)).map(|definition| definition.sql.as_str())
     }
 
     /// Digest of all that a task is: its file, its query and the departments it leaves out. `None` where there is no such task.

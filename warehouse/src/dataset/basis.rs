@@ -99,7 +99,7 @@ impl Basis {
             tables,
             parser_versions: parser_versions(ctx).await?,
             code_set: CODE_SET,
-            rules: rules(ruled.tasks),
+            rules: rules(ruled.tasks, tasks),
             definitions: tasks.iter().filter_map(|task| Some((task.clone(), ruled.tasks.digest(task)?))).collect(),
             splits: tasks.iter().map(|task| (task.clone(), ruled.splits.of(task))).collect(),
         })
@@ -112,10 +112,10 @@ impl Basis {
     }
 }
 
-/// Digest of the views that `examples`, `attrition` and the queries of tasks stand on, without comments and layout.
-fn rules(tasks: &Tasks) -> String {
+/// Digest of the views that `examples`, `attrition` and the queries of the tasks that are asked stand on, without comments and layout.
+fn rules(tasks: &Tasks, asked: &[String]) -> String {
     let mut wanted = vec!["examples", "attrition"];
-    wanted.extend(views::sources().map(|(view, _)| view).filter(|view| tasks.queries().any(|query| names(query, view))));
+    wanted.extend(views::sources().map(|(view, _)| view).filter(|view| tasks.queries(asked).any(|query| names(query, view))));
     let mut texts: BTreeMap<&str, String> = BTreeMap::new();
     while let Some(name) = wanted.pop() {
         let Some((name, sql)) = views::sources().find(|(view, _)| *view == name) else { continue };
@@ -283,7 +283,8 @@ mod tests {
     #[tokio::test]
     async fn the_rules_are_those_of_the_views_that_examples_stand_on() {
         let tasks = Tasks::open(&crate::TaskSettings::default(), &crate::Departments::default()).await.expect("the five");
-        assert_eq!(rules(&tasks), rules(&tasks));
+        let asked = ["mortality".to_owned()];
+        assert_eq!(rules(&tasks, &asked), rules(&tasks, &asked));
         let names: Vec<&str> = views::sources().map(|(name, _)| name).collect();
         assert!(names.contains(&"labels") && names.contains(&"survivors"));
     }

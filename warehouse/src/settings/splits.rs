@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The rule of every task that has none of its own.
 pub const DEFAULT: &str = "default";
 
+/// A share may be this large: what they are added up to and multiplied with stays far from where numbers end.
+const LARGEST_SHARE: u32 = 1_000_000;
+
 /// Splits that the shares of the main period fill; a temporal test needs another name.
 pub const FOLDS: [&str; 3] = ["train", "validation", "test"];
 
@@ -109,6 +112,14 @@ pub enum SplitsError {
         /// Whose.
         task: String,
     },
+    /// A share beyond what can be reckoned with.
+    #[error("splits.{task}: a share of folds is {share}; write numbers up to {most}, `[8, 1, 1]`", most = LARGEST_SHARE)]
+    Share {
+        /// Whose.
+        task: String,
+        /// As configured.
+        share: u32,
+    },
     /// A name that no file or column can bear, or that means something else.
     #[error(
         "splits.{task}: a temporal test cannot be called `{name}`; write lower-case letters, digits and `_`, and none of train, validation, test, main"
@@ -171,6 +182,9 @@ impl TaskSplits {
         }
         if self.folds.iter().all(|share| *share == 0) {
             return Err(SplitsError::NoShares { task: task() });
+        }
+        if let Some(share) = self.folds.iter().find(|share| **share > LARGEST_SHARE) {
+            return Err(SplitsError::Share { task: task(), share: *share });
         }
         let fits = |name: &str| {
             let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -255,6 +269,8 @@ mod tests {
         let turned = stated(|task| task.main = Period { from: main.until, until: main.from });
         assert!(matches!(turned, Err(SplitsError::Empty { .. })), "{turned:?}");
         assert_eq!(stated(|task| task.folds = [0, 0, 0]), Err(SplitsError::NoShares { task: "mortality".to_owned() }));
+        let beyond = stated(|task| task.folds = [u32::MAX, 1, 1]);
+        assert_eq!(beyond, Err(SplitsError::Share { task: "mortality".to_owned(), share: u32::MAX }));
         for name in ["train", "main", "", "../x", "Jan"] {
             let named = stated(|task| task.temporal.iter_mut().for_each(|test| name.clone_into(&mut test.name)));
             assert!(matches!(named, Err(SplitsError::Name { .. })), "{name}: {named:?}");

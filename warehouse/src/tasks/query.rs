@@ -6,16 +6,29 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::Statement as Parsed;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::definition::{AFTER, BEFORE, Effect, LAST, Rule, STAYS};
 use super::{Definition, READABLE, TaskError, steady};
 use crate::read::read_only;
+use crate::roles::parse;
 use crate::settings::Departments;
+
+/// A query may hold this many operators and key words. A chain of them is a tree that is walked by recursion, wherever a session plans the task: on threads of two
+/// megabytes of stack too, where fewer fit than in a statement to the server.
+const OPERATOR_LIMIT: usize = 1_000;
 
 /// Holds the query against what a task's query may be; `ctx` holds the relations that it may read.
 pub async fn check(definition: &Definition, ctx: &SessionContext) -> Result<(), TaskError> {
     let wrong = |reason: String| TaskError::new(&definition.name, reason);
     let engine = |error: DataFusionError| wrong(format!("its query cannot be planned: {}", one_line(&error)));
+    if is_deep(&definition.sql) {
+        return Err(wrong(format!(
+            "its query holds more than {OPERATOR_LIMIT} operators and key words, or nests too deeply; write a list as IN (...) or VALUES"
+        )));
+    }
     let mut statements = DFParser::parse_sql(&definition.sql).map_err(engine)?;
     let statement = match (statements.pop_front(), statements.is_empty()) {
         (Some(statement @ Statement::Statement(_)), true) => statement,
@@ -40,6 +53,19 @@ pub async fn check(definition: &Definition, ctx: &SessionContext) -> Result<(), 
 /// The engine's innermost words, without the fields that it lists on further lines.
 pub fn one_line(error: &DataFusionError) -> String {
     error.find_root().strip_backtrace().lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+}
+
+/// Whether the query is too much for those who walk it. What is no SQL at all is left to its parser to name.
+fn is_deep(sql: &str) -> bool {
+    let is_joining = |token: &Token| match token {
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
+        Token::Whitespace(_) | Token::Comma | Token::Period | Token::LParen | Token::RParen | Token::SemiColon | Token::EOF => false,
+        Token::Number(..) | Token::SingleQuotedString(_) => false,
+        _ => true,
+    };
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return false };
+    tokens.iter().filter(|token| is_joining(token)).count() > OPERATOR_LIMIT
+        || parse::statements(sql).err().is_some_and(|refusal| refusal.code.starts_with("54"))
 }
 
 /// Whether a column may be of this kind.
@@ -189,8 +215,10 @@ fn outcomes_of(one: &Definition) -> String {
         "SELECT r.encounter_id, count(*) AS copies FROM (SELECT text_hash(encounter_id) AS head FROM {relation} GROUP BY 1 HAVING count(*) > 1) AS h \
          JOIN {relation} AS r ON text_hash(r.encounter_id) = h.head GROUP BY r.encounter_id HAVING count(*) > 1"
     );
+    // NaN is behind every number there: neither it nor what has no end is an outcome.
+    let finite = "CASE WHEN abs(CAST(outcome AS DOUBLE)) < CAST('Infinity' AS DOUBLE) THEN CAST(outcome AS DOUBLE) END";
     format!(
-        "SELECT {task} AS task, a.encounter_id, CAST(outcome AS DOUBLE) AS outcome, \
+        "SELECT {task} AS task, a.encounter_id, {finite} AS outcome, \
          arrow_cast(outcome_at, 'Timestamp(Microsecond, Some(\"UTC\"))') AS outcome_at, {because} AS excluded_because, {waits} AS waits, \
          CAST(1 AS BIGINT) AS copies FROM {relation} AS a LEFT ANTI JOIN ({twice}) AS t ON t.encounter_id = a.encounter_id \
          UNION ALL SELECT {task} AS task, encounter_id, CAST(NULL AS DOUBLE) AS outcome, \

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::Tasks;
-use crate::settings::{Departments, TaskSettings};
+use crate::dataset::fixture::{Story, empty, open};
+use crate::settings::{Departments, Splits, TaskSettings};
+use crate::{AsOf, Format, render};
 
 const TOML: &str = "title = \"Days\"\nnote = \"admission\"\nclock = \"admission\"\nhorizon_days = 28\n\n[delay]\nfacts = [\"discharge\"]\n\
                     at_least_days = 2\nat_most_days = 30\n\n[target]\nunit = \"days\"\n\n[[rules]]\nreason = \"not_discharged\"\neffect = \"pending\"\nwhy = \"Open.\"\n";
@@ -276,4 +278,63 @@ async fn a_question_that_is_open_for_whom_it_is_asked_is_taken() -> Result<(), s
         Folder::holding("exact_days", &of_note(kind), &sql).open().await?;
     }
     Ok(())
+}
+
+/// The README's `query = "length_of_stay"`: the file beside it, else the one that is built in.
+#[tokio::test]
+async fn a_task_takes_another_horizon_over_a_query_that_is_built_in() -> Result<(), super::TaskError> {
+    let toml =
+        include_str!("../../tasks/length_of_stay.toml").replace("horizon_days = 28", "horizon_days = 14\nquery = \"length_of_stay\"");
+    let folder = Folder::holding("fortnight", &toml, "");
+    std::fs::remove_file(folder.0.join("fortnight.sql")).expect("was written");
+    assert_eq!(folder.open().await?.names().last(), Some("fortnight"));
+    std::fs::write(folder.0.join("length_of_stay.sql"), "SELECT 1").expect("writes");
+    assert!(folder.open().await.is_err_and(|error| error.to_string().contains("no column `encounter_id`")));
+    Ok(())
+}
+
+/// A chain is a tree that is walked by recursion: it must not end the process.
+#[tokio::test]
+async fn a_query_that_is_a_long_chain_is_refused_before_it_is_walked() {
+    for chain in [vec!["1"; 20_000].join("+"), vec!["CAST(days > 1 AS INT)"; 20_000].join(" * ")] {
+        let error = refusal(TOML, &of_outcomes(&chain, "discharged_at")).await;
+        assert!(error.contains("more than 1000 operators") && !error.contains('\n'), "{}", error.len());
+    }
+}
+
+#[tokio::test]
+async fn a_split_rule_for_no_task_is_refused_with_the_tasks_that_there_are() -> Result<(), super::TaskError> {
+    let mut splits = Splits::default();
+    let rule = splits.of("mortality");
+    splits.0.insert("exact_days".to_owned(), rule);
+    let tasks = Tasks::open(&TaskSettings::default(), &Departments::default()).await?;
+    let refused = tasks.hold(&splits).expect_err("there is no such task").to_string();
+    assert!(refused.contains("exact_days") && refused.contains("readmission, mortality") && refused.contains("`default`"), "{refused}");
+    Folder::holding("exact_days", TOML, SQL).open().await?.hold(&splits)?;
+    tasks.hold(&Splits::default())
+}
+
+#[tokio::test]
+async fn a_task_may_not_be_called_what_means_several() {
+    for name in ["all", "default"] {
+        let opened = Folder::holding(name, TOML, SQL).open().await;
+        assert!(opened.is_err_and(|error| error.to_string().contains("means all tasks")), "{name}");
+    }
+}
+
+/// A number that is none is no outcome, and a site's own task is nothing to the datasets of the others.
+#[tokio::test]
+async fn an_infinite_outcome_is_none_and_a_sites_task_leaves_other_datasets_ids_alone() {
+    let sql = "SELECT encounter_id, days + CAST('Infinity' AS DOUBLE) AS outcome, discharged_at AS outcome_at, discharged_at IS NULL AS not_discharged FROM outcomes \
+               WHERE encounter_id NOT IN (SELECT encounter_id FROM coverages WHERE plan = 'NONE' AND encounter_id IS NOT NULL)";
+    let tasks = Folder::holding("exact_days", TOML, sql);
+    let (warehouse, folder) = empty("tasks-infinite").await;
+    warehouse.append(&mut Story::hospital().take()).await.expect("appends");
+    let before = warehouse.dataset_id("mortality", &AsOf::default()).await.expect("has stays");
+    let warehouse = open(&folder, |settings| settings.tasks.folder = Some(tasks.0.clone())).await;
+    assert_eq!(warehouse.dataset_id("mortality", &AsOf::default()).await.expect("has stays"), before);
+    let sql = "SELECT count(value) AS given, count(*) FILTER (WHERE excluded_because = 'no_outcome') > 100 AS none FROM labels WHERE task = 'exact_days'";
+    let answer = render(&warehouse.query(sql, &AsOf::default()).await.expect("answers"), Format::Csv).expect("csv");
+    assert_eq!(answer, "given,none\n0,true\n");
+    std::fs::remove_dir_all(&folder).expect("was made");
 }
