@@ -42,8 +42,8 @@ pub struct Pin {
 pub struct Example {
     /// What is asked.
     pub task: Task,
-    /// `train`, `validation`, `test`, `temporal_test`, as for all tasks together; `None` outside the configured periods, and for patients of the training fold
-    /// whom a temporal test of any task holds.
+    /// `train`, `validation`, `test`, `temporal_test`, as for all tasks together; `None` outside the configured periods, and in a temporal test for
+    /// patients on whom any task trains.
     pub split: Option<String>,
     /// `train`, `validation`, `test`: by patient and for all tasks, whatever the period.
     pub fold: String,
