@@ -9,7 +9,7 @@ use datafusion::arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, filter};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema, ToByteSlice};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use measures::{Column, Rows, RowsError, Shared};
@@ -120,6 +120,14 @@ pub fn constant(expression: Option<&Arc<dyn PhysicalExpr>>, usage: Usage) -> Res
         },
         _ => plan_err!("{usage}: the numbers at the end are constants"),
     }
+}
+
+/// Refuses DISTINCT: two predictions that are alike are two predictions.
+pub fn every_row_counts(is_distinct: bool, usage: Usage) -> Result<()> {
+    if is_distinct {
+        return not_impl_err!("{usage}: every row counts, and DISTINCT is not supported; choose rows in a subquery");
+    }
+    Ok(())
 }
 
 /// The type in which a column travels between partial and final aggregation.

@@ -10,10 +10,11 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
 use measures::Samples;
 
-use super::arguments::{Usage, column_fields, constant, is_number, numbers, pack_column, present, shared, unpack_column};
+use super::arguments::{Usage, column_fields, constant, every_row_counts, is_number, numbers, pack_column, present, shared, unpack_column};
 
 /// Bins where none are named.
 const BINS: usize = 10;
@@ -85,7 +86,13 @@ impl AggregateUDFImpl for OverSamples {
         Ok(DataType::Float64)
     }
 
+    /// No order of rows changes an answer, so the engine need not sort them, nor hand over what they are ordered by.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        every_row_counts(arguments.is_distinct, self.usage)?;
         let bins = match arguments.exprs.get(2) {
             None => BINS,
             stated => usize::try_from(constant(stated, self.usage)?).unwrap_or(0),

@@ -12,11 +12,13 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt8Type};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
 use measures::{Bin, MOST_DRAWS, MOST_RESAMPLES, Measure, Rows, Sums};
 
 use super::arguments::{
-    self, Usage, column_fields, constant, is_label, is_list, is_number, pack, pack_column, present, state_field, unpack, unpack_column,
+    self, Usage, column_fields, constant, every_row_counts, is_label, is_list, is_number, pack, pack_column, present, state_field, unpack,
+    unpack_column,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +148,13 @@ impl AggregateUDFImpl for OverPredictions {
         Ok(self.kind.returns())
     }
 
+    /// No order of rows changes an answer, so the engine need not sort them, nor hand over what they are ordered by.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        every_row_counts(arguments.is_distinct, self.usage)?;
         let kind = self.kind;
         Ok(match kind {
             Kind::Added(measure) => Box::new(Added { kind, sums: Sums::new(measure) }),

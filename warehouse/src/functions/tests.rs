@@ -169,6 +169,38 @@ async fn a_row_with_a_null_counts_nowhere() {
     }
 }
 
+/// What rows are ordered by within a call is neither a weight nor a threshold.
+#[tokio::test]
+async fn an_order_within_a_call_changes_no_bit_of_an_answer() {
+    let orders = ["at", "score DESC", "weight, code", "at % 3, code"];
+    for partitions in [1, 3] {
+        let ctx = session("rows", drawn(90, 0), partitions);
+        for (call, group) in ALL.iter().flat_map(|call| ["", " GROUP BY kind ORDER BY kind"].map(|group| (call, group))) {
+            let inner = call.strip_suffix(')').expect("a call");
+            let plain = told(&ctx, &format!("SELECT {call} FROM rows{group}")).await;
+            for order in orders {
+                assert_eq!(told(&ctx, &format!("SELECT {inner} ORDER BY {order}) FROM rows{group}")).await, plain, "{call} {order}{group}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_alike_all_count() {
+    let ctx = session("rows", drawn(60, 0), 2);
+    for call in ALL {
+        let distinct = call.replacen('(', "(DISTINCT ", 1);
+        for group in ["", " GROUP BY kind ORDER BY kind"] {
+            let sql = format!("SELECT {distinct} FROM rows{group}");
+            if call.contains("charlson") {
+                assert_eq!(told(&ctx, &sql).await, told(&ctx, &format!("SELECT {call} FROM rows{group}")).await, "{call}");
+            } else {
+                assert!(refusal(&ctx, &sql).await.contains("DISTINCT is not supported"), "{call}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_empty_group_has_no_answer() {
     let ctx = session("rows", drawn(20, 0), 2);
