@@ -6,7 +6,7 @@ use crate::rows::Rows;
 
 /// Resamples of one call; more tell nothing more.
 pub const MOST_RESAMPLES: usize = 10_000;
-/// Rows drawn by one call, all resamples together: some ten seconds.
+/// Rows drawn by one call, all groups and resamples together: some ten seconds.
 pub const MOST_DRAWS: usize = 2_000_000_000;
 /// Threads that draw.
 const THREADS: usize = 2;

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Sign
 use measures::Samples;
 
 use super::arguments::{Usage, column_fields, constant, every_row_counts, is_number, numbers, pack_column, present, shared, unpack_column};
+use super::work::{Allowance, MOST_FRAMED, aside};
 
 /// Bins where none are named.
 const BINS: usize = 10;
@@ -100,7 +101,8 @@ impl AggregateUDFImpl for OverSamples {
         if !(2..=MOST_BINS).contains(&bins) {
             return plan_err!("{}: bins are 2 to {MOST_BINS}", self.usage);
         }
-        Ok(Box::new(Collected { kind: self.kind, bins, samples: Samples::default() }))
+        let allowance = Allowance::new(MOST_FRAMED);
+        Ok(Box::new(Collected { kind: self.kind, bins, samples: Samples::default(), allowance, answer: None }))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -113,10 +115,24 @@ struct Collected {
     kind: Kind,
     bins: usize,
     samples: Samples,
+    /// What the frames of a window may compare; an aggregate asks once.
+    allowance: Allowance,
+    /// The answer, until rows come or go.
+    answer: Option<ScalarValue>,
+}
+
+impl Collected {
+    fn answered(&self) -> ScalarValue {
+        ScalarValue::Float64(match self.kind {
+            Kind::Binned(measure) => measure(&self.samples, self.bins),
+            Kind::Whole(measure) => measure(&self.samples),
+        })
+    }
 }
 
 impl Accumulator for Collected {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.answer = None;
         let columns = present(values)?;
         let [numbers_of, references, ..] = columns.as_slice() else { return exec_err!("a shift is of (value, is_reference)") };
         let Some(references) = references.as_boolean_opt() else { return Ok(()) };
@@ -127,6 +143,7 @@ impl Accumulator for Collected {
 
     /// A frame lets its rows go in the order in which it took them.
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.answer = None;
         let columns = present(values)?;
         let Some(references) = columns.get(1).and_then(|column| column.as_boolean_opt()) else { return Ok(()) };
         let reference = references.true_count();
@@ -147,6 +164,7 @@ impl Accumulator for Collected {
         let [large_references, references, large_currents, currents] = states else {
             return exec_err!("the state of a shift is two samples");
         };
+        self.answer = None;
         for row in 0..references.len() {
             self.samples.reference.append(unpack_column(large_references, references, row)?);
             self.samples.current.append(unpack_column(large_currents, currents, row)?);
@@ -155,10 +173,15 @@ impl Accumulator for Collected {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Float64(match self.kind {
-            Kind::Binned(measure) => measure(&self.samples, self.bins),
-            Kind::Whole(measure) => measure(&self.samples),
-        }))
+        if let Some(answer) = &self.answer {
+            return Ok(answer.clone());
+        }
+        let compared = self.samples.reference.len() + self.samples.current.len();
+        self.allowance
+            .take(compared, || format!("the frames of a window compare at most {MOST_FRAMED} rows, all together; group instead"))?;
+        let answer = aside(compared, || self.answered());
+        self.answer = Some(answer.clone());
+        Ok(answer)
     }
 
     /// With what sorting the numbers will take.

@@ -10,16 +10,18 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, StructArray, UInt8Array};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt8Type};
-use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, TypeSignature, Volatility};
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use measures::{Bin, MOST_DRAWS, MOST_RESAMPLES, Measure, Rows, Sums};
 
 use super::arguments::{
     self, Usage, column_fields, constant, every_row_counts, is_label, is_list, is_number, pack, pack_column, present, state_field, unpack,
     unpack_column,
 };
+use super::work::{Allowance, MOST_FRAMED, aside};
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -66,6 +68,30 @@ struct OverPredictions {
     usage: Usage,
     kind: Kind,
     signature: Signature,
+}
+
+impl OverPredictions {
+    /// What is asked of the rows that are kept.
+    fn question(&self, arguments: &AccumulatorArgs<'_>) -> Result<Question> {
+        match self.kind {
+            Kind::Ranked(measure) => Ok(Question::One(measure)),
+            Kind::Added(_) => exec_err!("{}: no rows are kept", self.usage),
+            Kind::Interval if arguments.exprs.len() < 4 => Ok(Question::DeLong),
+            Kind::Interval => {
+                let resamples = usize::try_from(constant(arguments.exprs.get(2), self.usage)?).unwrap_or(0);
+                let seed = constant(arguments.exprs.get(3), self.usage)?.cast_unsigned();
+                if !(2..=MOST_RESAMPLES).contains(&resamples) {
+                    return plan_err!("{}: resamples are 2 to {MOST_RESAMPLES}", self.usage);
+                }
+                Ok(Question::Bootstrap { resamples, seed })
+            }
+        }
+    }
+}
+
+/// Whether a call is one over a window: the engine tells an aggregate so by its name alone, which then ends in the frame.
+fn is_framed(name: &str) -> bool {
+    name.contains(" BETWEEN ") && [" PRECEDING", " FOLLOWING", " CURRENT ROW"].iter().any(|end| name.ends_with(end))
 }
 
 impl PartialEq for OverPredictions {
@@ -156,19 +182,30 @@ impl AggregateUDFImpl for OverPredictions {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         every_row_counts(arguments.is_distinct, self.usage)?;
         let kind = self.kind;
-        Ok(match kind {
-            Kind::Added(measure) => Box::new(Added { kind, sums: Sums::new(measure) }),
-            Kind::Ranked(measure) => Box::new(Ranked { kind, question: Question::One(measure), rows: Rows::default() }),
-            Kind::Interval if arguments.exprs.len() < 4 => Box::new(Ranked { kind, question: Question::DeLong, rows: Rows::default() }),
-            Kind::Interval => {
-                let resamples = usize::try_from(constant(arguments.exprs.get(2), self.usage)?).unwrap_or(0);
-                let seed = constant(arguments.exprs.get(3), self.usage)?.cast_unsigned();
-                if !(2..=MOST_RESAMPLES).contains(&resamples) {
-                    return plan_err!("{}: resamples are 2 to {MOST_RESAMPLES}", self.usage);
-                }
-                Box::new(Ranked { kind, question: Question::Bootstrap { resamples, seed }, rows: Rows::default() })
-            }
-        })
+        if let Kind::Added(measure) = kind {
+            return Ok(Box::new(Added { kind, sums: Sums::new(measure) }));
+        }
+        let question = self.question(&arguments)?;
+        if matches!(question, Question::Bootstrap { .. }) && is_framed(arguments.name) {
+            return not_impl_err!(
+                "{}: resamples are not supported in the frames of a window; leave them out (DeLong), or group",
+                self.usage
+            );
+        }
+        Ok(Box::new(Ranked::new(kind, question, question.allowance())))
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
+        matches!(self.kind, Kind::Interval) && arguments.exprs.len() >= 4
+    }
+
+    /// All groups draw from one allowance: they are answered in one go.
+    fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        every_row_counts(arguments.is_distinct, self.usage)?;
+        let (kind, question) = (self.kind, self.question(&arguments)?);
+        let allowance = question.allowance();
+        let group = move || -> Result<Box<dyn Accumulator>> { Ok(Box::new(Ranked::new(kind, question, allowance.clone()))) };
+        Ok(Box::new(GroupsAccumulatorAdapter::new(group)))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -248,20 +285,47 @@ enum Question {
     Bootstrap { resamples: usize, seed: u64 },
 }
 
+impl Question {
+    /// What whoever asks it may compute. An aggregate asks once a group, a window once a frame.
+    fn allowance(self) -> Allowance {
+        Allowance::new(if matches!(self, Self::Bootstrap { .. }) { MOST_DRAWS } else { MOST_FRAMED })
+    }
+
+    /// Rows that are ranked for an answer, once a class that is asked.
+    fn ranked(self, rows: &Rows) -> usize {
+        let classes = if rows.width() <= 2 { 1 } else { rows.width() };
+        let resamples = if let Self::Bootstrap { resamples, .. } = self { resamples } else { 1 };
+        rows.len().saturating_mul(classes).saturating_mul(resamples)
+    }
+
+    fn too_much(self) -> String {
+        match self {
+            Self::Bootstrap { .. } => {
+                format!("auroc_ci draws at most {MOST_DRAWS} rows, all groups together; ask for fewer resamples, or for none (DeLong)")
+            }
+            _ => format!("the frames of a window rank at most {MOST_FRAMED} rows, all together; ask for narrower ones, or group"),
+        }
+    }
+}
+
 /// The rows so far, in columns.
 #[derive(Debug)]
 struct Ranked {
     kind: Kind,
     question: Question,
     rows: Rows,
+    allowance: Allowance,
+    /// The answer, until rows come or go: frames of equal rows are asked for again and again.
+    answer: Option<ScalarValue>,
 }
 
 impl Ranked {
+    fn new(kind: Kind, question: Question, allowance: Allowance) -> Self {
+        Self { kind, question, rows: Rows::default(), allowance, answer: None }
+    }
+
     fn interval(&self) -> Result<Option<(f64, f64)>> {
         let measured = match self.question {
-            Question::Bootstrap { resamples, .. } if self.rows.len().saturating_mul(resamples) > MOST_DRAWS => {
-                return exec_err!("auroc_ci draws at most {MOST_DRAWS} rows; ask for fewer resamples, or for none (DeLong)");
-            }
             Question::Bootstrap { resamples, seed } => {
                 measures::auroc(&self.rows).zip(measures::auroc_deviation(&self.rows, resamples, seed))
             }
@@ -272,16 +336,27 @@ impl Ranked {
         };
         Ok(measured.map(|(area, deviation)| measures::interval(area, deviation)))
     }
+
+    fn answered(&self) -> Result<ScalarValue> {
+        if let Question::One(measure) = self.question {
+            return Ok(ScalarValue::Float64(measure(&self.rows)));
+        }
+        let Some((low, high)) = self.interval()? else { return ScalarValue::try_from(&self.kind.returns()) };
+        let columns: Vec<ArrayRef> = vec![Arc::new(Float64Array::from(vec![low])), Arc::new(Float64Array::from(vec![high]))];
+        Ok(ScalarValue::Struct(Arc::new(StructArray::new(interval_fields(), columns, None))))
+    }
 }
 
 impl Accumulator for Ranked {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.answer = None;
         self.rows.append(self.kind.rows(values)?);
         Ok(())
     }
 
     /// A frame lets its rows go in the order in which it took them.
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.answer = None;
         self.rows.forget_first(self.kind.rows(values)?.len());
         Ok(())
     }
@@ -299,6 +374,7 @@ impl Accumulator for Ranked {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let [labels, large_scores, scores, weights] = states else { return exec_err!("the state of a measure is labels, scores, weights") };
         let Some(labels) = labels.as_list_opt::<i64>() else { return exec_err!("a state is a list of labels") };
+        self.answer = None;
         for row in (0..labels.len()).filter(|row| labels.is_valid(*row)) {
             let stated = labels.value(row);
             let classes = stated.as_primitive::<UInt8Type>().values();
@@ -308,17 +384,65 @@ impl Accumulator for Ranked {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        if let Question::One(measure) = self.question {
-            return Ok(ScalarValue::Float64(measure(&self.rows)));
+        if let Some(answer) = &self.answer {
+            return Ok(answer.clone());
         }
-        let Some((low, high)) = self.interval()? else { return ScalarValue::try_from(&self.kind.returns()) };
-        let columns: Vec<ArrayRef> = vec![Arc::new(Float64Array::from(vec![low])), Arc::new(Float64Array::from(vec![high]))];
-        Ok(ScalarValue::Struct(Arc::new(StructArray::new(interval_fields(), columns, None))))
+        let ranked = self.question.ranked(&self.rows);
+        self.allowance.take(ranked, || self.question.too_much())?;
+        let answer = aside(ranked, || self.answered())?;
+        self.answer = Some(answer.clone());
+        Ok(answer)
     }
 
     /// With what sorting the rows will take.
     fn size(&self) -> usize {
         const SORTING: usize = 2 * size_of::<u64>();
         size_of_val(self) + self.rows.size() + self.rows.len() * SORTING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(question: Question, allowance: &Allowance) -> Ranked {
+        let labels: ArrayRef = Arc::new((0..40_i64).map(|row| row % 2).collect::<Int64Array>());
+        let scores: ArrayRef = Arc::new((0..40_i32).map(|row| f64::from(row * 7 % 40)).collect::<Float64Array>());
+        let mut ranked = Ranked::new(Kind::Interval, question, allowance.clone());
+        ranked.update_batch(&[labels, scores]).expect("rows");
+        ranked
+    }
+
+    #[test]
+    fn groups_draw_from_one_allowance() {
+        let (question, allowance) = (Question::Bootstrap { resamples: 10, seed: 1 }, Allowance::new(2 * 40 * 10));
+        let answers: Vec<_> = (0..3).map(|_| drawn(question, &allowance).evaluate()).collect();
+        assert_eq!(answers.iter().map(|answer| answer.is_ok()).collect::<Vec<_>>(), [true, true, false]);
+        assert!(answers[2].as_ref().expect_err("no more").to_string().contains("auroc_ci draws at most"));
+    }
+
+    #[test]
+    fn frames_that_rank_too_much_are_refused_and_equal_ones_are_ranked_once() {
+        let allowance = Allowance::new(2 * 40);
+        let mut framed = drawn(Question::DeLong, &allowance);
+        let first = framed.evaluate().expect("an answer");
+        assert!((0..100).all(|_| framed.evaluate().expect("the same rows") == first));
+        let one: [ArrayRef; 2] = [Arc::new(Int64Array::from(vec![0])), Arc::new(Float64Array::from(vec![0.0]))];
+        framed.retract_batch(&one).expect("leaves");
+        assert_ne!(framed.evaluate().expect("other rows"), first);
+        framed.update_batch(&one).expect("comes");
+        assert!(framed.evaluate().expect_err("no more").to_string().contains("the frames of a window rank at most"));
+    }
+
+    #[test]
+    fn a_call_over_a_window_is_told_by_its_frame() {
+        for framed in
+            ["auroc(a,b) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW", "x PARTITION BY [k] RANGE BETWEEN 1 PRECEDING AND 2 FOLLOWING"]
+        {
+            assert!(is_framed(framed));
+        }
+        for plain in ["auroc(a,b)", "auroc(a,sum(b) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)", "auroc", "the CURRENT ROW"] {
+            assert!(!is_framed(plain));
+        }
     }
 }

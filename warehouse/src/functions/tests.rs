@@ -83,7 +83,7 @@ const ALL: [&str; 19] = [
     "auroc_error(label, score)",
     "auprc(kind, probabilities, weight)",
     "auroc_ci(label, score)",
-    "auroc_ci(kind, probabilities, 20, 3, weight)",
+    RESAMPLED,
     "brier(label, score, weight)",
     "log_loss(kind, probabilities)",
     "ece(label, score)",
@@ -97,6 +97,9 @@ const ALL: [&str; 19] = [
     "charlson(code)",
     "charlson_conditions(code)",
 ];
+
+/// The one that draws resamples, which frames do not.
+const RESAMPLED: &str = "auroc_ci(kind, probabilities, 20, 3, weight)";
 
 const CODES: [&str; 6] = ["ICD10CM/E11.9", "ICD10CM/E11.22", "ICD9CM/4280", "ICD10CM/Z59.0", "SNOMED/1", "ICD9CM/197.0"];
 
@@ -138,7 +141,7 @@ async fn partitions_and_the_order_of_rows_change_no_bit_of_an_answer() {
 #[tokio::test]
 async fn a_frame_gives_what_its_rows_alone_give() {
     let ctx = session("rows", drawn(60, 0), 2);
-    for call in ALL {
+    for call in ALL.iter().filter(|call| **call != RESAMPLED) {
         let framed = format!("SELECT at, {call} OVER (ORDER BY at ROWS BETWEEN 12 PRECEDING AND 2 PRECEDING) FROM rows ORDER BY at");
         let alone = format!(
             "SELECT r.at, f.answer FROM rows AS r LEFT JOIN (SELECT a.at, {} AS answer FROM (SELECT at FROM rows) AS a \
@@ -146,6 +149,31 @@ async fn a_frame_gives_what_its_rows_alone_give() {
             call
         );
         assert_eq!(told(&ctx, &framed).await, told(&ctx, &alone).await, "{call}");
+    }
+}
+
+/// Rows that stand beside one another have one frame, whose answer is not made again.
+#[tokio::test]
+async fn rows_that_are_ordered_alike_have_one_answer() {
+    let ctx = session("rows", drawn(60, 0), 2);
+    for call in ALL.iter().filter(|call| **call != RESAMPLED) {
+        let framed = format!("SELECT at, {call} OVER (ORDER BY kind) FROM rows ORDER BY at");
+        let alone = format!(
+            "SELECT r.at, f.answer FROM rows AS r JOIN (SELECT a.upto, {call} AS answer FROM (SELECT DISTINCT kind AS upto FROM rows) AS a \
+             JOIN rows AS b ON b.kind <= a.upto GROUP BY a.upto) AS f ON f.upto = r.kind ORDER BY r.at"
+        );
+        assert_eq!(told(&ctx, &framed).await, told(&ctx, &alone).await, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn frames_draw_no_resamples() {
+    let ctx = session("rows", drawn(20, 0), 2);
+    for window in ["", "PARTITION BY kind", "ORDER BY at", "ORDER BY at ROWS BETWEEN 3 PRECEDING AND 1 FOLLOWING"] {
+        for call in [RESAMPLED, "auroc_ci(label, score, 20, 3)"] {
+            let refused = refusal(&ctx, &format!("SELECT at, {call} OVER ({window}) AS answer FROM rows")).await;
+            assert!(refused.contains("resamples are not supported in the frames of a window"), "{call} {window}: {refused}");
+        }
     }
 }
 
