@@ -1,16 +1,2 @@
--- judged: one row per (task, stay, model) that was predicted live from its prompt note, with the label where it is mature.
--- A prediction that was published twice counts once; one that was taken back does not count.
--- What is small or kept stands first in each join: the engine builds its table of that one.
-WITH published AS (
-    SELECT *, row_number() OVER (PARTITION BY task, note_version_id, model_version ORDER BY predicted_at, known_at, source_partition, source_offset) AS copy
-    FROM prediction_rows
-    WHERE retracts IS NULL AND mode = 'live'
-),
-standing AS (
-    SELECT p.task, p.note_version_id, p.model_version, p.probabilities, p.probability
-    FROM (SELECT retracts FROM prediction_rows WHERE retracts IS NOT NULL) AS r RIGHT ANTI JOIN published AS p ON p.prediction_id = r.retracts
-    WHERE p.copy = 1
-)
-SELECT l.task, l.encounter_id, l.facility, p.model_version, date_trunc('month', l.prediction_at) AS month, l.label, l.mature_at, p.probabilities, p.probability
-FROM labels AS l JOIN standing AS p ON p.task = l.task AND p.note_version_id = l.note_version_id
-WHERE l.excluded_because IS NULL
+-- judged: one row per (task, stay, model) that was predicted live from its prompt note and is not left out, with the label where it is mature.
+SELECT task, encounter_id, facility, model_version, month, label, mature_at, probabilities, probability FROM scored_prompts WHERE excluded_because IS NULL
