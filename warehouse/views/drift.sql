@@ -1,11 +1,18 @@
 -- drift: one row per (task, model, month, kind, measure), for months that are complete: everything of them is known, and for
--- performance every label mature. An alarm needs enough cases, a change that matters, and one that chance hardly ever makes.
+-- performance every label mature. What is one feed's is complete when that feed has come so far. Performance and scores are of all feeds that were
+-- predicted about in the month, and wait for the last of them, but for a month at most: a feed that has ended holds up nobody. An alarm needs enough cases, a change that matters, and one that chance hardly ever makes.
 -- AUROC is held against the model's months before that did not fall themselves, so that a fall does not become what is normal;
 -- inputs and scores against the twelve months before (`score_mean`: by how many standard deviations their mean moved); a feed's shares against all months before.
-WITH closed AS (SELECT min(watermark) AS watermark FROM watermarks),
+WITH reached AS (
+    SELECT s.task, s.model_version, s.month, greatest(min(w.watermark), max(w.watermark) - INTERVAL '31 days') AS watermark
+    FROM scored_prompts AS s JOIN watermarks AS w ON w.facility = s.facility
+    GROUP BY s.task, s.model_version, s.month
+),
 monthly AS (
     SELECT p.*
-    FROM performance AS p JOIN task_rules AS r ON r.task = p.task CROSS JOIN closed AS c
+    FROM performance AS p
+    JOIN task_rules AS r ON r.task = p.task
+    JOIN reached AS c ON c.task = p.task AND c.model_version = p.model_version AND c.month = p.month
     WHERE p.month + INTERVAL '1 month' + r.mature_after <= c.watermark
       AND p.auroc IS NOT NULL AND p.n >= 40 AND p.positives >= 5 AND p.n - p.positives >= 5
 ),
@@ -30,12 +37,16 @@ performances AS (
 ),
 populations AS (
     SELECT s.*, greatest(0.25, s.noise) AS bound
-    FROM shifts AS s CROSS JOIN closed AS c WHERE s.month + INTERVAL '1 month' <= c.watermark AND s.n >= 20
+    FROM shifts AS s
+    LEFT JOIN watermarks AS w ON w.facility = s.facility
+    LEFT JOIN reached AS c ON c.task = s.task AND c.model_version = s.model_version AND c.month = s.month
+    WHERE s.month + INTERVAL '1 month' <= COALESCE(w.watermark, c.watermark) AND s.n >= 20
 ),
 means AS (
-    SELECT task, model_version, month, count(*) AS n, avg(logit) AS mean, var_samp(logit) AS variance
-    FROM logits CROSS JOIN closed AS c WHERE month + INTERVAL '1 month' <= c.watermark
-    GROUP BY task, model_version, month HAVING count(*) >= 20
+    SELECT l.task, l.model_version, l.month, count(*) AS n, avg(l.logit) AS mean, var_samp(l.logit) AS variance
+    FROM logits AS l JOIN reached AS c ON c.task = l.task AND c.model_version = l.model_version AND c.month = l.month
+    WHERE l.month + INTERVAL '1 month' <= c.watermark
+    GROUP BY l.task, l.model_version, l.month HAVING count(*) >= 20
 ),
 compared AS (
     SELECT *, sum(n) OVER before AS reference_n, sum(n * mean) OVER before / sum(n) OVER before AS reference,
@@ -49,8 +60,8 @@ scores AS (
 ),
 feeds AS (
     SELECT p.*, CAST(hits AS DOUBLE) / n AS share, sum(n) OVER before AS reference_n, CAST(sum(hits) OVER before AS DOUBLE) / sum(n) OVER before AS reference
-    FROM plumbing AS p CROSS JOIN closed AS c
-    WHERE p.month + INTERVAL '1 month' <= c.watermark AND n >= 20
+    FROM plumbing AS p JOIN watermarks AS w ON w.facility = p.facility
+    WHERE p.month + INTERVAL '1 month' <= w.watermark AND n >= 20
     WINDOW before AS (PARTITION BY p.facility, p.measure ORDER BY p.month ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ),
 bounded AS (SELECT *, reference + greatest(0.10, 6.0 * sqrt((reference * (1 - reference) + 0.01) / n)) AS bound FROM feeds)
