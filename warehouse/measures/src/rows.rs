@@ -197,7 +197,9 @@ impl Rows {
             return if self.is_empty() { Vec::new() } else { vec![1] };
         }
         let mut occurs = [false; 256];
-        self.labels().iter().for_each(|label| occurs[usize::from(*label)] = true);
+        let weights = self.weights();
+        let counts = |row: usize| weights.get(row).is_none_or(|weight| *weight != 0.0);
+        self.labels().iter().enumerate().filter(|(row, _)| counts(*row)).for_each(|(_, label)| occurs[usize::from(*label)] = true);
         (0..NO_CLASS).filter(|class| occurs[usize::from(*class)] && usize::from(*class) < self.width).collect()
     }
 
@@ -207,13 +209,17 @@ impl Rows {
         if self.width == 1 { 0 } else { usize::from(class) }
     }
 
-    /// Whether every score is a number and every weight one that can weigh.
+    /// Whether every weight is one that can weigh, and every score that one weighs a number.
     #[must_use]
     pub fn usable(&self) -> bool {
         // A sum is NaN if any number is, and asks no branch a row.
-        let zeros = |scores: &[f64]| scores.iter().map(|score| if score.is_nan() { f64::NAN } else { 0.0 }).sum::<f64>();
-        !self.pieces().into_iter().any(|scores| zeros(scores).is_nan())
-            && self.weights().iter().all(|weight| weight.is_finite() && *weight >= 0.0)
+        let is_nan = |scores: &[f64]| scores.iter().map(|score| if score.is_nan() { f64::NAN } else { 0.0 }).sum::<f64>().is_nan();
+        let weights = self.weights();
+        if weights.is_empty() {
+            return !self.pieces().into_iter().any(is_nan);
+        }
+        let rows = self.pieces().into_iter().flat_map(|piece| piece.chunks_exact(self.width.max(1)));
+        rows.zip(weights).all(|(scores, weight)| *weight == 0.0 || weight.is_finite() && *weight > 0.0 && !is_nan(scores))
     }
 }
 
@@ -269,6 +275,16 @@ mod tests {
             (labels, scores.pieces().concat(), weights)
         });
         assert_eq!(large, small);
+    }
+
+    #[test]
+    fn what_weighs_nothing_is_of_no_class_and_says_nothing() {
+        let rows = Rows::new(3, vec![0, 1, 2], vec![0.5, 0.3, 0.2, 0.2, 0.5, 0.3, f64::NAN, 0.0, 0.0]).expect("classes");
+        let weighed = rows.clone().with_weights(vec![1.0, 2.0, 0.0]);
+        assert_eq!((rows.asked(), rows.usable()), (vec![0, 1, 2], false));
+        assert_eq!((weighed.asked(), weighed.usable()), (vec![0, 1], true));
+        assert!(!rows.with_weights(vec![1.0, -2.0, 0.0]).usable());
+        assert_eq!(crate::auroc(&weighed), Some(1.0));
     }
 
     #[test]

@@ -87,7 +87,8 @@ fn whole(place: f64) -> usize {
     place as usize
 }
 
-/// The edges between bins of equal shares of the reference: quantiles by linear interpolation as in numpy, each once.
+/// The edges between bins of equal shares of the reference: quantiles by linear interpolation as in numpy, each once. Between numbers that are
+/// infinitely far apart there is nothing to interpolate: the nearer one is the edge.
 fn edges(reference: &[&[f64]], places: Places, bins: usize) -> Vec<f64> {
     let last = reference.iter().map(|piece| piece.len()).sum::<usize>() - 1;
     let positions: Vec<f64> = (1..bins).map(|nth| last as f64 * (nth as f64 * (1.0 / bins as f64))).collect();
@@ -96,8 +97,10 @@ fn edges(reference: &[&[f64]], places: Places, bins: usize) -> Vec<f64> {
     let between = |(position, ends): (&f64, &[f64])| {
         let ([low, high], share) = ([ends[0], ends[1]], position - position.floor());
         let apart = high - low;
-        if low == high {
+        if low == high || apart.is_infinite() && share < 0.5 {
             low
+        } else if apart.is_infinite() {
+            high
         } else if share >= 0.5 {
             high - apart * (1.0 - share)
         } else {
@@ -257,6 +260,27 @@ mod tests {
         let one = |at: usize| usize::from(bits[at / 8] >> (at % 8) & 1);
         for (start, end) in (0..24).flat_map(|start| (start..=24).map(move |end| (start, end))) {
             assert_eq!(stated(&bits, start..end), (start..end).map(one).sum::<usize>(), "{start} {end}");
+        }
+    }
+
+    /// Infinite numbers are ordered as others are.
+    #[test]
+    fn infinite_numbers_stand_below_and_above_all_others() {
+        let far = [f64::NEG_INFINITY, 1.0, 2.0, 3.0, 4.0, f64::INFINITY];
+        let finite = [-1e9, 1.0, 2.0, 3.0, 4.0, 1e9];
+        for (bins, of) in [2, 5, 10, 100].into_iter().flat_map(|bins| [(bins, 0..6), (bins, 0..5), (bins, 1..6)]) {
+            let one =
+                |reference: &[f64], current: &[f64]| Samples { reference: reference.to_vec().into(), current: current.to_vec().into() };
+            for samples in
+                [one(&far[of.clone()], &far[1..5]), one(&far[1..5], &far[of.clone()]), one(&[f64::MIN, f64::MAX], &far[of.clone()])]
+            {
+                let told = [psi(&samples, bins), js(&samples, bins)].map(|answer| answer.expect("both are there"));
+                assert!((0.0..20.0).contains(&told[0]) && (0.0..0.8326).contains(&told[1]), "{told:?}");
+            }
+            let same = one(&far[of.clone()], &far[of.clone()]);
+            assert_eq!((psi(&same, bins), js(&same, bins)), (Some(0.0), Some(0.0)));
+            let (infinite, large) = (one(&far[1..5], &far[of.clone()]), one(&finite[1..5], &finite[of]));
+            assert_eq!((psi(&infinite, bins), ks(&infinite)), (psi(&large, bins), ks(&large)));
         }
     }
 

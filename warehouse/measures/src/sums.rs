@@ -17,7 +17,7 @@ pub enum Measure {
     Ece,
     /// The bins themselves.
     Calibration,
-    /// Share of the rows of class 1 whose score is at or above the threshold.
+    /// Share of the rows of class 1 whose score is at or above the threshold. Asks about two classes, as the next does.
     Sensitivity,
     /// Share of class 1 among the rows at or above the threshold.
     PositivePredictiveValue,
@@ -42,13 +42,24 @@ pub struct Bin {
 #[derive(Clone, Debug)]
 pub struct Sums {
     measure: Measure,
+    /// What all readings share, then what each adds up.
     sums: Vec<ExactSum>,
     /// Rows that are no numbers, or no probabilities where those are asked.
     unusable: i64,
+    /// Rows of more than two classes.
+    several: i64,
 }
 
 /// Sums a bin of calibration: rows, weight, score, hits.
 const A_BIN: usize = 4;
+
+/// How scores are read: of two classes the second is asked, of several all are. Beside a row of several one of two is read as one of these, and
+/// whether such a row comes, or leaves, is not known before: rows of two are added up in both readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Two,
+    Several,
+}
 
 fn edge(bin: usize) -> f64 {
     if bin == BINS { 1.0 } else { bin as f64 * (1.0 / BINS as f64) }
@@ -72,12 +83,12 @@ fn bin(score: f64) -> usize {
     bin
 }
 
-/// The score that calibration asks about, and whether it hit: class 1 of two, else the most probable, the first of equals.
-fn stated(scores: &[f64], label: u8) -> (f64, bool) {
-    let class = match scores {
-        [_] => return (scores[0], label == 1),
-        [_, _] => 1,
-        _ => (1..scores.len()).fold(0, |best, class| if scores[class] > scores[best] { class } else { best }),
+/// The score that is asked about, and whether it hit: class 1 of two, else the most probable, the first of equals.
+fn stated(scores: &[f64], label: u8, reading: Reading) -> (f64, bool) {
+    let class = match (scores, reading) {
+        ([score], _) => return (*score, label == 1),
+        (_, Reading::Two) => 1,
+        (_, Reading::Several) => (1..scores.len()).fold(0, |best, class| if scores[class] > scores[best] { class } else { best }),
     };
     (scores[class], usize::from(label) == class)
 }
@@ -86,10 +97,10 @@ fn happened(hit: bool) -> f64 {
     f64::from(u8::from(hit))
 }
 
-fn squared(scores: &[f64], label: u8) -> f64 {
+fn squared(scores: &[f64], label: u8, reading: Reading) -> f64 {
     let of = |class: usize, score: f64| (score - happened(usize::from(label) == class)).powi(2);
-    match scores {
-        [score] | [_, score] => of(1, *score),
+    match (scores, reading) {
+        ([score] | [_, score], Reading::Two) => of(1, *score),
         _ => scores.iter().enumerate().map(|(class, score)| of(class, *score)).sum(),
     }
 }
@@ -103,16 +114,42 @@ fn surprise(scores: &[f64], label: u8) -> f64 {
     -probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
 }
 
+impl Measure {
+    /// Sums that all readings share.
+    fn shared(self) -> usize {
+        usize::from(self != Self::Calibration)
+    }
+
+    /// Sums of each reading.
+    fn own(self) -> usize {
+        match self {
+            Self::Brier | Self::LogLoss | Self::Sensitivity | Self::PositivePredictiveValue => 1,
+            Self::Ece => BINS,
+            Self::Calibration => A_BIN * BINS,
+        }
+    }
+
+    /// The readings that a row with so many scores has. Some measures have but one.
+    fn readings(self, scores: usize) -> &'static [Reading] {
+        match (self, scores) {
+            (Self::LogLoss | Self::Sensitivity | Self::PositivePredictiveValue, _) | (_, 0 | 1) => &[Reading::Two],
+            (_, 2) => &[Reading::Two, Reading::Several],
+            _ => &[Reading::Several],
+        }
+    }
+
+    /// Where the sums of a reading begin.
+    fn first(self, reading: Reading) -> usize {
+        self.shared() + if reading == Reading::Several { self.own() } else { 0 }
+    }
+}
+
 impl Sums {
     /// None yet.
     #[must_use]
     pub fn new(measure: Measure) -> Self {
-        let count = match measure {
-            Measure::Brier | Measure::LogLoss | Measure::Sensitivity | Measure::PositivePredictiveValue => 2,
-            Measure::Ece => 1 + BINS,
-            Measure::Calibration => A_BIN * BINS,
-        };
-        Self { measure, sums: vec![ExactSum::default(); count], unusable: 0 }
+        let count = measure.shared() + 2 * measure.own();
+        Self { measure, sums: vec![ExactSum::default(); count], unusable: 0, several: 0 }
     }
 
     /// Takes rows in.
@@ -132,12 +169,24 @@ impl Sums {
         for (row, (scores, label)) in scores.chunks_exact(width).zip(rows.labels()).enumerate() {
             let weight = if weighted { rows.weights()[row] } else { 1.0 };
             let threshold = rows.thresholds().get(row).copied().unwrap_or(0.0);
-            if !self.is_usable(scores, threshold) || !weight.is_finite() || weight < 0.0 {
-                self.unusable += if sign > 0.0 { 1 } else { -1 };
+            let usable = self.is_usable(scores, threshold) && weight.is_finite() && weight >= 0.0;
+            // What weighs nothing is as if it were not there, but that calibration counts it in its bin.
+            if weight == 0.0 && !(usable && self.measure == Measure::Calibration) {
+                continue;
+            }
+            let came = if sign > 0.0 { 1 } else { -1 };
+            if !usable {
+                self.unusable += came;
                 continue;
             }
             total += 1.0;
-            self.take_one((scores, *label, threshold), sign * weight, weighted);
+            self.several += if width > 2 { came } else { 0 };
+            for reading in self.measure.readings(width) {
+                self.take_one((scores, *label, threshold), sign * weight, *reading);
+            }
+            if weighted && !matches!(self.measure, Measure::Calibration | Measure::Sensitivity | Measure::PositivePredictiveValue) {
+                self.sums[0].add(sign * weight);
+            }
         }
         if !weighted && !matches!(self.measure, Measure::Calibration | Measure::Sensitivity | Measure::PositivePredictiveValue) {
             self.sums[0].add(sign * total);
@@ -151,33 +200,28 @@ impl Sums {
         }
     }
 
-    fn take_one(&mut self, (scores, label, threshold): (&[f64], u8, f64), weight: f64, weighted: bool) {
-        let sums = &mut self.sums;
+    fn take_one(&mut self, (scores, label, threshold): (&[f64], u8, f64), weight: f64, reading: Reading) {
+        let (sums, first) = (&mut self.sums, self.measure.first(reading));
         match self.measure {
-            Measure::Brier => sums[1].add(weight * squared(scores, label)),
-            Measure::LogLoss => sums[1].add(weight * surprise(scores, label)),
+            Measure::Brier => sums[first].add(weight * squared(scores, label, reading)),
+            Measure::LogLoss => sums[first].add(weight * surprise(scores, label)),
             Measure::Ece => {
-                let (score, hit) = stated(scores, label);
-                sums[1 + bin(score)].add(weight * (score - happened(hit)));
+                let (score, hit) = stated(scores, label, reading);
+                sums[first + bin(score)].add(weight * (score - happened(hit)));
             }
             Measure::Calibration => {
-                let (score, hit) = stated(scores, label);
-                let first = A_BIN * bin(score);
+                let (score, hit) = stated(scores, label, reading);
+                let first = first + A_BIN * bin(score);
                 let terms = [1.0_f64.copysign(weight), weight, weight * score, weight * happened(hit)];
                 sums[first..first + A_BIN].iter_mut().zip(terms).for_each(|(sum, term)| sum.add(term));
-                return;
             }
             Measure::Sensitivity | Measure::PositivePredictiveValue => {
-                let (score, hit) = stated(scores, label);
+                let (score, hit) = stated(scores, label, reading);
                 let above = score >= threshold;
                 let counts = if self.measure == Measure::Sensitivity { hit } else { above };
                 sums[0].add(weight * happened(counts));
-                sums[1].add(weight * happened(hit && above));
-                return;
+                sums[first].add(weight * happened(hit && above));
             }
-        }
-        if weighted {
-            sums[0].add(weight);
         }
     }
 
@@ -185,17 +229,25 @@ impl Sums {
     pub fn merge(&mut self, state: &[f64]) {
         let mut rest = state.iter().copied();
         self.unusable += rest.next().unwrap_or(0.0) as i64;
+        self.several += rest.next().unwrap_or(0.0) as i64;
         for sum in &mut self.sums {
             let parts = counted(rest.next().unwrap_or(0.0));
             rest.by_ref().take(parts).for_each(|part| sum.add(part));
         }
     }
 
-    /// The sums in one run of numbers: unusable rows, then each sum's number of parts and its parts.
+    /// The sums in one run of numbers: unusable rows and those of several classes, then each sum's number of parts and its parts.
     #[must_use]
     pub fn state(&self) -> Vec<f64> {
         let each = self.sums.iter().flat_map(|sum| std::iter::once(sum.parts().len() as f64).chain(sum.parts().iter().copied()));
-        std::iter::once(self.unusable as f64).chain(each).collect()
+        [self.unusable as f64, self.several as f64].into_iter().chain(each).collect()
+    }
+
+    /// What the rows that are there add up to, as they are read.
+    fn read(&self) -> &[ExactSum] {
+        let several = self.several != 0 && self.measure.readings(2).contains(&Reading::Several);
+        let first = self.measure.first(if several { Reading::Several } else { Reading::Two });
+        &self.sums[first..first + self.measure.own()]
     }
 
     /// The measure; `None` where nothing weighs, NaN where a row was no number. Of `Calibration` there is no one number: `None`.
@@ -210,10 +262,10 @@ impl Sums {
             _ if total <= 0.0 => None,
             Measure::Ece => {
                 let mut apart = ExactSum::default();
-                self.sums[1..].iter().for_each(|bin| apart.add(bin.value().abs()));
+                self.read().iter().for_each(|bin| apart.add(bin.value().abs()));
                 Some(apart.value() / total)
             }
-            _ => Some(self.sums[1].value() / total),
+            _ => Some(self.read()[0].value() / total),
         }
     }
 
@@ -221,7 +273,7 @@ impl Sums {
     #[must_use]
     pub fn bins(&self) -> Option<Vec<Bin>> {
         let bins: Vec<Bin> = self
-            .sums
+            .read()
             .chunks_exact(A_BIN)
             .enumerate()
             .map(|(bin, sums)| {
@@ -290,6 +342,40 @@ mod tests {
             let mut alone = Sums::new(measure);
             alone.add(&drawn(2, 40));
             assert_eq!(told(&sums), told(&alone), "{measure:?}");
+        }
+    }
+
+    /// Rows of two classes are read as their neighbours are, whichever comes first and whoever leaves.
+    #[test]
+    fn a_row_of_two_classes_beside_one_of_three_is_one_of_three() {
+        let (two, three) =
+            (Rows::new(2, vec![1], vec![0.3, 0.7]).expect("classes"), Rows::new(3, vec![2], vec![0.2, 0.2, 0.6]).expect("classes"));
+        let padded = Rows::new(3, vec![1, 2], vec![0.3, 0.7, 0.0, 0.2, 0.2, 0.6]).expect("classes");
+        for measure in [Measure::Brier, Measure::LogLoss, Measure::Ece, Measure::Calibration] {
+            let of = |all: &[&Rows]| {
+                let mut sums = Sums::new(measure);
+                all.iter().for_each(|rows| sums.add(rows));
+                sums
+            };
+            let expected = told(&of(&[&padded]));
+            assert_eq!((told(&of(&[&two, &three])), told(&of(&[&three, &two]))), (expected.clone(), expected.clone()), "{measure:?}");
+            let mut merged = of(&[&two]);
+            merged.merge(&of(&[&three]).state());
+            assert_eq!(told(&merged), expected, "{measure:?}");
+            merged.retract(&three);
+            assert_eq!(told(&merged), told(&of(&[&two])), "{measure:?}");
+        }
+    }
+
+    #[test]
+    fn what_weighs_nothing_counts_nowhere_whatever_it_says() {
+        for measure in ALL {
+            let mut sums = Sums::new(measure);
+            sums.add(&drawn(1, 10));
+            let before = told(&sums);
+            let scores: Vec<f64> = if measure == Measure::Calibration { vec![f64::NAN, 2.0] } else { vec![f64::NAN, 0.5] };
+            sums.add(&Rows::new(1, vec![1, 0], scores).expect("binary").with_weights(vec![0.0, 0.0]));
+            assert_eq!(told(&sums), before, "{measure:?}");
         }
     }
 

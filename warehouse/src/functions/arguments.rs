@@ -13,6 +13,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, not_imp
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use measures::{Column, Rows, RowsError, Shared};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How an aggregate is called, for who calls it otherwise.
@@ -98,6 +99,21 @@ fn scores(column: &ArrayRef) -> Result<(usize, Shared)> {
         all.resize(all.len() + width - list.len().max(2), 0.0);
     }
     Ok((width, Arc::new(all)))
+}
+
+/// The columns (label, score, ..) parted by how long the lists of scores are; as they are where all are of one length.
+pub fn by_length(columns: Vec<ArrayRef>) -> Result<Vec<Vec<ArrayRef>>> {
+    let lists = columns.get(1).and_then(|scores| scores.as_list_opt::<i64>());
+    let lengths: Vec<usize> = lists.map(|lists| lists.offsets().lengths().collect()).unwrap_or_default();
+    let each: BTreeSet<usize> = lengths.iter().copied().collect();
+    if each.len() < 2 {
+        return Ok(vec![columns]);
+    }
+    let of_length = |wanted: usize| {
+        let rows = BooleanArray::from(lengths.iter().map(|length| *length == wanted).collect::<Vec<bool>>());
+        columns.iter().map(|column| Ok(filter(column, &rows)?)).collect::<Result<Vec<ArrayRef>>>()
+    };
+    each.into_iter().map(of_length).collect()
 }
 
 /// Rows of the columns label, score, and a threshold and a weight where they are given.

@@ -18,8 +18,8 @@ use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use measures::{Bin, MOST_DRAWS, MOST_RESAMPLES, Measure, Rows, Sums};
 
 use super::arguments::{
-    self, Usage, column_fields, constant, every_row_counts, is_label, is_list, is_number, pack, pack_column, present, state_field, unpack,
-    unpack_column,
+    self, Usage, by_length, column_fields, constant, every_row_counts, is_label, is_list, is_number, pack, pack_column, present,
+    state_field, unpack, unpack_column,
 };
 use super::work::{Allowance, MOST_FRAMED, aside};
 
@@ -144,8 +144,21 @@ impl Kind {
 
     /// The rows of a batch, those with a NULL left out.
     fn rows(self, values: &[ArrayRef]) -> Result<Rows> {
-        let columns = present(values)?;
-        let [label, score, ..] = columns.as_slice() else { return exec_err!("a measure takes (label, score)") };
+        self.of(&present(values)?)
+    }
+
+    /// The same, those with lists of one length together: sums read a row by how many classes it has.
+    fn rows_by_length(self, values: &[ArrayRef]) -> Result<Vec<Rows>> {
+        let rows = by_length(present(values)?)?.iter().map(|columns| self.of(columns)).collect::<Result<Vec<Rows>>>()?;
+        let of_one_score = matches!(self, Self::Added(Measure::Sensitivity | Measure::PositivePredictiveValue));
+        if of_one_score && rows.iter().any(|rows| rows.width() > 2 && !rows.is_empty()) {
+            return exec_err!("a threshold asks about one score: of several classes name one, as in (label = 2, probabilities[3], 0.5)");
+        }
+        Ok(rows)
+    }
+
+    fn of(self, columns: &[ArrayRef]) -> Result<Rows> {
+        let [label, score, ..] = columns else { return exec_err!("a measure takes (label, score)") };
         let (threshold, weight) = self.places();
         arguments::rows(label, score, threshold.and_then(|at| columns.get(at)), columns.get(weight))
     }
@@ -229,12 +242,12 @@ struct Added {
 
 impl Accumulator for Added {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sums.add(&self.kind.rows(values)?);
+        self.kind.rows_by_length(values)?.iter().for_each(|rows| self.sums.add(rows));
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.sums.retract(&self.kind.rows(values)?);
+        self.kind.rows_by_length(values)?.iter().for_each(|rows| self.sums.retract(rows));
         Ok(())
     }
 

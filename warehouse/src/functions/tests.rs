@@ -229,6 +229,50 @@ async fn rows_that_are_alike_all_count() {
     }
 }
 
+/// Lists of two classes among lists of three and four: each row is one of the widest, in whatever batch, partition or frame it comes.
+#[tokio::test]
+async fn lists_of_different_lengths_are_read_as_the_longest() {
+    let calls = ["auroc", "auprc", "brier", "log_loss", "ece", "calibration"].map(|name| format!("{name}(label, scores)"));
+    let length = |row: usize| if row < 150 { 2 } else { [2, 3, 2, 4][row % 4] };
+    let list = |row: usize, width: usize| {
+        let first = (row * 7 % 11) as f64 / 16.0;
+        let rest = vec![(1.0 - first) / (length(row) - 1) as f64; length(row) - 1];
+        [first].into_iter().chain(rest).chain(std::iter::repeat(0.0)).take(width).collect::<Vec<f64>>()
+    };
+    let columns = |longest: bool| {
+        let lists = (0..200).map(|row| list(row, if longest { 4 } else { length(row) })).collect();
+        let labels = (0..200).map(|row| i64::try_from(row % length(row)).expect("a class")).collect();
+        vec![("at", Column::Whole((0..200).collect())), ("label", Column::Whole(labels)), ("scores", Column::Numbers(lists))]
+    };
+    let (all, framed) = (format!("SELECT {} FROM rows", calls.join(", ")), calls[2..].iter());
+    let expected = told(&session("rows", columns(true), 1), &all).await;
+    for partitions in [1, 2, 5] {
+        assert_eq!(told(&session("rows", columns(false), partitions), &all).await, expected);
+    }
+    let ctx = session("rows", columns(false), 2);
+    for call in framed {
+        let window = format!("SELECT at, {call} OVER (ORDER BY at ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM rows ORDER BY at");
+        let alone = format!(
+            "SELECT a.at, {call} FROM (SELECT at FROM rows) AS a JOIN rows AS b ON b.at BETWEEN a.at - 2 AND a.at GROUP BY a.at ORDER BY a.at"
+        );
+        assert_eq!(told(&ctx, &window).await, told(&ctx, &alone).await, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_weighs_nothing_counts_nowhere() {
+    let ctx = session("rows", drawn(120, 0), 3);
+    for call in ALL.iter().filter(|call| call.contains(", weight)") && !call.contains("ppv_at") && !call.contains("calibration")) {
+        let weightless = call.replace(", weight)", ", CASE WHEN kind = 3 OR at % 5 = 0 THEN 0.0 ELSE weight END)");
+        let spoilt = weightless
+            .replace("score", "CASE WHEN kind = 3 OR at % 5 = 0 THEN 'NaN'::DOUBLE ELSE score END")
+            .replace("probabilities", "CASE WHEN kind = 3 OR at % 5 = 0 THEN ['NaN'::DOUBLE, 0.5] ELSE probabilities END");
+        let without = told(&ctx, &format!("SELECT {call} FROM rows WHERE kind <> 3 AND at % 5 <> 0")).await;
+        assert_eq!(told(&ctx, &format!("SELECT {weightless} FROM rows")).await, without, "{weightless}");
+        assert_eq!(told(&ctx, &format!("SELECT {spoilt} FROM rows")).await, without, "{spoilt}");
+    }
+}
+
 #[tokio::test]
 async fn an_empty_group_has_no_answer() {
     let ctx = session("rows", drawn(20, 0), 2);
@@ -262,6 +306,8 @@ async fn what_is_not_defined_is_null_and_what_is_no_number_is_nan() {
         ("auroc(label, CASE WHEN at = 3 THEN [score] ELSE [1.0 - score, score] END)", "true", "NaN"),
         ("auroc(label, CASE WHEN at = 3 THEN [NULL, score] ELSE [1.0 - score, score] END)", "true", "NaN"),
         ("auroc(label, [1.0 - score, score]) = auroc(label, score)", "true", "true"),
+        ("psi(CASE WHEN at = 3 THEN '-inf'::DOUBLE ELSE score END, at < 10) BETWEEN 0.0 AND 20.0", "true", "true"),
+        ("js(CASE WHEN at = 3 THEN 'inf'::DOUBLE ELSE score END, at < 10) BETWEEN 0.0 AND 0.8326", "true", "true"),
         ("charlson(code)", "code LIKE 'SNOMED%'", "NULL"),
     ];
     for (call, condition, expected) in cases {
@@ -283,6 +329,8 @@ async fn a_wrong_call_says_what_is_wanted() {
         ("auroc_ci(label, score, 1, 1)", "resamples are 2 to 10000"),
         ("auroc_ci(label, score, kind, 1)", "the numbers at the end are constants"),
         ("auroc_ci(kind, probabilities)", "auroc_ci of several classes draws resamples"),
+        ("sensitivity_at(kind, probabilities, 0.5)", "a threshold asks about one score"),
+        ("ppv_at(kind, probabilities, 0.5)", "a threshold asks about one score"),
         ("psi(code, true)", "psi(value, is_reference [, bins]): the value is a number"),
         ("psi(score, label)", "whether a value is of the reference is a truth"),
         ("psi(score, label = 1, 1)", "bins are 2 to 1000"),
