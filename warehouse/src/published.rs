@@ -6,7 +6,7 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type};
 use jiff::Timestamp;
-use schemas::{Mode, ModelVersion, NoteId, NoteVersionId, Prediction, Source, Table};
+use schemas::{Mode, ModelVersion, NoteId, NoteVersionId, Prediction, PredictionId, Source, Table};
 
 use crate::error::{QueryError, ReadError};
 use crate::read::{column, floats, instants, ints, parsed, texts};
@@ -53,19 +53,35 @@ impl Warehouse {
     }
 }
 
-/// These records, which are in the order of the topic, by note.
+/// These records, which are in the order of the topic, by note. The text of a version may come back, and what was said of it is said again: what was
+/// said last decides. A record that is only repeated was said when it first was.
 fn by_note(rows: Vec<Prediction>) -> BTreeMap<NoteId, Published> {
-    let fallen: BTreeSet<_> = rows.iter().flat_map(|row| row.retracts.into_iter().chain(row.supersedes)).collect();
+    let mut sayings = BTreeMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        sayings.entry((row.prediction_id, row.predicted_at, row.supersedes, row.retracts)).or_insert(place);
+    }
+    let (mut said, mut fallen) = (BTreeMap::new(), BTreeMap::new());
+    for ((id, _, supersedes, retracts), place) in sayings {
+        if retracts.is_none() {
+            last(&mut said, id, place);
+        }
+        retracts.into_iter().chain(supersedes).for_each(|felled| last(&mut fallen, felled, place));
+    }
     let mut notes: BTreeMap<NoteId, Published> = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| row.retracts.is_none()) {
+    for (place, row) in rows.into_iter().enumerate().filter(|(_, row)| row.retracts.is_none()) {
         let note = notes.entry(row.note_id).or_default();
         note.versions.insert((row.note_version_id, row.predicted_at));
-        if !fallen.contains(&row.prediction_id) {
+        if said.get(&row.prediction_id) == Some(&place) && fallen.get(&row.prediction_id).is_none_or(|at| *at < place) {
             note.standing.retain(|earlier| earlier.task != row.task);
             note.standing.push(row);
         }
     }
     notes
+}
+
+/// Keeps the last place of a prediction.
+fn last(places: &mut BTreeMap<PredictionId, usize>, id: PredictionId, place: usize) {
+    places.entry(id).and_modify(|known| *known = place.max(*known)).or_insert(place);
 }
 
 /// Rows of `predictions` as they were published.
@@ -122,7 +138,7 @@ fn predictions(batch: &RecordBatch) -> Result<Vec<Prediction>, QueryError> {
 #[cfg(test)]
 mod tests {
     use jiff::ToSpan as _;
-    use schemas::{PredictionId, Task};
+    use schemas::Task;
 
     use super::*;
     use crate::store::tests::{BEGAN, Record, Ward, note};
@@ -136,6 +152,39 @@ mod tests {
 
     fn numbered(number: u32) -> PredictionId {
         format!("00000000-0000-0000-0000-{number:012}").parse().expect("an id")
+    }
+
+    /// The first text comes back behind an amendment, and behind a retraction; then the log repeats what it said before.
+    #[tokio::test]
+    async fn a_text_that_comes_back_stands_again() {
+        let mut ward = Ward::empty().await;
+        let at = |hour: i64| BEGAN.parse::<Timestamp>().expect("an instant") + hour.hours();
+        let said = |document: &str, number: u32, hour: i64, supersedes: Option<u32>| {
+            predicted(document, |row| {
+                (row.prediction_id, row.predicted_at, row.supersedes) = (numbered(number), at(hour), supersedes.map(numbered));
+            })
+        };
+        let records = vec![
+            said("A", 1, 1, None),
+            said("A", 2, 2, Some(1)),
+            said("A", 1, 3, Some(2)),
+            said("A", 2, 2, Some(1)),
+            said("B", 3, 1, None),
+            predicted("B", |row| {
+                (row.prediction_id, row.predicted_at, row.retracts) = (numbered(3).retraction(), at(2), Some(numbered(3)));
+            }),
+            said("B", 3, 3, None),
+            // An amendment whose sender's clock goes back.
+            said("C", 4, 5, None),
+            said("C", 5, 4, Some(4)),
+        ];
+        let notes: Vec<NoteId> = [0, 4, 7].iter().map(|record| records[*record].predictions[0].note_id).collect();
+        ward.arrives(records).await;
+        let found = ward.warehouse.published(&notes.iter().copied().collect()).await.expect("can be asked");
+        let standing = |note: &NoteId| found[note].standing.iter().map(|row| (row.prediction_id, row.supersedes)).collect::<Vec<_>>();
+        let expected =
+            [(1, Some(2)), (3, None), (5, Some(4))].map(|(number, supersedes)| vec![(numbered(number), supersedes.map(numbered))]);
+        assert_eq!(notes.iter().map(standing).collect::<Vec<_>>(), expected);
     }
 
     /// A scorer that has forgotten must supersede and take back as one that remembers would: what stands is the last of each question that nothing

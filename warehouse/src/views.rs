@@ -100,6 +100,7 @@ views! {
     "cohort_flow" Planned,
     "label_maturity" Planned,
     "examples" Once,
+    "fallen_predictions" Once,
     "predictions" Planned,
     "scored_prompts" Once,
     "judged" Planned,

@@ -1,11 +1,11 @@
--- predictions: one row per published prediction or retraction; a repeat on the topic counts once. `retracted`: it was taken back since.
+-- predictions: one row per published prediction or retraction; a repeat on the topic counts once. `retracted`: it was taken back since, and not said again.
 SELECT p.prediction_id, p.task, COALESCE(n.encounter_id, p.encounter_id) AS encounter_id, COALESCE(s.survivor_id, p.patient_id) AS patient_id,
        p.note_id, p.note_version_id, p.predicted_at, p.model_version, p.dataset_id, p.probabilities, p.probability, p.threshold, p.decision, p.mode,
-       p.tokens_read, p.truncated, p.supersedes, p.retracts, r.retracts IS NOT NULL AS retracted, p.known_at, p.source_topic, p.source_partition, p.source_offset
+       p.tokens_read, p.truncated, p.supersedes, p.retracts, f.prediction_id IS NOT NULL AS retracted, p.known_at, p.source_topic, p.source_partition, p.source_offset
 FROM (
     SELECT *, row_number() OVER (PARTITION BY prediction_id ORDER BY known_at, source_partition, source_offset) AS copy FROM prediction_rows
 ) AS p
 LEFT JOIN note_places AS n ON n.note_id = p.note_id
-LEFT JOIN (SELECT DISTINCT retracts FROM prediction_rows WHERE retracts IS NOT NULL) AS r ON r.retracts = p.prediction_id
+LEFT JOIN (SELECT prediction_id FROM fallen_predictions WHERE because = 'retracted') AS f ON f.prediction_id = p.prediction_id
 LEFT JOIN survivors AS s ON s.patient_id = p.patient_id
 WHERE p.copy = 1

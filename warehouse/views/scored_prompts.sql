@@ -9,7 +9,7 @@ WITH published AS (
 ),
 standing AS (
     SELECT p.task, p.note_version_id, p.model_version, p.probabilities, p.probability
-    FROM (SELECT retracts FROM prediction_rows WHERE retracts IS NOT NULL) AS r RIGHT ANTI JOIN published AS p ON p.prediction_id = r.retracts
+    FROM (SELECT prediction_id FROM fallen_predictions WHERE because = 'retracted') AS f RIGHT ANTI JOIN published AS p ON p.prediction_id = f.prediction_id
     WHERE p.copy = 1
 )
 SELECT l.task, l.encounter_id, l.facility, p.model_version, date_trunc('month', l.prediction_at) AS month, l.label, l.mature_at, l.excluded_because,

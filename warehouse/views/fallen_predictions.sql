@@ -1,0 +1,16 @@
+-- fallen_predictions: one row per (prediction, reason) that does not stand: it was `retracted`, or `superseded` by the prediction about another version.
+-- The text of a version may come back, and what was said of it is said again: what was said last decides. A record that is only repeated was said when it first was.
+WITH touched AS (SELECT DISTINCT note_id FROM prediction_rows WHERE supersedes IS NOT NULL OR retracts IS NOT NULL),
+placed AS (
+    SELECT p.prediction_id, p.predicted_at, p.supersedes, p.retracts,
+           row_number() OVER (PARTITION BY p.note_id ORDER BY p.known_at, p.source_topic, p.source_partition, p.source_offset) AS place
+    FROM touched AS t JOIN prediction_rows AS p ON p.note_id = t.note_id
+),
+sayings AS (SELECT prediction_id, supersedes, retracts, min(place) AS place FROM placed GROUP BY prediction_id, predicted_at, supersedes, retracts),
+said AS (SELECT prediction_id, max(place) AS place FROM sayings WHERE retracts IS NULL GROUP BY prediction_id),
+felled AS (
+    SELECT retracts AS prediction_id, 'retracted' AS because, max(place) AS place FROM sayings WHERE retracts IS NOT NULL GROUP BY retracts
+    UNION ALL
+    SELECT supersedes AS prediction_id, 'superseded' AS because, max(place) AS place FROM sayings WHERE supersedes IS NOT NULL GROUP BY supersedes
+)
+SELECT f.prediction_id, f.because FROM felled AS f JOIN said AS s ON s.prediction_id = f.prediction_id WHERE f.place > s.place
