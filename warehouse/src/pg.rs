@@ -5,6 +5,7 @@
 mod answer;
 mod connection;
 mod copy;
+mod cursors;
 mod functions;
 mod names;
 mod prepared;
@@ -54,6 +55,13 @@ pub(crate) async fn serve_on(
     let required = settings.tls.as_ref().is_some_and(|tls| tls.required);
     let server = Arc::new(Server::new(Arc::clone(&desk), accounts, settings.connections, required));
     let (connections, dropped) = (TaskTracker::new(), CancellationToken::new());
+    let (tended, ending) = (Arc::clone(&server), dropped.clone());
+    connections.spawn(async move {
+        tokio::select! {
+            () = tended.tend() => {}
+            () = ending.cancelled() => {}
+        }
+    });
     while let Some(socket) = accepted(&listener, &stop).await {
         let (server, tls, dropped) = (Arc::clone(&server), tls.clone(), dropped.clone());
         connections.spawn(async move {

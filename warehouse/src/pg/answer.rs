@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::df;
@@ -30,9 +30,9 @@ use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::{Sink, SinkExt, StreamExt, stream};
 
-use super::connection::{Connection, Cursor};
+use super::connection::Connection;
 use super::prepared::{Parser, Prepared};
-use super::rows::{Batches, Watch, encoded, fits, parameter, watched};
+use super::rows::{Batches, Held, Watch, encoded, fits, parameter, watched};
 use super::values::described;
 use super::{copy, functions, names};
 use crate::metrics::{self, Ended};
@@ -66,9 +66,9 @@ pub(super) struct Answers {
 }
 
 /// What was asked beside the statement itself.
-struct Asking<'a> {
-    sql: &'a str,
-    portal: Option<&'a Portal<Arc<Prepared>>>,
+pub(super) struct Asking<'a> {
+    pub sql: &'a str,
+    pub portal: Option<&'a Portal<Arc<Prepared>>>,
 }
 
 impl Answers {
@@ -139,7 +139,7 @@ impl Answers {
             Wish::Ask(statement) => self.rows(client, statement, asking).await.map(Response::Query),
             Wish::CopyOut(statement, options) => {
                 let options = copy::Options::of(options).map_err(error)?;
-                let (schema, rows) = self.batches(statement, asking).await.map_err(error)?;
+                let (schema, rows, _) = self.batches(statement, asking).await.map_err(error)?;
                 copy::send(client, &schema, rows, options).await.map(Response::Execution)
             }
             Wish::Set { name, value, local } => {
@@ -219,11 +219,7 @@ impl Answers {
     }
 
     /// The rows of a statement, planned within the moment that the session sees.
-    async fn batches(
-        &self,
-        statement: &Statement,
-        asking: &Asking<'_>,
-    ) -> Result<(datafusion::arrow::datatypes::SchemaRef, Batches), Refusal> {
+    async fn batches(&self, statement: &Statement, asking: &Asking<'_>) -> Result<(SchemaRef, Batches, Arc<Held>), Refusal> {
         let account = self.connection.account()?;
         let notes = account.role.notes;
         let asked = Asked { sql: asking.sql, notes };
@@ -253,17 +249,19 @@ impl Answers {
         });
         let (schema, rows) = started.await??;
         let limit = account.role.row_limit;
-        Ok((schema, watched(Arc::clone(&self.connection), rows, Watch { sql: asking.sql.to_owned(), notes, limit })))
+        let (batches, held) = watched(&self.connection, rows, Watch { sql: asking.sql.to_owned(), notes, limit });
+        Ok((schema, batches, held))
     }
 
-    async fn rows<C: ClientInfo>(&self, client: &C, statement: &Statement, asking: &Asking<'_>) -> PgWireResult<QueryResponse> {
-        let (schema, batches) = self.batches(statement, asking).await.map_err(error)?;
+    /// The rows of a statement as the protocol sends them.
+    pub(super) async fn rows<C: ClientInfo>(&self, client: &C, statement: &Statement, asking: &Asking<'_>) -> PgWireResult<QueryResponse> {
+        let (schema, batches, held) = self.batches(statement, asking).await.map_err(error)?;
         let format = asking.portal.map_or(Format::UnifiedText, |portal| portal.result_column_format.clone());
         fits(&format, schema.fields().len()).map_err(error)?;
         let options = Arc::new(self.formats(client));
         let fields = Arc::new(described(&names::shown(statement, &schema), &format, Some(options))?);
         let encoding = Arc::clone(&fields);
-        let rows = batches.flat_map(move |batch| stream::iter(encoded(&encoding, batch)));
+        let rows = batches.flat_map(move |batch| stream::iter(encoded(&encoding, batch))).inspect(move |_| held.touch());
         Ok(QueryResponse::new(fields, rows))
     }
 
@@ -296,39 +294,6 @@ impl Answers {
         }
         let mut response = QueryResponse::new(fields, stream::iter(encoded));
         response.set_command_tag("SHOW");
-        Ok(response)
-    }
-
-    async fn declare<C: ClientInfo>(
-        &self,
-        client: &C,
-        (name, hold): (&str, bool),
-        statement: &Statement,
-        asking: &Asking<'_>,
-    ) -> PgWireResult<Response> {
-        if !hold && !self.connection.is_in_transaction() {
-            return Err(error(Refusal::new("25P01", "DECLARE CURSOR can only be used in transaction blocks")));
-        }
-        let asking = Asking { sql: asking.sql, portal: None };
-        let response = self.rows(client, statement, &asking).await?;
-        let rows = Arc::new(tokio::sync::Mutex::new(response.data_rows.boxed()));
-        self.connection.declare(name, Cursor { fields: response.row_schema, rows, hold }).map_err(error)?;
-        Ok(Response::Execution(Tag::new("DECLARE CURSOR")))
-    }
-
-    async fn fetch(&self, name: &str, rows: Option<usize>) -> PgWireResult<QueryResponse> {
-        self.connection.admit().await.map_err(error)?;
-        let cursor = self.connection.cursor(name).map_err(error)?;
-        let left = (Arc::clone(&cursor.rows), rows);
-        let read = stream::unfold(left, |(rows, left)| async move {
-            if left == Some(0) {
-                return None;
-            }
-            let row = rows.lock().await.next().await?;
-            Some((row, (Arc::clone(&rows), left.map(|left| left - 1))))
-        });
-        let mut response = QueryResponse::new(Arc::clone(&cursor.fields), read);
-        response.set_command_tag("FETCH");
         Ok(response)
     }
 }

@@ -11,6 +11,7 @@ use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use futures::stream::BoxStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::rows::Held;
 use super::startup::Passwords;
 use super::variables::{Told, Variables};
 use crate::metrics;
@@ -22,6 +23,8 @@ use crate::roles::{Account, Accounts};
 
 /// Pause between two looks at whether statements run.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// Pause between two looks at rows that are read piece by piece; those of which none was read meanwhile are given up.
+const UNREAD: std::time::Duration = std::time::Duration::from_secs(600);
 /// Savepoints that a transaction may have.
 const SAVEPOINTS: usize = 1024;
 /// Cursors that a connection may hold open.
@@ -63,10 +66,20 @@ impl Server {
     }
 
     fn is_busy(&self) -> bool {
+        self.connections().iter().any(|connection| connection.inner().busy)
+    }
+
+    fn connections(&self) -> Vec<Arc<Connection>> {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let connections: Vec<_> = connected.values().filter_map(|(_, connection)| connection.upgrade()).collect();
-        drop(connected);
-        connections.iter().any(|connection| connection.inner().busy)
+        connected.values().filter_map(|(_, connection)| connection.upgrade()).collect()
+    }
+
+    /// Looks from time to time at the rows that cursors and portals hold, and gives up what nobody reads.
+    pub(super) async fn tend(&self) {
+        loop {
+            tokio::time::sleep(UNREAD).await;
+            self.connections().iter().for_each(|connection| connection.look());
+        }
     }
 
     /// Cancels the statement of the connection with this number and key; whoever does not know the key changes nothing.
@@ -112,6 +125,8 @@ struct Inner {
     busy: bool,
     admitted: Option<OwnedSemaphorePermit>,
     cursors: BTreeMap<String, Cursor>,
+    /// Rows of cursors and portals that are still to be read.
+    held: Vec<Weak<Held>>,
     /// Names of the prepared statements, and the length of each text in bytes.
     statements: BTreeMap<String, usize>,
     /// Names of the transaction's savepoints and the settings at each, the oldest first.
@@ -132,6 +147,7 @@ impl Connection {
             busy: false,
             admitted: None,
             cursors: BTreeMap::new(),
+            held: Vec::new(),
             statements: BTreeMap::new(),
             savepoints: Vec::new(),
         };
@@ -380,6 +396,18 @@ impl Connection {
         }
         inner.cursors.insert(name.to_owned(), cursor);
         Ok(())
+    }
+
+    /// Keeps an eye on rows that are read piece by piece.
+    pub(super) fn hold(&self, rows: &Arc<Held>) {
+        let mut inner = self.inner();
+        inner.held.retain(|held| held.strong_count() > 0);
+        inner.held.push(Arc::downgrade(rows));
+    }
+
+    fn look(&self) {
+        let held: Vec<_> = self.inner().held.iter().filter_map(Weak::upgrade).collect();
+        held.iter().for_each(|held| held.look());
     }
 
     pub(super) fn cursor(&self, name: &str) -> Result<Cursor, Refusal> {

@@ -1,14 +1,17 @@
 //! The rows of a statement on their way: watched batch by batch, and written as the protocol sends them.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::error::Result as EngineResult;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{DataRowEncoder, FieldInfo};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::data::DataRow;
 use futures::{StreamExt, stream};
+use tokio::sync::Mutex;
 
 use super::answer::error;
 use super::connection::Connection;
@@ -26,16 +29,69 @@ pub(super) struct Watch {
     pub limit: u64,
 }
 
+/// The rows of a statement as long as somebody reads them. Those that nobody reads are given up: they hold memory of the pool that all share.
+pub(super) struct Held {
+    rows: Mutex<Option<SendableRecordBatchStream>>,
+    read: AtomicBool,
+}
+
+impl Held {
+    fn of(rows: SendableRecordBatchStream) -> Arc<Self> {
+        Arc::new(Self { rows: Mutex::new(Some(rows)), read: AtomicBool::new(true) })
+    }
+
+    /// Somebody has read a row.
+    pub(super) fn touch(&self) {
+        self.read.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives the rows up where nobody has read any since this was asked before.
+    pub(super) fn look(&self) {
+        if !self.read.swap(false, Ordering::Relaxed) {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        // Where they are locked, somebody waits for the next of them.
+        if let Ok(mut rows) = self.rows.try_lock() {
+            *rows = None;
+        }
+    }
+
+    async fn next(&self) -> Result<Option<EngineResult<RecordBatch>>, Refusal> {
+        let mut rows = self.rows.lock().await;
+        let Some(left) = rows.as_mut() else {
+            return Err(Refusal::new("57014", "the rows were given up: nobody has read any for ten minutes").with_hint("ask anew"));
+        };
+        let batch = left.next().await;
+        self.touch();
+        if batch.is_none() {
+            *rows = None;
+        }
+        Ok(batch)
+    }
+}
+
 /// The rows, each batch within the turn that the connection then has, and no more of them than the role may have.
-pub(super) fn watched(connection: Arc<Connection>, rows: SendableRecordBatchStream, watch: Watch) -> Batches {
-    let watch = Arc::new(watch);
-    let state = Some((rows, 0_u64));
-    let batches = stream::unfold(state, move |state| {
-        let (connection, watch) = (Arc::clone(&connection), Arc::clone(&watch));
+pub(super) fn watched(connection: &Arc<Connection>, rows: SendableRecordBatchStream, watch: Watch) -> (Batches, Arc<Held>) {
+    let held = Held::of(rows);
+    connection.hold(&held);
+    // Rows of a cursor lie with their connection: if they held it in turn, neither would ever go.
+    let connection = Arc::downgrade(connection);
+    let (watch, source) = (Arc::new(watch), Arc::clone(&held));
+    let batches = stream::unfold(Some(0_u64), move |seen| {
+        let (connection, watch, source) = (Weak::clone(&connection), Arc::clone(&watch), Arc::clone(&source));
         async move {
-            let (mut rows, seen) = state?;
-            let failed = |refusal| Some((Err(refusal), None));
-            match connection.turn().run(rows.next()).await {
+            let seen = seen?;
+            let failed = |refusal| {
+                source.give_up();
+                Some((Err(refusal), None))
+            };
+            let Some(turn) = connection.upgrade().map(|connection| connection.turn()) else {
+                return failed(Refusal::new("08003", "the connection has ended"));
+            };
+            match turn.run(source.next()).await.and_then(|next| next) {
                 Err(refusal) => failed(refusal),
                 Ok(None) => None,
                 Ok(Some(Err(error))) => failed(fault::refusal(&error, Asked { sql: &watch.sql, notes: watch.notes })),
@@ -47,12 +103,12 @@ pub(super) fn watched(connection: Arc<Connection>, rows: SendableRecordBatchStre
                                 .with_hint("add LIMIT, or group the rows"),
                         );
                     }
-                    Some((Ok(batch), Some((rows, seen))))
+                    Some((Ok(batch), Some(seen)))
                 }
             }
         }
     });
-    batches.boxed()
+    (batches.boxed(), held)
 }
 
 /// The rows of a batch as the protocol sends them, up to one that cannot be written, in whose place stands why.
@@ -101,6 +157,7 @@ pub(super) fn fits(format: &Format, columns: usize) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{ArrayRef, UInt64Array};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use datafusion_postgres::pgwire::api::Type;
     use datafusion_postgres::pgwire::api::results::FieldFormat;
 
@@ -112,5 +169,22 @@ mod tests {
         let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![None, Some(u64::MAX), Some(2)]));
         let rows = encoded(&fields, Ok(RecordBatch::try_from_iter([("yes", numbers)]).expect("a batch")));
         assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[tokio::test]
+    async fn rows_that_nobody_reads_are_given_up() {
+        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![1, 2]));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).expect("a batch");
+        let rows = stream::iter([0; 3].map(|_| EngineResult::<RecordBatch>::Ok(batch.clone())));
+        let held = Held::of(Box::pin(RecordBatchStreamAdapter::new(batch.schema(), rows)));
+        held.look();
+        assert!(held.next().await.is_ok_and(|batch| batch.is_some()), "they have just been opened");
+        held.look();
+        held.touch();
+        held.look();
+        assert!(held.next().await.is_ok_and(|batch| batch.is_some()), "a row of a batch was read");
+        held.look();
+        held.look();
+        assert_eq!(held.next().await.expect_err("they are gone").code, "57014");
     }
 }

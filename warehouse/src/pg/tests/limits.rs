@@ -78,6 +78,19 @@ async fn one_connection_too_many_is_told_so() {
     stand.client("reader").await;
 }
 
+/// A cursor that stays open when its client goes holds neither the place nor the memory.
+#[tokio::test]
+async fn a_connection_that_ends_with_an_open_cursor_gives_its_place_back() {
+    let mut stand = Stand::new().await;
+    for _ in 0..6 {
+        let client = stand.client("reader").await;
+        rows(&client, "BEGIN; DECLARE c CURSOR FOR SELECT * FROM generate_series(1, 100000)").await;
+        assert_eq!(rows(&client, "FETCH 1 FROM c").await, ["1"]);
+        drop(client);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_server_stops_with_statements_that_run() {
     let mut stand = Stand::new().await;
