@@ -7,6 +7,7 @@ mod described;
 mod frames;
 mod marks;
 mod messages;
+mod puts;
 mod service;
 mod sessions;
 #[cfg(test)]

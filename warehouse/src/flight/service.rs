@@ -12,7 +12,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use super::messages::{
     Action, ActionType, Any, CommandStatementQuery, CreatedPreparedStatement, Criteria, Done, Empty, FlightData, FlightDescriptor,
     FlightEndpoint, FlightInfo, Handle, Handshake, PutResult, SchemaResult, Ticket,
 };
+use super::puts;
 use super::sessions::{Prepared, Session, Sessions};
 use crate::metrics::{self, Ended};
 use crate::pg::variables::instant;
@@ -44,8 +45,6 @@ const VERSION: &str = "wardstream-version";
 const TIMEOUT: &str = "wardstream-statement-timeout";
 /// Frames that wait for a client that reads slowly.
 const AHEAD: usize = 4;
-/// Frames that are taken of parameters that are put.
-const PUT_FRAMES: usize = 16;
 
 /// What a call streams back.
 pub(super) type Stream<T> = BoxStream<'static, Result<T, Status>>;
@@ -256,15 +255,14 @@ impl Service {
 
     pub(super) async fn put(self, request: Request<Streaming<FlightData>>) -> Answer<Stream<PutResult>> {
         let call = self.call(request.metadata())?;
-        let frames: Vec<FlightData> = request.into_inner().take(PUT_FRAMES).try_collect().await?;
+        let frames = call.turn.run(puts::taken(request.into_inner())).await.map_err(|refusal| status(&refusal))??;
         let (columns, rows) = frames.split_first().ok_or_else(|| Status::invalid_argument("42601: nothing was put"))?;
         let command = columns.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).unwrap_or_default();
         match Any::read(&command) {
             Some((name, value)) if name == "CommandPreparedStatementQuery" => {
                 let handle = decoded::<Handle>(&value)?;
-                let parameters =
-                    frames::read(columns, rows).map_err(|_| Status::invalid_argument("22023: the parameters cannot be read"))?;
-                call.session.bind(&handle.handle, parameters)?;
+                let parameters = self.counted(async { puts::read(columns, rows) }).await?;
+                call.session.bind(&handle.handle, parameters, puts::bytes(&frames))?;
                 let answer = PutResult { app_metadata: handle.encode_to_vec() };
                 Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
             }

@@ -18,8 +18,9 @@ const SESSIONS: usize = 1_000;
 /// Names and passwords come with padding and without: Go's drivers leave it out.
 const BASIC: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
-/// Statements that a session may hold prepared.
+/// Statements that a session may hold prepared, and the bytes of all their texts and parameters.
 const PREPARED: usize = 64;
+const PREPARED_BYTES: usize = 4 << 20;
 
 /// A statement that was prepared, with its parameters once they are put.
 #[derive(Clone, Default)]
@@ -28,10 +29,27 @@ pub(super) struct Prepared {
     pub parameters: Option<RecordBatch>,
 }
 
+/// A statement that is kept, and how long its parameters were when they were put.
+struct Kept {
+    statement: Prepared,
+    put_bytes: usize,
+}
+
 /// What is kept of one who asks.
 pub(super) struct Session {
     pub account: Arc<Account>,
-    prepared: Mutex<(u64, BTreeMap<u64, Prepared>)>,
+    prepared: Mutex<(u64, BTreeMap<u64, Kept>)>,
+}
+
+/// Whether a session has room for so many bytes more.
+fn room(kept: &BTreeMap<u64, Kept>, bytes: usize) -> Result<(), Status> {
+    let held: usize = kept.values().map(|kept| kept.statement.query.len() + kept.put_bytes).sum();
+    if held.saturating_add(bytes) > PREPARED_BYTES {
+        return Err(Status::resource_exhausted(format!(
+            "53400: prepared statements and their parameters take more than {PREPARED_BYTES} bytes"
+        )));
+    }
+    Ok(())
 }
 
 impl Session {
@@ -45,21 +63,29 @@ impl Session {
         if prepared.1.len() >= PREPARED {
             return Err(Status::resource_exhausted(format!("53400: more than {PREPARED} statements are prepared")));
         }
+        room(&prepared.1, query.len())?;
         prepared.0 += 1;
         let handle = prepared.0;
-        prepared.1.insert(handle, Prepared { query, parameters: None });
+        prepared.1.insert(handle, Kept { statement: Prepared { query, parameters: None }, put_bytes: 0 });
         Ok(handle.to_string().into_bytes())
     }
 
     pub(super) fn prepared(&self, handle: &[u8]) -> Result<Prepared, Status> {
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        number(handle).and_then(|handle| prepared.1.get(&handle).cloned()).ok_or_else(unknown)
+        number(handle).and_then(|handle| prepared.1.get(&handle)).map(|kept| kept.statement.clone()).ok_or_else(unknown)
     }
 
-    pub(super) fn bind(&self, handle: &[u8], parameters: Option<RecordBatch>) -> Result<(), Status> {
+    /// The parameters of a statement, in the place of those that were put before; so many bytes long.
+    pub(super) fn bind(&self, handle: &[u8], parameters: Option<RecordBatch>, bytes: usize) -> Result<(), Status> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         let found = number(handle).and_then(|handle| prepared.1.get_mut(&handle)).ok_or_else(unknown)?;
-        found.parameters = parameters;
+        found.statement.parameters = None;
+        found.put_bytes = 0;
+        room(&prepared.1, bytes)?;
+        if let Some(found) = number(handle).and_then(|handle| prepared.1.get_mut(&handle)) {
+            found.statement.parameters = parameters;
+            found.put_bytes = bytes;
+        }
         Ok(())
     }
 
