@@ -7,6 +7,7 @@ pub(crate) mod casts;
 mod catalogue;
 pub(crate) mod desk;
 mod explained;
+mod extent;
 pub(crate) mod fault;
 pub(crate) mod gate;
 mod information;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::fault::{self, Asked, Refusal};
 use super::moments::{Moments, Names, Shown, When};
 use super::turn::{Turn, panicked};
-use super::{Role, SqlSettings, bounded, catalogue, explained, instants, texts};
+use super::{Role, SqlSettings, bounded, catalogue, explained, extent, instants, texts};
 use crate::error::QueryError;
 use crate::moments::Bound;
 use crate::pools::StatementPool;
@@ -41,6 +41,7 @@ pub(crate) struct Desk {
     warehouse: Warehouse,
     moments: Moments,
     admission: Arc<Semaphore>,
+    planning: Arc<Semaphore>,
     spill_limit_bytes: u64,
     with_notes: Template,
     without_notes: Template,
@@ -67,6 +68,7 @@ impl Desk {
             warehouse,
             moments,
             admission: Arc::new(Semaphore::new(settings.statements.max(1))),
+            planning: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))),
             spill_limit_bytes: settings.spill_limit_mb << 20,
             closing: CancellationToken::new(),
         }))
@@ -87,7 +89,7 @@ impl Desk {
     /// Waits until another statement may run, in the order of asking.
     pub(crate) async fn admit(&self, turn: &Turn) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = turn.run(Arc::clone(&self.admission).acquire_owned()).await?;
-        permit.map_err(|_| Refusal::new("57P01", "terminating connection due to administrator command"))
+        permit.map_err(|_| ending())
     }
 
     /// The state of one statement of a role: its relations, and memory and disk of its own.
@@ -110,11 +112,17 @@ impl Desk {
         Ok(state)
     }
 
-    /// The plan of a statement, made on a thread of its own: some statements take long, and cannot be stopped meanwhile. What does not only read has none.
+    /// The plan of a statement, made on a thread of its own: some statements take long, and cannot be stopped meanwhile. So as many are planned at once
+    /// as there are cores, and one that is not waited for any more counts until its plan is there. What does not only read has none.
     pub(crate) async fn plan(&self, state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
         let (state, sql, notes) = (state.clone(), asked.sql.to_owned(), asked.notes);
         let engine = tokio::runtime::Handle::current();
-        let planned = tokio::task::spawn_blocking(move || engine.block_on(Self::planned(&state, statement, Asked { sql: &sql, notes })));
+        let permit = Arc::clone(&self.planning).acquire_owned().await.map_err(|_| ending())?;
+        let planned = tokio::task::spawn_blocking(move || {
+            let _planning = permit;
+            extent::check(&statement)?;
+            engine.block_on(Self::planned(&state, statement, Asked { sql: &sql, notes }))
+        });
         planned.await.unwrap_or_else(|error| Err(panicked(error.try_into_panic().unwrap_or_else(|error| Box::new(error)))))
     }
 
@@ -140,8 +148,13 @@ impl Desk {
         read_only().verify_plan(&plan).map_err(|error| {
             Refusal::new("25006", format!("cannot execute this in a read-only transaction: {}", error.strip_backtrace()))
         })?;
+        extent::check_columns(plan.schema().fields().len())?;
         Ok(settled(state, plan))
     }
+}
+
+fn ending() -> Refusal {
+    Refusal::new("57P01", "terminating connection due to administrator command")
 }
 
 /// The plan with the types that it will have: what the planner says of `CASE` or `UNION` are the types of a first branch. As it came where they cannot be told yet.
@@ -259,5 +272,30 @@ impl SchemaProvider for Fixed {
 
     fn table_exist(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::tests::stand::{Stand, settings};
+    use crate::roles::parse;
+
+    /// Whoever prepares again and again takes no more cores than whoever asks: what is given up goes on until it is planned.
+    #[tokio::test]
+    async fn statements_wait_to_be_planned_where_others_are() {
+        let (stand, settings) = (Stand::new().await, settings());
+        let desk = Desk::open(stand.warehouse.clone(), &settings).await.expect("opens");
+        let asked = Asked { sql: "SELECT 1", notes: false };
+        let shown = desk.shown(When::default(), asked).await.expect("is there");
+        let state = desk.state(settings.roles.first().expect("a role"), &shown).expect("is made");
+        let statement = parse::statements(asked.sql).expect("parses").pop().expect("one statement");
+        let all = u32::try_from(desk.planning.available_permits()).expect("a few");
+        let planning = Arc::clone(&desk.planning).acquire_many_owned(all).await.expect("are free");
+        let turn = Turn::new(Duration::from_millis(100), &desk.closing);
+        let waited = turn.run(desk.plan(&state, statement.clone(), asked)).await;
+        assert_eq!(waited.expect_err("waits until its time is over").code, "57014");
+        drop(planning);
+        assert!(desk.plan(&state, statement, asked).await.is_ok());
     }
 }

@@ -78,6 +78,22 @@ async fn one_connection_too_many_is_told_so() {
     stand.client("reader").await;
 }
 
+/// Few words that make a plan of millions of parts are refused before they are planned, also where they are only prepared.
+#[tokio::test]
+async fn what_grows_without_end_while_it_is_planned_is_refused() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let with: String =
+        (1..=18).map(|number| format!(", c{number} AS (SELECT x FROM c{0} UNION ALL SELECT x FROM c{0})", number - 1)).collect();
+    let grown = format!("WITH c0 AS (SELECT 1 AS x){with} SELECT count(*) FROM c18");
+    let wide =
+        |count: usize| format!("SELECT {}", (0..count).map(|number| format!("{number} AS a{number}")).collect::<Vec<_>>().join(", "));
+    assert_eq!(refused(&client, &grown).await.0, "54001");
+    assert_eq!(class(&client.prepare(&grown).await.err().expect("is not prepared")).0, "54001");
+    assert_eq!(refused(&client, &wide(1_665)).await.0, "54011");
+    assert_eq!(rows(&client, &wide(1_664)).await.len(), 1);
+}
+
 /// A cursor that stays open when its client goes holds neither the place nor the memory.
 #[tokio::test]
 async fn a_connection_that_ends_with_an_open_cursor_gives_its_place_back() {
