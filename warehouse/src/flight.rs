@@ -5,6 +5,7 @@
 
 mod described;
 mod frames;
+mod guests;
 mod marks;
 mod messages;
 mod puts;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -33,15 +34,18 @@ use tower::service_fn;
 
 use crate::metrics;
 use crate::roles::desk::Desk;
+use crate::roles::strangers::Strangers;
 use crate::roles::tls::{TlsError, acceptor};
 use crate::roles::{Accounts, SqlSettings};
 use crate::serve::{GRACE, accepted};
+use guests::Guest;
 use messages::FlightData;
 use service::Service;
 use sessions::Sessions;
 
-/// A client has this long to greet in TLS.
-const GREETING: Duration = Duration::from_secs(10);
+/// Between two looks at whether the other side is still there, and how long an answer is waited for.
+const LOOK: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(20);
 /// Calls that one connection may have open.
 const CALLS: u32 = 64;
 /// The service's path.
@@ -59,19 +63,20 @@ pub(crate) async fn serve_on(
     let (connections, dropped) = (TaskTracker::new(), CancellationToken::new());
     let places = Arc::new(Semaphore::new(settings.connections));
     let tasks = TaskTracker::new();
-    let service = Service { desk: Arc::clone(&desk), sessions: Arc::new(Sessions::new(accounts)), tasks: tasks.clone() };
+    let (sessions, strangers) = (Arc::new(Sessions::new(accounts)), Strangers::default());
     while let Some(socket) = accepted(&listener, &stop).await {
-        // One too many is closed: gRPC knows no other answer before a call.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (service, tls, dropped) = (service.clone(), tls.clone(), dropped.clone());
+        let stranger = strangers.come();
+        let (away, tls, dropped) = (stranger.sent_away(), tls.clone(), dropped.clone());
+        let (desk, sessions, tasks) = (Arc::clone(&desk), Arc::clone(&sessions), tasks.clone());
+        let service = Service { desk, sessions, tasks, guest: Guest::new(stranger, &places) };
         connections.spawn(async move {
             metrics::connected("flight", 1.0);
             tokio::select! {
                 () = converse(socket, tls, service) => {}
+                () = away => {}
                 () = dropped.cancelled() => {}
             }
             metrics::connected("flight", -1.0);
-            drop(place);
         });
     }
     drop(listener);
@@ -90,7 +95,7 @@ async fn converse(socket: TcpStream, tls: Option<TlsAcceptor>, service: Service)
     match tls {
         None => http(socket, service).await,
         Some(tls) => {
-            if let Ok(Ok(socket)) = tokio::time::timeout(GREETING, tls.accept(socket)).await {
+            if let Ok(socket) = tls.accept(socket).await {
                 http(socket, service).await;
             }
         }
@@ -103,7 +108,7 @@ async fn http(socket: impl AsyncRead + AsyncWrite + Unpin + 'static, service: Se
         async move { Ok::<_, Infallible>(called(service, request).await) }
     });
     let mut server = http2::Builder::new(TokioExecutor::new());
-    server.max_concurrent_streams(CALLS);
+    server.max_concurrent_streams(CALLS).timer(TokioTimer::new()).keep_alive_interval(LOOK).keep_alive_timeout(SILENCE);
     if let Err(error) = server.serve_connection(TokioIo::new(socket), answer).await {
         tracing::debug!(%error, "a connection ended");
     }

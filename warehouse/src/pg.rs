@@ -84,9 +84,16 @@ pub(crate) async fn serve_on(
 
 async fn converse(socket: TcpStream, tls: Option<TlsAcceptor>, server: Arc<Server>) {
     metrics::queried("pgwire");
-    let handlers = Handlers(Arc::new(Connection::new(server)));
-    if let Err(error) = process_socket(socket, tls, handlers).await {
-        tracing::debug!(%error, "a connection ended");
+    let stranger = server.strangers.come();
+    let away = stranger.sent_away();
+    let handlers = Handlers(Arc::new(Connection::new(server, stranger)));
+    tokio::select! {
+        ended = process_socket(socket, tls, handlers) => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            }
+        }
+        () = away => tracing::debug!("a stranger was sent away"),
     }
 }
 

@@ -14,6 +14,7 @@ mod information;
 pub(crate) mod instants;
 pub(crate) mod moments;
 pub(crate) mod parse;
+pub(crate) mod strangers;
 mod texts;
 pub(crate) mod tls;
 pub(crate) mod turn;

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::described;
 use super::frames::{self, Frames};
+use super::guests::Guest;
 use super::marks;
 use super::messages::{
     Action, ActionType, Any, CommandStatementQuery, CreatedPreparedStatement, Criteria, Done, Empty, FlightData, FlightDescriptor,
@@ -56,6 +57,8 @@ pub(super) struct Service {
     pub desk: Arc<Desk>,
     pub sessions: Arc<Sessions>,
     pub tasks: TaskTracker,
+    /// The connection on which they are made.
+    pub guest: Arc<Guest>,
 }
 
 /// A refusal as a call's status: the class first.
@@ -99,6 +102,7 @@ struct Call {
 impl Service {
     fn call(&self, metadata: &MetadataMap) -> Result<Call, Status> {
         let session = self.sessions.of(metadata)?;
+        self.guest.enter()?;
         let header = |name| metadata.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
         let wrong = |name: &str| status(&Refusal::new("22007", format!("the header {name} holds none")));
         let known_at = header(AS_KNOWN_AT).map(|text| instant(text).ok_or_else(|| wrong(AS_KNOWN_AT))).transpose()?;
@@ -152,6 +156,7 @@ impl Service {
 
     pub(super) async fn handshake(self, request: Request<Streaming<Handshake>>) -> Answer<Stream<Handshake>> {
         let token = self.sessions.login(request.metadata())?;
+        self.guest.enter()?;
         let answer = Handshake { protocol_version: 0, payload: token.clone().into_bytes() };
         let mut response = Response::new(stream::iter([Ok(answer)]).boxed());
         let bearer = format!("Bearer {token}").parse().map_err(|_| Status::internal("XX000: no token could be given"))?;

@@ -13,8 +13,8 @@ use tonic::metadata::MetadataMap;
 
 use crate::roles::{Account, Accounts};
 
-/// Tokens that are known at once; the one that was used longest ago is forgotten first.
-const SESSIONS: usize = 1_000;
+/// Tokens of one account that are known at once; the one that was used longest ago is forgotten first.
+const SESSIONS: usize = 100;
 /// Names and passwords come with padding and without: Go's drivers leave it out.
 const BASIC: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
@@ -161,8 +161,11 @@ impl Sessions {
 
     fn keep(&self, key: String, session: Arc<Session>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= SESSIONS {
-            known.remove(0);
+        let is_own = |other: &Arc<Session>| other.account.name == session.account.name;
+        if known.iter().filter(|(_, other)| is_own(other)).count() >= SESSIONS
+            && let Some(oldest) = known.iter().position(|(_, other)| is_own(other))
+        {
+            known.remove(oldest);
         }
         known.push((key, session));
     }
@@ -174,4 +177,47 @@ fn header(metadata: &MetadataMap) -> Result<&str, Status> {
 
 fn refused() -> Status {
     Status::unauthenticated("28P01: a user name and its password are wanted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::tests::stand::settings;
+
+    fn metadata(authorization: &str) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("authorization", authorization.parse().expect("a header"));
+        metadata
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(settings().accounts(None, |_| Some("open sesame".to_owned())).expect("they fit"))
+    }
+
+    fn basic(user: &str) -> MetadataMap {
+        metadata(&format!("Basic {}", base64::Engine::encode(&BASIC, format!("{user}:open sesame"))))
+    }
+
+    #[test]
+    fn whoever_logs_in_again_and_again_forgets_its_own_tokens_alone() {
+        let sessions = sessions();
+        let login = |user: &str| metadata(&format!("Bearer {}", sessions.login(&basic(user)).expect("is let in")));
+        let (nurse, reader) = (login("nurse"), login("reader"));
+        for _ in 0..2_000 {
+            login("reader");
+        }
+        assert!(sessions.of(&nurse).is_ok(), "another's token stays");
+        assert!(sessions.of(&reader).is_err(), "its own oldest is forgotten");
+    }
+
+    #[test]
+    fn what_a_session_keeps_is_bounded() {
+        let session = sessions().of(&basic("reader")).expect("is let in");
+        let handle = session.prepare("SELECT $1".to_owned()).expect("there is room");
+        assert!(session.bind(&handle, None, PREPARED_BYTES / 2).is_ok());
+        assert!(session.bind(&handle, None, PREPARED_BYTES / 2).is_ok(), "what is put anew stands in the place of the old");
+        assert!(session.prepare("x".repeat(PREPARED_BYTES / 2)).is_err());
+        assert!(session.bind(&handle, None, PREPARED_BYTES).is_err());
+        assert!(session.prepare("x".repeat(PREPARED_BYTES / 2)).is_ok(), "what was refused takes no room");
+    }
 }

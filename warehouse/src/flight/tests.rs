@@ -1,10 +1,14 @@
 //! Promises of the port, kept by calls as a driver makes them.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use prost::Message;
+use tokio::sync::Semaphore;
 use tonic::{Code, Request};
 
 use super::frames::read;
+use super::guests::Guest;
 use super::messages::{
     Action, Any, CommandGetTables, CommandStatementQuery, CreatedPreparedStatement, Empty, FlightDescriptor, Handle, Ticket,
 };
@@ -12,12 +16,19 @@ use super::service::Service;
 use super::sessions::Sessions;
 use crate::pg::tests::stand::{PLANTED, Stand, settings};
 use crate::roles::desk::Desk;
+use crate::roles::strangers::Strangers;
 
 async fn service(stand: &Stand) -> Service {
     let settings = settings();
     let accounts = settings.accounts(None, |_| Some("open sesame".to_owned())).expect("they fit");
     let desk = Desk::open(stand.warehouse.clone(), &settings).await.expect("opens");
-    Service { desk, sessions: Sessions::new(accounts).into(), tasks: tokio_util::task::TaskTracker::new() }
+    let guest = guest(&Semaphore::new(1).into());
+    Service { desk, sessions: Sessions::new(accounts).into(), tasks: tokio_util::task::TaskTracker::new(), guest }
+}
+
+/// Another connection.
+fn guest(places: &Arc<Semaphore>) -> Arc<Guest> {
+    Guest::new(Strangers::default().come(), places)
 }
 
 /// A call of this user, with this header.
@@ -101,4 +112,20 @@ async fn statements_are_prepared_and_relations_are_listed() {
     let listed = asked(&service, "reader", None, Any::of("CommandGetTables", &tables)).await.expect("is listed");
     assert!(listed.contains("wardstream,public,labels,VIEW"), "{listed}");
     assert!(asked(&service, "reader", None, Any::of("CommandStatementUpdate", &CommandStatementQuery::default())).await.is_err());
+}
+
+/// A place is taken by whoever shows a name and its password, and by nobody before.
+#[tokio::test]
+async fn connections_take_a_place_once_they_are_known() {
+    let stand = Stand::new().await;
+    let (first, places) = (service(&stand).await, Arc::new(Semaphore::new(1)));
+    let [first, second] = [(); 2].map(|()| Service { guest: guest(&places), ..first.clone() });
+    assert_eq!(first.clone().actions(Request::new(Empty {})).await.err().map(|status| status.code()), Some(Code::Unauthenticated));
+    assert_eq!(places.available_permits(), 1, "a stranger takes none");
+    assert!(first.clone().actions(call("reader", None, Empty {})).await.is_ok());
+    assert!(first.clone().actions(call("reader", None, Empty {})).await.is_ok(), "it has its place");
+    let refused = second.clone().actions(call("nurse", None, Empty {})).await.err().expect("there is no place");
+    assert_eq!((refused.code(), refused.message().starts_with("53300")), (Code::ResourceExhausted, true));
+    drop(first);
+    assert!(second.actions(call("nurse", None, Empty {})).await.is_ok());
 }

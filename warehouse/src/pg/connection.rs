@@ -18,6 +18,7 @@ use crate::metrics;
 use crate::roles::desk::Desk;
 use crate::roles::fault::{Asked, Refusal};
 use crate::roles::moments::Shown;
+use crate::roles::strangers::{Stranger, Strangers};
 use crate::roles::turn::Turn;
 use crate::roles::{Account, Accounts};
 
@@ -40,6 +41,7 @@ pub(super) struct Server {
     pub accounts: Accounts,
     pub passwords: Passwords,
     pub tls_required: bool,
+    pub strangers: Strangers,
     places: Arc<Semaphore>,
     keys: RandomPidSecretKeyGenerator,
     connected: Mutex<BTreeMap<i32, (SecretKey, Weak<Connection>)>>,
@@ -52,6 +54,7 @@ impl Server {
             passwords: Passwords::of(&accounts),
             accounts,
             tls_required,
+            strangers: Strangers::default(),
             places: Arc::new(Semaphore::new(connections)),
             keys: RandomPidSecretKeyGenerator::default(),
             connected: Mutex::default(),
@@ -113,6 +116,7 @@ pub(super) struct Connection {
 
 struct Inner {
     account: Option<Arc<Account>>,
+    stranger: Option<Stranger>,
     place: Option<OwnedSemaphorePermit>,
     pid: Option<i32>,
     variables: Variables,
@@ -134,10 +138,11 @@ struct Inner {
 }
 
 impl Connection {
-    pub(super) fn new(server: Arc<Server>) -> Self {
+    pub(super) fn new(server: Arc<Server>, stranger: Stranger) -> Self {
         let turn = Turn::new(std::time::Duration::ZERO, &server.desk.closing);
         let inner = Inner {
             account: None,
+            stranger: Some(stranger),
             place: None,
             pid: None,
             variables: Variables::default(),
@@ -158,7 +163,7 @@ impl Connection {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place among the connections.
+    /// Takes a place among the connections; whoever is about to show who it is, none before.
     pub(super) fn enter(&self) -> Result<(), Refusal> {
         let place = Arc::clone(&self.server.places).try_acquire_owned();
         let place = place.map_err(|_| Refusal::new("53300", "sorry, too many clients already"))?;
@@ -195,7 +200,9 @@ impl Connection {
     /// The account has shown who it is.
     pub(super) fn let_in(&self, account: Arc<Account>) {
         metrics::connected("pgwire", 1.0);
-        self.inner().account = Some(account);
+        let mut inner = self.inner();
+        inner.account = Some(account);
+        inner.stranger = None;
     }
 
     /// Whose connection this is.

@@ -1,8 +1,9 @@
-//! Who is let in: TLS where it is required, a place among the connections, and a certificate or SCRAM-SHA-256.
+//! Who is let in: TLS where it is required, a certificate or SCRAM-SHA-256, and only then a place among the connections.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use datafusion_postgres::pgwire::api::auth::sasl::SASLAuthStartupHandler;
@@ -72,6 +73,8 @@ impl PidSecretKeyGenerator for Keys {
 /// The door of one connection.
 pub(super) struct Door {
     connection: Arc<Connection>,
+    /// Messages by which the client has shown its password so far.
+    shown: AtomicUsize,
     sasl: SASLAuthStartupHandler<Told>,
 }
 
@@ -82,12 +85,11 @@ impl Door {
         let sasl = SASLAuthStartupHandler::new(Arc::new(Told(Arc::clone(connection))))
             .with_scram(scram)
             .with_pid_secret_key_generator(Arc::new(Keys(Arc::clone(connection))));
-        Self { connection: Arc::clone(connection), sasl }
+        Self { connection: Arc::clone(connection), shown: AtomicUsize::new(0), sasl }
     }
 
     /// The account, where the first message alone does not refuse it.
     fn account<C: ClientInfo>(&self, client: &C, startup: &Startup) -> Result<Option<Arc<Account>>, Refusal> {
-        self.connection.enter()?;
         if self.connection.server.tls_required && !client.is_secure() {
             return Err(Refusal::new("28000", "connections without TLS are refused").with_hint("connect with sslmode=require"));
         }
@@ -154,6 +156,7 @@ impl StartupHandler for Door {
                     return Err(fatal(Refusal::new("28000", format!("certificate authentication failed for user \"{}\"", account.name))));
                 }
                 if certified {
+                    self.connection.enter().map_err(fatal)?;
                     protocol_negotiation(client, startup).await?;
                     save_startup_parameters_to_metadata(client, startup);
                     let (pid, key) = self.connection.keys(client);
@@ -163,6 +166,11 @@ impl StartupHandler for Door {
                     return Ok(());
                 }
             }
+        }
+        let is_password = matches!(message, PgWireFrontendMessage::PasswordMessageFamily(_));
+        // The second message holds the proof, and a wrong one ends the connection: nobody has a place for long without it.
+        if is_password && self.shown.fetch_add(1, Ordering::Relaxed) == 1 {
+            self.connection.enter().map_err(fatal)?;
         }
         let done = self.sasl.on_startup(client, message).await;
         // A failed attempt is the last: it may not be followed by another on the same connection.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::NoTls;
 
 use super::stand::{Stand, class, refused, rows, settings};
@@ -76,6 +77,24 @@ async fn one_connection_too_many_is_told_so() {
     drop(clients);
     tokio::time::sleep(Duration::from_millis(200)).await;
     stand.client("reader").await;
+}
+
+/// Whoever opens connections and does not show who it is takes nobody's place.
+#[tokio::test]
+async fn strangers_keep_nobody_out() {
+    let mut stand = Stand::new().await;
+    let greeting = [b"\0\x03\0\0".as_slice(), b"user\0reader\0database\0wardstream\0\0"].concat();
+    let length = u32::try_from(greeting.len() + 4).expect("is short").to_be_bytes();
+    let mut strangers = Vec::new();
+    for _ in 0..8 {
+        let mut socket = tokio::net::TcpStream::connect(stand.address).await.expect("connects");
+        socket.write_all(&[length.as_slice(), &greeting].concat()).await.expect("is sent");
+        let mut first = [0; 1];
+        socket.read_exact(&mut first).await.expect("is asked for its password");
+        strangers.push(socket);
+    }
+    let client = stand.client("reader").await;
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
 }
 
 /// Few words that make a plan of millions of parts are refused before they are planned, also where they are only prepared.
