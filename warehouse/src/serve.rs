@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, Runtime};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::QueryError;
@@ -19,6 +20,8 @@ pub(crate) const STACK_BYTES: usize = 16 << 20;
 
 /// Statements that run when the server stops have this long to end by themselves.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
+/// The server is left after this, whatever runs: by then everybody has been told who can be.
+const END: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted: the system has no more of something.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -70,7 +73,7 @@ pub async fn serve_sql(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let threads = Threads::new()?;
-    let own = settings.clone();
+    let (own, stopped) = (settings.clone(), stop.clone());
     let (pg_listener, pg) = listen(settings.listen, "sql.listen").await?;
     let (flight_listener, flight) = listen(settings.flight_listen, "sql.flight_listen").await?;
     let desk = Desk::open(warehouse, settings).await?;
@@ -81,8 +84,24 @@ pub async fn serve_sql(
             flight::serve_on(flight_listener, desk, &own, accounts, stop),
         )
     });
-    serving.await.map_err(|_| ServeError::Died)??;
+    if let Some(served) = joined(serving, &stopped, END).await {
+        served.map_err(|_| ServeError::Died)??;
+    } else {
+        tracing::warn!("statements did not end in time; the server stops without them");
+    }
     Ok(())
+}
+
+/// What a task gives; `None` where it has not ended so long after `stop`. One whose threads are all computing does not even see that it should.
+async fn joined<T>(mut task: JoinHandle<T>, stop: &CancellationToken, grace: Duration) -> Option<Result<T, JoinError>> {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        done = &mut task => Some(done),
+        () = overdue => None,
+    }
 }
 
 /// Threads for questions alone: one that plans for long holds up no other service, and a deep one has room.
@@ -126,5 +145,24 @@ pub(crate) async fn accepted(listener: &TcpListener, stop: &CancellationToken) -
             Ok((socket, _)) => return Some(socket),
             Err(_) => tokio::time::sleep(EXHAUSTED).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A computation that never looks up holds neither the end of the server nor that of the process.
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_threads_that_compute() {
+        let (threads, stop) = (Threads::new().expect("threads"), CancellationToken::new());
+        let began = std::time::Instant::now();
+        let computing = threads.handle().spawn(async { std::thread::sleep(Duration::from_secs(20)) });
+        stop.cancel();
+        assert!(joined(computing, &stop, Duration::from_millis(50)).await.is_none());
+        drop(threads);
+        assert!(began.elapsed() < Duration::from_secs(10), "nobody has waited");
+        let threads = Threads::new().expect("threads");
+        assert_eq!(joined(threads.handle().spawn(async { 7 }), &CancellationToken::new(), END).await.and_then(Result::ok), Some(7));
     }
 }
