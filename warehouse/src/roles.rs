@@ -2,7 +2,7 @@
 //!
 //! Nobody may write: what a role decides is whether texts and raw messages are shown, and when a statement is stopped.
 
-mod bounded;
+pub(crate) mod bounded;
 pub(crate) mod casts;
 mod catalogue;
 pub(crate) mod desk;

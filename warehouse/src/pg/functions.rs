@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::variables::Variables;
+use crate::roles::bounded;
 use crate::roles::fault::Refusal;
 
 fn text(value: &str) -> ScalarValue {
@@ -221,7 +222,7 @@ fn format() -> ScalarUDF {
         }
     });
     let signature = Signature::variadic_any(Volatility::Immutable);
-    ScalarUDF::from(SimpleScalarUDF::new_with_signature("format", signature, DataType::Utf8, give))
+    bounded::summed("format", ScalarUDF::from(SimpleScalarUDF::new_with_signature("format", signature, DataType::Utf8, give)))
 }
 
 /// The pattern with its values in their places, in order.

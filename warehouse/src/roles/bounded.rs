@@ -40,6 +40,10 @@ enum Grows {
     Joined,
     /// The texts of a list, and the second argument behind each.
     Listed,
+    /// Twice the first argument.
+    Twice,
+    /// All arguments together, each once.
+    Sum,
     /// Length of the first argument times length of the third: each character may be replaced.
     Replaced,
     /// Length of the first argument times length of the second, in steps.
@@ -47,7 +51,7 @@ enum Grows {
 }
 
 /// The functions, whatever else they are called, and how each grows.
-const FUNCTIONS: [(&str, Grows); 14] = [
+const FUNCTIONS: [(&str, Grows); 18] = [
     ("repeat", Grows::Times),
     ("lpad", Grows::To),
     ("rpad", Grows::To),
@@ -62,7 +66,14 @@ const FUNCTIONS: [(&str, Grows); 14] = [
     ("concat_ws", Grows::Joined),
     ("array_concat", Grows::Together),
     ("array_to_string", Grows::Listed),
+    ("encode", Grows::Twice),
+    ("quote_ident", Grows::Twice),
+    (OVERLAY, Grows::Sum),
+    ("flatten", Grows::Sum),
 ];
+
+/// What its own words in SQL make a call of, past the names under which functions are known.
+pub(super) const OVERLAY: &str = "overlay";
 
 /// The bounded form of each function that is among `known`.
 pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
@@ -85,6 +96,17 @@ pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<Sca
             signature: Signature::user_defined(Volatility::Volatile),
         })])
         .collect()
+}
+
+/// A function that puts its arguments together, bounded.
+pub(crate) fn summed(name: &'static str, inner: ScalarUDF) -> ScalarUDF {
+    let signature = inner.signature().clone();
+    ScalarUDF::from(Bounded { inner: Arc::new(inner), name, grows: Grows::Sum, signature })
+}
+
+/// The rewriting by which calls of this function's name are calls of it, whoever made them.
+pub(super) fn instead(function: Arc<ScalarUDF>) -> Arc<dyn FunctionRewrite + Send + Sync> {
+    Arc::new(InsteadRewrite(function))
 }
 
 /// The rewriting by which `||` is bounded, too.
@@ -126,7 +148,8 @@ impl Bounded {
             Grows::Elements => times(length(0).into_iter().map(|length| length.saturating_add(16)).collect(), number(1)),
             Grows::Replaced => times(length(0), length(2).iter().map(|length| (*length).max(1)).collect()),
             Grows::Compared => times(length(0), length(1)),
-            Grows::Together => texts(0),
+            Grows::Together | Grows::Sum => texts(0),
+            Grows::Twice => length(0).into_iter().map(|length| length.saturating_mul(2)).collect(),
             Grows::Joined => {
                 let between = u64::try_from(args.args.len()).unwrap_or(u64::MAX);
                 texts(1).iter().zip(length(0)).map(|(text, sign)| text.saturating_add(sign.saturating_mul(between))).collect()
@@ -139,7 +162,12 @@ impl Bounded {
         let all = taken.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
         let limit = if self.grows == Grows::Compared { LIMIT_STEPS } else { LIMIT_BYTES };
         let is_long = taken.iter().any(|one| *one > LIMIT_ROW_BYTES) && !self.grows.puts_together();
-        let is_made = !matches!(self.grows, Grows::Replaced | Grows::Compared);
+        let is_made = match self.grows {
+            Grows::Replaced | Grows::Compared => false,
+            // Of a column's long values they make long ones; what is made of no column is written out for each row.
+            Grows::Twice | Grows::Sum => args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))),
+            _ => true,
+        };
         if all > limit || is_long && is_made {
             let limit = if all > limit { limit } else { LIMIT_ROW_BYTES };
             let refusal = Refusal::new("54000", format!("{} would give or take more than {limit} bytes", self.name));
@@ -195,6 +223,8 @@ fn size(array: &ArrayRef, row: usize) -> u64 {
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).len(),
         DataType::Utf8View => array.as_string_view().value(row).len(),
         DataType::Binary => array.as_binary::<i32>().value(row).len(),
+        DataType::LargeBinary => array.as_binary::<i64>().value(row).len(),
+        DataType::BinaryView => array.as_binary_view().value(row).len(),
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
             return listed(array, row)
                 .map_or(0, |list| (0..list.len()).fold(0, |sum: u64, each| sum.saturating_add(size(&list, each).max(1))));
@@ -271,6 +301,24 @@ impl FunctionRewrite for BesideRewrite {
             return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right })));
         }
         Ok(Transformed::yes(self.0.call(vec![*left, *right])))
+    }
+}
+
+#[derive(Debug)]
+struct InsteadRewrite(Arc<ScalarUDF>);
+
+impl FunctionRewrite for InsteadRewrite {
+    fn name(&self) -> &'static str {
+        "bounded functions"
+    }
+
+    fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::ScalarFunction(call) if call.func.name() == self.0.name() && call.func != self.0 => {
+                Ok(Transformed::yes(self.0.call(call.args)))
+            }
+            expr => Ok(Transformed::no(expr)),
+        }
     }
 }
 

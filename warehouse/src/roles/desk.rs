@@ -187,6 +187,9 @@ fn template(session: SessionState, names: &Names, notes: bool) -> Result<Templat
     if let Some(beside) = state.scalar_functions().get(bounded::BESIDE).cloned() {
         state.register_function_rewrite(bounded::beside(beside)).map_err(QueryError::from)?;
     }
+    if let Some(overlay) = state.scalar_functions().get(bounded::OVERLAY).cloned() {
+        state.register_function_rewrite(bounded::instead(overlay)).map_err(QueryError::from)?;
+    }
     Ok(Template { state, catalogue: Arc::new(catalogue::Completed(plain)) })
 }
 

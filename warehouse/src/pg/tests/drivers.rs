@@ -204,6 +204,20 @@ async fn what_is_put_together_is_bounded() {
     }
     let doubled = (0..10).fold("SELECT repeat('x', 200000) AS x".to_owned(), |inner, _| format!("SELECT x || x AS x FROM ({inner}) AS t"));
     assert_eq!(refused(&client, &format!("SELECT length(x) FROM ({doubled}) AS t")).await.0, "54000");
+    let again = |call: &dyn Fn(String) -> String, first: &str| (0..8).fold(first.to_owned(), |inner, _| call(inner));
+    for grown in [
+        again(&|inner| format!("encode({inner}, 'hex')"), "repeat('x', 200000)"),
+        again(&|inner| format!("quote_ident({inner})"), "repeat('\"', 200000)"),
+        again(&|inner| format!("overlay({inner} placing repeat('x', 100000) from 1 for 0)"), "repeat('x', 100000)"),
+        again(&|inner| format!("format('%s%s', {inner}, repeat('x', 100000))"), "repeat('x', 100000)"),
+    ] {
+        assert_eq!(refused(&client, &format!("SELECT length({grown})")).await.0, "54000", "{grown}");
+    }
+    let flat = (0..10)
+        .fold("SELECT range(0, 30000) AS x".to_owned(), |inner, _| format!("SELECT flatten(make_array(x, x)) AS x FROM ({inner}) AS t"));
+    assert_eq!(refused(&client, &format!("SELECT array_length(x) FROM ({flat}) AS t")).await.0, "54000");
+    let kept = "SELECT encode(x::bytea, 'hex'), overlay(x placing 'Y' from 1 for 1), format('%s-%s', x, x), quote_ident(x) FROM (VALUES ('ab')) AS t (x)";
+    assert_eq!(rows(&client, kept).await, ["6162|Yb|ab-ab|ab"]);
     let asked = "SELECT 'a' || 'b', 'a' || NULL, topic || '/' || \"offset\", concat('a', NULL, 1), concat_ws('-', 'a', 'b'), array_to_string(ARRAY[1, 2], ',') FROM messages ORDER BY known_at LIMIT 1";
     assert_eq!(rows(&client, asked).await, ["ab|NULL|hl7.raw/0|a1|a-b|1,2"]);
     assert_eq!(rows(&client, "SELECT array_length(ARRAY[1] || ARRAY[2, 3])").await, ["3"]);
