@@ -18,14 +18,18 @@ pub(super) fn as_counts(query: &mut Query) {
 
 fn of_select(select: &mut Select) {
     let mut values = Values { depth: 0 };
+    let mut seen: Vec<String> = Vec::new();
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             let name = column(expr);
             let _whole = expr.visit(&mut values);
             super::in_rows(expr);
-            // What was asked names the column, as it does in PostgreSQL.
+            // What was asked names the column, as it does in PostgreSQL; the engine wants each name once.
             if let (SelectItem::UnnamedExpr(expr), Some(name)) = (&*item, name) {
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
+                let again = seen.iter().filter(|other| **other == name).count();
+                let alias = if again == 0 { name.clone() } else { format!("{name}{}", again + 1) };
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', alias) };
+                seen.push(name);
             }
         }
     }

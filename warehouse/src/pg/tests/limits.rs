@@ -108,7 +108,7 @@ async fn what_grows_without_end_while_it_is_planned_is_refused() {
     let wide =
         |count: usize| format!("SELECT {}", (0..count).map(|number| format!("{number} AS a{number}")).collect::<Vec<_>>().join(", "));
     assert_eq!(refused(&client, &grown).await.0, "54001");
-    assert_eq!(class(&client.prepare(&grown).await.err().expect("is not prepared")).0, "54001");
+    assert_eq!(class(&client.prepare(&grown).await.expect_err("is not prepared")).0, "54001");
     assert_eq!(refused(&client, &wide(1_665)).await.0, "54011");
     assert_eq!(rows(&client, &wide(1_664)).await.len(), 1);
 }
