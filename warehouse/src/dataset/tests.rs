@@ -135,7 +135,7 @@ async fn nobody_from_whom_any_task_learns_is_in_another_split_of_all_tasks_toget
     };
     let trains = |example: &Example| example.split.as_deref() == Some("train");
     let (learned, tested) = (patients(&trains), patients(&|example| example.split.is_some() && !trains(example)));
-    assert!(learned.len() > 5 && tested.len() > 10, "{} learned, {} tested", learned.len(), tested.len());
+    assert!(learned.len() > 10 && tested.len() > 3, "{} learned, {} tested", learned.len(), tested.len());
     assert!(learned.is_disjoint(&tested));
     // By itself, the task learns from patients whom the others test.
     let written = warehouse.dataset("length_of_stay", &AsOf::default(), &folder.join("alone")).await.expect("is written");
