@@ -29,6 +29,8 @@ pub(super) fn described(schema: &Schema, format: &Format, options: Option<Arc<Fo
     let known = |(field, column): (FieldInfo, &Arc<Field>)| {
         let kind = match column.data_type() {
             DataType::UInt64 => Type::INT8,
+            // A text that was made of the number of a type keeps saying that it is one.
+            text if text.is_string() && *field.datatype() == Type::OID => Type::TEXT,
             _ if field.name() == "attrtypoids" && *field.datatype() == Type::INT4_ARRAY => Type::OID_ARRAY,
             _ => return field,
         };

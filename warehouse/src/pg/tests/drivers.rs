@@ -157,6 +157,14 @@ async fn numbers_of_types_are_told_as_such() {
         client.prepare("SELECT array_agg(a.atttypid ORDER BY a.attnum) AS attrtypoids FROM pg_attribute AS a").await.expect("prepares");
     assert_eq!(asked.columns()[0].type_(), &tokio_postgres::types::Type::OID_ARRAY);
     assert!(!client.query_one(&asked, &[]).await.expect("answers").get::<_, Vec<u32>>(0).is_empty());
+    // Its name is a text, as asyncpg reads it.
+    let named = client
+        .query("SELECT t.typelem, t.typelem::regtype::text AS name FROM pg_type AS t WHERE t.oid = 1022", &[])
+        .await
+        .expect("answers");
+    let kinds: Vec<_> = named[0].columns().iter().map(|column| column.type_().clone()).collect();
+    assert_eq!(kinds, [tokio_postgres::types::Type::OID, tokio_postgres::types::Type::TEXT]);
+    assert_eq!((named[0].get::<_, u32>(0), named[0].get::<_, &str>(1)), (701, "701"));
 }
 
 #[tokio::test]
