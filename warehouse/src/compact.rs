@@ -85,7 +85,7 @@ impl PhysicalOptimizerRule for Compacting {
 }
 
 /// The plan's rows in batches that hold what they need; the plan itself where no column is a view.
-fn compacted(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+pub(crate) fn compacted(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     let has_views = plan.schema().fields().iter().any(|field| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView));
     if has_views && !plan.is::<CompactExec>() { Arc::new(CompactExec { input: plan }) } else { plan }
 }

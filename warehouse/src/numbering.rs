@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
-use datafusion::arrow::compute::partition;
+use datafusion::arrow::array::{RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
@@ -21,6 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowUDFExpr};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties};
 use futures::TryStreamExt as _;
+
+use crate::partitions::Partitions;
 
 /// Puts [`NumberedExec`] in the place of the engine's operator where that only numbers rows that lie in order.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl ExecutionPlan for NumberedExec {
     fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
         let mut numberings: Vec<Places> =
-            self.partition_by.iter().map(|by| Places { by: by.clone(), converter: None, last: None, number: 0 }).collect();
+            self.partition_by.iter().map(|by| Places { partitions: Partitions::new(by.clone()), number: 0 }).collect();
         let (rows, columns) = (self.input.execute(place, context)?, Arc::clone(&schema));
         let numbered = rows.map_err(Into::into).and_then(move |batch| std::future::ready(with_places(&mut numberings, &batch, &columns)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, numbered)))
@@ -133,48 +133,22 @@ fn with_places(numberings: &mut [Places], batch: &RecordBatch, schema: &SchemaRe
 
 /// How far one numbering has come.
 struct Places {
-    by: Vec<Arc<dyn PhysicalExpr>>,
-    converter: Option<RowConverter>,
-    /// The partition of the row before, and its number.
-    last: Option<OwnedRow>,
+    partitions: Partitions,
+    /// The number of the row before.
     number: u64,
 }
 
 impl Places {
     /// The numbers of the next rows.
     fn of(&mut self, batch: &RecordBatch) -> Result<UInt64Array> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(UInt64Array::from(Vec::<u64>::new()));
+        let (partitions, mut goes_on) = self.partitions.of(batch)?;
+        let mut numbers = Vec::with_capacity(batch.num_rows());
+        for rows in partitions {
+            self.number = if std::mem::take(&mut goes_on) { self.number } else { 0 };
+            numbers.extend((self.number + 1..).take(rows.len()));
+            self.number += rows.len() as u64;
         }
-        if self.by.is_empty() {
-            let from = self.number;
-            self.number += rows as u64;
-            return Ok((from + 1..=self.number).collect::<Vec<u64>>().into());
-        }
-        let named = self.by.iter().map(|expr| expr.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
-        let first = self.named(&named, 0)?;
-        if self.last.as_ref() != Some(&first) {
-            self.number = 0;
-        }
-        let mut numbers = Vec::with_capacity(rows);
-        for (place, range) in partition(&named)?.ranges().into_iter().enumerate() {
-            self.number = if place == 0 { self.number } else { 0 };
-            numbers.extend((self.number + 1..).take(range.len()));
-            self.number += range.len() as u64;
-        }
-        self.last = Some(self.named(&named, rows - 1)?);
         Ok(numbers.into())
-    }
-
-    /// What names the partition of the row.
-    fn named(&mut self, columns: &[ArrayRef], row: usize) -> Result<OwnedRow> {
-        let one: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
-        if self.converter.is_none() {
-            self.converter = Some(RowConverter::new(one.iter().map(|column| SortField::new(column.data_type().clone())).collect())?);
-        }
-        let Some(converter) = &mut self.converter else { return internal_err!("there is a converter") };
-        Ok(converter.convert_columns(&one)?.row(0).owned())
     }
 }
 

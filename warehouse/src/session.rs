@@ -20,12 +20,14 @@ use schemas::{Table, table::instant};
 use crate::compact::Compacting;
 use crate::computed::Computed;
 use crate::error::QueryError;
+use crate::held::Holding;
 use crate::numbering::Numbering;
 use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::renewal::{Estate, Renewal};
 use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
+use crate::widths::Widths;
 use crate::{functions, meds, moments, views};
 
 /// The name under which a table stands in SQL, before the view of the same name as the table.
@@ -82,7 +84,9 @@ impl Relations {
 impl Warehouse {
     /// A session in which everything is as it was known at `at`.
     pub(crate) async fn session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
-        let ctx = self.empty_session();
+        let state = SessionStateBuilder::new_from_existing(self.empty_session().state());
+        let state = state.with_physical_optimizer_rule(Arc::new(Holding)).with_physical_optimizer_rule(Arc::new(Widths));
+        let ctx = SessionContext::new_with_state(state.build());
         let relations = self.relations(at).await?;
         for (name, provider) in relations.providers.iter() {
             ctx.register_table(name, Arc::clone(provider))?;

@@ -1,4 +1,5 @@
-//! The rows of a statement. Where a join does not fit into memory, it is planned anew with joins that sort both sides, which go to disk.
+//! The rows of a statement. Where a join does not fit into memory, it is planned anew with joins that sort both sides, which go to disk; where rows are too
+//! wide, with fewer of them in a batch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::{ExplainStatement, Statement};
@@ -17,6 +19,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::pools::{self, StatementPool};
 use crate::read::read_only;
 use crate::spelling;
+use crate::widths::{Progress, Wide};
 
 /// Sorts that may stand beside one another in a query, each of which needs room to merge in.
 const SORTS: usize = 128;
@@ -51,10 +54,22 @@ fn meant(statement: Statement) -> Statement {
 /// # Errors
 /// Where the statement cannot be planned, or its first rows cannot be made either way.
 pub(crate) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream> {
-    let (state, plan) = frame.into_parts();
-    match begun(DataFrame::new(state.clone(), plan.clone())).await {
-        Err(error) if is_short(&error) => begun(DataFrame::new(sorting(&state, &error).await?, plan)).await,
-        rows => rows,
+    let (mut state, plan) = frame.into_parts();
+    let mut is_sorting = false;
+    loop {
+        let error = match begun(&state, &plan).await {
+            Ok(rows) => return Ok(rows),
+            Err(error) => error,
+        };
+        let narrower = Wide::of(&error).and_then(|wide| wide.narrower(&state));
+        state = match narrower {
+            Some(narrower) => narrower,
+            None if is_short(&error) && !is_sorting => {
+                is_sorting = true;
+                sorting(&state, &error).await?
+            }
+            None => return Err(error),
+        };
     }
 }
 
@@ -67,10 +82,14 @@ pub(crate) async fn all(frame: DataFrame) -> Result<Vec<RecordBatch>> {
 }
 
 /// The rows, of which the first are there.
-async fn begun(frame: DataFrame) -> Result<SendableRecordBatchStream> {
-    let mut rows = frame.execute_stream().await?;
+async fn begun(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let progress = Arc::new(Progress::default());
+    let mut state = state.clone();
+    state.config_mut().set_extension(Arc::clone(&progress));
+    let mut rows = DataFrame::new(state, plan.clone()).execute_stream().await?;
     let schema = rows.schema();
     let first = rows.next().await.transpose()?;
+    progress.rows_are_seen();
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(first.map(Ok)).chain(rows))))
 }
 

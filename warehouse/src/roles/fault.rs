@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 
 use super::texts;
 use crate::error::QueryError;
+use crate::widths::Wide;
 
 /// A statement was refused or given up, as PostgreSQL would say it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -81,9 +82,11 @@ fn of_engine(root: &DataFusionError, asked: Asked<'_>) -> Refusal {
         }
         DataFusionError::ResourcesExhausted(_) => Refusal::new("53200", "out of memory: the statement needs more than it may use")
             .with_hint("ask for fewer rows or groups at a time, or for a role with a larger memory_limit_mb"),
-        DataFusionError::External(error) => match error.downcast_ref::<Refusal>() {
-            Some(refusal) => refusal.clone(),
-            None => outside(error.as_ref()),
+        DataFusionError::External(error) => match (error.downcast_ref::<Refusal>(), error.downcast_ref::<Wide>()) {
+            (Some(refusal), _) => refusal.clone(),
+            (None, Some(_)) => Refusal::new("53200", "out of memory: rows are too wide to be joined or unnested")
+                .with_hint("join without the long values, and look them up for the rows that remain"),
+            (None, None) => outside(error.as_ref()),
         },
         DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) | DataFusionError::IoError(_) => {
             Refusal::new("58030", "the tables could not be read")

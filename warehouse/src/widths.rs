@@ -1,0 +1,455 @@
+//! Rows that are too wide for a batch of the usual number of them.
+//!
+//! A batch is so many rows, however long their values are. An operator that writes rows out again (a join, an unnesting, a constant beside each row) writes
+//! a long value once for each row that it stands beside: thousands of times a text of some hundred kilobytes, for which no pool is asked. So the width of the
+//! rows that come to such an operator is measured, and a statement whose rows are too wide begins anew with fewer of them in a batch, as long as nobody has
+//! seen any of its rows. A text that is a view into a buffer is not written out, and counts as nothing.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericByteArray, OffsetSizeTrait, RecordBatch};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{ByteArrayType, DataType};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec, SymmetricHashJoinExec,
+};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::TryStreamExt as _;
+
+use crate::pools;
+
+/// What a batch of the widest rows may take.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// How a statement goes on, as an extension of its session.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Whether somebody has seen rows of it: it cannot begin anew.
+    seen: AtomicBool,
+}
+
+impl Progress {
+    pub(crate) fn rows_are_seen(&self) {
+        self.seen.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Rows of a width of which a batch has too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wide {
+    /// The longest row, in bytes.
+    row_bytes: usize,
+}
+
+impl fmt::Display for Wide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rows of {} bytes are too wide for batches of this many", self.row_bytes)
+    }
+}
+
+impl std::error::Error for Wide {}
+
+impl Wide {
+    /// What the error says of rows that are too wide, if that is what it says.
+    pub(crate) fn of(error: &DataFusionError) -> Option<Self> {
+        match error.find_root() {
+            DataFusionError::External(error) => error.downcast_ref::<Self>().copied(),
+            _ => None,
+        }
+    }
+
+    /// The session with as many rows in a batch as fit; none where one alone does not, or as many do already.
+    pub(crate) fn narrower(self, state: &SessionState) -> Option<SessionState> {
+        let rows = BATCH_BYTES / self.row_bytes.max(1);
+        let is_narrower = rows >= 1 && rows < state.config().batch_size();
+        is_narrower.then(|| {
+            tracing::info!(row_bytes = self.row_bytes, rows, "wide rows, fewer in a batch");
+            // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
+            let config = state.config().clone().with_create_default_catalog_and_schema(false).with_batch_size(rows);
+            SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build()
+        })
+    }
+}
+
+/// Puts [`WidthExec`] before what writes rows out again, and refuses constants that are too long for a batch.
+#[derive(Debug)]
+pub(crate) struct Widths;
+
+impl PhysicalOptimizerRule for Widths {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = config.execution.batch_size.into();
+        plan.transform_up(|plan| {
+            if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+                for each in projection.expr() {
+                    constants(&each.expr, rows)?;
+                }
+            }
+            measured(plan)
+        })
+        .data()
+    }
+
+    fn name(&self) -> &'static str {
+        "widths"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// # Errors
+/// Where a constant of the expression is too long to be written out for so many rows.
+fn constants(expr: &Arc<dyn PhysicalExpr>, rows: usize) -> Result<()> {
+    let check = |expr: &Arc<dyn PhysicalExpr>| {
+        if let Some(literal) = expr.downcast_ref::<Literal>() {
+            fits(constant_bytes(literal.value())?, rows, BATCH_BYTES)?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    expr.apply(check).map(|_| ())
+}
+
+fn constant_bytes(value: &ScalarValue) -> Result<usize> {
+    Ok(if is_written(&value.data_type()) { longest(value.to_array()?.as_ref())? } else { 0 })
+}
+
+/// # Errors
+/// [`Wide`], where so many of these rows take more than `limit_bytes`.
+fn fits(row_bytes: usize, rows: usize, limit_bytes: usize) -> Result<()> {
+    if row_bytes.saturating_mul(rows) > limit_bytes { Err(DataFusionError::External(Box::new(Wide { row_bytes }))) } else { Ok(()) }
+}
+
+/// The operator with its inputs measured whose rows it writes out again.
+fn measured(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let is_join = plan.is::<HashJoinExec>()
+        || plan.is::<NestedLoopJoinExec>()
+        || plan.is::<CrossJoinExec>()
+        || plan.is::<SortMergeJoinExec>()
+        || plan.is::<SymmetricHashJoinExec>()
+        || plan.is::<PiecewiseMergeJoinExec>();
+    let unnest = plan.downcast_ref::<UnnestExec>();
+    let is_subquery = plan.is::<ScalarSubqueryExec>();
+    if !is_join && !is_subquery && unnest.is_none() {
+        return Ok(Transformed::no(plan));
+    }
+    // What is spread over rows is written once; what stands beside it is written with each.
+    let spread: Vec<Spread> = unnest.map(|unnest| unnest.list_column_indices().iter().map(Spread::of).collect()).unwrap_or_default();
+    let is_spread = |column: usize| spread.iter().any(|spread| spread.column == column);
+    let of = |input: &Arc<dyn ExecutionPlan>| {
+        let schema = input.schema();
+        let columns = (0..schema.fields().len()).filter(|column| is_written(schema.field(*column).data_type()) && !is_spread(*column));
+        let columns: Vec<usize> = columns.collect();
+        if columns.is_empty() || input.is::<WidthExec>() {
+            return Arc::clone(input);
+        }
+        Arc::new(WidthExec { input: Arc::clone(input), columns, spread: spread.clone() }) as Arc<dyn ExecutionPlan>
+    };
+    // The first input of an operator with subqueries passes through it; each of the others becomes a constant.
+    let passes = usize::from(is_subquery);
+    let inputs = plan.children().into_iter().enumerate();
+    let inputs = inputs.map(|(place, input)| if place < passes { Arc::clone(input) } else { of(input) }).collect();
+    Ok(Transformed::yes(plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?))
+}
+
+/// Whether a value of this kind is written out wherever it stands, and may be long.
+fn is_written(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => true,
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Map(..) => true,
+        DataType::Struct(fields) => fields.iter().any(|field| is_written(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Bytes of the longest value, at most.
+pub(crate) fn longest(array: &dyn Array) -> Result<usize> {
+    Ok(match array.data_type() {
+        DataType::Utf8 => of_bytes(array.as_string::<i32>()),
+        DataType::LargeUtf8 => of_bytes(array.as_string::<i64>()),
+        DataType::Binary => of_bytes(array.as_binary::<i32>()),
+        DataType::LargeBinary => of_bytes(array.as_binary::<i64>()),
+        DataType::List(_) => of_lists(array.as_list::<i32>().offsets(), array.as_list::<i32>().values().as_ref())?,
+        DataType::LargeList(_) => of_lists(array.as_list::<i64>().offsets(), array.as_list::<i64>().values().as_ref())?,
+        DataType::Map(..) => of_lists(array.as_map().offsets(), array.as_map().entries())?,
+        DataType::FixedSizeList(_, length) => {
+            let list = array.as_fixed_size_list();
+            each(list.values().as_ref())?.saturating_mul(usize::try_from(*length).unwrap_or(0))
+        }
+        DataType::Struct(_) => {
+            let columns = array.as_struct().columns();
+            columns.iter().try_fold(0_usize, |sum, column| Ok::<_, DataFusionError>(sum.saturating_add(longest(column.as_ref())?)))?
+        }
+        _ => 0,
+    })
+}
+
+fn of_bytes<T: ByteArrayType>(texts: &GenericByteArray<T>) -> usize {
+    most(texts.offsets())
+}
+
+/// The most elements of a list, by what an element takes on average.
+fn of_lists<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>, values: &dyn Array) -> Result<usize> {
+    Ok(most(offsets).saturating_mul(each(values)?))
+}
+
+fn most<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>) -> usize {
+    offsets.lengths().max().unwrap_or(0)
+}
+
+fn each(values: &dyn Array) -> Result<usize> {
+    Ok(values.to_data().get_slice_memory_size()?.div_ceil(values.len().max(1)))
+}
+
+/// A column whose lists are spread over rows.
+#[derive(Clone, Debug)]
+struct Spread {
+    column: usize,
+    /// How many lists lie in one another.
+    depth: usize,
+}
+
+impl Spread {
+    fn of(list: &ListUnnest) -> Self {
+        Self { column: list.index_in_input_schema, depth: list.depth }
+    }
+
+    /// Rows that come of the batch.
+    fn rows(&self, batch: &RecordBatch) -> usize {
+        elements(batch.column(self.column), self.depth)
+    }
+}
+
+fn elements(array: &ArrayRef, depth: usize) -> usize {
+    let inner = match array.data_type() {
+        _ if depth == 0 => return array.len(),
+        DataType::List(_) => within(array.as_list::<i32>().offsets(), array.as_list::<i32>().values()),
+        DataType::LargeList(_) => within(array.as_list::<i64>().offsets(), array.as_list::<i64>().values()),
+        DataType::FixedSizeList(..) => Arc::clone(array.as_fixed_size_list().values()),
+        _ => return array.len(),
+    };
+    elements(&inner, depth - 1)
+}
+
+/// The elements of the lists that are there, of more that lie beside them.
+fn within<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>, values: &ArrayRef) -> ArrayRef {
+    let [from, until] = [offsets.first(), offsets.last()].map(|place| place.map_or(0, |place| place.as_usize()));
+    values.slice(from, until - from)
+}
+
+/// The input's rows, whose width is looked at as they come.
+#[derive(Debug)]
+struct WidthExec {
+    input: Arc<dyn ExecutionPlan>,
+    /// Those whose values may be long.
+    columns: Vec<usize>,
+    spread: Vec<Spread>,
+}
+
+/// What one stream is held to.
+struct Bounds {
+    columns: Vec<usize>,
+    spread: Vec<Spread>,
+    /// In a batch.
+    rows: usize,
+    context: Arc<TaskContext>,
+}
+
+impl Bounds {
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
+        let row_bytes = self.row_bytes(batch)?;
+        fits(row_bytes, self.rows, self.limit())?;
+        if self.spread.is_empty() || fits(row_bytes, self.spread_rows(batch), BATCH_BYTES).is_ok() {
+            return Ok(());
+        }
+        // The rows that come of one are made at once, however few a batch has.
+        (0..batch.num_rows())
+            .map(|row| batch.slice(row, 1))
+            .try_for_each(|row| fits(self.row_bytes(&row)?, self.spread_rows(&row), self.all()))
+    }
+
+    /// Of the widest row, at most.
+    fn row_bytes(&self, batch: &RecordBatch) -> Result<usize> {
+        let sum = |sum: usize, column: &usize| Ok::<_, DataFusionError>(sum.saturating_add(longest(batch.column(*column).as_ref())?));
+        self.columns.iter().try_fold(0, sum)
+    }
+
+    fn spread_rows(&self, batch: &RecordBatch) -> usize {
+        self.spread.iter().map(|spread| spread.rows(batch)).max().unwrap_or(0)
+    }
+
+    /// What a batch of rows may take that begins now: once rows are seen, and there is no beginning anew, all that the statement may have.
+    fn limit(&self) -> usize {
+        match self.context.session_config().get_extension::<Progress>() {
+            Some(progress) if !progress.seen.load(Ordering::Relaxed) => BATCH_BYTES,
+            _ => self.all(),
+        }
+    }
+
+    fn all(&self) -> usize {
+        pools::limit(self.context.memory_pool().as_ref()).max(BATCH_BYTES)
+    }
+}
+
+impl DisplayAs for WidthExec {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WidthExec")
+    }
+}
+
+impl ExecutionPlan for WidthExec {
+    fn name(&self) -> &'static str {
+        "WidthExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.pop() {
+            Some(input) if children.is_empty() => Ok(Arc::new(Self { input, columns: self.columns.clone(), spread: self.spread.clone() })),
+            _ => internal_err!("rows of one input are measured"),
+        }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = context.session_config().batch_size();
+        let input = self.input.execute(place, Arc::clone(&context))?;
+        let bounds = Bounds { columns: self.columns.clone(), spread: self.spread.clone(), rows, context };
+        let checked = move |batch: RecordBatch| std::future::ready(bounds.check(&batch).map(|()| batch));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), input.and_then(checked))))
+    }
+
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _wanted: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        match inputs {
+            [input] => Ok(Arc::clone(input)),
+            _ => internal_err!("rows of one input are measured"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Int64Array, ListArray, StringArray, StringViewArray, StructArray};
+    use datafusion::arrow::datatypes::{Field, Int64Type};
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::pools::WarehousePool;
+    use crate::session::empty_session;
+    use crate::statement;
+
+    fn session() -> SessionContext {
+        let state = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime")).state();
+        SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Widths)).build())
+    }
+
+    #[test]
+    fn the_longest_value_is_measured_whatever_its_kind() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), None, Some("seventeen letters")]));
+        let lists: ArrayRef =
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), Some(2)]), None, Some(vec![None])]));
+        let both = StructArray::from(vec![
+            (Arc::new(Field::new("text", DataType::Utf8, true)), Arc::clone(&texts)),
+            (Arc::new(Field::new("list", lists.data_type().clone(), true)), Arc::clone(&lists)),
+        ]);
+        let of = |array: &dyn Array| longest(array).expect("is measured");
+        assert_eq!(of(texts.as_ref()), 17);
+        assert_eq!(of(texts.slice(0, 2).as_ref()), 3);
+        assert!((16..=24).contains(&of(lists.as_ref())), "{}", of(lists.as_ref()));
+        assert_eq!(of(&both), 17 + of(lists.as_ref()));
+        assert_eq!(of(&StringViewArray::from(vec!["a text that is a view into a buffer"])), 0);
+        assert_eq!(of(&Int64Array::from(vec![1, 2])), 0);
+    }
+
+    /// The most bytes that a batch of the statement takes, and the most rows.
+    async fn largest(ctx: &SessionContext, sql: &str) -> (usize, usize) {
+        let mut rows = statement::rows(ctx.sql(sql).await.expect(sql)).await.expect(sql);
+        let mut most = (0, 0);
+        while let Some(batch) = rows.try_next().await.expect(sql) {
+            most = (most.0.max(batch.get_array_memory_size()), most.1.max(batch.num_rows()));
+        }
+        most
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_written_again_and_again_come_in_batches_that_fit() {
+        let ctx = session();
+        let wide = "(SELECT repeat('x', 200000) || min(value) AS text FROM range(3) GROUP BY value)";
+        for sql in [
+            format!("SELECT a.text, b.value FROM {wide} AS a CROSS JOIN range(9000) AS b"),
+            format!("SELECT a.text, b.value FROM {wide} AS a JOIN range(9000) AS b ON length(a.text) > b.value"),
+            format!(
+                "SELECT a.text, b.value FROM {wide} AS a JOIN (SELECT value, 200001 AS length FROM range(9000)) AS b ON length(a.text) = b.length"
+            ),
+            format!("SELECT text, unnest(range(300)) AS value FROM {wide}"),
+            format!("SELECT value, (SELECT max(text) FROM {wide}) || '' AS text FROM range(9000)"),
+            format!("SELECT value, '{}' AS text FROM range(9000)", "x".repeat(200_000)),
+            "SELECT a.list, b.value FROM (SELECT array_agg(value) AS list FROM range(25000)) AS a CROSS JOIN range(9000) AS b".to_owned(),
+        ] {
+            let (bytes, rows) = largest(&ctx, &sql).await;
+            assert!(bytes <= 2 * BATCH_BYTES, "{bytes} bytes, {rows} rows: {:.200}", sql);
+        }
+        let (_, rows) = largest(&ctx, "SELECT a.value || '' AS text, b.value FROM range(3) AS a CROSS JOIN range(9000) AS b").await;
+        assert_eq!(rows, 8_192, "narrow rows come as before");
+    }
+
+    /// The rows that come of one are made at once.
+    #[tokio::test]
+    async fn a_row_that_is_spread_over_too_many_is_refused() {
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(WarehousePool::new(256 << 20))).build_arc().expect("a runtime");
+        let state = SessionStateBuilder::new_from_existing(session().state()).with_runtime_env(runtime).build();
+        let ctx = SessionContext::new_with_state(state);
+        let sql = "SELECT repeat('x', 100000) || min(value) AS text, unnest(range(9000)) AS value FROM range(3) GROUP BY value";
+        let refused = statement::all(ctx.sql(sql).await.expect("plans")).await.expect_err("900 MB of one row");
+        assert!(Wide::of(&refused).is_some(), "{refused}");
+        let sql = "SELECT count(*) FROM (SELECT 'x' || min(value) AS text, unnest(range(900000)) AS value FROM range(3) GROUP BY value)";
+        statement::all(ctx.sql(sql).await.expect("plans")).await.expect("short texts beside long lists");
+    }
+
+    #[tokio::test]
+    async fn one_row_that_fits_into_no_batch_is_refused() {
+        let wide = Wide { row_bytes: BATCH_BYTES + 1 };
+        assert!(wide.narrower(&session().state()).is_none());
+        let sql = "SELECT a.list, b.value FROM (SELECT array_agg(value) AS list FROM range(9000000)) AS a CROSS JOIN range(9000) AS b";
+        let refused = statement::rows(session().sql(sql).await.expect("plans")).await.err().expect("72 MB a row");
+        assert!(Wide::of(&refused).is_some(), "{refused}");
+    }
+}
