@@ -20,6 +20,7 @@ mod tests;
 mod time_zone;
 mod to_char;
 pub mod trial;
+pub(crate) mod watched;
 mod work;
 
 use datafusion::execution::FunctionRegistry as _;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, exec_err};
-use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
+
+use super::watched::{Watch, Watched};
 
 /// What is said where a function has no finite value of finite arguments.
 const FUNCTIONS: [(&str, &str); 10] = [
@@ -24,18 +26,15 @@ const FUNCTIONS: [(&str, &str); 10] = [
 
 /// The functions that are among `known`, kept to their domains.
 pub(crate) fn kept(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
-    let kept = |(name, outside): &(&'static str, &'static str)| Some(ScalarUDF::from(Kept { name, outside, inner: known(name)? }));
+    let kept = |(name, outside): &(&'static str, &'static str)| Some(ScalarUDF::from(Watched::new(known(name)?, Outside(outside))));
     FUNCTIONS.iter().filter_map(kept).collect()
 }
 
+/// What is said outside of a function's domain.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Kept {
-    name: &'static str,
-    outside: &'static str,
-    inner: Arc<ScalarUDF>,
-}
+struct Outside(&'static str);
 
-impl Kept {
+impl Outside {
     fn check(&self, arguments: &[ColumnarValue], result: &ColumnarValue, rows: usize) -> Result<()> {
         let numbers = |value: &ColumnarValue| -> Result<ArrayRef> { Ok(cast(&value.to_array(rows)?, &DataType::Float64)?) };
         let result = numbers(result)?;
@@ -47,41 +46,16 @@ impl Kept {
         let arguments = arguments.iter().map(numbers).collect::<Result<Vec<_>>>()?;
         let is_finite = |row: usize| arguments.iter().all(|argument| argument.as_primitive::<Float64Type>().value(row).is_finite());
         if (0..result.len()).any(|row| is_strange(row) && is_finite(row)) {
-            return exec_err!("{}", self.outside);
+            return exec_err!("{}", self.0);
         }
         Ok(())
     }
 }
 
-impl ScalarUDFImpl for Kept {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    /// Under a name that is left to the engine's own it would take its others back when a session is made of another.
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.inner.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.inner.inner().return_field_from_args(args)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let (arguments, rows) = (args.args.clone(), args.number_rows.max(1));
-        let result = self.inner.invoke_with_args(args)?;
+impl Watch for Outside {
+    fn call(&self, function: &ScalarUDF, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let (arguments, rows) = (call.args.clone(), call.number_rows.max(1));
+        let result = function.invoke_with_args(call)?;
         self.check(&arguments, &result, rows)?;
         Ok(result)
     }

@@ -222,7 +222,7 @@ fn format() -> ScalarUDF {
         }
     });
     let signature = Signature::variadic_any(Volatility::Immutable);
-    bounded::summed("format", ScalarUDF::from(SimpleScalarUDF::new_with_signature("format", signature, DataType::Utf8, give)))
+    bounded::summed(ScalarUDF::from(SimpleScalarUDF::new_with_signature("format", signature, DataType::Utf8, give)))
 }
 
 /// The pattern with its values in their places, in order.

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::fault::Refusal;
+use crate::functions::watched::{Watch, Watched};
 
 /// What one call may give, in bytes, over all rows of a batch.
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -77,31 +77,14 @@ pub(super) const OVERLAY: &str = "overlay";
 
 /// The bounded form of each function that is among `known`.
 pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
-    let bounded = |(name, grows): &(&'static str, Grows)| {
-        let inner = known(name)?;
-        let mut signature = inner.signature().clone();
-        // What is put together of texts that are there may be long; it is made batch by batch and so bounded by the batch, and never once for all of them.
-        if grows.puts_together() {
-            signature.volatility = Volatility::Volatile;
-        }
-        Some(ScalarUDF::from(Bounded { inner, name, grows: *grows, signature }))
-    };
-    FUNCTIONS
-        .iter()
-        .filter_map(bounded)
-        .chain([ScalarUDF::from(Bounded {
-            inner: Arc::new(ScalarUDF::from(Beside(Signature::user_defined(Volatility::Volatile)))),
-            name: BESIDE,
-            grows: Grows::Together,
-            signature: Signature::user_defined(Volatility::Volatile),
-        })])
-        .collect()
+    let bounded = |(name, grows): &(&'static str, Grows)| Some(grows.of(known(name)?));
+    let beside = ScalarUDF::from(Beside(Signature::user_defined(Volatility::Volatile)));
+    FUNCTIONS.iter().filter_map(bounded).chain([Grows::Together.of(Arc::new(beside))]).collect()
 }
 
 /// A function that puts its arguments together, bounded.
-pub(crate) fn summed(name: &'static str, inner: ScalarUDF) -> ScalarUDF {
-    let signature = inner.signature().clone();
-    ScalarUDF::from(Bounded { inner: Arc::new(inner), name, grows: Grows::Sum, signature })
+pub(crate) fn summed(inner: ScalarUDF) -> ScalarUDF {
+    Grows::Sum.of(Arc::new(inner))
 }
 
 /// The rewriting by which calls of this function's name are calls of it, whoever made them.
@@ -121,18 +104,15 @@ impl Grows {
     fn puts_together(self) -> bool {
         matches!(self, Self::Together | Self::Joined | Self::Listed)
     }
-}
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Bounded {
-    inner: Arc<ScalarUDF>,
-    name: &'static str,
-    grows: Grows,
-    signature: Signature,
-}
+    /// The function, bounded by how it grows.
+    fn of(self, inner: Arc<ScalarUDF>) -> ScalarUDF {
+        let bounded = Watched::new(inner, self);
+        // What is put together of texts that are there may be long; it is made batch by batch and so bounded by the batch, and never once for all of them.
+        ScalarUDF::from(if self.puts_together() { bounded.volatile() } else { bounded })
+    }
 
-impl Bounded {
-    fn check(&self, args: &ScalarFunctionArgs) -> Result<()> {
+    fn check(self, name: &str, args: &ScalarFunctionArgs) -> Result<()> {
         let rows = args.number_rows.max(1);
         let number = |index: usize| numbers(args.args.get(index), rows);
         let length = |index: usize| lengths(args.args.get(index), rows);
@@ -141,55 +121,62 @@ impl Bounded {
             let parts = (from..args.args.len()).map(length);
             parts.fold(vec![0_u64; rows], |sums, part| sums.iter().zip(&part).map(|(sum, one)| sum.saturating_add(*one)).collect())
         };
-        let taken: Vec<u64> = match self.grows {
-            Grows::Times => times(length(0), number(1)),
-            Grows::To => number(1),
-            Grows::Range => self.range(args, rows),
-            Grows::Elements => times(length(0).into_iter().map(|length| length.saturating_add(16)).collect(), number(1)),
-            Grows::Replaced => times(length(0), length(2).iter().map(|length| (*length).max(1)).collect()),
-            Grows::Compared => times(length(0), length(1)),
-            Grows::Together | Grows::Sum => texts(0),
-            Grows::Twice => length(0).into_iter().map(|length| length.saturating_mul(2)).collect(),
-            Grows::Joined => {
+        let taken: Vec<u64> = match self {
+            Self::Times => times(length(0), number(1)),
+            Self::To => number(1),
+            Self::Range => range(args, rows),
+            Self::Elements => times(length(0).into_iter().map(|length| length.saturating_add(16)).collect(), number(1)),
+            Self::Replaced => times(length(0), length(2).iter().map(|length| (*length).max(1)).collect()),
+            Self::Compared => times(length(0), length(1)),
+            Self::Together | Self::Sum => texts(0),
+            Self::Twice => length(0).into_iter().map(|length| length.saturating_mul(2)).collect(),
+            Self::Joined => {
                 let between = u64::try_from(args.args.len()).unwrap_or(u64::MAX);
                 texts(1).iter().zip(length(0)).map(|(text, sign)| text.saturating_add(sign.saturating_mul(between))).collect()
             }
-            Grows::Listed => {
+            Self::Listed => {
                 let listed = elements(args.args.first(), rows).into_iter().zip(length(0)).zip(length(1));
                 listed.map(|((count, text), sign)| text.saturating_add(sign.saturating_mul(count))).collect()
             }
         };
         let all = taken.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
-        let limit = if self.grows == Grows::Compared { LIMIT_STEPS } else { LIMIT_BYTES };
-        let is_long = taken.iter().any(|one| *one > LIMIT_ROW_BYTES) && !self.grows.puts_together();
-        let is_made = match self.grows {
-            Grows::Replaced | Grows::Compared => false,
+        let limit = if self == Self::Compared { LIMIT_STEPS } else { LIMIT_BYTES };
+        let is_long = taken.iter().any(|one| *one > LIMIT_ROW_BYTES) && !self.puts_together();
+        let is_made = match self {
+            Self::Replaced | Self::Compared => false,
             // Of a column's long values they make long ones; what is made of no column is written out for each row.
-            Grows::Twice | Grows::Sum => args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))),
+            Self::Twice | Self::Sum => args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))),
             _ => true,
         };
         if all > limit || is_long && is_made {
             let limit = if all > limit { limit } else { LIMIT_ROW_BYTES };
-            let refusal = Refusal::new("54000", format!("{} would give or take more than {limit} bytes", self.name));
+            let refusal = Refusal::new("54000", format!("{name} would give or take more than {limit} bytes"));
             return Err(DataFusionError::External(Box::new(refusal)));
         }
         Ok(())
     }
+}
 
-    /// Bytes of a range of integers; ranges of instants are bounded by their step.
-    fn range(&self, args: &ScalarFunctionArgs, rows: usize) -> Vec<u64> {
-        let (first, second) = (signed(args.args.first(), rows), signed(args.args.get(1), rows));
-        let step = signed(args.args.get(2), rows);
-        let one = |row: usize| {
-            let (from, until) = match second.get(row).copied().flatten() {
-                Some(until) => (first.get(row).copied().flatten().unwrap_or(0), until),
-                None => (0, first.get(row).copied().flatten().unwrap_or(0)),
-            };
-            let step = step.get(row).copied().flatten().filter(|step| *step != 0).unwrap_or(1);
-            from.abs_diff(until) / step.unsigned_abs() * 8
-        };
-        (0..rows).map(one).collect()
+impl Watch for Grows {
+    fn call(&self, function: &ScalarUDF, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.check(function.name(), &call)?;
+        function.invoke_with_args(call)
     }
+}
+
+/// Bytes of a range of integers; ranges of instants are bounded by their step.
+fn range(args: &ScalarFunctionArgs, rows: usize) -> Vec<u64> {
+    let (first, second) = (signed(args.args.first(), rows), signed(args.args.get(1), rows));
+    let step = signed(args.args.get(2), rows);
+    let one = |row: usize| {
+        let (from, until) = match second.get(row).copied().flatten() {
+            Some(until) => (first.get(row).copied().flatten().unwrap_or(0), until),
+            None => (0, first.get(row).copied().flatten().unwrap_or(0)),
+        };
+        let step = step.get(row).copied().flatten().filter(|step| *step != 0).unwrap_or(1);
+        from.abs_diff(until) / step.unsigned_abs() * 8
+    };
+    (0..rows).map(one).collect()
 }
 
 fn signed(value: Option<&ColumnarValue>, rows: usize) -> Vec<Option<i64>> {
@@ -319,37 +306,5 @@ impl FunctionRewrite for InsteadRewrite {
             }
             expr => Ok(Transformed::no(expr)),
         }
-    }
-}
-
-impl ScalarUDFImpl for Bounded {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    /// Under a name that is left to the engine's own it would take its others back when a session is made of another.
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.inner.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.inner.inner().return_field_from_args(args)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.check(&args)?;
-        self.inner.invoke_with_args(args)
     }
 }
