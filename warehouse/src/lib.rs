@@ -4,6 +4,7 @@
 
 mod append;
 mod begun;
+pub mod claimed;
 mod columnar;
 mod compact;
 mod computed;

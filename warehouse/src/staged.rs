@@ -7,7 +7,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use crate::columnar::Digested;
-use crate::durable;
+use crate::{claimed, durable};
 
 /// Files could not be written: mend the folder, then repeat the command.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ impl Staged {
         durable::sync_all_names(&self.staging)?;
         let earlier = self.target.exists();
         // Whoever begins meanwhile must not take the earlier one for left.
-        let _held = if earlier { left::hold(&self.target) } else { None };
+        let _held = earlier.then(|| claimed::hold(&self.target));
         if earlier {
             std::fs::rename(&self.target, old)?;
         }

@@ -7,6 +7,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use warehouse::claimed;
+
 /// The folder within the state folder.
 const FOLDER: &str = "spill";
 
@@ -46,28 +48,12 @@ fn claim(spill: &Path) -> io::Result<Ours> {
     std::fs::create_dir_all(spill)?;
     let spill = std::path::absolute(spill)?;
     // One at a time: a folder that is made and not locked yet would pass for one that is left.
-    let gate = File::open(&spill)?;
-    gate.lock()?;
+    let _gate = claimed::hold(&spill)?;
     for entry in std::fs::read_dir(&spill)? {
-        let place = entry?.path();
-        if File::open(&place)?.try_lock().is_ok() {
-            std::fs::remove_dir_all(&place)?;
-        }
+        claimed::remove_left(&entry?.path())?;
     }
-    let mut turn = 0_u32;
-    loop {
-        // Processes of two containers may have the same number.
-        let folder = spill.join(format!("{}-{turn}", std::process::id()));
-        match DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => {
-                let held = File::open(&folder)?;
-                held.lock()?;
-                return Ok(Ours { folder, _held: held });
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => turn += 1,
-            Err(error) => return Err(error),
-        }
-    }
+    let (folder, held) = claimed::claim(DirBuilder::new().mode(0o700), |number| spill.join(number))?;
+    Ok(Ours { folder, _held: held? })
 }
 
 #[cfg(test)]

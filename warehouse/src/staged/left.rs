@@ -1,40 +1,21 @@
 //! What exports left that were killed: folders half written, with texts of notes in them, and the earlier folder that had just made room.
-//!
-//! Whoever writes a folder holds it locked, and the system ends the lock with the process, however that ends. So what nobody holds is left.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::durable;
+use crate::{claimed, durable};
 
 /// A name beside the target that says what it is for.
 pub fn beside(target: &Path, what: &str) -> PathBuf {
     target.with_file_name(format!(".{}.{what}", target.file_name().unwrap_or_default().to_string_lossy()))
 }
 
-/// A new folder in which the target is written, under a name that nobody else has, and what holds it.
+/// A new folder in which the target is written, under a name that nobody else has, and what holds it. Where the file system knows no locks there is nothing
+/// to hold, and nothing is ever taken for left.
 pub fn claim(target: &Path) -> io::Result<(PathBuf, Option<File>)> {
-    let mut turn = 0_u32;
-    loop {
-        // Two containers may have the same process number, and one process may write the same target twice.
-        let staging = beside(target, &format!("partial-{}-{turn}", std::process::id()));
-        match std::fs::create_dir(&staging) {
-            Ok(()) => {
-                let held = hold(&staging);
-                return Ok((staging, held));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => turn += 1,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Holds a folder until this is dropped. Where the file system knows no locks there is nothing to hold, and nothing is ever taken for left.
-pub fn hold(folder: &Path) -> Option<File> {
-    let folder = File::open(folder).ok()?;
-    folder.lock().ok()?;
-    Some(folder)
+    let (staging, held) = claimed::claim(&DirBuilder::new(), |number| beside(target, &format!("partial-{number}")))?;
+    Ok((staging, held.ok()))
 }
 
 /// Removes what was left beside the target. An earlier folder that had made room, and in whose place there is none, stands again.
@@ -49,8 +30,8 @@ pub fn clear(target: &Path, mark: &str) -> io::Result<()> {
         if !entry.file_name().to_string_lossy().starts_with(&*name.to_string_lossy()) {
             continue;
         }
-        if let Some(_held) = left(&path)
-            && let Err(error) = std::fs::remove_dir_all(&path)
+        if is_begun(&path)
+            && let Err(error) = claimed::remove_left(&path)
         {
             tracing::warn!(folder = %path.display(), %error, "an export that was killed left this, and it cannot be removed");
         }
@@ -58,12 +39,9 @@ pub fn clear(target: &Path, mark: &str) -> io::Result<()> {
     settle(target, &beside(target, "old"), mark)
 }
 
-/// The folder, where somebody has written in it who is no more. One that is empty may be one that is just being begun.
-fn left(folder: &Path) -> Option<File> {
-    std::fs::read_dir(folder).ok()?.next()?.ok()?;
-    let folder = File::open(folder).ok()?;
-    folder.try_lock().ok()?;
-    Some(folder)
+/// Whether somebody has written in it. One that is empty may be one that is just being claimed.
+fn is_begun(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some_and(|entry| entry.is_ok()))
 }
 
 /// Brings the earlier folder back where the one that was to take its place never did, and removes it where it did.
