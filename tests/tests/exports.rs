@@ -21,10 +21,11 @@ fn datasets_and_exports_are_recorded_and_an_erasure_lists_them() -> anyhow::Resu
     filled(&stand)?;
     let made: serde_json::Value = serde_json::from_str(&stand.must(&["dataset", "mortality", "--out", "set"])?)?;
     let id = made["dataset_id"].as_str().context("a dataset has an id")?;
-    stand.must(&["export", "meds", "meds"])?;
+    let exported: serde_json::Value = serde_json::from_str(&stand.must(&["export", "meds", "meds"])?)?;
+    let version = exported["dataset_version"].as_str().context("an export has a version")?;
     let kinds = "SELECT count(*) FROM exports WHERE watermark <> '' AND details LIKE";
     assert_eq!(stand.count(&format!("{kinds} '%/set\"%' AND kind = 'dataset' AND dataset_id = '{id}'"))?, 1);
-    assert_eq!(stand.count(&format!("{kinds} '%/meds\"%' AND kind = 'meds'"))?, 1);
+    assert_eq!(stand.count(&format!("{kinds} '%/meds\"%' AND kind = 'meds' AND dataset_id = '{version}'"))?, 1);
     // Before anything was known: nothing that the patient could be in.
     stand.must(&["export", "meds", "before", "--as-known-at", "2000-01-01T00:00:00Z"])?;
     let named =
@@ -35,7 +36,7 @@ fn datasets_and_exports_are_recorded_and_an_erasure_lists_them() -> anyhow::Resu
     let listed: Vec<&str> =
         shown["used_by"]["exports"].as_array().context("a list")?.iter().filter_map(serde_json::Value::as_str).collect();
     ensure!(listed.iter().any(|export| export.starts_with(&format!("dataset {id} "))), "{listed:?}");
-    ensure!(listed.iter().any(|export| export.starts_with("meds ")), "{listed:?}");
+    ensure!(listed.iter().any(|export| export.starts_with(&format!("meds {version} "))), "{listed:?}");
     ensure!(listed.len() == 2, "what ends before the patient began is listed: {listed:?}");
     Ok(())
 }

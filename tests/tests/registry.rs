@@ -21,8 +21,8 @@ fn export() -> Export {
         at: jiff::Timestamp::UNIX_EPOCH,
         by: "test".to_owned(),
         kind: "meds".to_owned(),
-        dataset_id: None,
-        watermark: None,
+        dataset_id: schemas::DatasetId("0123456789abcdef".to_owned()),
+        watermark: jiff::Timestamp::UNIX_EPOCH,
         details: serde_json::json!({}),
     }
 }

@@ -95,23 +95,39 @@ struct Moment {
     tasks: Vec<String>,
 }
 
-impl Warehouse {
-    /// Writes the splits of `task`, or of `all` tasks together, as known at `at`, or by the log's watermark, to the folder `out`. The splits of `all` are those
-    /// that hold for all tasks: no patient of its training split is in another split of any task.
+/// A dataset whose rows are settled, and with them its id, and of which nothing is written. Dropped, it leaves nothing.
+#[must_use = "nothing is written until `write` is called"]
+pub struct DatasetDraft {
+    staged: Staged,
+    moment: Moment,
+    sort_bytes: usize,
+}
+
+impl DatasetDraft {
+    /// Its id.
+    pub fn id(&self) -> DatasetId {
+        self.moment.basis.id()
+    }
+
+    /// Only what was known then.
+    pub fn as_known_at(&self) -> Timestamp {
+        self.moment.basis.as_known_at
+    }
+
+    /// Writes the files, whatever has landed since, and puts the folder in its place.
     ///
     /// # Errors
     /// See [`DatasetError`]; the folder is then as it was before.
-    pub async fn dataset(&self, task: &str, at: &AsOf, out: &Path) -> Result<Manifest, DatasetError> {
-        let staged = Staged::begin(out, MANIFEST)?;
-        let moment = self.moment(task, at).await?;
-        let (files, counts) = files::write(&as_written(&spilling(&moment.ctx, self.export_bytes())?), &moment.basis, &staged).await?;
+    pub async fn write(self) -> Result<Manifest, DatasetError> {
+        let Self { staged, moment: Moment { ctx, basis, tasks }, sort_bytes } = self;
+        let (files, counts) = files::write(&as_written(&spilling(&ctx, sort_bytes)?), &basis, &staged).await?;
         let manifest = Manifest {
-            dataset_id: moment.basis.id(),
+            dataset_id: basis.id(),
             counts,
-            attrition: attrition(&moment.ctx, &moment.tasks).await?,
+            attrition: attrition(&ctx, &tasks).await?,
             files,
             program: concat!("wardstream ", env!("CARGO_PKG_VERSION")),
-            basis: moment.basis,
+            basis,
         };
         let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
         text.push(b'\n');
@@ -119,8 +135,20 @@ impl Warehouse {
         staged.finish()?;
         Ok(manifest)
     }
+}
 
-    /// The id that [`Warehouse::dataset`] would give, without writing anything.
+impl Warehouse {
+    /// Begins a dataset at `out`: the splits of `task`, or of `all` tasks together, as known at `at`, or by the log's watermark. The splits of `all` are those
+    /// that hold for all tasks: no patient of its training split is in another split of any task.
+    ///
+    /// # Errors
+    /// See [`DatasetError`]; the folder is then as it was before.
+    pub async fn dataset(&self, task: &str, at: &AsOf, out: &Path) -> Result<DatasetDraft, DatasetError> {
+        let staged = Staged::begin(out, MANIFEST)?;
+        Ok(DatasetDraft { staged, moment: self.moment(task, at).await?, sort_bytes: self.export_bytes() })
+    }
+
+    /// The id that [`Warehouse::dataset`] would have, without a folder.
     ///
     /// # Errors
     /// See [`DatasetError`].

@@ -11,6 +11,8 @@ mod tests;
 
 use std::path::Path;
 
+use datafusion::prelude::SessionContext;
+use jiff::Timestamp;
 use schemas::{DatasetId, Digest};
 use serde::Serialize;
 
@@ -67,7 +69,7 @@ pub struct MedsExport {
     /// Digest of what the export is made of; in `metadata/dataset.json` the dataset's version.
     pub dataset_version: DatasetId,
     /// Only what was known then.
-    pub as_known_at: jiff::Timestamp,
+    pub as_known_at: Timestamp,
     /// Subjects.
     pub subjects: u64,
     /// Events, static ones too.
@@ -117,20 +119,37 @@ impl<'a> Made<'a> {
     }
 }
 
-impl Warehouse {
-    /// Writes everything known at `at`, or by the log's watermark, to the folder `out`, at most `subjects` of them a shard.
+/// An export whose rows are settled, and with them its version, and of which nothing is written. Dropped, it leaves nothing.
+#[must_use = "nothing is written until `write` is called"]
+pub struct MedsDraft {
+    staged: Staged,
+    ctx: SessionContext,
+    /// The same relations, with memory to sort in.
+    sorting: SessionContext,
+    tasks: Vec<String>,
+    rule: TaskSplits,
+    subjects: u64,
+    version: DatasetId,
+    as_known_at: Timestamp,
+}
+
+impl MedsDraft {
+    /// Its version.
+    pub fn version(&self) -> &DatasetId {
+        &self.version
+    }
+
+    /// Only what was known then.
+    pub fn as_known_at(&self) -> Timestamp {
+        self.as_known_at
+    }
+
+    /// Writes the files, whatever has landed since, and puts the folder in its place.
     ///
     /// # Errors
     /// See [`MedsError`]; the folder is then as it was before.
-    pub async fn export_meds(&self, at: &AsOf, out: &Path, subjects: u64) -> Result<MedsExport, MedsError> {
-        let staged = Staged::begin(out, METADATA)?;
-        let known_at = self.resolved(at).await?.ok_or(MedsError::Nothing)?;
-        let ctx = self.session(&AsOf { known_at: Some(known_at), ..at.clone() }).await?;
-        let tasks = dataset::tasks(&ctx).await?;
-        let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), known_at).await?;
-        let (rule, subjects) = (self.splits().of(DEFAULT_RULE), subjects.max(1));
-        let dataset_version = Made::of(basis.id(), &shards::rules(), &rule, subjects).version();
-        let sorting = dataset::spilling(&ctx, self.export_bytes())?;
+    pub async fn write(self) -> Result<MedsExport, MedsError> {
+        let Self { staged, ctx, sorting, tasks, rule, subjects, version, as_known_at } = self;
         let written = shards::write(&ctx, &sorting, &rule, &staged, subjects).await?;
         let mut labels = 0;
         for task in &tasks {
@@ -138,7 +157,7 @@ impl Warehouse {
         }
         let metadata = Metadata {
             dataset_name: "wardstream",
-            dataset_version: &dataset_version,
+            dataset_version: &version,
             etl_name: "wardstream export meds",
             etl_version: env!("CARGO_PKG_VERSION"),
             meds_version: MEDS_VERSION,
@@ -148,6 +167,24 @@ impl Warehouse {
         staged.put(METADATA, &serde_json::to_vec_pretty(&metadata).unwrap_or_default())?;
         staged.finish()?;
         let shards::Written { subjects, events, shards } = written;
-        Ok(MedsExport { dataset_version, as_known_at: known_at, subjects, events, shards, labels })
+        Ok(MedsExport { dataset_version: version, as_known_at, subjects, events, shards, labels })
+    }
+}
+
+impl Warehouse {
+    /// Begins an export at `out` of everything known at `at`, or by the log's watermark, at most `subjects` of them a shard.
+    ///
+    /// # Errors
+    /// See [`MedsError`]; the folder is then as it was before.
+    pub async fn export_meds(&self, at: &AsOf, out: &Path, subjects: u64) -> Result<MedsDraft, MedsError> {
+        let staged = Staged::begin(out, METADATA)?;
+        let as_known_at = self.resolved(at).await?.ok_or(MedsError::Nothing)?;
+        let ctx = self.session(&AsOf { known_at: Some(as_known_at), ..at.clone() }).await?;
+        let tasks = dataset::tasks(&ctx).await?;
+        let basis = Basis::read(&ctx, "meds", &tasks, self.ruled(), as_known_at).await?;
+        let (rule, subjects) = (self.splits().of(DEFAULT_RULE), subjects.max(1));
+        let version = Made::of(basis.id(), &shards::rules(), &rule, subjects).version();
+        let sorting = dataset::spilling(&ctx, self.export_bytes())?;
+        Ok(MedsDraft { staged, ctx, sorting, tasks, rule, subjects, version, as_known_at })
     }
 }

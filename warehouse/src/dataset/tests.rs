@@ -6,7 +6,7 @@ use std::path::Path;
 use schemas::{EventCode, PatientId, Task};
 
 use super::fixture::{Story, at, empty, open, part};
-use super::{ALL, DatasetError};
+use super::{ALL, DatasetError, Manifest};
 use crate::{AsOf, Example, NEWEST, Warehouse};
 
 const THEN: &str = "2024-06-30T00:00:00Z";
@@ -26,6 +26,11 @@ fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// A dataset in its folder.
+async fn made(warehouse: &Warehouse, task: &str, at: &AsOf, out: &Path) -> Manifest {
+    warehouse.dataset(task, at, out).await.expect("has stays").write().await.expect("is written")
+}
+
 async fn id(warehouse: &Warehouse) -> String {
     warehouse.dataset_id("mortality", &then()).await.expect("has stays").0
 }
@@ -38,7 +43,7 @@ async fn the_same_instant_gives_the_same_bytes_however_the_files_lie_and_whateve
     for records in whole.messages.chunks(100) {
         warehouse.append(&mut part(&whole, records)).await.expect("appends");
     }
-    let first = warehouse.dataset("mortality", &then(), &folder.join("first")).await.expect("is written");
+    let first = made(&warehouse, "mortality", &then(), &folder.join("first")).await;
     assert!(first.counts.get("train").is_some_and(|train| train.examples > 20 && train.patients > 10), "{:?}", first.counts);
     assert!(first.counts.get("temporal_test").is_some_and(|test| test.examples > 0), "{:?}", first.counts);
     let rows: u64 = first.files.iter().map(|file| file.rows).sum();
@@ -52,12 +57,31 @@ async fn the_same_instant_gives_the_same_bytes_however_the_files_lie_and_whateve
 
     // Another process: nothing that was computed or cached is shared.
     let other = open(&folder, |_| {}).await;
-    let second = other.dataset("mortality", &then(), &folder.join("second")).await.expect("is written");
+    let second = made(&other, "mortality", &then(), &folder.join("second")).await;
     assert_eq!(first, second);
     assert_eq!(bytes(&folder.join("first")), bytes(&folder.join("second")));
     // The same again takes the place of what it wrote.
-    other.dataset("mortality", &then(), &folder.join("second")).await.expect("is written");
+    made(&other, "mortality", &then(), &folder.join("second")).await;
     assert_eq!(bytes(&folder.join("first")), bytes(&folder.join("second")));
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// Whoever records what leaves the warehouse knows what it is before it is there.
+#[tokio::test]
+async fn a_dataset_has_its_id_before_its_folder_is_there_whatever_lands_meanwhile() {
+    let (warehouse, folder) = empty("dataset-draft").await;
+    let mut story = Story::hospital();
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let draft = warehouse.dataset("mortality", &then(), &folder.join("kept")).await.expect("has stays");
+    let settled = draft.id();
+    assert!(!folder.join("kept").exists());
+    made(&warehouse, "mortality", &then(), &folder.join("before")).await;
+    // A record that lands late, from before that instant.
+    story.stay("61", "61a", at("2020-03-01T00:00:00Z"), 3);
+    warehouse.append(&mut story.take()).await.expect("appends");
+    assert_ne!(id(&warehouse).await, settled.0);
+    assert_eq!(draft.write().await.expect("is written").dataset_id, settled);
+    assert_eq!(bytes(&folder.join("kept")), bytes(&folder.join("before")));
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 
@@ -108,7 +132,7 @@ async fn a_pin_names_the_dataset_that_can_be_written_later() {
     story.take();
     story.stay("61", "61a", at("2025-07-01T00:00:00Z"), 3);
     warehouse.append(&mut story.take()).await.expect("appends");
-    let written = warehouse.dataset(ALL, &watermark, &folder.join("all")).await.expect("is written");
+    let written = made(&warehouse, ALL, &watermark, &folder.join("all")).await;
     assert_eq!(written.dataset_id, pinned);
     let rows: u64 = written.files.iter().map(|file| file.rows).sum();
     assert_eq!(rows, examples.iter().filter(|example| example.split.is_some()).count() as u64);
@@ -138,10 +162,10 @@ async fn nobody_from_whom_any_task_learns_is_in_another_split_of_all_tasks_toget
     assert!(learned.len() > 10 && tested.len() > 3, "{} learned, {} tested", learned.len(), tested.len());
     assert!(learned.is_disjoint(&tested));
     // By itself, the task learns from patients whom the others test.
-    let written = warehouse.dataset("length_of_stay", &AsOf::default(), &folder.join("alone")).await.expect("is written");
+    let written = made(&warehouse, "length_of_stay", &AsOf::default(), &folder.join("alone")).await;
     let of_task = patients(&|example| example.task == Task::LengthOfStay && trains(example));
     assert!(written.counts.get("train").is_some_and(|train| train.patients > of_task.len() as u64), "{:?}", written.counts);
-    let together = warehouse.dataset(ALL, &AsOf::default(), &folder.join("all")).await.expect("is written");
+    let together = made(&warehouse, ALL, &AsOf::default(), &folder.join("all")).await;
     assert_eq!(together.counts.get("train").map(|train| train.patients), Some(learned.len() as u64));
     std::fs::remove_dir_all(&folder).expect("was made");
 }
@@ -152,7 +176,7 @@ async fn what_cannot_be_written_leaves_the_folder_as_it_was() {
     let out = folder.join("out");
     assert!(matches!(warehouse.dataset("mortality", &AsOf::default(), &out).await, Err(DatasetError::Nothing)));
     warehouse.append(&mut Story::hospital().take()).await.expect("appends");
-    let refused = warehouse.dataset("mortalty", &then(), &out).await.expect_err("is no task").to_string();
+    let refused = warehouse.dataset("mortalty", &then(), &out).await.err().expect("is no task").to_string();
     assert!(refused.contains("`mortalty`") && refused.contains("mortality"), "{refused}");
     assert!(!out.exists());
     std::fs::create_dir_all(&out).expect("can be made");

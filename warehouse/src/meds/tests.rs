@@ -4,10 +4,15 @@ use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use jiff::SignedDuration;
 use schemas::{DatasetId, EventCode, Task};
 
-use super::Made;
+use super::{Made, MedsExport};
 use crate::dataset::fixture::{Story, at, empty, open};
 use crate::settings::DEFAULT_RULE;
-use crate::{AsOf, Format as Rows, render};
+use crate::{AsOf, Format as Rows, Warehouse, render};
+
+/// An export in its folder.
+async fn made(warehouse: &Warehouse, at: &AsOf, out: &std::path::Path, subjects: u64) -> MedsExport {
+    warehouse.export_meds(at, out, subjects).await.expect("holds rows").write().await.expect("is written")
+}
 
 /// The rows of a query over the files of an export, as CSV.
 async fn told(folder: &std::path::Path, sql: &str) -> String {
@@ -27,7 +32,7 @@ async fn told(folder: &std::path::Path, sql: &str) -> String {
 }
 
 /// Asked of the files alone, the cohorts and their labels are ours. How many rows each task has.
-async fn cohorts_are_ours(warehouse: &crate::Warehouse, then: &AsOf, out: &std::path::Path) -> Vec<usize> {
+async fn cohorts_are_ours(warehouse: &Warehouse, then: &AsOf, out: &std::path::Path) -> Vec<usize> {
     let mut rows = Vec::new();
     for (task, config, moment, label) in [
         ("readmission", cohorts::READMISSION, "discharged_at", "l.label = 1"),
@@ -56,7 +61,7 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
     warehouse.append(&mut Story::hospital().take()).await.expect("appends");
     let out = folder.join("meds");
     let then = AsOf { known_at: Some(at("2024-06-30T00:00:00Z")), ..AsOf::default() };
-    let exported = warehouse.export_meds(&then, &out, 20).await.expect("is written");
+    let exported = made(&warehouse, &then, &out, 20).await;
     assert_eq!(exported.subjects, 60);
     assert!(exported.shards >= 4 && exported.labels > 300, "{exported:?}");
 
@@ -118,7 +123,7 @@ async fn a_stay_that_is_moved_takes_along_what_was_told_of_it() {
     story.fact(came + SignedDuration::from_hours(200), EventCode::EncounterMoved, ("second", "m"), None);
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
-    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    made(&warehouse, &AsOf::default(), &out, 20).await;
     let whose = "SELECT count(DISTINCT subject_id) AS people, count(*) FILTER (WHERE code LIKE 'DIAGNOSIS//%') AS codes, \
                  count(*) FILTER (WHERE code LIKE 'PROCEDURE//%') AS procedures, count(*) FILTER (WHERE code LIKE 'TRANSFER//%') AS transfers \
                  FROM data WHERE encounter_id IS NOT NULL";
@@ -148,8 +153,7 @@ async fn one_version_has_one_set_of_bytes() {
             settings.splits.0.insert(DEFAULT_RULE.to_owned(), other);
         })
         .await;
-        let exported = warehouse.export_meds(&AsOf::default(), &folder.join(format!("meds{salt}{subjects}")), subjects).await;
-        exported.expect("is written").dataset_version
+        made(&warehouse, &AsOf::default(), &folder.join(format!("meds{salt}{subjects}")), subjects).await.dataset_version
     };
     let version = ruled("", 20).await;
     assert_eq!(version, ruled("", 20).await);
@@ -163,6 +167,28 @@ async fn one_version_has_one_set_of_bytes() {
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 
+/// Whoever records what leaves the warehouse knows what it is before it is there.
+#[tokio::test]
+async fn an_export_has_its_version_before_its_folder_is_there_whatever_lands_meanwhile() {
+    let (warehouse, folder) = empty("meds-draft").await;
+    let mut story = Story::new();
+    stood(&mut story, ("a", "a"), ("2024-01-10T08:00:00Z", "2024-01-15T08:00:00Z"), Some("01"));
+    stood(&mut story, ("b", "b"), ("2024-02-10T08:00:00Z", "2024-02-15T08:00:00Z"), Some("01"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let (out, then) = (folder.join("meds"), AsOf { known_at: Some(at("2024-02-20T00:00:00Z")), ..AsOf::default() });
+    let draft = warehouse.export_meds(&then, &out, 20).await.expect("holds rows");
+    let version = draft.version().clone();
+    assert!(!out.exists());
+    stood(&mut story, ("late", "late"), ("2024-01-10T08:00:00Z", "2024-01-15T08:00:00Z"), Some("01"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let exported = draft.write().await.expect("is written");
+    assert_eq!((exported.dataset_version, exported.subjects), (version.clone(), 2));
+    assert_eq!(told(&out, "SELECT count(DISTINCT subject_id) AS n FROM data").await, "n\n2\n");
+    let later = made(&warehouse, &then, &out, 20).await;
+    assert!(later.dataset_version != version && later.subjects == 3, "{later:?}");
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
 /// Says something whose own time is not when it became known.
 fn say(story: &mut Story, (known_at, own): (&str, &str), code: EventCode, subject: (&str, &str), text: Option<&str>) {
     story.fact(at(known_at), code, subject, text);
@@ -172,7 +198,7 @@ fn say(story: &mut Story, (known_at, own): (&str, &str), code: EventCode, subjec
 }
 
 /// The times of a subject's rows of a kind, and their codes.
-async fn of_stay(out: &std::path::Path, visit: &str, warehouse: &crate::Warehouse) -> String {
+async fn of_stay(out: &std::path::Path, visit: &str, warehouse: &Warehouse) -> String {
     let subject = format!("SELECT meds_subject(patient_id) AS s FROM encounters WHERE visit_number = '{visit}'");
     let subject = render(&warehouse.query(&subject, &AsOf::default()).await.expect("answers"), Rows::Csv).expect("csv");
     let subject = subject.lines().nth(1).expect("one stay").to_owned();
@@ -197,7 +223,7 @@ async fn nothing_of_a_stay_stands_after_its_death_and_its_class_is_the_one_it_be
     }
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
-    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    made(&warehouse, &AsOf::default(), &out, 20).await;
     let rows = "time,code\n2024-03-01T08:00:00,HOSPITAL_ADMISSION//OBS\n2024-03-01T09:00:00,NOTE//admission\n";
     let ends = "2024-03-01T16:00:00,HOSPITAL_DISCHARGE//20\n";
     assert_eq!(of_stay(&out, "day", &warehouse).await, format!("{rows}{ends}2024-03-01T16:00:00,MEDS_DEATH\n"));
@@ -230,7 +256,7 @@ async fn the_cohorts_of_hard_stays_are_ours_as_well() {
     story.fact(at("2025-06-01T00:00:00Z"), EventCode::PatientSex, ("nobody", ""), Some("female"));
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
-    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    made(&warehouse, &AsOf::default(), &out, 20).await;
     assert_eq!(cohorts_are_ours(&warehouse, &AsOf::default(), &out).await, [2, 8, 8]);
     std::fs::remove_dir_all(&folder).expect("was made");
 }
@@ -254,7 +280,7 @@ async fn a_stay_that_waits_for_a_claim_has_no_mark_of_maturity() {
     story.fact(at("2025-06-01T00:00:00Z"), EventCode::PatientSex, ("nobody", ""), Some("female"));
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
-    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    made(&warehouse, &AsOf::default(), &out, 20).await;
     let marks = "SELECT code FROM data WHERE code IN ('MATURE//denial', 'MATURE//mortality')";
     assert_eq!(told(&out, marks).await, "code\nMATURE//mortality\n");
     std::fs::remove_dir_all(&folder).expect("was made");
@@ -274,7 +300,7 @@ async fn a_procedure_whose_record_changed_its_code_has_the_newest_alone() {
     }
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
-    warehouse.export_meds(&AsOf::default(), &out, 20).await.expect("is written");
+    made(&warehouse, &AsOf::default(), &out, 20).await;
     assert_eq!(told(&out, "SELECT code FROM data WHERE code LIKE 'PROCEDURE//%'").await, "code\nPROCEDURE//SNOMED//2\n");
     std::fs::remove_dir_all(&folder).expect("was made");
 }

@@ -1,6 +1,7 @@
 //! Who was erased, what was exported, and which of what was made may have used a patient's rows.
 
 use jiff::Timestamp;
+use schemas::DatasetId;
 use serde::Serialize;
 use tokio_postgres::Row;
 
@@ -15,10 +16,10 @@ pub struct Export {
     pub by: String,
     /// `dataset`, `meds`.
     pub kind: String,
-    /// Its id, where it has one.
-    pub dataset_id: Option<String>,
-    /// The newest instant that it may hold; `None`: unknown, so it may hold anything.
-    pub watermark: Option<Timestamp>,
+    /// Its id; of a MEDS export its version.
+    pub dataset_id: DatasetId,
+    /// The newest instant that it may hold.
+    pub watermark: Timestamp,
     /// Where it went, pins, counts. No patient's data.
     pub details: serde_json::Value,
 }
@@ -45,10 +46,9 @@ impl Registry {
     /// Where PostgreSQL refuses or is away.
     pub async fn record_export(&self, export: &Export) -> Result<(), RegistryError> {
         let sql = "INSERT INTO wardstream.exports (at, by, kind, dataset_id, watermark, details) VALUES ($1, $2, $3, $4, $5, $6)";
-        let watermark = export.watermark.map(|at| at.to_string());
-        let at = export.at.to_string();
+        let (at, watermark) = (export.at.to_string(), export.watermark.to_string());
         let client = self.client().await?;
-        client.execute(sql, &[&at, &export.by, &export.kind, &export.dataset_id, &watermark, &export.details]).await.map_err(refused)?;
+        client.execute(sql, &[&at, &export.by, &export.kind, &export.dataset_id.0, &watermark, &export.details]).await.map_err(refused)?;
         Ok(())
     }
 

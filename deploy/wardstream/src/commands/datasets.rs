@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use schemas::DatasetId;
-use warehouse::{AsOf, DatasetError, Manifest, Registry, Secret, Warehouse};
+use warehouse::{AsOf, DatasetError, Registry, Secret};
 
 use super::open;
 use crate::cli::{Dataset, Export};
@@ -15,15 +16,14 @@ use crate::{output, services};
 
 pub async fn dataset(config: &Config, wanted: &Dataset) -> anyhow::Result<ExitCode> {
     let warehouse = open(config).await?;
-    let at = instant(&warehouse, wanted.as_known_at).await?;
     let registry = registry(config).await?;
-    let manifest = match recorded_dataset(&warehouse, wanted, &at, registry.as_ref()).await {
-        Ok(manifest) => manifest,
-        Err(error) if matches!(error.downcast_ref::<DatasetError>(), Some(DatasetError::Task { .. })) => {
-            return Ok(output::failure(&error, output::WRONG_USAGE));
-        }
-        Err(error) => return Err(error.context("could not make the dataset")),
+    let draft = match warehouse.dataset(&wanted.task, &instant(wanted.as_known_at), &wanted.out).await {
+        Ok(draft) => draft,
+        Err(error @ DatasetError::Task { .. }) => return Ok(output::failure(&error.into(), output::WRONG_USAGE)),
+        Err(error) => return Err(error).context("could not make the dataset"),
     };
+    record(registry.as_ref(), "dataset", (&draft.id(), draft.as_known_at()), &wanted.out).await?;
+    let manifest = draft.write().await.context("could not make the dataset")?;
     let said = serde_json::json!({
         "dataset_id": manifest.dataset_id,
         "task": wanted.task,
@@ -38,52 +38,31 @@ pub async fn dataset(config: &Config, wanted: &Dataset) -> anyhow::Result<ExitCo
 pub async fn export(config: &Config, what: &Export) -> anyhow::Result<ExitCode> {
     let Export::Meds { dir, as_known_at, shard_subjects } = what;
     let warehouse = open(config).await?;
-    let at = instant(&warehouse, *as_known_at).await?;
-    if let Some(registry) = registry(config).await? {
-        // Its version follows from rows that are read while it is written: the line names the folder, whose metadata say it.
-        record(&registry, line("meds", None, &at, dir)?).await?;
-    }
-    let exported = warehouse.export_meds(&at, dir, *shard_subjects).await.context("could not export")?;
+    let registry = registry(config).await?;
+    let draft = warehouse.export_meds(&instant(*as_known_at), dir, *shard_subjects).await.context("could not export")?;
+    record(registry.as_ref(), "meds", (draft.version(), draft.as_known_at()), dir).await?;
+    let exported = draft.write().await.context("could not export")?;
     output::line(serde_json::to_string(&exported)?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The dataset in its folder, whose line stands in the registry before.
-async fn recorded_dataset(warehouse: &Warehouse, wanted: &Dataset, at: &AsOf, registry: Option<&Registry>) -> anyhow::Result<Manifest> {
-    let Some(registry) = registry else { return Ok(warehouse.dataset(&wanted.task, at, &wanted.out).await?) };
-    let foreseen = warehouse.dataset_id(&wanted.task, at).await?;
-    record(registry, line("dataset", Some(&foreseen), at, &wanted.out)?).await?;
-    let manifest = warehouse.dataset(&wanted.task, at, &wanted.out).await?;
-    // A record that landed meanwhile, from before that instant, makes it another dataset.
-    if manifest.dataset_id != foreseen {
-        record(registry, line("dataset", Some(&manifest.dataset_id), at, &wanted.out)?).await?;
-    }
-    Ok(manifest)
+/// The instant that was asked for; without one, the log's watermark.
+fn instant(asked: Option<Timestamp>) -> AsOf {
+    AsOf { known_at: asked, ..AsOf::default() }
 }
 
-/// The instant that was asked for; without one the log's watermark, so that the line in the registry and the folder mean the same.
-async fn instant(warehouse: &Warehouse, asked: Option<jiff::Timestamp>) -> anyhow::Result<AsOf> {
-    let known_at = match asked {
-        Some(asked) => Some(asked),
-        None => warehouse.watermark().await.context("could not read the log's watermark")?,
-    };
-    Ok(AsOf { known_at, ..AsOf::default() })
-}
-
-/// What is recorded of an export: what it may hold, and where it goes.
-fn line(kind: &str, dataset_id: Option<&DatasetId>, at: &AsOf, out: &Path) -> anyhow::Result<warehouse::Export> {
+/// Records which rows go where, before any of them does.
+async fn record(registry: Option<&Registry>, kind: &str, (id, until): (&DatasetId, Timestamp), out: &Path) -> anyhow::Result<()> {
+    let Some(registry) = registry else { return Ok(()) };
     let folder = std::path::absolute(out).with_context(|| format!("could not find {}", out.display()))?;
-    Ok(warehouse::Export {
+    let line = warehouse::Export {
         at: services::now(),
         by: "operator".to_owned(),
         kind: kind.to_owned(),
-        dataset_id: dataset_id.map(|id| id.0.clone()),
-        watermark: at.known_at,
+        dataset_id: id.clone(),
+        watermark: until,
         details: serde_json::json!({"folder": folder.display().to_string()}),
-    })
-}
-
-async fn record(registry: &Registry, line: warehouse::Export) -> anyhow::Result<()> {
+    };
     registry.record_export(&line).await.context("could not record the export in the registry")
 }
 
