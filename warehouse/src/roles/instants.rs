@@ -1,11 +1,15 @@
 //! Parameters that say as of when a view is asked (`labels_at($1)`). A relation is made when a statement is planned, before its parameters are there: so they are written into it.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use datafusion::common::ParamValues;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Expr, Statement, TableFactor, Value, VisitMut, VisitorMut, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, visit_expressions,
+    visit_expressions_mut,
+};
 use jiff::Timestamp;
 use schemas::table::instant;
 
@@ -16,13 +20,9 @@ const STAND_IN: &str = "1970-01-01T00:00:00Z";
 
 /// The numbers of the parameters of `statement` that say an instant.
 pub(crate) fn of(statement: &Statement) -> BTreeSet<usize> {
-    let mut found = BTreeSet::new();
-    let mut statement = statement.clone();
-    let _whole = statement.visit(&mut Moments(|number| {
-        found.insert(number);
-        Ok(None)
-    }));
-    found
+    let mut found = Numbers(BTreeSet::new());
+    let _whole = Visit::visit(statement, &mut found);
+    found.0
 }
 
 /// The statement in which the parameters that say an instant are `values`.
@@ -36,13 +36,13 @@ pub(crate) fn stated(mut statement: Statement, values: &ParamValues) -> Result<S
         match value.value().cast_to(&instant()) {
             Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => {
                 let at = Timestamp::from_microsecond(micros);
-                at.map(|at| Some(at.to_string())).map_err(|_| Refusal::new("22008", format!("parameter ${number} is out of range")))
+                at.map(|at| at.to_string()).map_err(|_| Refusal::new("22008", format!("parameter ${number} is out of range")))
             }
             Ok(_) => Err(missing()),
             Err(_) => Err(Refusal::new("22007", format!("parameter ${number} is no instant"))),
         }
     };
-    match statement.visit(&mut Moments(text)) {
+    match VisitMut::visit(&mut statement, &mut Written(text)) {
         ControlFlow::Break(refusal) => Err(refusal),
         ControlFlow::Continue(()) => Ok(statement),
     }
@@ -50,38 +50,58 @@ pub(crate) fn stated(mut statement: Statement, values: &ParamValues) -> Result<S
 
 /// The statement as it can be planned before its parameters are known.
 pub(super) fn described(mut statement: Statement) -> Statement {
-    let _whole = statement.visit(&mut Moments(|_| Ok(Some(STAND_IN.to_owned()))));
+    let _whole = VisitMut::visit(&mut statement, &mut Written(|_| Ok(STAND_IN.to_owned())));
     statement
 }
 
-/// Visits the parameters in the place of an instant, and writes what is given for a number.
-struct Moments<F>(F);
+/// Whether a relation of this name takes an instant.
+fn is_moment(name: &ObjectName) -> bool {
+    name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| ident.value.to_lowercase().ends_with("_at"))
+}
 
-impl<F: FnMut(usize) -> Result<Option<String>, Refusal>> VisitorMut for Moments<F> {
+/// The number of a parameter.
+fn number(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(mark), .. }) => mark.strip_prefix('$')?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Finds the parameters in the place of an instant.
+struct Numbers(BTreeSet<usize>);
+
+impl Visitor for Numbers {
+    type Break = Infallible;
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Infallible> {
+        match factor {
+            TableFactor::Table { name, args: Some(args), .. } if is_moment(name) => visit_expressions(&args.args, |expr| {
+                self.0.extend(number(expr));
+                ControlFlow::Continue(())
+            }),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Writes what is given for a number in its place.
+struct Written<F>(F);
+
+impl<F: FnMut(usize) -> Result<String, Refusal>> VisitorMut for Written<F> {
     type Break = Refusal;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Refusal> {
-        let TableFactor::Table { name, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
-        let is_moment = name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| ident.value.to_lowercase().ends_with("_at"));
-        if !is_moment {
-            return ControlFlow::Continue(());
-        }
-        visit_expressions_mut(&mut args.args, |expr| {
-            let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
-            let number = match &value.value {
-                Value::Placeholder(mark) => mark.strip_prefix('$').and_then(|number| number.parse().ok()),
-                _ => None,
-            };
-            match number.map(&mut self.0).transpose() {
-                Ok(text) => {
-                    if let Some(text) = text.flatten() {
-                        value.value = Value::SingleQuotedString(text);
-                    }
-                    ControlFlow::Continue(())
+        match factor {
+            TableFactor::Table { name, args: Some(args), .. } if is_moment(name) => visit_expressions_mut(&mut args.args, |expr| {
+                match (number(expr).map(&mut self.0).transpose(), expr) {
+                    (Ok(Some(text)), Expr::Value(value)) => value.value = Value::SingleQuotedString(text),
+                    (Err(refusal), _) => return ControlFlow::Break(refusal),
+                    _ => {}
                 }
-                Err(refusal) => ControlFlow::Break(refusal),
-            }
-        })
+                ControlFlow::Continue(())
+            }),
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
