@@ -124,36 +124,41 @@ fn unless(negated: bool, expr: Expr) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) } } else { expr }
 }
 
-/// Whether `left` stands so to any value: unknown where it does to none that is known, and to some it cannot be said.
+/// How much of what is asked of the values among which it is looked cannot be said: 2 where one of them is not known, 1 where all are, 0 where there are none.
+const UNSAID: &str =
+    "SELECT CASE WHEN count(*) > count(among.value) THEN 2 WHEN count(*) > 0 THEN 1 ELSE 0 END AS unsaid FROM (SELECT 1) AS among (value)";
+
+/// Whether `left` stands so to any value: unknown where it does to none that is known, and to some it cannot be said. The query is asked twice, not once:
+/// the engine lets `left` be of the query around it where rows are chosen, and not where they are added up.
 fn any(left: &Expr, operator: &BinaryOperator, among: &Query) -> Option<Expr> {
-    let value = || Box::new(Expr::CompoundIdentifier(vec![Ident::new("among"), Ident::new("value")]));
-    let within = |condition| counted(among, "among (value)", condition);
-    let stands = Expr::BinaryOp { left: Box::new(Expr::Nested(Box::new(left.clone()))), op: operator.clone(), right: value() };
-    let is_left_unknown = Expr::IsNull(Box::new(Expr::Nested(Box::new(left.clone()))));
-    let and = |left, right| Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) };
-    let unknown = Expr::BinaryOp {
-        left: Box::new(within(Some(Expr::IsNull(value())))?),
-        op: BinaryOperator::Or,
-        right: Box::new(and(is_left_unknown, within(None)?)),
-    };
+    let left = || Box::new(Expr::Nested(Box::new(left.clone())));
+    let value = Expr::CompoundIdentifier(vec![Ident::new("among"), Ident::new("value")]);
+    let stands = Expr::BinaryOp { left: left(), op: operator.clone(), right: Box::new(value) };
     let literal = |value: Value| Expr::Value(value.into());
-    Some(Expr::Case {
+    let number = |number: &str| literal(Value::Number(number.to_owned(), false));
+    let enough = case(vec![(Expr::IsNull(left()), number("1"))], number("2"));
+    let unknown = Expr::BinaryOp { left: Box::new(asked(UNSAID, among, None)?), op: BinaryOperator::GtEq, right: Box::new(enough) };
+    let is_there = asked("SELECT count(*) > 0 AS is_there FROM (SELECT 1) AS among (value)", among, Some(stands))?;
+    let answers = vec![(is_there, literal(Value::Boolean(true))), (unknown, literal(Value::Null))];
+    Some(case(answers, literal(Value::Boolean(false))))
+}
+
+fn case(answers: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),
         operand: None,
-        conditions: vec![
-            CaseWhen { condition: within(Some(stands))?, result: literal(Value::Boolean(true)) },
-            CaseWhen { condition: unknown, result: literal(Value::Null) },
-        ],
-        else_result: Some(Box::new(literal(Value::Boolean(false)))),
-    })
+        conditions: answers.into_iter().map(|(condition, result)| CaseWhen { condition, result }).collect(),
+        else_result: Some(Box::new(otherwise)),
+    }
 }
 
 /// Whether the query has a row. Of one that only chooses rows these are counted where they stand, so that it may speak of the query around it.
 fn there(among: &Query) -> Option<Expr> {
-    let counts = query("SELECT count(*) > 0 AS is_there")?;
-    let (SetExpr::Select(select), SetExpr::Select(counting)) = (among.body.as_ref(), counts.body.as_ref()) else {
-        return counted(among, "among", None);
+    let counts = "SELECT count(*) > 0 AS is_there FROM (SELECT 1) AS among";
+    let counting = query(counts)?;
+    let (SetExpr::Select(select), SetExpr::Select(counting)) = (among.body.as_ref(), counting.body.as_ref()) else {
+        return asked(counts, among, None);
     };
     let is_plain = select.distinct.is_none()
         && select.having.is_none()
@@ -163,7 +168,7 @@ fn there(among: &Query) -> Option<Expr> {
         && !select.from.is_empty()
         && select.projection.iter().all(is_of_a_row);
     if !is_plain {
-        return counted(among, "among", None);
+        return asked(counts, among, None);
     }
     let mut among = among.clone();
     among.order_by = None;
@@ -183,14 +188,14 @@ fn is_of_a_row(item: &SelectItem) -> bool {
     }
 }
 
-/// Whether the rows of `among` that fulfil the condition are more than none.
-fn counted(among: &Query, alias: &str, condition: Option<Expr>) -> Option<Expr> {
-    let mut counts = query(&format!("SELECT count(*) > 0 AS is_there FROM (SELECT 1) AS {alias}"))?;
-    if let SetExpr::Select(select) = counts.body.as_mut() {
+/// What `sql` says of the rows of `among`, which stand in the place of its own, and fulfil the condition.
+fn asked(sql: &str, among: &Query, condition: Option<Expr>) -> Option<Expr> {
+    let mut asked = query(sql)?;
+    if let SetExpr::Select(select) = asked.body.as_mut() {
         if let TableFactor::Derived { subquery, .. } = &mut select.from.first_mut()?.relation {
             **subquery = among.clone();
         }
         select.selection = condition;
     }
-    Some(Expr::Subquery(counts))
+    Some(Expr::Subquery(asked))
 }
