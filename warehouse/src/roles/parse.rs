@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
     AliasDuplicatedProjectionRewrite, CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, FixVersionColumnName,
@@ -49,8 +50,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         let words = datafusion::sql::sqlparser::parser::ParserError::from(error);
         syntax(&words, sql)
     })?;
-    let weight = |token: &Token| if is_nesting(token) { NESTING } else { usize::from(is_operator(token)) };
-    if tokens.iter().map(|token| weight(&token.token)).sum::<usize>() > OPERATOR_LIMIT {
+    if weight(&tokens) > OPERATOR_LIMIT {
         return Err(Refusal::new("54001", "stack depth limit exceeded")
             .with_hint(format!("a statement may hold {OPERATOR_LIMIT} operators; write a list as IN (...) or VALUES")));
     }
@@ -73,6 +73,18 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(casts::told_apart).collect())
 }
 
+/// For how many operators the tokens count.
+fn weight(tokens: &[TokenWithSpan]) -> usize {
+    let (mut weight, mut before) = (0, &Token::EOF);
+    for token in tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_))) {
+        // Types of lists of lists are the one thing in which the parser goes down and counts no steps.
+        let is_list_of = *token == Token::Lt && matches!(before, Token::Word(word) if word.keyword == Keyword::ARRAY);
+        weight += if is_list_of || is_nesting(token) { NESTING } else { usize::from(is_operator(token)) };
+        before = token;
+    }
+    weight
+}
+
 /// Whether the token begins what the planner looks into again and again: another relation, or a clock's reading of a reading.
 fn is_nesting(token: &Token) -> bool {
     matches!(token, Token::Word(word) if word.quote_style.is_none() && ["zone", "values"].iter().any(|nesting| word.value.eq_ignore_ascii_case(nesting)))
@@ -89,6 +101,8 @@ fn is_operator(token: &Token) -> bool {
     }
 }
 
+/// Whether the word joins two expressions or two queries for the parser, or stands around one: also where the planner knows no such thing, for the tree is
+/// walked before it says so.
 fn is_joining(word: &str) -> bool {
     [
         "and",
@@ -97,10 +111,18 @@ fn is_joining(word: &str) -> bool {
         "union",
         "except",
         "intersect",
+        "minus",
         "join",
         "between",
         "like",
         "ilike",
+        "similar",
+        "regexp",
+        "rlike",
+        "member",
+        "overlaps",
+        "operator",
+        "xor",
         "is",
         "when",
         "case",
@@ -140,6 +162,12 @@ mod tests {
         assert_eq!(refused(&format!("SELECT {}1", "NOT ".repeat(100_000))).0, "54001");
         assert_eq!(refused(&format!("SELECT {}1", "- ".repeat(100_000))).0, "54001");
         assert_eq!(refused(&format!("SELECT 1{}", " UNION SELECT 1".repeat(50_000))).0, "54001");
+        for link in
+            [" XOR 1", " OVERLAPS 1", " OPERATOR(a) 1", " SIMILAR TO 'a'", " REGEXP 'a'", " RLIKE 'a'", " MEMBER OF (1)", " MINUS SELECT 1"]
+        {
+            assert_eq!(refused(&format!("SELECT 1{}", link.repeat(50_000))).0, "54001", "{link}");
+        }
+        assert_eq!(refused(&format!("SELECT 1::{}", "ARRAY <".repeat(1_000))).0, "54001");
         assert_eq!(refused(&format!("SELECT '{}'", "x".repeat(2_000_000))).0, "54000");
         let list = (0..50_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
         assert_eq!(statements(&format!("SELECT 1 WHERE 1 IN ({list})")).map(|statements| statements.len()).ok(), Some(1));
