@@ -8,6 +8,9 @@ use crate::facility::Facility;
 use crate::id::{Digest, EncounterId, EventId, Identifier, PatientId};
 use crate::message::Source;
 
+/// Discharge dispositions that mean death, in small letters: FHIR, UB-04 and HL7 table 0112, words, SNOMED. SQL and the configurations of ACES list them, too.
+pub const DEATHS: [&str; 12] = ["exp", "expired", "died", "deceased", "dead", "death", "20", "40", "41", "42", "371828006", "419099009"];
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
         /// What kind of fact an event is. The texts stand in `events.code`.

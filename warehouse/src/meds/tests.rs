@@ -1,12 +1,16 @@
 //! What an export holds, read back from its files.
 
+use std::collections::BTreeSet;
+
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use jiff::SignedDuration;
+use schemas::event::DEATHS;
 use schemas::{DatasetId, EventCode, Task};
 
 use super::{Made, MedsExport};
 use crate::dataset::fixture::{Story, at, empty, open};
 use crate::settings::DEFAULT_RULE;
+use crate::views::source;
 use crate::{AsOf, Format as Rows, Warehouse, render};
 
 /// An export in its folder.
@@ -303,4 +307,21 @@ async fn a_procedure_whose_record_changed_its_code_has_the_newest_alone() {
     made(&warehouse, &AsOf::default(), &out, 20).await;
     assert_eq!(told(&out, "SELECT code FROM data WHERE code LIKE 'PROCEDURE//%'").await, "code\nPROCEDURE//SNOMED//2\n");
     std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// The dispositions that mean death stand where each reader needs them: in the map of FHIR, in SQL, in the cohorts' configurations.
+#[test]
+fn what_means_death_is_the_same_to_the_maps_the_views_and_the_cohorts() {
+    let between = |text: &'static str, begin: &str, end: &str| -> &'static str {
+        let (_, rest) = text.split_once(begin).expect(begin);
+        rest.split_once(end).expect(end).0
+    };
+    let ours = BTreeSet::from(DEATHS);
+    assert!(ours.iter().all(|word| *word == word.to_lowercase()));
+    let view = between(source("outcomes").expect("is a view"), "lower(e.disposition) IN (", ")");
+    assert_eq!(view.split(", ").map(|word| word.trim_matches('\'')).collect::<BTreeSet<_>>(), ours);
+    for cohort in [cohorts::MORTALITY, cohorts::READMISSION] {
+        let died = between(cohort, "\n  died: ", "\n");
+        assert_eq!(between(died, "//(", ")$").split('|').collect::<BTreeSet<_>>(), ours, "{died}");
+    }
 }

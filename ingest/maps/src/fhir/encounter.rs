@@ -16,6 +16,7 @@
 //! `onleave`): for whom it is an expectation, unless a discharge disposition stands beside it. R5 and STU3 are read under their names.
 
 use jiff::Timestamp;
+use schemas::event::DEATHS;
 use schemas::{EventCode, Fact, Identifier};
 
 use super::coding::{code, codes};
@@ -27,8 +28,6 @@ use super::setting::{self, Setting, hospitalization};
 use super::{json, shape};
 
 const PRESENT: [&str; 4] = ["arrived", "triaged", "in-progress", "onleave"];
-/// Discharge dispositions that mean death: FHIR, UB-04 and HL7 table 0112, words, SNOMED.
-const DEATHS: [&str; 12] = ["exp", "expired", "died", "deceased", "dead", "death", "20", "40", "41", "42", "371828006", "419099009"];
 
 /// Adds what an Encounter says.
 pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
