@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemas::{Digest, Table, TopicPartition};
 
 use crate::error::ReadError;
+use crate::literal::quoted;
 use crate::read::{instants, ints, texts};
 use crate::store::Warehouse;
 
@@ -58,7 +59,7 @@ impl Warehouse {
 }
 
 fn condition(partition: &TopicPartition, offset: i64) -> String {
-    format!("(topic = '{}' AND \"partition\" = {} AND \"offset\" = {offset})", partition.topic.replace('\'', "''"), partition.partition)
+    format!("(topic = {} AND \"partition\" = {} AND \"offset\" = {offset})", quoted(&partition.topic), partition.partition)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod history;
 mod kept;
 mod landmarks;
 mod layout;
+mod literal;
 mod maintenance;
 mod meds;
 pub mod metrics;

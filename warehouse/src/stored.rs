@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemas::Source;
 
 use crate::error::QueryError;
+use crate::literal::quoted;
 use crate::read::{AsOf, binaries, instants, ints, texts};
 use crate::store::Warehouse;
 
@@ -73,9 +74,9 @@ impl Warehouse {
     pub async fn stored(&self, run: &[Source]) -> Result<Vec<Stored>, QueryError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT * FROM standing_messages WHERE topic = '{}' AND \"partition\" = {} AND \"offset\" BETWEEN {} AND {} AND \"offset\" IN ({}) \
+            "SELECT * FROM standing_messages WHERE topic = {} AND \"partition\" = {} AND \"offset\" BETWEEN {} AND {} AND \"offset\" IN ({}) \
              ORDER BY \"offset\"",
-            first.topic.replace('\'', "''"),
+            quoted(&first.topic),
             first.partition,
             first.offset,
             last.offset,

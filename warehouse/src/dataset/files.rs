@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::{ALL, Basis, DatasetError};
 use crate::columnar::{Layout, Rows, plain};
 use crate::error::QueryError;
+use crate::literal::quoted;
 use crate::staged::{FolderError, Staged, StagedFile};
 use crate::statement;
 
@@ -53,7 +54,7 @@ fn sql(task: &str) -> String {
     let (of, [split, fold, seen]) = if task == ALL {
         (String::new(), ["joint_split", "joint_fold", "patient_in_joint_train"])
     } else {
-        (format!(" AND e.task = '{}'", task.replace('\'', "''")), ["split", "fold", "patient_in_train"])
+        (format!(" AND e.task = {}", quoted(task)), ["split", "fold", "patient_in_train"])
     };
     format!(
         "SELECT e.task, e.{split} AS split, e.{fold} AS fold, e.period, e.{seen} AS patient_in_train, e.encounter_id, e.patient_id, e.note_id, e.note_version_id, \

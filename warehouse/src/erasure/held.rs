@@ -7,8 +7,9 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 
 use super::bytes::{Counts, Telling};
-use super::search::{Found, Left, Person, Place, places, quoted};
+use super::search::{Found, Left, Person, Place, places};
 use crate::error::QueryError;
+use crate::literal::quoted;
 use crate::read::{AsOf, binaries, instants, ints, texts};
 use crate::store::Warehouse;
 

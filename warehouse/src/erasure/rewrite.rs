@@ -21,10 +21,11 @@ use object_store::ObjectStoreExt as _;
 use schemas::Table;
 use tokio::time::Instant;
 
-use super::search::{Left, Place, quoted};
+use super::search::{Left, Place};
 use super::{ERASED, marks};
 use crate::error::EraseError;
 use crate::layout;
+use crate::literal::{listed, quoted};
 use crate::maintenance::{apart, commit_alone};
 use crate::read::{AsOf, instants};
 use crate::session::relation;
@@ -196,10 +197,9 @@ async fn these(warehouse: &Warehouse, table: Table, id: &str, rows: &[(&Place, &
     if ids.is_empty() {
         return Ok(None);
     }
-    let list: Vec<String> = ids.into_iter().map(|id| quoted(id)).collect();
     let places: Vec<&Place> = rows.iter().map(|(place, _)| *place).collect();
     let bounded = bounded(warehouse, table, &places).await?;
-    Ok(bounded.map(|bounded| format!("{bounded} AND {id} IN ({})", list.join(", "))))
+    Ok(bounded.map(|bounded| format!("{bounded} AND {id} IN ({})", listed(ids.into_iter().map(String::as_str)))))
 }
 
 /// The rows that meet a condition go.

@@ -8,6 +8,7 @@ use schemas::{Facility, Identifier, PatientId};
 
 use super::{Subject, Traces, held};
 use crate::error::{EraseError, QueryError};
+use crate::literal::{listed, quoted};
 use crate::read::{AsOf, instants, ints, texts};
 use crate::store::Warehouse;
 
@@ -102,17 +103,6 @@ struct Row {
     names: bool,
     /// Its place in the order in which facts go.
     goes: usize,
-}
-
-/// As SQL has a text.
-pub fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// A list for `IN`; one that nothing is in where it is empty.
-fn listed<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let list: Vec<String> = texts.into_iter().map(quoted).collect();
-    if list.is_empty() { "NULL".to_owned() } else { list.join(", ") }
 }
 
 async fn asked(warehouse: &Warehouse, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {

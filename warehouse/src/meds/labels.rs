@@ -11,6 +11,7 @@ use schemas::Task;
 use super::MedsError;
 use crate::columnar::{Layout, Rows};
 use crate::error::QueryError;
+use crate::literal::quoted;
 use crate::staged::Staged;
 use crate::statement;
 
@@ -26,12 +27,12 @@ fn value(task: &str, label: &DataType) -> Field {
 
 /// How many labels were written.
 pub async fn write(ctx: &SessionContext, task: &str, staged: &Staged) -> Result<u64, MedsError> {
-    let named = task.replace('\'', "''");
+    let named = quoted(task);
     let classes =
-        ctx.sql(&format!("SELECT task FROM task_rules WHERE task = '{named}' AND classes IS NULL")).await.map_err(QueryError::from)?;
+        ctx.sql(&format!("SELECT task FROM task_rules WHERE task = {named} AND classes IS NULL")).await.map_err(QueryError::from)?;
     let label = if classes.count().await.map_err(QueryError::from)? == 0 { "label" } else { "value" };
     let sql = format!(
-        "SELECT meds_subject(patient_id) AS subject_id, prediction_at, {label} FROM examples WHERE task = '{named}' \
+        "SELECT meds_subject(patient_id) AS subject_id, prediction_at, {label} FROM examples WHERE task = {named} \
          ORDER BY subject_id, prediction_at, encounter_id"
     );
     let frame = ctx.sql(&sql).await.map_err(QueryError::from)?;

@@ -18,6 +18,7 @@ use crate::columnar::{Layout, Rows};
 use crate::computed::{Query, Rows as _};
 use crate::dataset::sorted;
 use crate::error::QueryError;
+use crate::literal::quoted;
 use crate::settings::TaskSplits;
 use crate::staged::{FolderError, Staged, StagedFile};
 use crate::statement;
@@ -52,11 +53,11 @@ const ORDER: [&str; 7] = ["split", "subject_id", "time", "code", "encounter_id",
 /// All rows but the texts of notes, each with the split of its subject.
 fn sql(rule: &TaskSplits) -> String {
     let [train, validation, test] = rule.folds;
-    let (salt, shares) = (rule.salt.replace('\'', "''"), train + validation + test);
+    let (salt, shares) = (quoted(&rule.salt), train + validation + test);
     format!(
         "SELECT split, meds_subject(patient_id) AS subject_id, time, code, numeric_value, text_value, encounter_id, known_at, patient_id, tie \
-         FROM (SELECT *, CASE WHEN permille('{salt}' || patient_id) * {shares} < {train} * 1000 THEN 0 \
-               WHEN permille('{salt}' || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM {FACTS}) AS drawn",
+         FROM (SELECT *, CASE WHEN permille({salt} || patient_id) * {shares} < {train} * 1000 THEN 0 \
+               WHEN permille({salt} || patient_id) * {shares} < {} * 1000 THEN 1 ELSE 2 END AS split FROM {FACTS}) AS drawn",
         train + validation
     )
 }

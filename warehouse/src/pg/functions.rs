@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::variables::Variables;
+use crate::literal::quoted;
 use crate::roles::bounded;
 use crate::roles::fault::Refusal;
 
@@ -245,7 +246,7 @@ fn filled<'a>(pattern: &str, values: &mut impl Iterator<Item = Option<&'a str>>)
             (Some('s'), value) => text.push_str(value.unwrap_or_default()),
             (Some('I'), Some(value)) => text.push_str(&identifier(value)),
             (Some('I'), None) => return Err(wrong("22004", "null values cannot be formatted as an SQL identifier")),
-            (Some('L'), Some(value)) => text.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            (Some('L'), Some(value)) => text.push_str(&quoted(value)),
             (Some('L'), None) => text.push_str("NULL"),
             _ => return Err(wrong("22023", "format() knows %s, %I, %L and %%")),
         }

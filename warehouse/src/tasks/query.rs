@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::definition::{AFTER, BEFORE, Effect, LAST, Rule, STAYS};
 use super::{Definition, READABLE, TaskError, steady};
+use crate::literal::quoted;
 use crate::read::read_only;
 use crate::roles::parse;
 use crate::settings::Departments;
@@ -92,10 +93,6 @@ fn columns(definition: &Definition, schema: &Schema) -> Result<(), String> {
         Some(field) => Err(format!("its query gives a column `{}`, which no rule of the file names as its reason", field.name())),
         None => Ok(()),
     }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// `VALUES` under these names; of no rows at all where there are none.
