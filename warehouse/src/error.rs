@@ -1,5 +1,6 @@
 //! One type for each reaction of the caller.
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 use schemas::Table;
@@ -77,7 +78,7 @@ pub enum OpenError {
         /// Which.
         table: &'static str,
         /// Why.
-        source: datafusion::arrow::error::ArrowError,
+        source: ArrowError,
     },
     /// The audit of erasures cannot be read.
     #[error("could not read the audit of erasures")]
@@ -114,7 +115,7 @@ pub enum AppendError {
         /// How many.
         rows: usize,
         /// Why.
-        source: datafusion::arrow::error::ArrowError,
+        source: ArrowError,
     },
     /// The store is away, or another commit came first: keep the offsets, try again.
     #[error("could not commit table {}", table.as_str())]
@@ -179,6 +180,12 @@ pub enum QueryError {
         /// Which.
         column: &'static str,
     },
+}
+
+impl From<ArrowError> for QueryError {
+    fn from(error: ArrowError) -> Self {
+        Self::Engine { reason: error.to_string() }
+    }
 }
 
 impl From<DataFusionError> for QueryError {

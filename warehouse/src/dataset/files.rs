@@ -136,7 +136,7 @@ pub async fn write(ctx: &SessionContext, basis: &Basis, staged: &Staged) -> Resu
     let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
     let mut last = None;
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
-        let batch = without_repeats(&batch, &mut last).map_err(engine)?;
+        let batch = without_repeats(&batch, &mut last).map_err(QueryError::from)?;
         for split in &mut splits {
             split.take(&batch, staged)?;
         }
@@ -149,10 +149,6 @@ pub async fn write(ctx: &SessionContext, basis: &Basis, staged: &Staged) -> Resu
         files.push(file);
     }
     Ok((files, counts))
-}
-
-fn engine(error: ArrowError) -> QueryError {
-    QueryError::Engine { reason: error.to_string() }
 }
 
 fn texts(batch: &RecordBatch, name: &'static str) -> Result<StringArray, ArrowError> {
@@ -183,10 +179,10 @@ impl Split {
     }
 
     fn take(&mut self, batch: &RecordBatch, staged: &Staged) -> Result<(), DatasetError> {
-        let splits = texts(batch, "split").map_err(engine)?;
+        let splits = texts(batch, "split").map_err(QueryError::from)?;
         let mine: BooleanArray = splits.iter().map(|split| Some(split == Some(self.name.as_str()))).collect();
-        let mine = filter_record_batch(batch, &mine).map_err(engine)?;
-        self.counted.add(&mine).map_err(engine)?;
+        let mine = filter_record_batch(batch, &mine).map_err(QueryError::from)?;
+        self.counted.add(&mine).map_err(QueryError::from)?;
         self.rows.push(&mine).map_err(staged.encoding(&format!("{}.parquet", self.name)))?;
         Ok(())
     }

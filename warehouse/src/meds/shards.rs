@@ -104,12 +104,12 @@ pub async fn write(
     let mut chunks = BatchCoalescer::new(stream.schema(), CHUNK);
     let mut shards = Shards::begin(staged, subjects);
     while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
-        chunks.push_batch(batch).map_err(engine)?;
+        chunks.push_batch(batch).map_err(QueryError::from)?;
         while let Some(chunk) = chunks.next_completed_batch() {
             shards.take(&with_texts(ctx, &chunk).await?)?;
         }
     }
-    chunks.finish_buffered_batch().map_err(engine)?;
+    chunks.finish_buffered_batch().map_err(QueryError::from)?;
     while let Some(chunk) = chunks.next_completed_batch() {
         shards.take(&with_texts(ctx, &chunk).await?)?;
     }
@@ -118,20 +118,20 @@ pub async fn write(
 
 /// The same rows, each note's with its text.
 async fn with_texts(ctx: &SessionContext, chunk: &RecordBatch) -> Result<RecordBatch, QueryError> {
-    let columns = Columns::of(chunk).map_err(engine)?;
+    let columns = Columns::of(chunk)?;
     let notes = (0..chunk.num_rows()).filter(|row| columns.codes.value(*row).starts_with("NOTE//"));
     let wanted: StringArray = notes.map(|row| Some(columns.ties.value(row))).collect();
-    let wanted = RecordBatch::try_from_iter([("tie", Arc::new(wanted) as ArrayRef)]).map_err(engine)?;
+    let wanted = RecordBatch::try_from_iter([("tie", Arc::new(wanted) as ArrayRef)])?;
     ctx.deregister_table("meds_wanted")?;
     ctx.register_table("meds_wanted", Arc::new(MemTable::try_new(wanted.schema(), vec![vec![wanted]])?))?;
     let mut texts = HashMap::new();
     let mut found = ctx.sql(TEXTS).await?.execute_stream().await?;
     while let Some(batch) = found.try_next().await? {
         let text = |column: usize| Ok::<_, ArrowError>(cast(batch.column(column), &DataType::Utf8View)?.as_string_view().clone());
-        let (versions, bodies) = (text(0).map_err(engine)?, text(1).map_err(engine)?);
+        let (versions, bodies) = (text(0)?, text(1)?);
         texts.extend(versions.iter().zip(bodies.iter()).filter_map(|(version, body)| Some((version?.to_owned(), body?.to_owned()))));
     }
-    let said = cast(chunk.column(SAID), &DataType::LargeUtf8).map_err(engine)?;
+    let said = cast(chunk.column(SAID), &DataType::LargeUtf8)?;
     let mut values = LargeStringBuilder::new();
     for (row, said) in said.as_string::<i64>().iter().enumerate() {
         values.append_option(texts.get(columns.ties.value(row)).map(String::as_str).or(said));
@@ -147,7 +147,7 @@ async fn with_texts(ctx: &SessionContext, chunk: &RecordBatch) -> Result<RecordB
         .zip(&all)
         .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
         .collect::<Vec<_>>();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), all).map_err(engine)
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), all)?)
 }
 
 /// Where a row belongs, and what tells it apart from the one before.
@@ -188,7 +188,7 @@ impl<'a> Shards<'a> {
     }
 
     fn take(&mut self, batch: &RecordBatch) -> Result<(), MedsError> {
-        let columns = Columns::of(batch).map_err(engine)?;
+        let columns = Columns::of(batch).map_err(QueryError::from)?;
         let mut from = 0;
         for row in 0..batch.num_rows() {
             let key = columns.key(row);
@@ -225,7 +225,7 @@ impl<'a> Shards<'a> {
             return Ok(());
         }
         if let Some((name, rows)) = &mut self.open {
-            let cut = batch.project(&WRITTEN).map_err(engine)?;
+            let cut = batch.project(&WRITTEN).map_err(QueryError::from)?;
             rows.push(&cut).map_err(self.staged.encoding(name))?;
         }
         Ok(())
@@ -264,16 +264,12 @@ impl<'a> Shards<'a> {
     }
 }
 
-fn engine(error: ArrowError) -> QueryError {
-    QueryError::Engine { reason: error.to_string() }
-}
-
 fn whole(staged: &Staged, name: &str, columns: Vec<(&str, ArrayRef)>) -> Result<(), MedsError> {
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| {
         let nullable = name == "description" || name == "parent_codes";
         (name, column, nullable)
     }))
-    .map_err(engine)?;
+    .map_err(QueryError::from)?;
     let mut rows = Rows::begin(staged.create(name)?, batch.schema(), Layout::TEXTS).map_err(staged.encoding(name))?;
     rows.push(&batch).map_err(staged.encoding(name))?;
     let file = rows.end().map_err(staged.encoding(name))?;
