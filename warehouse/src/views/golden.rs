@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemas::{Digest, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, NoteKind, NoteRow, NoteStatus, Source};
 
 use super::questions;
+use crate::dataset::fixture::part;
 use crate::store::tests::message;
 use crate::{AsOf, Batch, Format as Rows, Settings, Warehouse, render};
 
@@ -147,19 +148,6 @@ async fn the_questions_of_the_readme_are_answered() {
         assert!(answer.is_ok(), "{sql}\n{:?}", answer.err());
     }
     std::fs::remove_dir_all(&folder).expect("was made");
-}
-
-/// The rows of these records.
-fn part(whole: &Batch, records: &[Message]) -> Batch {
-    let of = |source: &Source| records.iter().any(|record| record.source == *source);
-    let mut batch = Batch {
-        messages: whole.messages.iter().filter(|row| of(&row.source)).cloned().collect(),
-        events: whole.events.iter().filter(|row| of(&row.source)).cloned().collect(),
-        notes: whole.notes.iter().filter(|row| of(&row.source)).cloned().collect(),
-        ..Batch::default()
-    };
-    batch.upto.extend(records.iter().map(|record| (record.source.topic_partition(), record.source.offset)));
-    batch
 }
 
 #[tokio::test]
