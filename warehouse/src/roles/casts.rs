@@ -1,5 +1,6 @@
 //! Columns that the engine would call alike, told apart: its name of `label::text` is that of `label`, and it takes no two columns of one name.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut};
@@ -37,15 +38,12 @@ fn selects(body: &mut SetExpr) {
 }
 
 fn apart(select: &mut Select) {
-    let mut known: Vec<String> = Vec::new();
+    let mut known = BTreeSet::new();
     for (index, item) in select.projection.iter_mut().enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
-        let plain = plain(expr);
-        if known.contains(&plain) {
+        if !known.insert(plain(expr)) {
             let alias = Ident::with_quote('"', format!("{HIDDEN}{index}"));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-        } else {
-            known.push(plain);
         }
     }
 }

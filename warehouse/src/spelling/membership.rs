@@ -1,5 +1,6 @@
 //! Questions about a query that are themselves values (`SELECT EXISTS (...)`, `3 > ALL (...)`), as counts: the engine answers them where they choose rows alone.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -18,7 +19,7 @@ pub(super) fn as_counts(query: &mut Query) {
 
 fn of_select(select: &mut Select) {
     let mut values = Values { depth: 0 };
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             let name = column(expr);
@@ -26,10 +27,10 @@ fn of_select(select: &mut Select) {
             super::in_rows(expr);
             // What was asked names the column, as it does in PostgreSQL; the engine wants each name once.
             if let (SelectItem::UnnamedExpr(expr), Some(name)) = (&*item, name) {
-                let again = seen.iter().filter(|other| **other == name).count();
-                let alias = if again == 0 { name.clone() } else { format!("{name}{}", again + 1) };
+                let times = seen.entry(name.clone()).or_default();
+                *times += 1;
+                let alias = if *times == 1 { name } else { format!("{name}{times}") };
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', alias) };
-                seen.push(name);
             }
         }
     }
