@@ -84,7 +84,7 @@ impl VisitorMut for Spelling {
             }
             return ControlFlow::Continue(());
         }
-        let function = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).unwrap_or_default();
+        let function = last(name).map(|ident| ident.value.to_lowercase()).unwrap_or_default();
         if !OF_ONE_VALUE.contains(&function.as_str()) {
             return ControlFlow::Continue(());
         }
@@ -99,8 +99,13 @@ impl VisitorMut for Spelling {
 /// Numbers or instants in steps. PostgreSQL calls their column what it calls the relation.
 const SERIES: &str = "generate_series";
 
+/// What a thing is called within whatever holds it.
+pub(crate) fn last(name: &ObjectName) -> Option<&Ident> {
+    name.0.last().and_then(|part| part.as_ident())
+}
+
 fn is_called(name: &ObjectName, wanted: &str) -> bool {
-    name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| ident.value.eq_ignore_ascii_case(wanted))
+    last(name).is_some_and(|ident| ident.value.eq_ignore_ascii_case(wanted))
 }
 
 /// What a function of PostgreSQL's is called here: `mod(a, b)` is `a % b`.

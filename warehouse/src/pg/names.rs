@@ -4,6 +4,7 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::{DataType, Expr, ObjectName, Query, Select, SelectItem, SetExpr, Statement};
 
 use crate::roles::casts::HIDDEN;
+use crate::spelling;
 
 /// The columns of a statement as they are shown; those of `SELECT *` keep their names.
 pub(super) fn shown(statement: &Statement, schema: &Schema) -> Schema {
@@ -65,7 +66,7 @@ fn name(expr: &Expr) -> Option<String> {
 }
 
 fn last(name: &ObjectName) -> Option<String> {
-    name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase())
+    spelling::last(name).map(|ident| ident.value.to_lowercase())
 }
 
 /// The type's own name in the catalogue.

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::fault::Refusal;
+use crate::spelling;
 
 /// What a part of a plan weighs. A literal weighs 1, so that long lists of them are let through.
 const PART: u64 = 100;
@@ -230,7 +231,7 @@ impl Scale {
             SelectItem::ExprWithAlias { expr, alias } => (lower(alias), expr),
             SelectItem::Wildcard(_) => return all(None, sources, extent),
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(of), _) => {
-                let of = of.0.last().and_then(|part| part.as_ident()).map(lower);
+                let of = spelling::last(of).map(lower);
                 return all(of, sources, extent);
             }
             other => {
@@ -262,7 +263,7 @@ impl Scale {
     fn factor(&mut self, factor: &TableFactor, sources: &mut Sources) -> Result<(), Refusal> {
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
-                let word = name.0.last().and_then(|part| part.as_ident()).map(lower).unwrap_or_default();
+                let word = spelling::last(name).map(lower).unwrap_or_default();
                 let with = self.with.iter().rev().find(|(known, _)| name.0.len() == 1 && *known == word);
                 let extent = with.map_or_else(Extent::relation, |(_, extent)| extent.clone());
                 under(word, alias.as_ref(), extent, sources)
@@ -306,8 +307,7 @@ fn paired(operator: &JoinOperator, sources: &Sources) -> u64 {
     };
     match constraint {
         JoinConstraint::Using(names) => {
-            let names = names.iter().filter_map(|name| name.0.last().and_then(|part| part.as_ident()));
-            names.fold(0, |sum: u64, name| sum.saturating_add(moved(&sources.names, Some(name))))
+            names.iter().filter_map(spelling::last).fold(0, |sum: u64, name| sum.saturating_add(moved(&sources.names, Some(name))))
         }
         JoinConstraint::Natural => sources.parts.iter().fold(0, |sum: u64, (_, part)| sum.saturating_add(part.moved())),
         JoinConstraint::On(_) | JoinConstraint::None => 0,
@@ -437,7 +437,7 @@ impl Visitor for Words<'_> {
             Expr::Identifier(name) => self.add(PART, moved(self.names, Some(name))),
             Expr::CompoundIdentifier(names) => self.add(PART, moved(self.names, names.last())),
             Expr::Function(call) => {
-                let name = call.name.0.last().and_then(|part| part.as_ident()).map(lower);
+                let name = spelling::last(&call.name).map(lower);
                 self.is_conditional |= call.filter.is_some() || name.is_some_and(|name| ["min", "max"].contains(&name.as_str()));
                 self.add(PART, PART)
             }

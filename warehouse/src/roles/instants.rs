@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use schemas::table::instant;
 
 use super::fault::Refusal;
+use crate::spelling;
 
 /// Any instant: a statement that is only described has the columns of every moment.
 const STAND_IN: &str = "1970-01-01T00:00:00Z";
@@ -56,7 +57,7 @@ pub(super) fn described(mut statement: Statement) -> Statement {
 
 /// Whether a relation of this name takes an instant.
 fn is_moment(name: &ObjectName) -> bool {
-    name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| ident.value.to_lowercase().ends_with("_at"))
+    spelling::last(name).is_some_and(|ident| ident.value.to_lowercase().ends_with("_at"))
 }
 
 /// The number of a parameter.
