@@ -22,6 +22,9 @@ const TEXT_LIMIT: usize = 1 << 20;
 /// A statement may hold this many operators: each is one level of a tree that is walked by recursion.
 const OPERATOR_LIMIT: usize = 4_000;
 
+/// A statement may have this many parameters: a client says in sixteen bits how many values it puts.
+const PARAMETER_LIMIT: usize = 65_535;
+
 /// As many operators as one of what is looked into again and again counts for.
 const NESTING: usize = 40;
 
@@ -54,6 +57,10 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         return Err(Refusal::new("54001", "stack depth limit exceeded")
             .with_hint(format!("a statement may hold {OPERATOR_LIMIT} operators; write a list as IN (...) or VALUES")));
     }
+    if let Some(number) = tokens.iter().filter_map(|token| parameter(&token.token)).find(|number| *number > PARAMETER_LIMIT) {
+        return Err(Refusal::new("42P02", format!("there is no parameter ${number}"))
+            .with_hint(format!("parameters are numbered from $1 to ${PARAMETER_LIMIT}")));
+    }
     let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
     // Clients' questions about the catalogue are spelled in ways that need more than spelling changed.
     if catalogue::is_asked(sql)
@@ -71,6 +78,14 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     // Two names of the user have become one function: what repeats is named once more.
     Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(casts::told_apart).collect())
+}
+
+/// The number of a parameter.
+fn parameter(token: &Token) -> Option<usize> {
+    match token {
+        Token::Placeholder(mark) => mark.strip_prefix('$')?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// For how many operators the tokens count.
@@ -152,6 +167,14 @@ mod tests {
         assert_eq!(refused("SELECT 1 +\n )"), ("42601", Some(13)));
         assert_eq!(refused("SELECT 'open"), ("42601", Some(8)));
         assert_eq!(refused("SELECT (1"), ("42601", Some(10)));
+    }
+
+    /// Whoever prepares a statement is told the types of all parameters up to the highest.
+    #[test]
+    fn a_parameter_that_no_client_can_put_is_refused() {
+        assert_eq!(refused("SELECT $1, $65536").0, "42P02");
+        assert_eq!(refused("SELECT * FROM labels_at($4000000000)").0, "42P02");
+        assert!(statements("SELECT $1, $65535").is_ok());
     }
 
     /// What is nested or chained a hundred thousand times must not end the process.
