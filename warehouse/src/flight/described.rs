@@ -55,20 +55,27 @@ fn is_wanted(catalog: Option<&str>, schema: Option<&str>) -> bool {
     catalog.is_none_or(|catalog| catalog.is_empty() || catalog == CATALOG) && schema.is_none_or(|pattern| is_like(SCHEMA, pattern))
 }
 
-/// SQL's LIKE.
+/// SQL's LIKE. Where the text does not go on as the pattern does, the last `%` takes a character more: what an earlier one could take, that one can.
 fn is_like(text: &str, pattern: &str) -> bool {
-    let mut rest = pattern.chars();
-    match rest.next() {
-        None => text.is_empty(),
-        Some('%') => {
-            let rest = rest.as_str();
-            text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| text.get(at..).is_some_and(|text| is_like(text, rest)))
-        }
-        Some(wanted) => {
-            let mut characters = text.chars();
-            characters.next().is_some_and(|found| wanted == '_' || wanted == found) && is_like(characters.as_str(), rest.as_str())
+    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
+    let (mut at, mut wanted) = (0, 0);
+    // Behind the last `%`, and where the text goes on behind what that takes.
+    let mut again = None;
+    while let Some(found) = text.get(at) {
+        match (pattern.get(wanted), again) {
+            (Some('%'), _) => {
+                wanted += 1;
+                again = Some((wanted, at));
+            }
+            (Some(sign), _) if *sign == '_' || sign == found => (at, wanted) = (at + 1, wanted + 1),
+            (_, Some((behind, taken))) => {
+                again = Some((behind, taken + 1));
+                (at, wanted) = (taken + 1, behind);
+            }
+            (_, None) => return false,
         }
     }
+    pattern.iter().skip(wanted).all(|sign| *sign == '%')
 }
 
 fn relations(asked: &CommandGetTables, names: &Names) -> Result<RecordBatch, ArrowError> {
@@ -221,11 +228,29 @@ mod tests {
 
     #[test]
     fn patterns_are_sqls() {
-        for (text, pattern, like) in
-            [("labels", "lab%", true), ("labels", "%", true), ("labels", "l_bels", true), ("labels", "lab", false), ("", "%%", true)]
-        {
+        for (text, pattern, like) in [
+            ("labels", "lab%", true),
+            ("labels", "%", true),
+            ("labels", "l_bels", true),
+            ("labels", "lab", false),
+            ("labels", "labels_", false),
+            ("labels", "l%b%s", true),
+            ("note_notes", "%note_", true),
+            ("note_notes", "%_note", false),
+            ("", "%%", true),
+            ("", "", true),
+            ("", "_", false),
+        ] {
             assert_eq!(is_like(text, pattern), like, "{text} LIKE {pattern}");
         }
+    }
+
+    /// A pattern may be as long as a message: it must take neither the stack nor the day.
+    #[test]
+    fn a_pattern_of_a_million_signs_is_answered() {
+        assert!(is_like("labels", &"%".repeat(1_000_000)));
+        assert!(!is_like("encounter_results_of_a_long_name", &"%e".repeat(100_000)));
+        assert!(!is_like("encounter_results_of_a_long_name", &format!("{}x", "%_".repeat(30))));
     }
 
     #[test]
