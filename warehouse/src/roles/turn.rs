@@ -21,9 +21,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// A turn that ends after `timeout`; zero is none.
+    /// A turn that ends after `timeout`; zero is none, and so is what no clock reaches.
     pub(crate) fn new(timeout: Duration, closing: &CancellationToken) -> Self {
-        let until = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+        let until = Some(timeout).filter(|timeout| !timeout.is_zero()).and_then(|timeout| Instant::now().checked_add(timeout));
         Self { cancelled: CancellationToken::new(), closing: closing.clone(), until }
     }
 
@@ -64,6 +64,7 @@ mod tests {
         let closing = CancellationToken::new();
         let turn = |ms| Turn::new(Duration::from_millis(ms), &closing);
         assert_eq!(turn(0).run(async { 7 }).await.ok(), Some(7));
+        assert_eq!(Turn::new(Duration::MAX, &closing).run(async { 7 }).await.ok(), Some(7));
         assert_eq!(code(&turn(5), std::future::pending::<()>()).await, "57014");
         let cancelled = turn(0);
         cancelled.cancelled.cancel();
