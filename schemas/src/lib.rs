@@ -1,7 +1,8 @@
-//! The words of the house: ids, instants, events, notes, tasks, predictions, tables and topics.
+//! The words of the house: ids, instants, events, notes and how they are read, tasks, predictions, tables and topics.
 //!
 //! Every other room speaks in these types. This room does no I/O, formats no SQL, reads no clock.
 
+pub mod cleaning;
 pub mod drift;
 pub mod event;
 pub mod facility;

@@ -154,7 +154,7 @@ impl Answering {
         let tasks: Vec<Task> = Task::of(note.kind).collect();
         let answered = self.standing.get(&note.note_id).is_some_and(|standing| standing.answers(note, &tasks));
         let due = !tasks.is_empty() && !answered && note.known_at > live.since && note.status != NoteStatus::Retracted;
-        (due && model::prompt::worth_reading(&note.text)).then_some(tasks)
+        (due && schemas::cleaning::worth_reading(&note.text)).then_some(tasks)
     }
 
     fn put(&mut self, live: &Live, one: &Arrived, answers: Vec<Answer>, records: &mut Vec<Prediction>) {

@@ -1,18 +1,14 @@
-//! What a model is asked, word for word (L1 section 3), and what a note must look like before it is read.
+//! What a model is asked, word for word (L1 section 3), behind a note that was cleaned.
 //!
 //! The questions, their options and the rules of [`clean`] share one [`digest`]: a model that learned under another one is refused.
 
-mod cleaning;
-
+use schemas::cleaning::RULES;
 use schemas::{Digest, Task};
 
-pub use cleaning::{clean, worth_reading};
+pub use schemas::cleaning::clean;
 
 /// The options' letters, in order of the classes.
 pub const LETTERS: [&str; 5] = ["A", "B", "C", "D", "E"];
-
-/// Raised whenever the rules of [`clean`] change what comes out.
-const CLEANING: &str = "cleaning 1";
 
 fn asked(task: Task) -> (&'static str, &'static str, &'static [&'static str]) {
     match task {
@@ -44,7 +40,7 @@ pub fn question(task: Task) -> String {
 /// Digest of everything that this module turns a note into: 16 hexadecimal digits.
 #[must_use]
 pub fn digest() -> String {
-    let mut all = CLEANING.to_owned();
+    let mut all = RULES.to_owned();
     for task in Task::ALL {
         all.push('\u{1f}');
         all.push_str(&question(task));
