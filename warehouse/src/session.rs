@@ -231,7 +231,7 @@ pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
 
 async fn register(ctx: &SessionContext, table: Table, delta: &DeltaTable, at: &AsOf) -> Result<(), QueryError> {
     delta.update_datafusion_session(&ctx.state()).map_err(|source| QueryError::Log { table: table.as_str(), source })?;
-    let mut rows = ctx.read_table(delta.table_provider().await?)?;
+    let mut rows = in_all_columns(table, ctx.read_table(delta.table_provider().await?)?)?;
     if let Some(known_at) = at.known_at {
         let until = ScalarValue::TimestampMicrosecond(Some(known_at.as_microsecond()), Some("UTC".into()));
         rows = rows.filter(col("known_at").lt_eq(lit(until)))?;
@@ -241,6 +241,16 @@ async fn register(ctx: &SessionContext, table: Table, delta: &DeltaTable, at: &A
     }
     ctx.register_table(relation(table), rows.into_view())?;
     Ok(())
+}
+
+/// The rows in this release's columns: a version of before one came is read with NULL there, as its rows are in the newest.
+fn in_all_columns(table: Table, mut rows: DataFrame) -> EngineResult<DataFrame> {
+    for field in table.schema().fields() {
+        if rows.schema().field_with_unqualified_name(field.name()).is_err() {
+            rows = rows.with_column(field.name(), lit(ScalarValue::try_from(field.data_type())?))?;
+        }
+    }
+    Ok(rows)
 }
 
 /// Only rows whose records stood in `messages` at its pinned version.
