@@ -133,6 +133,8 @@ fn note_fields() -> Vec<Field> {
         // Characters of the text, and a digest of its headings: what is watched of a note without reading it again.
         Field::new("length", DataType::Int64, true),
         text("template"),
+        // Whether anything is left to read of the text once it is cleaned, as `cleaning::worth_reading` says: what is not readable is no prompt.
+        Field::new("readable", DataType::Boolean, true),
         text("replaces"),
     ]
 }

@@ -10,6 +10,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::Field;
 use datafusion::arrow::error::ArrowError;
 use jiff::Timestamp;
+use schemas::cleaning::worth_reading;
 use schemas::{Event, Message, NoteRow, Source, Table};
 use serde::Serialize;
 
@@ -128,6 +129,7 @@ pub fn notes(rows: &[&NoteRow]) -> Result<RecordBatch, ArrowError> {
         text(rows, |row| Some(row.note.text.as_str())),
         Arc::new(rows.iter().map(|row| i64::try_from(row.note.text.chars().count()).ok()).collect::<Int64Array>()),
         shown(rows, |row| Some(template::of(&row.note.text))),
+        Arc::new(rows.iter().map(|row| Some(worth_reading(&row.note.text))).collect::<BooleanArray>()),
         shown(rows, |row| row.replaces),
     ];
     columns.extend(origin(rows, |row| row.known_at, |row| &row.source, |row| row.reading));

@@ -66,6 +66,22 @@ fn a_version_supersedes_and_a_retraction_takes_back() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As the warehouse has it: a placeholder is no prompt, the words that take its place are, and a correction that takes them away takes nothing back.
+#[test]
+fn what_says_nothing_is_not_answered_and_changes_no_answer() -> anyhow::Result<()> {
+    let (live, mut answering) = (live()?, Answering::new(10));
+    let tasks = Task::of(NoteKind::Admission).count();
+    let mut says = |status, text: &str, minute| -> anyhow::Result<Vec<Prediction>> {
+        Ok(answering.answer(&live, &[arrives("A", (NoteKind::Admission, status, text), minute)])?)
+    };
+    assert_eq!(said(&says(NoteStatus::Final, "See dictation.", 1)?), (0, 0, 0));
+    let words = says(NoteStatus::Amended, WORDS, 2)?;
+    assert_eq!(said(&words), (tasks, 0, 0));
+    assert!(words.iter().all(|record| record.predicted_at == SINCE + jiff::SignedDuration::from_mins(2)));
+    assert_eq!(said(&says(NoteStatus::Amended, "<NA> <NA> <NA>", 3)?), (0, 0, 0));
+    Ok(())
+}
+
 /// What the warehouse says of these records.
 fn published(records: &[Prediction], standing: &[Prediction]) -> Published {
     let versions = records.iter().map(|record| (record.note_version_id, record.predicted_at)).collect();

@@ -67,10 +67,14 @@ impl Story {
     }
 
     pub fn note(&mut self, known_at: Timestamp, kind: NoteKind, subject: (&str, &str)) {
+        self.version(known_at, kind, subject, &format!("text of {}-{kind:?} in as many words as a note is read for", subject.1));
+    }
+
+    /// A version of the stay's note of the kind.
+    pub fn version(&mut self, known_at: Timestamp, kind: NoteKind, subject: (&str, &str), text: &str) {
         let source = self.record(known_at, 0, 1);
-        let document = format!("{}-{kind:?}", subject.1);
         let note = MappedNote {
-            document: document.clone(),
+            document: format!("{}-{kind:?}", subject.1),
             patient: Some(Identifier { system: "H".into(), value: subject.0.into() }),
             encounter: Some(subject.1.to_owned()),
             kind,
@@ -79,7 +83,7 @@ impl Story {
             authored_at: Some(known_at),
             signed_at: None,
             asserted_at: Some(known_at),
-            text: format!("text of {document}"),
+            text: text.to_owned(),
             replaces: None,
         };
         self.batch.notes.push(NoteRow::stamp(note, &self.facility, known_at, source));

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use schemas::{EventCode, PatientId, Task};
+use schemas::{EventCode, NoteKind, PatientId, Task};
 
 use super::fixture::{Story, at, empty, open, part};
 use super::{ALL, DatasetError, Manifest};
+use crate::store::tests::told_at;
 use crate::{AsOf, Example, NEWEST, Warehouse};
 
 const THEN: &str = "2024-06-30T00:00:00Z";
@@ -136,6 +137,42 @@ async fn a_pin_names_the_dataset_that_can_be_written_later() {
     assert_eq!(written.dataset_id, pinned);
     let rows: u64 = written.files.iter().map(|file| file.rows).sum();
     assert_eq!(rows, examples.iter().filter(|example| example.split.is_some()).count() as u64);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// A placeholder is nothing to learn from. The words that take its place are, since they became known, and a correction that takes them away comes too late.
+#[tokio::test]
+async fn a_note_that_says_nothing_is_no_example_and_the_words_that_follow_are() {
+    const WORDS: &str = "Short of breath for three days, with swollen legs and a cough.";
+    const FOLLOWED: &str = "2020-03-02T10:00:00Z";
+    let (warehouse, folder) = empty("dataset-placeholders").await;
+    let (mut story, subject) = (Story::new(), ("1", "v"));
+    story.fact(at("2020-03-01T08:00:00Z"), EventCode::EncounterAdmitted, subject, None);
+    story.version(at("2020-03-01T10:00:00Z"), NoteKind::Admission, subject, "See dictation.");
+    story.version(at(FOLLOWED), NoteKind::Admission, subject, WORDS);
+    story.version(at("2020-03-03T10:00:00Z"), NoteKind::Admission, subject, "<NA>");
+    story.fact(at("2020-03-05T08:00:00Z"), EventCode::EncounterDischarged, subject, Some("01"));
+    story.version(at("2020-03-05T09:00:00Z"), NoteKind::Discharge, subject, "");
+    // Somebody comes much later, so that everything is mature.
+    story.fact(at("2021-06-01T08:00:00Z"), EventCode::PatientSex, ("2", ""), Some("female"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+
+    let prompts = "SELECT kind, prediction_at FROM prompt_notes";
+    let told = async |known_at: &str| told_at(&warehouse, prompts, &AsOf { known_at: Some(at(known_at)), ..AsOf::default() }).await;
+    assert_eq!(told("2020-03-02T09:00:00Z").await, "");
+    for known_at in [FOLLOWED, "2020-03-04T00:00:00Z", "2021-06-01T08:00:00Z"] {
+        assert_eq!(told(known_at).await, format!("admission,{FOLLOWED}\n"), "as known at {known_at}");
+    }
+    let unread = "SELECT encounters FROM attrition WHERE task = 'readmission' AND reason = 'no prompt note'";
+    assert_eq!(told_at(&warehouse, unread, &AsOf::default()).await, "1\n");
+    let examples = warehouse.examples(&warehouse.pin().await.expect("can be read")).await.expect("can be read");
+    assert!(examples.iter().all(|example| example.text == WORDS && example.prediction_at == at(FOLLOWED)));
+    let tasks: BTreeSet<&str> = examples.iter().map(|example| example.task.as_str()).collect();
+    assert_eq!(tasks, BTreeSet::from(["length_of_stay", "mortality"]));
+    let written = warehouse.dataset("mortality", &AsOf::default(), &folder.join("mortality")).await.expect("is written");
+    assert_eq!(written.counts.values().map(|split| split.examples).sum::<u64>(), 1);
+    let exported = warehouse.export_meds(&AsOf::default(), &folder.join("meds"), 20).await.expect("is written");
+    assert_eq!(exported.labels, 2);
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 

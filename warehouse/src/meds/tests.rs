@@ -101,10 +101,10 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
         "time,code,text_value,known_at\n\
          ,SEX//female,,\n\
          2020-01-01T08:00:00,HOSPITAL_ADMISSION//I,,\n\
-         2020-01-01T10:00:00,NOTE//admission,text of 0a-Admission,2020-01-01T10:00:00\n\
+         2020-01-01T10:00:00,NOTE//admission,text of 0a-Admission in as many words as a note is read for,2020-01-01T10:00:00\n\
          2020-01-03T08:00:00,DISCHARGED_FROM//MED,,\n\
          2020-01-03T08:00:00,HOSPITAL_DISCHARGE//01,,\n\
-         2020-01-03T09:00:00,NOTE//discharge,text of 0a-Discharge,2020-01-03T09:00:00\n"
+         2020-01-03T09:00:00,NOTE//discharge,text of 0a-Discharge in as many words as a note is read for,2020-01-03T09:00:00\n"
     );
     std::fs::remove_dir_all(&folder).expect("was made");
 }

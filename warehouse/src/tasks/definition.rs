@@ -39,7 +39,7 @@ pub const AFTER: [(&str, Effect, &str); 4] = [
 /// How the rest of the stays ends: reason, why.
 pub const LAST: [(&str, &str); 3] = [
     ("not mature", "Horizon and reporting delay have not passed."),
-    ("no prompt note", "Nobody wrote a note of the kind that is asked, or it was taken back."),
+    ("no prompt note", "Nobody wrote a note of the kind that is asked, nothing stands in it, or it was taken back."),
     ("examples", "Labelled, with a note to read."),
 ];
 

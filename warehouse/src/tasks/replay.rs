@@ -24,8 +24,8 @@ struct Visit {
     department: (i64, String),
     codes: BTreeSet<String>,
     claims: BTreeMap<String, Decisions>,
-    /// Kind, document, since when it is known, and what was last said of it.
-    notes: BTreeMap<(NoteKind, String), (i64, i64, NoteStatus)>,
+    /// Kind, document, since when it says something that is known, and what was last said of it.
+    notes: BTreeMap<(NoteKind, String), (Option<i64>, i64, NoteStatus)>,
 }
 
 /// A stay that stands.
@@ -49,11 +49,16 @@ enum Claimed {
     Decided(bool, i64),
 }
 
-/// What is expected of a label: the class, or why there is none.
-type Expected = BTreeMap<(String, String), Answer>;
+/// What is expected of a label: the class, or why there is none, and when its note could be read.
+type Expected = BTreeMap<(String, String), (Answer, Option<i64>)>;
 
 /// A label, and the reason where there is none.
 type Answer = (Option<i32>, Option<&'static str>);
+
+/// Whether a note of these histories says anything: at least ten words, and `<NA>` is none.
+fn says_something(text: &str) -> bool {
+    text.split(' ').filter(|word| !word.is_empty() && *word != "<NA>").count() >= 10
+}
 
 struct World {
     visits: BTreeMap<String, Visit>,
@@ -116,9 +121,11 @@ impl World {
                     _ => {}
                 }
             }
-            What::Note { kind, document, status } => {
-                let entry = visit.notes.entry((*kind, document.clone())).or_insert((line.known, i64::MIN, *status));
-                entry.0 = entry.0.min(line.known);
+            What::Note { kind, document, status, text } => {
+                let entry = visit.notes.entry((*kind, document.clone())).or_insert((None, i64::MIN, *status));
+                if says_something(text) && *status != NoteStatus::Retracted {
+                    entry.0 = Some(entry.0.map_or(line.known, |known| known.min(line.known)));
+                }
                 if line.asserted > entry.1 {
                     (entry.1, entry.2) = (line.asserted, *status);
                 }
@@ -150,13 +157,15 @@ impl World {
         for (name, visit) in &self.visits {
             if visit.admitted.is_some() && !stays.iter().any(|stay| stay.visit == *name) {
                 for task in Task::ALL {
-                    expected.insert((task.to_string(), name.clone()), (None, Some("cancelled")));
+                    let note = Self::prompt(visit, task.note_kind());
+                    expected.insert((task.to_string(), name.clone()), ((None, Some("cancelled")), note));
                 }
             }
         }
         for stay in &stays {
             for task in Task::ALL {
-                expected.insert((task.to_string(), stay.visit.clone()), self.label(task, stay, &stays));
+                let note = Self::prompt(&self.visits[&stay.visit], task.note_kind());
+                expected.insert((task.to_string(), stay.visit.clone()), (self.label(task, stay, &stays), note));
             }
         }
         expected
@@ -277,7 +286,7 @@ impl World {
     }
 
     fn prompt(visit: &Visit, kind: NoteKind) -> Option<i64> {
-        visit.notes.iter().filter(|((one, _), note)| *one == kind && note.2 != NoteStatus::Retracted).map(|(_, note)| note.0).min()
+        visit.notes.iter().filter(|((one, _), note)| *one == kind && note.2 != NoteStatus::Retracted).filter_map(|(_, note)| note.0).min()
     }
 
     fn outcome(&self, task: Task, stay: &Stay, stays: &[Stay]) -> i32 {
@@ -336,7 +345,7 @@ fn with_second_claims(mut lines: Vec<Line>) -> Vec<Line> {
 
 #[tokio::test]
 async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
-    let (mut labelled, mut reasons) = (0, BTreeSet::new());
+    let (mut labelled, mut unread, mut reasons) = (0, 0, BTreeSet::new());
     for seed in 21..24_u64 {
         let folder = std::env::temp_dir().join(format!("wardstream-replay-{}-{seed}", std::process::id()));
         let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
@@ -354,13 +363,15 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
                 warehouse.append(&mut batch(&lines[lines.len() - 1..], lines.len() - 1)).await.expect("appends");
             }
             let at = AsOf { known_at: Some(instant(known)), ..AsOf::default() };
-            let sql = "SELECT l.task, s.visit_number, l.label, l.excluded_because FROM labels AS l JOIN stays AS s ON s.encounter_id = l.encounter_id ORDER BY 1, 2";
+            let sql = "SELECT l.task, s.visit_number, l.label, l.excluded_because, l.prediction_at FROM labels AS l JOIN stays AS s ON s.encounter_id = l.encounter_id";
             let answer = render(&warehouse.query(sql, &at).await.expect("answers"), Format::Csv).expect("csv");
             let expected = world(&lines, known).expected();
-            let line = |((task, visit), (label, reason)): (&(String, String), &Answer)| {
+            let line = |((task, visit), ((label, reason), note)): (&(String, String), &(Answer, Option<i64>))| {
                 labelled += usize::from(label.is_some());
+                unread += usize::from(label.is_some() && note.is_none());
                 reasons.extend(*reason);
-                format!("{task},{visit},{},{}", label.map(|label| label.to_string()).unwrap_or_default(), reason.unwrap_or_default())
+                let (label, note) = (label.map(|label| label.to_string()), note.map(|known| instant(known).to_string()));
+                format!("{task},{visit},{},{},{}", label.unwrap_or_default(), reason.unwrap_or_default(), note.unwrap_or_default())
             };
             let mut wanted: Vec<String> = expected.iter().map(line).collect();
             let mut given: Vec<&str> = answer.lines().skip(1).collect();
@@ -375,5 +386,5 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
         }
         std::fs::remove_dir_all(&folder).expect("was made");
     }
-    assert!(labelled > 1_000 && reasons.len() == 11, "{labelled} labels, {reasons:?}");
+    assert!(labelled > 1_000 && unread > 50 && reasons.len() == 11, "{labelled} labels, {unread} without a note, {reasons:?}");
 }

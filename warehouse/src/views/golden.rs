@@ -66,7 +66,7 @@ impl Log {
             authored_at: Some(at(known_at)),
             signed_at: None,
             asserted_at: Some(at(known_at)),
-            text: format!("text of {document}"),
+            text: format!("text of {document} in as many words as a note is read for"),
             replaces: None,
         };
         self.batch.notes.push(NoteRow::stamp(note, &self.facility, at(known_at), source));

@@ -17,8 +17,16 @@ pub const DAY: i64 = 24 * 60;
 #[derive(Clone)]
 pub enum What {
     Fact { code: EventCode, time: Option<i64>, text: Option<String>, related: Option<String> },
-    Note { kind: NoteKind, document: String, status: NoteStatus },
+    Note { kind: NoteKind, document: String, status: NoteStatus, text: String },
     Prediction { task: Task, document: String, score: f64, mode: Mode },
+}
+
+/// What stands where somebody means to write later, or has nothing to say.
+const BLANKS: [&str; 3] = ["See dictation.", "<NA> <NA> <NA> <NA> <NA> <NA> <NA> <NA> <NA> <NA> <NA> <NA>", ""];
+
+/// What a note says where it says something.
+fn words(document: &str) -> String {
+    format!("Plan: {document} goes on with rest, water and short walks until the next visit.")
 }
 
 /// One record. Times are minutes since the beginning of 2020.
@@ -221,17 +229,26 @@ impl Teller {
         }
     }
 
+    /// Every sixth note has nothing to say at first, and half of these get their words later, whose record may come before the first. Some are emptied by a
+    /// correction.
     fn note(&mut self, at: i64, kind: NoteKind) {
         let document = format!("{}-{}", self.visit, kind.as_str());
-        let tell =
-            |teller: &mut Self, at, document: &str, status| teller.say(at, What::Note { kind, document: document.to_owned(), status });
-        tell(self, at, &document, NoteStatus::Final);
+        let written =
+            |document: &str, status, text: &str| What::Note { kind, document: document.to_owned(), status, text: text.to_owned() };
+        let (words, blank) = (words(&document), BLANKS[usize::try_from(at / 12 % 3).unwrap_or(0)]);
+        self.say(at, written(&document, NoteStatus::Final, if at % 6 == 0 { blank } else { words.as_str() }));
+        if at % 12 == 0 {
+            let (patient, visit) = (self.patient.clone(), self.visit.clone());
+            let what = written(&document, NoteStatus::Final, &words);
+            self.lines.push(Line { known: at + 2 * DAY, asserted: at + 50, patient, visit, what });
+        }
         if self.dice.hits(10) {
-            tell(self, at + 100, &document, NoteStatus::Amended);
+            self.say(at + 100, written(&document, NoteStatus::Amended, if at % 4 == 1 { blank } else { words.as_str() }));
         }
         if self.dice.hits(6) {
-            tell(self, at + 200, &document, NoteStatus::Retracted);
-            tell(self, at + 210, &format!("{document}-again"), NoteStatus::Final);
+            let again = format!("{document}-again");
+            self.say(at + 200, written(&document, NoteStatus::Retracted, &words));
+            self.say(at + 210, written(&again, NoteStatus::Final, &self::words(&again)));
         }
         for task in Task::of(kind) {
             let (score, mode) = (self.dice.below(100) as f64 / 100.0, if self.dice.hits(80) { Mode::Live } else { Mode::Silent });
@@ -288,7 +305,7 @@ fn row(batch: &mut Batch, line: &Line, facility: &Facility, source: Source) {
             let digest = Digest::of(source.offset.to_string().as_bytes());
             batch.events.push(EventStamp::new(facility, &digest, instant(line.known), &source).event(fact));
         }
-        What::Note { kind, document, status } => {
+        What::Note { kind, document, status, text } => {
             let note = MappedNote {
                 document: document.clone(),
                 patient: Some(patient),
@@ -299,14 +316,14 @@ fn row(batch: &mut Batch, line: &Line, facility: &Facility, source: Source) {
                 authored_at: Some(instant(line.asserted)),
                 signed_at: None,
                 asserted_at: Some(instant(line.asserted)),
-                text: format!("Plan: {document}"),
+                text: text.clone(),
                 replaces: None,
             };
             batch.notes.push(NoteRow::stamp(note, facility, instant(line.known), source));
         }
         What::Prediction { task, document, score, mode } => {
             let note_id = schemas::NoteId::derive(facility, document);
-            let note_version_id = schemas::NoteVersionId::derive(note_id, NoteStatus::Final.as_str(), &format!("Plan: {document}"));
+            let note_version_id = schemas::NoteVersionId::derive(note_id, NoteStatus::Final.as_str(), &words(document));
             let model_version = ModelVersion("m1".to_owned());
             let rest = (1.0 - score) / (task.classes() - 1) as f64;
             let probabilities = (0..task.classes()).map(|class| if class == 1 { *score } else { rest }).collect();
