@@ -2,11 +2,17 @@
 //! command by command.
 #![cfg(feature = "live")]
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use tests::stand::Stand;
-use warehouse::{Export, Registry, RegistryError, RegistrySettings};
+use jiff::Timestamp;
+use schemas::{DatasetId, ModelVersion};
+use tests::stand::{Stand, files};
+use warehouse::{
+    Champion, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, StoreSettings, Weights, WeightsSettings,
+};
 
 /// Every table whose lines nobody may change or remove, and one of its columns.
 const APPEND_ONLY: [(&str, &str); 5] =
@@ -42,6 +48,16 @@ async fn connected(url: &str) -> anyhow::Result<(tokio_postgres::Client, tokio::
     let mut kept = tokio::task::JoinSet::new();
     kept.spawn(async move { drop(connection.await) });
     Ok((client, kept))
+}
+
+/// Makes the role of the services.
+const WARD: &str = "CREATE ROLE ward LOGIN PASSWORD 'secret'";
+
+/// The address as that role.
+fn as_ward(owner_url: &str) -> anyhow::Result<String> {
+    let (scheme, rest) = owner_url.split_once("://").context("a URL")?;
+    let (_, place) = rest.split_once('@').context("a user")?;
+    Ok(format!("{scheme}://ward:secret@{place}"))
 }
 
 /// Services that start together find an empty database: one makes the schema, the others wait and find it made.
@@ -94,12 +110,10 @@ fn history_is_added_to_and_never_changed_by_the_owner_or_by_the_role_of_the_serv
     let mut stand = Stand::start()?;
     let owner_url = stand.address("postgres")?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let (scheme, rest) = owner_url.split_once("://").context("a URL")?;
-    let (_, place) = rest.split_once('@').context("a user")?;
-    let service_url = format!("{scheme}://ward:secret@{place}");
+    let service_url = as_ward(&owner_url)?;
     let registry = runtime.block_on(async {
         let (owner, _kept) = connected(&owner_url).await?;
-        owner.batch_execute("CREATE ROLE ward LOGIN PASSWORD 'secret'").await?;
+        owner.batch_execute(WARD).await?;
         let registry = Registry::connect(&settings(&service_url, &owner_url)?).await?;
         registry.record_export(&export()).await?;
         // Opening it again, by either role alone, finds nothing to do.
@@ -173,5 +187,152 @@ fn a_patient_is_shown_erased_and_recorded_without_the_identifier() -> anyhow::Re
     assert_eq!(stand.count(&left)?, 0, "a backfill repeated adds nothing");
     stand.must(&["replay", "--force", "--where", "outcome = 'erased'"])?;
     stand.must(&["verify"])?;
+    Ok(())
+}
+
+/// The registry as its services see it, and a store of weights beside it.
+struct Kept {
+    registry: Registry,
+    weights: Weights,
+    /// What each version consists of.
+    model: tempfile::TempDir,
+    /// Where it is fetched to.
+    back: tempfile::TempDir,
+}
+
+fn version(name: &str) -> ModelVersion {
+    ModelVersion(name.to_owned())
+}
+
+fn opened(folder: &Path) -> anyhow::Result<Weights> {
+    Ok(Weights::open(folder.to_str().context("a folder has a name")?, &StoreSettings::default())?)
+}
+
+impl Kept {
+    /// Puts a version into the store and registers it; where it has a base, with adapters that were learned beside the base's weights.
+    async fn made(&self, name: &str, base: Option<&str>) -> anyhow::Result<()> {
+        let weights_uri = self.weights.put_folder(self.model.path(), &version(name)).await?;
+        let adapters_uri = match base {
+            Some(_) => Some(self.weights.put_folder(self.model.path(), &version(&format!("{name}-adapters"))).await?),
+            None => None,
+        };
+        let row = NewModel {
+            model_version: version(name),
+            dataset_id: DatasetId("none".to_owned()),
+            parent: base.map(version),
+            weights_uri,
+            created_at: Timestamp::UNIX_EPOCH,
+            details: serde_json::json!({"adapters_uri": adapters_uri}),
+            evaluations: Vec::new(),
+        };
+        Ok(self.registry.register(&row, None).await?)
+    }
+
+    async fn promoted(&self, name: &str) -> Result<(), RegistryError> {
+        self.registry.promote(&version(name), Timestamp::UNIX_EPOCH, "test", "by hand").await
+    }
+
+    async fn fetched(&self, name: &str) -> Result<(), KeepingError> {
+        let model = Champion { model_version: version(name), weights_uri: name.to_owned(), promoted_at: Timestamp::UNIX_EPOCH };
+        self.registry.fetch(&self.weights, &model, self.back.path()).await
+    }
+}
+
+fn keeping(keep_versions: usize) -> WeightsSettings {
+    WeightsSettings { keep_versions, ..WeightsSettings::default() }
+}
+
+/// Long after everything here was made, whenever that is.
+fn far() -> anyhow::Result<Timestamp> {
+    Ok("2200-01-01T00:00:00Z".parse()?)
+}
+
+#[test]
+fn weights_go_behind_a_line_that_says_so_and_neither_the_champions_nor_what_kept_adapters_need() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let owner_url = stand.address("postgres")?;
+    let store = stand.path().join("weights");
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (kept, owner, _connection) = runtime.block_on(async {
+        let (owner, connection) = connected(&owner_url).await?;
+        owner.batch_execute(WARD).await?;
+        let registry = Registry::connect(&settings(&as_ward(&owner_url)?, &owner_url)?).await?;
+        let model = tempfile::tempdir()?;
+        std::fs::write(model.path().join("config.json"), "{}")?;
+        anyhow::Ok((Kept { registry, weights: opened(&store)?, model, back: tempfile::tempdir()? }, owner, connection))
+    })?;
+    runtime.block_on(removed_in_order(&kept, &store))?;
+    assert_eq!(stand.count("SELECT count(*) FROM models WHERE weights_removed_at > TIMESTAMP '2199-12-31'")?, 2);
+    assert_eq!(stand.count("SELECT count(*) FROM models WHERE weights_removed_at IS NULL")?, 4);
+    runtime.block_on(async {
+        let gone = "INSERT INTO wardstream.model_history (model_version, event, at, by, reason) \
+                    VALUES ('first', 'weights_removed', '2020-01-01T00:00:00Z', 'test', 'past the rules')";
+        owner.batch_execute(gone).await?;
+        let refused = kept.registry.rollback(Timestamp::UNIX_EPOCH, "test", "by hand").await.err().context("it was done")?;
+        assert!(matches!(refused, RegistryError::WeightsRemoved { .. }), "{refused}");
+        promoted_or_removed_and_never_both(&kept).await
+    })
+}
+
+/// From six versions down to those that something keeps.
+async fn removed_in_order(kept: &Kept, store: &Path) -> anyhow::Result<()> {
+    let registry = &kept.registry;
+    for (name, base) in
+        [("first", None), ("base", None), ("middle", Some("base")), ("champion", Some("middle")), ("spare", None), ("newest", None)]
+    {
+        kept.made(name, base).await?;
+    }
+    kept.promoted("first").await?;
+    kept.promoted("champion").await?;
+    let young = Timestamp::UNIX_EPOCH;
+    assert_eq!(registry.remove_weights(&kept.weights, &keeping(1), young).await?, 0, "all are young");
+    assert_eq!(registry.remove_weights(&kept.weights, &keeping(0), far()?).await?, 0, "0 removes nothing");
+    assert_eq!(files(store)?.len(), 8);
+
+    // The lines are written, and whoever wrote them dies before a byte goes.
+    let elsewhere = tempfile::tempdir()?;
+    assert_eq!(registry.remove_weights(&opened(elsewhere.path())?, &keeping(1), far()?).await?, 3);
+    assert_eq!(files(store)?.len(), 8);
+    let refused = kept.promoted("spare").await.err().context("it was promoted")?.to_string();
+    assert!(refused.starts_with("the weights of model spare were removed at 2200-01-01T00:00:00Z"), "{refused}");
+    let refused = kept.fetched("spare").await.err().context("it was fetched, whole as it still lies there")?;
+    assert!(matches!(refused, KeepingError::Registry(RegistryError::WeightsRemoved { .. })), "{refused}");
+
+    // The next turn finishes that, and finds no more to do.
+    std::fs::create_dir(store.join("not-ours"))?;
+    assert_eq!(registry.remove_weights(&kept.weights, &keeping(1), young).await?, 0);
+    let left: BTreeSet<String> = files(store)?.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+    let expected = ["champion", "champion-adapters", "first", "middle", "newest", "not-ours"];
+    assert_eq!(left, BTreeSet::from(expected.map(str::to_owned)));
+    assert_eq!(registry.remove_weights(&kept.weights, &keeping(1), far()?).await?, 0);
+    for name in ["first", "middle", "champion", "newest"] {
+        kept.fetched(name).await.with_context(|| name.to_owned())?;
+    }
+    let used = registry.used_since(Timestamp::UNIX_EPOCH).await?;
+    assert_eq!((used.models.len(), used.weights_removed), (6, vec!["base".to_owned(), "spare".to_owned()]));
+    Ok(())
+}
+
+/// Whoever promotes while another process removes is too late, or keeps the weights by it.
+async fn promoted_or_removed_and_never_both(kept: &Kept) -> anyhow::Result<()> {
+    for round in 0..12 {
+        let (name, newer) = (format!("raced-{round}"), format!("newer-{round}"));
+        kept.made(&name, None).await?;
+        kept.made(&newer, None).await?;
+        let (rules, at) = (keeping(1), far()?);
+        let removing = kept.registry.remove_weights(&kept.weights, &rules, at);
+        let promoting = kept.promoted(&name);
+        let (removed, promoted) = if round % 2 == 0 {
+            tokio::join!(removing, promoting)
+        } else {
+            let (promoted, removed) = tokio::join!(promoting, removing);
+            (removed, promoted)
+        };
+        removed?;
+        match promoted {
+            Ok(()) => kept.fetched(&name).await.with_context(|| format!("{name} is live"))?,
+            Err(refused) => assert!(matches!(refused, RegistryError::WeightsRemoved { .. }), "{refused}"),
+        }
+    }
     Ok(())
 }

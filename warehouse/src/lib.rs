@@ -67,7 +67,9 @@ pub use objects::{StoreError, StoreSettings};
 pub use output::{Format, render};
 pub use published::Published;
 pub use read::{AsOf, Example, Gap, Pin};
-pub use registry::{Champion, Evaluation, Export, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy};
+pub use registry::{
+    Champion, Evaluation, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy,
+};
 pub use roles::{AccountError, Accounts, OPERATOR, Role, SqlSettings, Tls, User};
 pub use serve::{Ports, ServeError, serve_sql};
 pub use settings::{Departments, Period, Retention, Settings, Splits, SplitsError, TaskSettings, TaskSplits, TemporalTest, Unit};
@@ -75,4 +77,4 @@ pub use store::{Positions, Warehouse, held_by_all};
 pub use stored::{Stored, StoredReading};
 pub use tasks::{TaskError, Tasks};
 pub use views::questions;
-pub use weights::{Weights, WeightsError};
+pub use weights::{Weights, WeightsError, WeightsSettings};

@@ -6,6 +6,8 @@ pub fn describe() {
     metrics::describe_counter!("warehouse_queries_total", "queries planned, by where they came from");
     metrics::describe_counter!("warehouse_statements_total", "statements of clients by protocol and how they ended");
     metrics::describe_gauge!("warehouse_connections", "clients that are connected, by protocol");
+    metrics::describe_counter!("warehouse_weights_removed_total", "models whose weights or adapters were recorded as removed");
+    metrics::describe_gauge!("warehouse_weights_folders", "folders that the store of weights keeps");
 }
 
 /// How a statement of a client ended.
@@ -55,4 +57,9 @@ pub(crate) fn connected(door: &'static str, by: f64) {
 
 pub(crate) fn queried(door: &'static str) {
     metrics::counter!("warehouse_queries_total", "door" => door).increment(1);
+}
+
+pub(crate) fn weights_removed(models: usize, folders_left: usize) {
+    metrics::counter!("warehouse_weights_removed_total").increment(models as u64);
+    metrics::gauge!("warehouse_weights_folders").set(folders_left as f64);
 }

@@ -1,8 +1,10 @@
 //! The registry in PostgreSQL: versions, evaluations, promotions. History is append-only; champion is its last word.
 
 mod audit;
+mod keeping;
 mod migrations;
 mod relations;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +13,13 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod
 use jiff::Timestamp;
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
-use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls};
 
 pub use audit::{Export, UsedBy};
 pub use relations::Relations;
+pub use removal::KeepingError;
 
 /// How long a connection may take to come about or to be lent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,6 +116,16 @@ pub enum RegistryError {
     GateRefused {
         /// As asked.
         version: ModelVersion,
+    },
+    /// Nothing kept its weights.
+    #[error(
+        "the weights of model {version} were removed at {at}, so it cannot answer any more; `wardstream models list` shows which versions have theirs"
+    )]
+    WeightsRemoved {
+        /// As asked.
+        version: ModelVersion,
+        /// By the clock of whoever removed them.
+        at: Timestamp,
     },
     /// There is nothing to go back to.
     #[error("there is no champion before this one")]
@@ -255,29 +268,34 @@ impl Registry {
     /// Makes a registered model the champion.
     ///
     /// # Errors
-    /// Where there is no such model, or PostgreSQL refuses or is away.
+    /// Where there is no such model, the gate refused it, its weights were removed, or PostgreSQL refuses or is away.
     pub async fn promote(&self, version: &ModelVersion, at: Timestamp, by: &str, reason: &str) -> Result<(), RegistryError> {
-        let client = self.client().await?;
+        let mut client = self.client().await?;
+        let decision = removal::alone(&mut client).await?;
         let sql = "SELECT count(*) FROM wardstream.model_history WHERE model_version = $1 AND event = 'refused'";
-        let row =
-            client.query_one(sql, &[&version.0]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
+        let row = decision.query_one(sql, &[&version.0]).await.map_err(unread)?;
         if row.get::<_, i64>(0) > 0 {
             return Err(RegistryError::GateRefused { version: version.clone() });
         }
-        self.write_history(version, "promoted", at, by, reason, None).await
+        removal::refuse_removed(decision.client(), version).await?;
+        write_history(decision.client(), version, ("promoted", at), (by, reason), None).await?;
+        decision.commit().await.map_err(unwritten)
     }
 
     /// Makes the champion before this one the champion again.
     ///
     /// # Errors
-    /// Where there is none, or PostgreSQL refuses or is away.
+    /// Where there is none, its weights were removed, or PostgreSQL refuses or is away.
     pub async fn rollback(&self, at: Timestamp, by: &str, reason: &str) -> Result<ModelVersion, RegistryError> {
-        let client = self.client().await?;
+        let mut client = self.client().await?;
+        let decision = removal::alone(&mut client).await?;
         let sql = "SELECT event, model_version FROM wardstream.model_history WHERE event IN ('promoted', 'rolled_back') ORDER BY seq";
-        let rows = client.query(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
+        let rows = decision.query(sql, &[]).await.map_err(unread)?;
         let happened: Vec<(String, ModelVersion)> = rows.iter().map(|row| (row.get(0), ModelVersion(row.get(1)))).collect();
         let before = predecessor(&happened).ok_or(RegistryError::NoPredecessor)?;
-        self.write_history(&before, "rolled_back", at, by, reason, None).await?;
+        removal::refuse_removed(decision.client(), &before).await?;
+        write_history(decision.client(), &before, ("rolled_back", at), (by, reason), None).await?;
+        decision.commit().await.map_err(unwritten)?;
         Ok(before)
     }
 
@@ -291,24 +309,9 @@ impl Registry {
         offsets: &BTreeMap<String, i64>,
         at: Timestamp,
     ) -> Result<(), RegistryError> {
-        self.write_history(version, "took_over", at, "scorer", "loaded between two batches", Some(serde_json::json!(offsets))).await
-    }
-
-    async fn write_history(
-        &self,
-        version: &ModelVersion,
-        event: &str,
-        at: Timestamp,
-        by: &str,
-        reason: &str,
-        offsets: Option<serde_json::Value>,
-    ) -> Result<(), RegistryError> {
-        let refused = |source| RegistryError::Refused { action: "write the history of models", source };
         let client = self.client().await?;
-        let sql = "INSERT INTO wardstream.model_history (model_version, event, at, by, reason, offsets) \
-                   SELECT model_version, $2, $3, $4, $5, $6 FROM wardstream.models WHERE model_version = $1";
-        let written = client.execute(sql, &[&version.0, &event, &at.to_string(), &by, &reason, &offsets]).await.map_err(refused)?;
-        if written == 0 { Err(RegistryError::Unknown { version: version.clone() }) } else { Ok(()) }
+        let told = ("scorer", "loaded between two batches");
+        write_history(&client, version, ("took_over", at), told, Some(serde_json::json!(offsets))).await
     }
 
     /// The model that is live; `None` before the first promotion.
@@ -331,7 +334,7 @@ impl Registry {
     pub async fn first_promotion(&self) -> Result<Option<Timestamp>, RegistryError> {
         let client = self.client().await?;
         let sql = "SELECT at FROM wardstream.model_history WHERE event = 'promoted' ORDER BY seq LIMIT 1";
-        let row = client.query_opt(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "read the history", source })?;
+        let row = client.query_opt(sql, &[]).await.map_err(unread)?;
         row.map(|row| instant(row.get(0))).transpose()
     }
 }
@@ -350,6 +353,28 @@ fn pool(url: &Secret, settings: &RegistrySettings) -> Result<Pool, RegistryError
         .recycle_timeout(Some(PATIENCE))
         .build()
         .map_err(|error| RegistryError::Unreachable(Box::new(error)))
+}
+
+fn unread(source: tokio_postgres::Error) -> RegistryError {
+    RegistryError::Refused { action: "read the history", source }
+}
+
+fn unwritten(source: tokio_postgres::Error) -> RegistryError {
+    RegistryError::Refused { action: "write the history of models", source }
+}
+
+/// Adds a line about a model that is registered.
+async fn write_history(
+    client: &Client,
+    version: &ModelVersion,
+    (event, at): (&str, Timestamp),
+    (by, reason): (&str, &str),
+    offsets: Option<serde_json::Value>,
+) -> Result<(), RegistryError> {
+    let sql = "INSERT INTO wardstream.model_history (model_version, event, at, by, reason, offsets) \
+               SELECT model_version, $2, $3, $4, $5, $6 FROM wardstream.models WHERE model_version = $1";
+    let written = client.execute(sql, &[&version.0, &event, &at.to_string(), &by, &reason, &offsets]).await.map_err(unwritten)?;
+    if written == 0 { Err(RegistryError::Unknown { version: version.clone() }) } else { Ok(()) }
 }
 
 /// The champion before the present one: promotions pile up, and a rollback takes the uppermost off.

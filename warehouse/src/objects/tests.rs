@@ -215,3 +215,22 @@ async fn weights_come_back_from_an_s3_store_as_they_went_in_parts_or_whole() {
     assert_eq!(std::fs::read(back.path().join("config.json")).expect("a file"), b"{}");
     assert!(server.parts() >= 2, "a file larger than a part is sent in parts");
 }
+
+#[tokio::test]
+async fn weights_are_removed_from_an_s3_store_a_folder_at_a_time() {
+    let server = Server::start(0).await;
+    let folder = tempfile::tempdir().expect("room");
+    // More than a page of a list.
+    for shard in 0..9 {
+        std::fs::write(folder.path().join(format!("model-{shard}.safetensors")), "{}").expect("a file");
+    }
+    let weights = Weights::open("s3://ward/models", &over(&server).store).expect("opens");
+    for version in ["a1", "a1-adapters", "a12"] {
+        weights.put_folder(folder.path(), &schemas::ModelVersion(version.to_owned())).await.expect("kept");
+    }
+    weights.remove_folder("a1").await.expect("removed");
+    let left: Vec<String> = weights.folders().await.expect("listed").into_iter().collect();
+    assert_eq!(left, ["a1-adapters", "a12"]);
+    assert_eq!(server.keys().len(), 18, "{:?}", server.keys());
+    weights.remove_folder("a1").await.expect("there is nothing to be done");
+}

@@ -29,6 +29,8 @@ pub struct Export {
 pub struct UsedBy {
     /// Versions of models.
     pub models: Vec<String>,
+    /// Those of them whose weights were removed, so that only their lines are left.
+    pub weights_removed: Vec<String>,
     /// Datasets that models learned from.
     pub datasets: Vec<String>,
     /// Exports, as `kind dataset_id at`.
@@ -97,12 +99,13 @@ impl Registry {
     /// Where PostgreSQL refuses or is away.
     pub async fn used_since(&self, since: Timestamp) -> Result<UsedBy, RegistryError> {
         let client = self.client().await?;
-        let models =
-            "SELECT details->'pin'->>'watermark', model_version, dataset_id FROM wardstream.models ORDER BY created_at, model_version";
+        let models = "SELECT details->'pin'->>'watermark', model_version, dataset_id, EXISTS (SELECT FROM wardstream.model_history AS h \
+                      WHERE h.model_version = m.model_version AND h.event = 'weights_removed') FROM wardstream.models AS m ORDER BY created_at, model_version";
         let exports = "SELECT watermark, kind, COALESCE(dataset_id, ''), at FROM wardstream.exports ORDER BY seq";
         let mut used = UsedBy::default();
         for row in client.query(models, &[]).await.map_err(refused)?.iter().filter(|row| may_hold(row, since)) {
             used.models.push(row.get(1));
+            used.weights_removed.extend(row.get::<_, bool>(3).then(|| row.get::<_, String>(1)));
             let dataset: String = row.get(2);
             if !used.datasets.contains(&dataset) {
                 used.datasets.push(dataset);

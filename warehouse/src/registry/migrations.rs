@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Transaction};
 use super::RegistryError;
 
 /// Every version, in order: the first brings an empty database to version 1.
-const MIGRATIONS: [&str; 2] = [include_str!("0001_registry.sql"), include_str!("0002_audit.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("0001_registry.sql"), include_str!("0002_audit.sql"), include_str!("0003_weights.sql")];
 /// Key of the advisory lock under which the schema and the rights on it are changed.
 const LOCK: i64 = 0x7761_7264;
 
@@ -17,11 +17,11 @@ fn refused(source: tokio_postgres::Error) -> RegistryError {
 /// as long as a statement may take, come to it.
 const IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
-/// A transaction beside which no other service changes the schema or the rights on it.
-async fn alone(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
+/// A transaction beside which no other service has one under the same lock.
+pub(super) async fn alone(client: &mut Client, lock: i64) -> Result<Transaction<'_>, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(IDLE).await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&lock]).await?;
     Ok(transaction)
 }
 
@@ -34,7 +34,7 @@ pub async fn bring_forward(client: &mut Client) -> Result<(), RegistryError> {
     if behind(version(client).await?)?.is_empty() {
         return Ok(());
     }
-    let transaction = alone(client).await.map_err(refused)?;
+    let transaction = alone(client, LOCK).await.map_err(refused)?;
     // Another process may have been faster.
     let before = version(transaction.client()).await?;
     for (migration, number) in behind(before)?.iter().zip(before + 1..) {
@@ -68,7 +68,7 @@ fn behind(version: i32) -> Result<&'static [&'static str], RegistryError> {
 pub async fn grant(client: &mut Client, role: &str) -> Result<(), RegistryError> {
     let granted = |source| RegistryError::Refused { action: "give the service's role its rights", source };
     // PostgreSQL refuses one of two who give rights on the same table at once.
-    let transaction = alone(client).await.map_err(granted)?;
+    let transaction = alone(client, LOCK).await.map_err(granted)?;
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     let sql = format!(
         "REVOKE ALL ON ALL TABLES IN SCHEMA wardstream FROM {role}; GRANT USAGE ON SCHEMA wardstream TO {role}; \

@@ -42,7 +42,9 @@ impl Relations {
     /// `models` (a row a version, task and split), `model_history`, `exports` and `erasures`.
     pub(crate) fn named(&self) -> Vec<(String, Arc<dyn TableProvider>)> {
         let models = "SELECT m.model_version, COALESCE(e.task, ''), m.created_at, m.dataset_id, COALESCE(m.parent, ''), m.weights_uri, \
-                      COALESCE(e.split, ''), COALESCE(e.figures::text, '') FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
+                      COALESCE(e.split, ''), COALESCE(e.figures::text, ''), \
+                      COALESCE((SELECT min(h.at) FROM wardstream.model_history AS h WHERE h.model_version = m.model_version AND h.event = 'weights_removed'), '') \
+                      FROM wardstream.models AS m LEFT JOIN wardstream.evaluations AS e USING (model_version) ORDER BY 1, 2, 7";
         let history = "SELECT model_version, event, at, by, reason, COALESCE(offsets::text, '') FROM wardstream.model_history ORDER BY seq";
         let exports =
             "SELECT at, by, kind, COALESCE(dataset_id, ''), COALESCE(watermark, ''), details::text FROM wardstream.exports ORDER BY seq";
@@ -50,7 +52,11 @@ impl Relations {
         let relations: [(&str, &str, &[&str]); 4] = [
             ("exports", exports, &["at", "by", "kind", "dataset_id", "watermark", "details"]),
             ("erasures", erasures, &["event", "at", "by", "reason", "salt", "subject", "counts", "used_by"]),
-            ("models", models, &["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures"]),
+            (
+                "models",
+                models,
+                &["model_version", "task", "created_at", "dataset_id", "parent", "weights_uri", "split", "figures", "weights_removed_at"],
+            ),
             ("model_history", history, &["model_version", "event", "at", "by", "reason", "offsets"]),
         ];
         let named = relations.into_iter().map(|(name, sql, columns)| {
@@ -74,7 +80,7 @@ impl std::fmt::Debug for Relation {
 }
 
 fn is_instant(name: &str) -> bool {
-    matches!(name, "at" | "created_at")
+    matches!(name, "at" | "created_at" | "weights_removed_at")
 }
 
 impl Relation {
