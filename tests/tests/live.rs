@@ -168,6 +168,52 @@ fn a_killed_scorer_answers_every_note_and_none_twice() -> anyhow::Result<()> {
     no_patient_in(&stand)
 }
 
+/// Registers and promotes a model whose weights are recorded as removed, which the registry itself refuses. They lie in the store all the same: what
+/// counts is the line.
+fn promote_removed_weights(stand: &Stand, like: &schemas::ModelVersion) -> anyhow::Result<()> {
+    let models = stand.path().join(".wardstream/models");
+    std::fs::create_dir(models.join("b0"))?;
+    for file in files(&models.join(&like.0))? {
+        std::fs::copy(&file, models.join("b0").join(file.file_name().context("a file has a name")?))?;
+    }
+    let postgres = stand.address("postgres")?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&postgres, tokio_postgres::NoTls).await?;
+        let mut kept = tokio::task::JoinSet::new();
+        kept.spawn(async move { drop(connection.await) });
+        let sql = "INSERT INTO wardstream.models VALUES ('b0', '1970-01-01T00:00:00Z', 'none', NULL, 'b0', '{}'); \
+                   INSERT INTO wardstream.model_history (model_version, event, at, by, reason) VALUES \
+                   ('b0', 'registered', '1970-01-01T00:00:00Z', 'test', 'the gate let it pass'), \
+                   ('b0', 'weights_removed', '1970-01-02T00:00:00Z', 'test', 'past the rules'), \
+                   ('b0', 'promoted', '1970-01-03T00:00:00Z', 'test', 'past the rules')";
+        client.batch_execute(sql).await.context("could not write past the rules")
+    })
+}
+
+/// A model that lost its weights before the scorer had them leaves the standing one in its place, and the log says why.
+#[test]
+fn a_scorer_goes_on_with_its_model_where_the_next_ones_weights_were_removed() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let feed = stand.hospital(SMALL)?;
+    let standing = promote_fresh_weights(&stand)?;
+    let _ingest = stand.service("ingest")?;
+    let _scorer = stand.service("scorer")?;
+    stand.publish("hl7.raw", &feed.join("hl7"))?;
+    stand.until("SELECT count(DISTINCT model_version) FROM predictions", 1)?;
+    promote_removed_weights(&stand, &standing)?;
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !stand.logs()?.contains("the weights of model b0 were removed at 1970-01-02T00:00:00Z") {
+        anyhow::ensure!(Instant::now() < patience, "the log does not say why: {}", stand.logs()?);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Notes that come only now are answered, by the model that stood.
+    stand.publish("fhir.raw", &feed.join("fhir"))?;
+    let answered = "FROM predictions AS p JOIN note_rows AS n ON n.note_id = p.note_id WHERE n.source_topic = 'fhir.raw'";
+    stand.until(&format!("SELECT CASE WHEN count(*) > 0 THEN 1 ELSE 0 END {answered}"), 1)?;
+    assert_eq!(stand.count(&format!("SELECT count(*) {answered} AND p.model_version <> '{standing}'"))?, 0);
+    Ok(())
+}
+
 /// Holds the logs against every record number that the messages carry.
 fn no_patient_in(stand: &Stand) -> anyhow::Result<()> {
     let logs = stand.logs()?;

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, ScoreError};
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
-use warehouse::{AsOf, Champion, Evaluation, Example, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError};
+use warehouse::{
+    AsOf, Champion, Evaluation, Example, KeepingError, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError,
+};
 
 use crate::dataset::{self, Known};
 use crate::evaluation::{Paired, advantage, auroc_interval, auroc_ovr, ece, threshold};
@@ -18,6 +20,10 @@ use crate::tune::{Plan, Tuned, tune};
 
 /// Bootstrap resamples of every interval (L1 section 3).
 const RESAMPLES: usize = 1_000;
+/// Where checkpoints lie within a cycle's folder.
+const STATE: &str = "state";
+/// Where the weights lie that a cycle starts from.
+const PARENT: &str = "parent";
 /// Where the finished model lies within a cycle's folder.
 const MODEL: &str = "model";
 /// Where adapters lie within a cycle's folder.
@@ -39,8 +45,11 @@ pub enum CycleError {
     #[error("could not use the registry")]
     Registry(#[from] RegistryError),
     /// The store of weights.
-    #[error("could not keep or fetch weights")]
+    #[error("could not keep the model's weights")]
     Weights(#[from] WeightsError),
+    /// The weights to start from.
+    #[error("could not fetch the champion's weights")]
+    Parent(#[from] KeepingError),
     /// The gradient steps.
     #[error("could not train")]
     Learn(#[from] LearnError),
@@ -115,7 +124,7 @@ pub async fn run(
     let champion = if order.reason == Reason::First { None } else { registry.champion().await? };
     let lora = settings.lora.clone().filter(|_| champion.is_some());
     let begun = begin(warehouse, &order, (champion.as_ref(), lora), settings.of_steps()).await?;
-    let parent = fetched(weights, champion.as_ref(), order.workdir).await?;
+    let parent = fetched(registry, weights, champion.as_ref(), order.workdir).await?;
     let examples = warehouse.examples(&begun.pin).await?;
     if examples.is_empty() {
         return Err(CycleError::NoExamples { examples: 0 });
@@ -153,18 +162,23 @@ async fn begin(
         return Ok(left);
     }
     let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent, lora, settings };
-    let checkpoint = order.workdir.join("state");
-    if checkpoint.exists() {
-        std::fs::remove_dir_all(checkpoint).map_err(folder)?;
+    // Another cycle's checkpoint, and the weights that it started from: nobody goes on from them any more.
+    for left in [STATE, PARENT].map(|name| order.workdir.join(name)).into_iter().filter(|left| left.exists()) {
+        std::fs::remove_dir_all(left).map_err(folder)?;
     }
     std::fs::write(&file, serde_json::to_vec(&begun).unwrap_or_default()).map_err(folder)?;
     Ok(begun)
 }
 
-async fn fetched(weights: &Weights, champion: Option<&Champion>, workdir: &Path) -> Result<Option<PathBuf>, CycleError> {
+async fn fetched(
+    registry: &Registry,
+    weights: &Weights,
+    champion: Option<&Champion>,
+    workdir: &Path,
+) -> Result<Option<PathBuf>, CycleError> {
     let Some(champion) = champion else { return Ok(None) };
-    let folder = workdir.join("parent");
-    weights.fetch_folder(&champion.weights_uri, &folder).await?;
+    let folder = workdir.join(PARENT);
+    registry.fetch(weights, champion, &folder).await?;
     Ok(Some(folder))
 }
 
@@ -223,7 +237,7 @@ impl Work {
             Some(_) => Plan { notes: self.settings.refresh_notes, learning_rate: self.settings.refresh_learning_rate },
             None => Plan { notes: self.settings.first_notes, learning_rate: self.settings.first_learning_rate },
         };
-        let tuned = tune(&mut learner, &lessons, &plan, &self.settings, &self.workdir.join("state"), said)?;
+        let tuned = tune(&mut learner, &lessons, &plan, &self.settings, &self.workdir.join(STATE), said)?;
         let after = self.measure_all(splits, |notes| learner.score(notes))?;
         self.conclude(&learner, tuned, &before, &after)
     }
@@ -400,4 +414,32 @@ fn paired(before: &[Measured], after: &[Measured]) -> Option<Interval> {
 fn spread(measured: &Measured) -> f64 {
     let first = || measured.probabilities.iter().filter_map(|row| row.first().copied());
     first().fold(f64::NEG_INFINITY, f64::max) - first().fold(f64::INFINITY, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that died goes on from its checkpoint; from another's it must not, and weights of who is no champion any more serve nobody.
+    #[tokio::test]
+    async fn a_cycle_that_begins_anew_finds_nothing_that_another_left() {
+        let place = tempfile::tempdir().expect("room");
+        let url = place.path().join("warehouse").display().to_string();
+        let warehouse = Warehouse::open(&warehouse::Settings { url, ..warehouse::Settings::default() }).await.expect("opens");
+        let workdir = place.path().join("trainer");
+        let begins = async |champion: &str| {
+            let model_version = ModelVersion(champion.to_owned());
+            let champion = Champion { model_version, weights_uri: champion.to_owned(), promoted_at: Timestamp::UNIX_EPOCH };
+            let order = Order { reason: Reason::Scheduled, at: Timestamp::UNIX_EPOCH, workdir: &workdir };
+            let begun = begin(&warehouse, &order, (Some(&champion), None), String::new()).await.expect("begins");
+            assert_eq!(begun.parent, Some(champion.model_version));
+            [STATE, PARENT].map(|name| workdir.join(name).exists())
+        };
+        assert_eq!(begins("a").await, [false, false]);
+        for name in [STATE, PARENT] {
+            std::fs::create_dir(workdir.join(name)).expect("a folder");
+        }
+        assert_eq!(begins("a").await, [true, true], "it goes on");
+        assert_eq!(begins("b").await, [false, false]);
+    }
 }

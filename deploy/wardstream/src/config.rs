@@ -19,7 +19,7 @@ pub struct Config {
     pub bus: bus::Settings,
     pub warehouse: warehouse::Settings,
     pub registry: warehouse::RegistrySettings,
-    pub weights: Weights,
+    pub weights: warehouse::WeightsSettings,
     pub ingest: ingest::Settings,
     pub mllp: mllp::Settings,
     pub scorer: scorer::Settings,
@@ -35,13 +35,6 @@ pub struct State {
     pub folder: PathBuf,
 }
 
-/// Where models' weights lie: a folder or an object store's URL.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Weights {
-    pub url: String,
-}
-
 /// Logs, metrics and health.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -55,12 +48,6 @@ pub struct Telemetry {
 impl Default for State {
     fn default() -> Self {
         Self { folder: ".wardstream".into() }
-    }
-}
-
-impl Default for Weights {
-    fn default() -> Self {
-        Self { url: ".wardstream/models".to_owned() }
     }
 }
 
@@ -173,6 +160,17 @@ mod tests {
         let error =
             resolve(&format!("[trainer]\n{}\n", adapted.replace("0.05", "1.5")), &[]).expect_err("all would be dropped").to_string();
         assert!(error.contains("LoRA's dropout is 1.5: choose a share from 0 to below 1") && error.contains("line 2"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn how_long_weights_are_kept_is_configured_and_nothing_below_none_is_taken() -> Result<(), ConfigError> {
+        let config = resolve("[weights]\nkeep_versions = 3\n", &[("WARDSTREAM__WEIGHTS__KEEP_DAYS", "7")])?;
+        assert_eq!((config.weights.keep_versions, config.weights.keep_days), (3, 7));
+        let config = resolve("", &[])?;
+        assert_eq!((config.weights.keep_versions, config.weights.keep_days), (10, 30));
+        let error = resolve("[weights]\nkeep_versions = -1\n", &[]).expect_err("fewer than none").to_string();
+        assert!(error.contains("keep_versions") && error.contains("-1") && error.contains("line 2"), "{error}");
         Ok(())
     }
 

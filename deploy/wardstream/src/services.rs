@@ -1,6 +1,7 @@
 //! What runs: each service as a task that is kept alive, joined at shutdown, and told everything it needs.
 
 mod champion;
+mod removal;
 mod training;
 
 use std::path::Path;
@@ -149,7 +150,7 @@ impl Services {
         sender
     }
 
-    /// Cycles as alarms and the schedule order them.
+    /// Cycles as alarms and the schedule order them, and the removal of weights that nothing keeps.
     pub fn start_trainer(&self) {
         let cycles = training::Cycles {
             warehouse: self.warehouse.clone(),
@@ -158,8 +159,14 @@ impl Services {
             config: Arc::clone(&self.config),
             training: self.training.clone(),
         };
-        let stop = self.stop.clone();
+        let (stop, removal) = (self.stop.clone(), self.removal());
         self.tracker.spawn(async move { cycles.run(&stop).await });
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move { removal.run(&stop).await });
+    }
+
+    fn removal(&self) -> removal::Removal {
+        removal::Removal { registry: Arc::clone(&self.registry), weights: Arc::clone(&self.weights), settings: self.config.weights.clone() }
     }
 
     /// SQL over both protocols; `failed` is cancelled where it cannot be served.

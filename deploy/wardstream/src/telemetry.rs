@@ -24,6 +24,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     ingest::metrics::describe();
     mllp::metrics::describe();
     scorer::metrics::describe();
+    warehouse::metrics::describe();
     Ok(handle)
 }
 

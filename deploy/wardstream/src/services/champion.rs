@@ -1,11 +1,12 @@
 //! The champion as the registry names it: fetched, loaded, and handed to the scorer; takeovers are recorded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use model::{Device, Model, Settings};
+use schemas::ModelVersion;
 use scorer::{Live, consumer::Takeover};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,7 @@ impl Watcher {
             return Ok(());
         }
         let folder = self.folder.join(&row.model_version.0);
-        self.weights.fetch_folder(&row.weights_uri, &folder).await.context("could not fetch the champion's weights")?;
+        self.registry.fetch(&self.weights, &row, &folder).await.context("could not fetch the champion's weights")?;
         let settings = Settings { device: self.device, ..Settings::default() };
         let load = tokio::task::spawn_blocking(move || Model::load_with(&folder, &settings));
         let model = load.await?.context("could not load the champion")?;
@@ -59,8 +60,23 @@ impl Watcher {
             .context("a champion without a promotion")?;
         tracing::info!(model = %row.model_version, precision = model.precision().as_str(), device = %self.device, "champion loaded");
         self.champion.send_replace(Some(Live { model: Arc::new(model), since }));
+        // A loaded model reads no file any more: what others left there serves nobody.
+        if let Err(error) = keep_only(&row.model_version, &self.folder).await {
+            tracing::warn!(%error, folder = %self.folder.display(), "could not remove earlier champions' files; trying again with the next champion");
+        }
         Ok(())
     }
+}
+
+/// Removes every folder within `folder` but the version's.
+async fn keep_only(version: &ModelVersion, folder: &Path) -> std::io::Result<()> {
+    let mut entries = tokio::fs::read_dir(folder).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        if entry.file_type().await?.is_dir() && entry.file_name() != version.0.as_str() {
+            tokio::fs::remove_dir_all(entry.path()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes each takeover into the registry's history, at the log's own time.
@@ -84,5 +100,24 @@ pub async fn record_takeovers(
         if let Err(error) = recorded.await {
             tracing::error!(model = %takeover.version, error = format!("{error:#}"), "a takeover could not be recorded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_fetched_folders_only_the_champions_stays() -> std::io::Result<()> {
+        let place = tempfile::tempdir()?;
+        for version in ["a1", "b2", "c3"] {
+            std::fs::create_dir(place.path().join(version))?;
+            std::fs::write(place.path().join(version).join("config.json"), "{}")?;
+        }
+        keep_only(&ModelVersion("b2".to_owned()), place.path()).await?;
+        let left: Vec<_> = std::fs::read_dir(place.path())?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+        assert_eq!(left, ["b2"]);
+        assert!(place.path().join("b2/config.json").exists());
+        Ok(())
     }
 }

@@ -130,7 +130,7 @@ impl Cycles {
     }
 }
 
-/// One cycle now, on all that is known.
+/// One cycle now, on all that is known; then weights go that nothing keeps any more.
 pub async fn train_once(config: Config) -> anyhow::Result<ExitCode> {
     let services = super::Services::open(config, CancellationToken::new()).await?;
     let reason = match services.registry.champion().await? {
@@ -146,5 +146,6 @@ pub async fn train_once(config: Config) -> anyhow::Result<ExitCode> {
     };
     let report = cycles.cycle(reason).await?;
     output::line(serde_json::to_string(&report)?);
+    services.removal().turn().await;
     Ok(if report.promoted { ExitCode::SUCCESS } else { ExitCode::from(output::FAILED) })
 }
