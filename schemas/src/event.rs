@@ -34,7 +34,9 @@ macro_rules! codes {
 
 // `text_value` NULL in a code whose meaning is a text: the sender deleted what stood there (`""` in HL7 v2).
 codes! {
-    /// A patient was named with this identifier. `related`: another identifier of the same person, `system|value`.
+    /// A patient was named with this identifier. `related`: another identifier of the same person, `system|value`. `text_value`, in HL7 v2: how
+    /// that one stands to the patient's, where the sender gave both to this person alone. `own`: they are of two kinds (authority or type);
+    /// `alike`: of one kind, or a type is not stated.
     PatientIdentified = "patient.identified",
     /// `text_value`: birth date, ISO 8601, as precise as it was stated.
     PatientBirthDate = "patient.birth_date",

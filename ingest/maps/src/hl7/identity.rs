@@ -1,4 +1,4 @@
-//! Record numbers: the identifiers of a CX field, and which of them names the person, whatever their order.
+//! Record numbers: the identifiers of a CX field, which of them names the person, whatever their order, and which others are that person's alone.
 
 use std::collections::HashSet;
 
@@ -82,6 +82,36 @@ fn number(repetition: &Field<'_>) -> Option<Number> {
 /// The numbers of a PID: PID-3, else PID-2, else PID-4.
 pub(crate) fn of_pid(pid: &Segment<'_>) -> Vec<Number> {
     [3, 2, 4].into_iter().map(|field| numbers(&pid.field(field))).find(|numbers| !numbers.is_empty()).unwrap_or_default()
+}
+
+/// The numbers that PID itself calls an account's or the mother's: PID-18, PID-21.
+pub(crate) fn of_others(pid: &Segment<'_>) -> Vec<String> {
+    [18, 21].into_iter().flat_map(|field| numbers(&pid.field(field))).map(|number| number.identifier.value).collect()
+}
+
+/// How another number of a PID-3 stands to the best one, where the sender gave both to this one person. `own`: their types say so, and they are
+/// of two kinds (authority or type). `alike`: they are of one kind, or a type says nothing. `None` where either may be another's too: somebody
+/// else gave it, it has no authority, it is a placeholder, or it is among the numbers of others.
+pub(crate) fn tie(best: &Number, other: &Number, of_others: &[String]) -> Option<&'static str> {
+    let is_theirs = |number: &Number| {
+        let Identifier { system, value } = &number.identifier;
+        !number.is_foreign() && !system.is_empty() && !is_placeholder(value) && !of_others.contains(value)
+    };
+    if !is_theirs(best) || !is_theirs(other) {
+        return None;
+    }
+    let typed = best.rank != Rank::Untyped && other.rank != Rank::Untyped;
+    let of_one_kind = best.rank == other.rank && best.identifier.system == other.identifier.system;
+    Some(if typed && !of_one_kind { "own" } else { "alike" })
+}
+
+/// Whether this was typed for want of a number: no digit at all, zeros, one digit four times and more, or the digits in their order.
+fn is_placeholder(value: &str) -> bool {
+    let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).collect();
+    let Some((first, rest)) = digits.split_first() else { return true };
+    let is_one_digit = (*first == b'0' || rest.len() >= 3) && rest.iter().all(|digit| digit == first);
+    let is_in_order = digits.len() >= 5 && b"1234567890".starts_with(&digits);
+    value.bytes().filter(u8::is_ascii_alphanumeric).count() == digits.len() && (is_one_digit || is_in_order)
 }
 
 /// Numbers that are being merged away. One without an authority is that number of any authority.

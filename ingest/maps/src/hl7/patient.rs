@@ -20,13 +20,17 @@ pub(crate) fn identify_survivor(chart: &mut Chart<'_>, pid: &Segment<'_>, merged
         chart.reject(Stage::Map, pid.position(3), "the patient has no number");
         return;
     };
-    if pid.field(3).repetitions().all(|number| number.component(1).text().is_none()) {
+    let stands_elsewhere = pid.field(3).repetitions().all(|number| number.component(1).text().is_none());
+    if stands_elsewhere {
         chart.flag(pid.position(3), "no number here; PID-2 or PID-4 names the patient");
     }
     chart.facts.push(chart.of_patient(EventCode::PatientIdentified));
-    for other in numbers.iter().skip(1).map(|number| &number.identifier).filter(|other| **other != patient) {
-        let related = Some(joined(other));
-        chart.facts.push(Fact { related, ..chart.of_patient(EventCode::PatientIdentified) });
+    let of_others = if numbers.len() > 1 { identity::of_others(pid) } else { Vec::new() };
+    for other in numbers.iter().skip(1).filter(|other| other.identifier != patient) {
+        let best = numbers.first().filter(|_| !stands_elsewhere);
+        let tie = best.and_then(|best| identity::tie(best, other, &of_others));
+        let (related, text_value) = (Some(joined(&other.identifier)), tie.map(str::to_owned));
+        chart.facts.push(Fact { related, text_value, ..chart.of_patient(EventCode::PatientIdentified) });
     }
 }
 

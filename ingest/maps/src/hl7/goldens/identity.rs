@@ -24,7 +24,7 @@ fn numbers_names_and_deaths_of_a_person() {
         told(&mapped),
         [
             "patient.identified - N:4711 - - - -",
-            "patient.identified - N:4711 - - - 1.2.3|9",
+            "patient.identified - N:4711 - - own 1.2.3|9",
             "patient.birth_date - N:4711 - - 1961-06 -",
             "patient.sex - N:4711 - - other -",
             "patient.died 2020-03-01T06:00Z N:4711 - - - -",
@@ -51,6 +51,35 @@ fn the_same_numbers_in_another_order_name_the_same_person() {
     assert_eq!(named("123456789^^^^^USSSA~PATID1234^5^M11^ADT1^GOOD HEALTH HOSPITAL"), "ADT1:PATID1234");
     assert_eq!(named("123^^^SSN~55^^^EHR~0001^^^MRN"), "MRN:0001");
     assert_eq!(named("2^^^N^MR~1^^^N^MR"), "N:2", "of one authority the first is the one in use");
+}
+
+/// How the other numbers stand to the one that names the person.
+fn ties(fields: &[(usize, &str)]) -> Vec<String> {
+    let others = person(fields, "A31").facts.into_iter().filter(|fact| fact.related.is_some());
+    others.map(|fact| [fact.text_value.as_deref().unwrap_or("-"), " ", &fact.related.unwrap_or_default()].concat()).collect()
+}
+
+#[test]
+fn numbers_that_the_sender_gave_to_one_person_are_told_from_those_that_others_may_share() {
+    let ties_of = |numbers: &str| ties(&[(3, numbers)]);
+    assert_eq!(ties_of("77^^^HOSP^MRT~4711^^^HOSP^MR"), ["own HOSP|77"], "a temporary number and the record's");
+    assert_eq!(ties_of("77^^^HOSP^MR~4711^^^ENT^MR"), ["own HOSP|77"], "of two authorities");
+    assert_eq!(ties_of("4711^^^HOSP^MR~77^^^HOSP^MR"), ["alike HOSP|77"], "a newborn may be sent with the mother's");
+    assert_eq!(ties_of("4711^^^HOSP~77^^^ENT"), ["alike HOSP|4711"], "no type says what they are");
+    assert_eq!(
+        ties_of("4711^^^HOSP^MR~1^^^SSA^SS~2^^^BLUE^MC~3^^^STATE^DL~4^^^HOSP^AN~5"),
+        ["- |5", "- BLUE|2", "- HOSP|4", "- SSA|1", "- STATE|3"],
+        "given by others, or without an authority"
+    );
+    for placeholder in ["000-00-0000", "0", "999999999", "123456789", "UNKNOWN"] {
+        assert_eq!(ties_of(&format!("4711^^^HOSP^MR~{placeholder}^^^ENT^PI")), [format!("- ENT|{placeholder}")]);
+        assert_eq!(ties_of(&format!("{placeholder}^^^HOSP^MR~4711^^^ENT^PI")), ["- ENT|4711"], "{placeholder}");
+    }
+    assert_eq!(ties_of("4711^^^HOSP^MR~P-9999^^^ENT^PI"), ["own ENT|P-9999"]);
+    let both = (3, "4711^^^HOSP^MR~77^^^ENT^PI");
+    assert_eq!(ties(&[both, (18, "77")]), ["- ENT|77"], "the account's");
+    assert_eq!(ties(&[both, (21, "9^^^HOSP~77^^^ENT^PI")]), ["- ENT|77"], "the mother's");
+    assert_eq!(ties(&[(4, "4711^^^HOSP^MR~77^^^ENT^PI")]), ["- ENT|77"], "alternate numbers are of anybody's giving");
 }
 
 #[test]
