@@ -1,5 +1,5 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
-//! derivations of ids, who stands for whom after merges, the first and last of many groups, instants as text
+//! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, instants as text
 //! and on the clocks of a place, parts of texts, and arithmetic that refuses what has no result.
 
 mod arguments;
@@ -12,6 +12,7 @@ mod domains;
 mod goldens;
 mod merges;
 mod ordered;
+mod persons;
 mod predictions;
 mod scalar;
 mod substring;
@@ -54,6 +55,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(scalar::encounter_identity());
     ctx.register_udf(scalar::note_identity());
     ctx.register_udf(merges::merge_roots());
+    ctx.register_udf(persons::person_roots());
     ctx.register_udf(date_trunc::date_trunc());
     ctx.register_udf(to_char::to_char());
     ctx.register_udf(time_zone::timezone());

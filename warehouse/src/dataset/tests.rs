@@ -169,9 +169,9 @@ async fn a_note_that_says_nothing_is_no_example_and_the_words_that_follow_are() 
     assert!(examples.iter().all(|example| example.text == WORDS && example.prediction_at == at(FOLLOWED)));
     let tasks: BTreeSet<&str> = examples.iter().map(|example| example.task.as_str()).collect();
     assert_eq!(tasks, BTreeSet::from(["length_of_stay", "mortality"]));
-    let written = warehouse.dataset("mortality", &AsOf::default(), &folder.join("mortality")).await.expect("is written");
+    let written = made(&warehouse, "mortality", &AsOf::default(), &folder.join("mortality")).await;
     assert_eq!(written.counts.values().map(|split| split.examples).sum::<u64>(), 1);
-    let exported = warehouse.export_meds(&AsOf::default(), &folder.join("meds"), 20).await.expect("is written");
+    let exported = warehouse.export_meds(&AsOf::default(), &folder.join("meds"), 20).await.expect("has stays").write().await.expect("is written");
     assert_eq!(exported.labels, 2);
     std::fs::remove_dir_all(&folder).expect("was made");
 }

@@ -14,6 +14,7 @@ use crate::read::AsOf;
 use crate::store::tests::{BEGAN, RAW, Record, Ward, fact, note, told_at};
 use crate::{Batch, QueryError, Settings, encode};
 
+mod numbers;
 mod records;
 
 /// Words that stand in the planted patient's records and nowhere else.

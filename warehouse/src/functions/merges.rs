@@ -20,7 +20,8 @@ struct MergeRoots {
     signature: Signature,
 }
 
-fn columns() -> Fields {
+/// The columns of an answer.
+pub(super) fn columns() -> Fields {
     Fields::from(vec![Field::new("patient_id", DataType::Utf8, true), Field::new("survivor_id", DataType::Utf8, true)])
 }
 
@@ -49,29 +50,33 @@ impl ScalarUDFImpl for MergeRoots {
                 lists.append(false);
                 continue;
             }
-            let (from, into) = (priors.value(row), survivors.value(row));
-            let merges: Vec<(&str, &str)> = from
-                .as_string::<i32>()
-                .iter()
-                .zip(into.as_string::<i32>().iter())
-                .filter_map(|(from, into)| Some((from?, into?)))
-                .collect();
-            for (patient, survivor) in roots(&merges) {
-                for (column, text) in [patient, survivor].into_iter().enumerate() {
-                    if let Some(builder) = lists.values().field_builder::<StringBuilder>(column) {
-                        builder.append_value(text);
-                    }
-                }
-                lists.values().append(true);
-            }
-            lists.append(true);
+            append(&mut lists, &roots(&told(&priors.value(row), &survivors.value(row))));
         }
         Ok(ColumnarValue::Array(Arc::new(lists.finish())))
     }
 }
 
+/// The merges of a row, (prior, survivor).
+pub(super) fn told<'a>(priors: &'a ArrayRef, survivors: &'a ArrayRef) -> Vec<(&'a str, &'a str)> {
+    let pairs = priors.as_string::<i32>().iter().zip(survivors.as_string::<i32>().iter());
+    pairs.filter_map(|(prior, survivor)| Some((prior?, survivor?))).collect()
+}
+
+/// One row's answer: identities and who stands for each.
+pub(super) fn append(lists: &mut ListBuilder<StructBuilder>, standing: &[(&str, &str)]) {
+    for (patient, survivor) in standing {
+        for (column, text) in [patient, survivor].into_iter().enumerate() {
+            if let Some(builder) = lists.values().field_builder::<StringBuilder>(column) {
+                builder.append_value(text);
+            }
+        }
+        lists.values().append(true);
+    }
+    lists.append(true);
+}
+
 /// The survivor of each identity that was merged away. `merges`: (prior, survivor), oldest first.
-fn roots<'a>(merges: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(super) fn roots<'a>(merges: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut newest: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for (age, (prior, survivor)) in merges.iter().enumerate().filter(|(_, (prior, survivor))| prior != survivor) {
         newest.insert(prior, (age, survivor));

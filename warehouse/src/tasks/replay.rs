@@ -69,12 +69,7 @@ struct World {
 
 fn world(lines: &[Line], now: i64) -> World {
     let known: Vec<&Line> = lines.iter().filter(|line| line.known <= now).collect();
-    let mut merged: BTreeMap<String, String> = BTreeMap::new();
-    for line in &known {
-        if let What::Fact { code: EventCode::PatientMerged, related: Some(related), .. } = &line.what {
-            merged.insert(related.trim_start_matches("H|").to_owned(), line.patient.clone());
-        }
-    }
+    let merged = names(&known);
     let newest = known.iter().filter(|line| !matches!(line.what, What::Prediction { .. })).map(|line| line.known).max();
     let mut world = World { visits: BTreeMap::new(), born: BTreeMap::new(), died: BTreeMap::new(), now: newest.unwrap_or(0) };
     for line in known {
@@ -82,6 +77,34 @@ fn world(lines: &[Line], now: i64) -> World {
         world.hear(line, person);
     }
     world
+}
+
+/// Of second numbers the first number of the same person: merges that were told, and numbers that are listed together where both have records of
+/// their own and birth dates do not differ; of one kind of number both must be stated.
+fn names(known: &[&Line]) -> BTreeMap<String, String> {
+    let (mut names, mut recorded, mut born) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    let mut listed = Vec::new();
+    for line in known {
+        let What::Fact { code, text, related, .. } = &line.what else { continue };
+        let other = related.as_deref().map(|related| related.trim_start_matches("H|").to_owned());
+        match (code, text, other) {
+            (EventCode::PatientMerged, _, Some(other)) => drop(names.insert(other, line.patient.clone())),
+            (EventCode::PatientBirthDate, Some(date), _) => drop(born.insert(line.patient.clone(), date.clone())),
+            (EventCode::PatientIdentified, None, None) => drop(recorded.insert(line.patient.clone())),
+            (EventCode::PatientIdentified, Some(tie), Some(other)) => listed.push((line.patient.clone(), other, tie == "own")),
+            _ => {}
+        }
+    }
+    for (first, second, is_own) in listed {
+        let agree = match (born.get(&first), born.get(&second)) {
+            (Some(one), Some(other)) => one == other,
+            _ => is_own,
+        };
+        if agree && recorded.contains(&first) && recorded.contains(&second) {
+            names.insert(second, first);
+        }
+    }
+    names
 }
 
 impl World {
@@ -343,15 +366,53 @@ fn with_second_claims(mut lines: Vec<Line>) -> Vec<Line> {
     lines
 }
 
+/// The same history, in which three of four second numbers are merged by nobody: they stand beside the first one, from two days after their first
+/// record on, and their birth dates agree or do not.
+fn with_listed_numbers(lines: Vec<Line>) -> Vec<Line> {
+    let is_merge = |line: &Line| matches!(line.what, What::Fact { code: EventCode::PatientMerged, .. });
+    let (merges, mut lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(is_merge);
+    for (nth, merge) in merges.into_iter().enumerate() {
+        let What::Fact { related: Some(related), .. } = &merge.what else { continue };
+        let (related, second) = (related.clone(), related.trim_start_matches("H|").to_owned());
+        let (tie, born) = match nth % 4 {
+            0 => ("own", Some("1961-06-06")),
+            1 => ("own", None),
+            2 => {
+                lines.push(merge);
+                continue;
+            }
+            _ => ("alike", Some("1950-05-05")),
+        };
+        let since = |patient: &str| lines.iter().find(|line| line.patient == patient).map_or(0, |line| line.known);
+        let (since_first, since_second) = (since(&merge.patient), since(&second));
+        let mut say = |known: i64, patient: &str, code, text: Option<&str>, related: Option<String>| {
+            let what = What::Fact { code, time: None, text: text.map(str::to_owned), related };
+            lines.push(Line { known, asserted: known, patient: patient.to_owned(), visit: String::new(), what });
+        };
+        say(since_first, &merge.patient, EventCode::PatientIdentified, None, None);
+        say(since_second, &second, EventCode::PatientIdentified, None, None);
+        if born.is_some() {
+            say(since_second, &second, EventCode::PatientBirthDate, born, None);
+        }
+        say(since_second + 2 * DAY, &merge.patient, EventCode::PatientIdentified, Some(tie), Some(related));
+    }
+    lines.sort_by_key(|line| line.known);
+    lines
+}
+
 #[tokio::test]
 async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
-    let (mut labelled, mut unread, mut reasons) = (0, 0, BTreeSet::new());
+    let (mut labelled, mut unread, mut reasons, mut listed, mut tied) = (0, 0, BTreeSet::new(), 0, 0);
     for seed in 21..24_u64 {
         let folder = std::env::temp_dir().join(format!("wardstream-replay-{}-{seed}", std::process::id()));
         let settings = Settings { url: folder.display().to_string(), ..Settings::default() };
         let warehouse = Warehouse::open(&settings).await.expect("opens");
         // Fewer than a hundred facts of a kind: delays are the configured ones.
-        let lines = with_second_claims(history(seed, 38));
+        let lines = with_listed_numbers(with_second_claims(history(seed, 38)));
+        let code = |line: &Line| if let What::Fact { code, related: Some(_), .. } = line.what { Some(code) } else { None };
+        let unmerged: Vec<&Line> = lines.iter().filter(|line| code(line) != Some(EventCode::PatientMerged)).collect();
+        listed += unmerged.iter().filter(|line| code(line) == Some(EventCode::PatientIdentified)).count();
+        tied += names(&unmerged).len();
         warehouse.append(&mut batch(&lines, 0)).await.expect("appends");
         let last = lines[lines.len() - 1].known;
         for known in [last / 3, last / 2, last - 40 * DAY, last, last + 400 * DAY] {
@@ -387,4 +448,5 @@ async fn the_labels_of_any_history_are_what_a_plain_reading_gives() {
         std::fs::remove_dir_all(&folder).expect("was made");
     }
     assert!(labelled > 1_000 && unread > 50 && reasons.len() == 11, "{labelled} labels, {unread} without a note, {reasons:?}");
+    assert!(tied > 4 && listed > tied + 4, "of {listed} numbers that are listed beside another, {tied} are the same person's");
 }

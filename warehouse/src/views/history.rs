@@ -1,5 +1,7 @@
 //! Random histories of a hospital, for promises that must hold of any: what was said, when it was meant and when it became known.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use schemas::{
     Digest, EncounterId, EventCode, EventStamp, Facility, Fact, Identifier, MappedNote, Message, Mode, ModelVersion, NoteKind, NoteRow,
@@ -73,12 +75,39 @@ pub fn history(seed: u64, patients: i64) -> Vec<Line> {
     told(seed, patients, Teller::life)
 }
 
-/// The same with merged visits, people of two names, records that move from one stay to another, and merges of different people.
+/// The same with merged visits, people of two names, records that move from one stay to another, and merges of different people. Every number is
+/// told to name records; second numbers stand beside the first long before they are merged, and some beside other people's.
 pub fn tied_history(seed: u64, patients: i64) -> Vec<Line> {
-    told(seed, patients, |teller, number| {
+    let lines = told(seed, patients, |teller, number| {
         teller.life(number);
         teller.ties(number);
-    })
+    });
+    named(lines)
+}
+
+/// The same, in which a record of each number says that it names somebody, and the records of a person of two numbers list both: for some with
+/// birth dates that agree or do not, and as numbers of one kind or of two.
+fn named(mut lines: Vec<Line>) -> Vec<Line> {
+    let mut first: BTreeMap<String, i64> = BTreeMap::new();
+    for line in &lines {
+        first.entry(line.patient.clone()).or_insert(line.known);
+    }
+    for (nth, (patient, known)) in first.iter().enumerate() {
+        let mut say = |days: i64, patient: &str, code, text: Option<&str>, related: Option<String>| {
+            let (known, text) = (known + days * DAY, text.map(str::to_owned));
+            let what = What::Fact { code, time: None, text, related };
+            lines.push(Line { known, asserted: known, patient: patient.to_owned(), visit: String::new(), what });
+        };
+        say(0, patient, EventCode::PatientIdentified, None, None);
+        if let Some(best) = patient.strip_suffix('b') {
+            let born = [None, Some("1950-05-05"), Some("1961-06-06")][nth % 3];
+            say(0, patient, EventCode::PatientBirthDate, born, None);
+            let tie = if nth % 2 == 0 { "own" } else { "alike" };
+            say(2, best, EventCode::PatientIdentified, Some(tie), Some(format!("H|{patient}")));
+        }
+    }
+    lines.sort_by_key(|line| line.known);
+    lines
 }
 
 fn told(seed: u64, patients: i64, tell: fn(&mut Teller, i64)) -> Vec<Line> {
@@ -146,7 +175,7 @@ impl Teller {
             tie(self, EventCode::EncounterMerged, None, format!("v{number}-1"));
         }
         if self.dice.hits(5) {
-            tie(self, EventCode::PatientIdentified, None, format!("H|p{other}"));
+            tie(self, EventCode::PatientIdentified, Some("own"), format!("H|p{other}"));
         }
         if self.dice.hits(15) {
             tie(self, EventCode::EncounterDiagnosed, Some("ICD10CM/N18.3"), format!("Condition/{}", other / 2));

@@ -1,0 +1,37 @@
+//! A person of several numbers that nobody merged.
+
+use schemas::EventCode::PatientBirthDate;
+
+use super::*;
+
+/// Whoever is erased by one number is erased by each that their senders list together.
+#[tokio::test]
+async fn numbers_that_stand_together_are_found_by_any_of_them() {
+    let said = |code: schemas::EventCode, patient: &str, text: Option<&str>, related: Option<&str>| schemas::Fact {
+        text_value: text.map(str::to_owned),
+        ..fact(code, patient, None, related)
+    };
+    for number in ["PLANTED-111", "PLANTED-222"] {
+        let mut ward = Ward::empty().await;
+        ward.arrives(vec![
+            Record::of(vec![
+                said(PatientIdentified, "PLANTED-111", None, None),
+                said(PatientBirthDate, "PLANTED-111", Some("1950-02-03"), None),
+            ]),
+            Record::of(vec![said(PatientSex, "PLANTED-111", Some("male"), None)]).with_note(note("D1", "PLANTED-111", "planted words")),
+            Record::of(vec![
+                said(PatientIdentified, "PLANTED-222", None, None),
+                said(PatientIdentified, "PLANTED-222", Some("own"), Some("MRN|PLANTED-111")),
+                said(PatientBirthDate, "PLANTED-222", Some("1950-02-03"), None),
+            ]),
+            Record::of(vec![said(PatientIdentified, "3", None, None), said(PatientBirthDate, "3", Some("1950-02-03"), None)]),
+        ])
+        .await;
+        let traces = ward.warehouse.traces(&subject(number)).await.expect("found");
+        assert_eq!((traces.identities, traces.identifiers, traces.messages, traces.notes), (2, 2, 3, 1), "by {number}");
+        ward.warehouse.erase(&subject(number)).await.expect("erases");
+        let everything = everything(&ward).await;
+        assert!(PLANTED.iter().all(|word| !everything.contains(word)), "by {number}");
+        assert_eq!(ward.told_of("SELECT DISTINCT patient_value FROM event_rows ORDER BY 1").await, "3\n", "by {number}");
+    }
+}
