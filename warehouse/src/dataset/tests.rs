@@ -171,7 +171,8 @@ async fn a_note_that_says_nothing_is_no_example_and_the_words_that_follow_are() 
     assert_eq!(tasks, BTreeSet::from(["length_of_stay", "mortality"]));
     let written = made(&warehouse, "mortality", &AsOf::default(), &folder.join("mortality")).await;
     assert_eq!(written.counts.values().map(|split| split.examples).sum::<u64>(), 1);
-    let exported = warehouse.export_meds(&AsOf::default(), &folder.join("meds"), 20).await.expect("has stays").write().await.expect("is written");
+    let exported =
+        warehouse.export_meds(&AsOf::default(), &folder.join("meds"), 20).await.expect("has stays").write().await.expect("is written");
     assert_eq!(exported.labels, 2);
     std::fs::remove_dir_all(&folder).expect("was made");
 }
