@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 use crate::kept::{Kept, KeptRows};
 use crate::pools;
 use crate::renewal::Renewal;
+use crate::session::of_views;
 use crate::statement;
 use crate::tasks::TaskError;
 
@@ -196,6 +197,7 @@ impl Rows for Query {
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
             return plan_err!("a session of another engine cannot compute rows");
         };
+        let state = &of_views(state);
         let mut left_out = Vec::new();
         loop {
             match self.kept(state, &left_out).await {

@@ -8,9 +8,10 @@ use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMi
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::error::Result as EngineResult;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{col, lit};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use deltalake_core::DeltaTable;
@@ -84,9 +85,7 @@ impl Relations {
 impl Warehouse {
     /// A session in which everything is as it was known at `at`.
     pub(crate) async fn session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
-        let state = SessionStateBuilder::new_from_existing(self.empty_session().state());
-        let state = state.with_physical_optimizer_rule(Arc::new(Holding)).with_physical_optimizer_rule(Arc::new(Widths));
-        let ctx = SessionContext::new_with_state(state.build());
+        let ctx = SessionContext::new_with_state(bounded(self.empty_session().state()));
         let relations = self.relations(at).await?;
         for (name, provider) in relations.providers.iter() {
             ctx.register_table(name, Arc::clone(provider))?;
@@ -227,6 +226,22 @@ pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     functions::register(&ctx);
     ctx.register_udf(meds::subject());
     ctx
+}
+
+/// The session in which anybody's statement runs: what it would take beyond the pool is bounded.
+fn bounded(state: SessionState) -> SessionState {
+    let state = SessionStateBuilder::new_from_existing(state);
+    state.with_physical_optimizer_rule(Arc::new(Holding)).with_physical_optimizer_rule(Arc::new(Widths)).build()
+}
+
+/// The session in which a view is computed that a statement names, and kept for all: it is ours, and bounds of the statement's own would make it begin anew.
+pub(crate) fn of_views(state: &SessionState) -> SessionState {
+    let is_bound = |rule: &dyn PhysicalOptimizerRule| [Holding.name(), Widths.name()].contains(&rule.name());
+    let rules = state.physical_optimizers().iter().filter(|rule| !is_bound(rule.as_ref())).cloned().collect();
+    // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
+    let rows = SessionConfig::new().batch_size();
+    let config = state.config().clone().with_create_default_catalog_and_schema(false).with_batch_size(rows);
+    SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_physical_optimizer_rules(rules).build()
 }
 
 async fn register(ctx: &SessionContext, table: Table, delta: &DeltaTable, at: &AsOf) -> Result<(), QueryError> {
