@@ -2,16 +2,14 @@
 -- Of several told merges of one identity the newest counts. Where merges run in a circle the newest of them counts, and its survivor stands.
 -- A number that had records of its own and is listed in one PID-3 with a better one (`patient.identified`, `own` or `alike`) is that one's person from when both are
 -- known on; whoever was known first stands, so that nobody older changes. Not so where their birth dates differ (a mother's number with her newborn, a number that
--- was given again), nor, for `alike`, where not both state the same day; a year in which nobody alive was born is no date. Not so where the two were unlinked since, nor
--- for a number that is listed with more than sixteen others. One that is listed with several people joins none of them (`person_roots`).
+-- was given again), nor, for `alike`, where not both state the same day; a year in which nobody alive was born is no date, and the date that was first stated of the
+-- better number counts beside the last, so that a correction parts nobody. Not so where the two were unlinked since, nor for a number that is listed with more than
+-- sixteen others. One that is listed with several people joins none of them (`person_roots`).
 WITH edges AS (
     SELECT patient_identity(facility, related) AS prior, patient_id AS survivor, max(COALESCE(asserted_at, known_at)) AS merged_at
     FROM standing_events
     WHERE code = 'patient.merged' AND related IS NOT NULL AND patient_id IS NOT NULL
     GROUP BY 1, 2
-),
-told AS (
-    SELECT array_agg(prior ORDER BY merged_at, prior, survivor) AS priors, array_agg(survivor ORDER BY merged_at, prior, survivor) AS survivors FROM edges
 ),
 listed AS (
     SELECT name, patient_identity(facility, related) AS other, alike, listed_at
@@ -38,41 +36,40 @@ stated AS (
            min(e.known_at) FILTER (WHERE NOT p.is_name AND e.code = 'patient.identified') AS other_since,
            last_value(e.text_value ORDER BY COALESCE(e.asserted_at, e.known_at), e.text_value)
                FILTER (WHERE p.is_name AND e.code = 'patient.birth_date') AS name_born,
+           first_value(e.text_value ORDER BY COALESCE(e.asserted_at, e.known_at), e.text_value)
+               FILTER (WHERE p.is_name AND e.code = 'patient.birth_date' AND e.text_value > '1901-01-01') AS name_first_born,
            last_value(e.text_value ORDER BY COALESCE(e.asserted_at, e.known_at), e.text_value)
                FILTER (WHERE NOT p.is_name AND e.code = 'patient.birth_date') AS other_born
     FROM sides AS p JOIN standing_events AS e ON e.patient_id = p.patient_id
     WHERE e.code IN ('patient.identified', 'patient.birth_date')
     GROUP BY p.name, p.other, p.alike, p.listed_at
 ),
-dated AS (
-    SELECT name, other, alike, listed_at, CAST(name_since AS BIGINT) AS name_since, CAST(other_since AS BIGINT) AS other_since,
-           CASE WHEN name_born > '1901-01-01' THEN name_born END AS name_born, CASE WHEN other_born > '1901-01-01' THEN other_born END AS other_born
-    FROM stated WHERE name_since IS NOT NULL AND other_since IS NOT NULL
+tied AS (
+    SELECT name, other, listed_at, name_since, other_since, name_first_born, name_born, other_born
+    FROM (
+        SELECT name, other, alike, listed_at, name_since, other_since, name_first_born,
+               CASE WHEN name_born > '1901-01-01' THEN name_born END AS name_born, CASE WHEN other_born > '1901-01-01' THEN other_born END AS other_born
+        FROM stated WHERE name_since IS NOT NULL AND other_since IS NOT NULL
+    ) AS dated
+    WHERE CASE WHEN alike THEN name_born = other_born AND character_length(name_born) = 10
+               ELSE COALESCE(starts_with(name_born, other_born) OR starts_with(other_born, name_born)
+                             OR starts_with(name_first_born, other_born) OR starts_with(other_born, name_first_born), true) END
 ),
 unlinked AS (
-    SELECT one, other, max(unlinked_at) AS unlinked_at
-    FROM (
-        SELECT patient_id AS one, patient_identity(facility, related) AS other, COALESCE(asserted_at, known_at) AS unlinked_at
-        FROM standing_events WHERE code = 'patient.unlinked' AND related IS NOT NULL AND patient_id IS NOT NULL
-        UNION ALL
-        SELECT patient_identity(facility, related) AS one, patient_id AS other, COALESCE(asserted_at, known_at) AS unlinked_at
-        FROM standing_events WHERE code = 'patient.unlinked' AND related IS NOT NULL AND patient_id IS NOT NULL
-    ) AS said
-    GROUP BY one, other
+    SELECT patient_id AS one, patient_identity(facility, related) AS other, max(COALESCE(asserted_at, known_at)) AS unlinked_at
+    FROM standing_events
+    WHERE code = 'patient.unlinked' AND related IS NOT NULL AND patient_id IS NOT NULL
+    GROUP BY 1, 2
 ),
-tied AS (
-    SELECT d.name, d.other, d.name_since, d.other_since
-    FROM unlinked AS u RIGHT JOIN dated AS d ON u.one = d.name AND u.other = d.other
-    WHERE COALESCE(d.listed_at > u.unlinked_at, true)
-      AND CASE WHEN d.alike THEN d.name_born = d.other_born AND character_length(d.name_born) = 10
-               ELSE COALESCE(starts_with(d.name_born, d.other_born) OR starts_with(d.other_born, d.name_born), true) END
-),
+-- Structs in whatever order, of which the engine holds little; lists in an order would cost it some kilobytes a row.
 resolved AS (
-    SELECT unnest(person_roots(t.priors, t.survivors, l.names, l.others, l.name_since, l.other_since)) AS person
-    FROM told AS t
+    SELECT unnest(person_roots(m.merges, l.listings, u.pairs)) AS person
+    FROM (SELECT array_agg(named_struct('prior', prior, 'survivor', survivor, 'at', CAST(merged_at AS BIGINT))) AS merges FROM edges) AS m
+    CROSS JOIN (SELECT array_agg(named_struct('one', one, 'other', other, 'at', CAST(unlinked_at AS BIGINT))) AS pairs FROM unlinked) AS u
     CROSS JOIN (
-        SELECT array_agg(name ORDER BY name, other) AS names, array_agg(other ORDER BY name, other) AS others,
-               array_agg(name_since ORDER BY name, other) AS name_since, array_agg(other_since ORDER BY name, other) AS other_since
+        SELECT array_agg(named_struct('name', name, 'other', other, 'listed_at', CAST(listed_at AS BIGINT), 'name_since', CAST(name_since AS BIGINT),
+                                      'other_since', CAST(other_since AS BIGINT), 'name_first_born', name_first_born, 'name_born', name_born,
+                                      'other_born', other_born)) AS listings
         FROM tied
     ) AS l
 )

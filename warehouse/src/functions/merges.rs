@@ -57,7 +57,7 @@ impl ScalarUDFImpl for MergeRoots {
 }
 
 /// The merges of a row, (prior, survivor).
-pub(super) fn told<'a>(priors: &'a ArrayRef, survivors: &'a ArrayRef) -> Vec<(&'a str, &'a str)> {
+fn told<'a>(priors: &'a ArrayRef, survivors: &'a ArrayRef) -> Vec<(&'a str, &'a str)> {
     let pairs = priors.as_string::<i32>().iter().zip(survivors.as_string::<i32>().iter());
     pairs.filter_map(|(prior, survivor)| Some((prior?, survivor?))).collect()
 }
