@@ -85,14 +85,14 @@ pub(crate) fn of_pid(pid: &Segment<'_>) -> Vec<Number> {
 }
 
 /// The numbers that PID itself calls an account's or the mother's: PID-18, PID-21.
-pub(crate) fn of_others(pid: &Segment<'_>) -> Vec<String> {
+pub(crate) fn of_others(pid: &Segment<'_>) -> HashSet<String> {
     [18, 21].into_iter().flat_map(|field| numbers(&pid.field(field))).map(|number| number.identifier.value).collect()
 }
 
 /// How another number of a PID-3 stands to the best one, where the sender gave both to this one person. `own`: their types say so, and they are
 /// of two kinds (authority or type). `alike`: they are of one kind, or a type says nothing. `None` where either may be another's too: somebody
 /// else gave it, it has no authority, it is a placeholder, or it is among the numbers of others.
-pub(crate) fn tie(best: &Number, other: &Number, of_others: &[String]) -> Option<&'static str> {
+pub(crate) fn tie(best: &Number, other: &Number, of_others: &HashSet<String>) -> Option<&'static str> {
     let is_theirs = |number: &Number| {
         let Identifier { system, value } = &number.identifier;
         !number.is_foreign() && !system.is_empty() && !is_placeholder(value) && !of_others.contains(value)

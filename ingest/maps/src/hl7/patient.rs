@@ -1,5 +1,7 @@
 //! PID: who the patient is, under which numbers, and what is said of the person.
 
+use std::collections::HashSet;
+
 use schemas::{EventCode, Fact, Stage};
 
 use super::chart::Chart;
@@ -25,7 +27,7 @@ pub(crate) fn identify_survivor(chart: &mut Chart<'_>, pid: &Segment<'_>, merged
         chart.flag(pid.position(3), "no number here; PID-2 or PID-4 names the patient");
     }
     chart.facts.push(chart.of_patient(EventCode::PatientIdentified));
-    let of_others = if numbers.len() > 1 { identity::of_others(pid) } else { Vec::new() };
+    let of_others = if numbers.len() > 1 { identity::of_others(pid) } else { HashSet::new() };
     for other in numbers.iter().skip(1).filter(|other| other.identifier != patient) {
         let best = numbers.first().filter(|_| !stands_elsewhere);
         let tie = best.and_then(|best| identity::tie(best, other, &of_others));

@@ -25,3 +25,14 @@ fn megabytes_of_any_segment_are_read_to_the_end() {
         assert!(of_bytes(numbers.as_bytes()).rejects.len() <= 1_000, "{head}");
     }
 }
+
+/// Each number is held against those of PID-18 and PID-21.
+#[test]
+fn as_many_numbers_of_others_as_of_the_patient_are_read_to_the_end() {
+    let numbers = |unit: &str| (0..100_000).map(|number| format!("{unit}{number}^^^A^MR")).collect::<Vec<_>>().join("~");
+    let fields = [numbers("1"), "|".repeat(15), numbers("2"), "|".repeat(3), numbers("3")].concat();
+    let message = format!("MSH|^~\\&|||||2020||ADT^A08|1|P|2.5\rPID|1||{fields}");
+    let facts = of_bytes(message.as_bytes()).facts;
+    let ties = facts.iter().filter(|fact| fact.text_value.as_deref() == Some("alike")).count();
+    assert!(ties > 90_000, "{ties} of the numbers are none of the others'");
+}
