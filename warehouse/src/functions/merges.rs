@@ -81,29 +81,42 @@ pub(super) fn roots<'a>(merges: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)
     for (age, (prior, survivor)) in merges.iter().enumerate().filter(|(_, (prior, survivor))| prior != survivor) {
         newest.insert(prior, (age, survivor));
     }
+    let mut walked = BTreeSet::new();
     for start in newest.keys().copied().collect::<Vec<_>>() {
-        cut_circle(start, &mut newest);
+        cut_circle(start, &mut newest, &mut walked);
     }
-    let root = |mut patient| {
-        while let Some((_, next)) = newest.get(patient) {
+    let mut ends: BTreeMap<&str, &str> = BTreeMap::new();
+    for start in newest.keys() {
+        let (mut way, mut patient) = (Vec::new(), *start);
+        while let (None, Some((_, next))) = (ends.get(patient), newest.get(patient)) {
+            way.push(patient);
             patient = *next;
         }
-        patient
-    };
-    newest.keys().map(|patient| (*patient, root(*patient))).collect()
+        let end = ends.get(patient).copied().unwrap_or(patient);
+        ends.extend(way.into_iter().map(|patient| (patient, end)));
+    }
+    ends.into_iter().collect()
 }
 
-/// If the way from `start` runs into a circle, the survivor of the circle's newest merge stands from now on.
-fn cut_circle<'a>(start: &'a str, newest: &mut BTreeMap<&'a str, (usize, &'a str)>) {
-    let mut passed = BTreeSet::new();
+/// If the way from `start` runs into a circle, the survivor of the circle's newest merge stands from now on. From those that were `walked` no way runs
+/// into one any more, so that a long chain is walked once.
+fn cut_circle<'a>(start: &'a str, newest: &mut BTreeMap<&'a str, (usize, &'a str)>, walked: &mut BTreeSet<&'a str>) {
+    let mut way = BTreeSet::new();
     let mut patient = start;
-    while passed.insert(patient) {
-        match newest.get(patient) {
-            Some((_, next)) => patient = next,
-            None => return,
+    let entry = loop {
+        if walked.contains(patient) {
+            break None;
         }
-    }
-    let entry = patient;
+        if !way.insert(patient) {
+            break Some(patient);
+        }
+        match newest.get(patient) {
+            Some((_, next)) => patient = *next,
+            None => break None,
+        }
+    };
+    walked.extend(way);
+    let Some(entry) = entry else { return };
     let mut last = None;
     while let Some(merge) = newest.get(patient).copied() {
         last = last.max(Some(merge));
@@ -126,6 +139,16 @@ mod tests {
         let all = vec![("a", "d"), ("b", "d"), ("c", "d")];
         assert_eq!(roots(&[("a", "b"), ("b", "c"), ("c", "d")]), all);
         assert_eq!(roots(&[("c", "d"), ("b", "c"), ("a", "b")]), all);
+    }
+
+    /// As many steps as it has merges would each take would not come to an end.
+    #[test]
+    fn a_long_chain_is_walked_once() {
+        let names: Vec<String> = (0..200_000).map(|name| format!("{name:06}")).collect();
+        let chain: Vec<(&str, &str)> = names.windows(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
+        let ends = roots(&chain);
+        assert_eq!(ends.len(), chain.len());
+        assert!(ends.iter().all(|(_, end)| *end == "199999"));
     }
 
     #[test]
