@@ -15,6 +15,7 @@ mod ordered;
 mod persons;
 mod predictions;
 mod scalar;
+mod structs;
 mod substring;
 #[cfg(test)]
 mod tests;

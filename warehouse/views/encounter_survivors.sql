@@ -7,7 +7,7 @@ WITH edges AS (
     GROUP BY 1, 2
 ),
 resolved AS (
-    SELECT unnest(merge_roots(array_agg(prior ORDER BY merged_at, prior, survivor), array_agg(survivor ORDER BY merged_at, prior, survivor))) AS merge
+    SELECT unnest(merge_roots(array_agg(named_struct('prior', prior, 'survivor', survivor, 'at', CAST(merged_at AS BIGINT))))) AS merge
     FROM edges
 )
 SELECT merge['patient_id'] AS encounter_id, merge['survivor_id'] AS survivor_id

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder, StructBuilder};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ListBuilder, StringBuilder, StructBuilder};
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-/// `merge_roots(priors, survivors)`: of merges from the oldest to the newest, a list of (`patient_id`, `survivor_id`),
+use super::structs::Columns;
+
+/// `merge_roots(merges)`: of a list of structs (`prior`, `survivor`, `at` in microseconds) in whatever order, a list of (`patient_id`, `survivor_id`),
 /// one for each identity that does not stand for itself.
 pub fn merge_roots() -> ScalarUDF {
-    ScalarUDF::from(MergeRoots { signature: Signature::any(2, Volatility::Immutable) })
+    ScalarUDF::from(MergeRoots { signature: Signature::any(1, Volatility::Immutable) })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -39,27 +40,21 @@ impl ScalarUDFImpl for MergeRoots {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let texts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
         let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let arrays = arrays.iter().map(|array| Ok(cast(array, &texts)?)).collect::<Result<Vec<ArrayRef>>>()?;
-        let [priors, survivors] = arrays.as_slice() else { return exec_err!("merge_roots(priors, survivors)") };
-        let (priors, survivors) = (priors.as_list::<i32>(), survivors.as_list::<i32>());
+        let [merges] = arrays.as_slice() else { return exec_err!("merge_roots(merges)") };
         let mut lists = ListBuilder::new(StructBuilder::from_fields(columns(), 0));
-        for row in 0..priors.len() {
-            if priors.is_null(row) || survivors.is_null(row) {
-                lists.append(false);
-                continue;
-            }
-            append(&mut lists, &roots(&told(&priors.value(row), &survivors.value(row))));
+        for row in 0..merges.len() {
+            append(&mut lists, &roots(&told(&Columns::of(merges, row, (["prior", "survivor"], ["at"]))?)));
         }
         Ok(ColumnarValue::Array(Arc::new(lists.finish())))
     }
 }
 
-/// The merges of a row, (prior, survivor).
-fn told<'a>(priors: &'a ArrayRef, survivors: &'a ArrayRef) -> Vec<(&'a str, &'a str)> {
-    let pairs = priors.as_string::<i32>().iter().zip(survivors.as_string::<i32>().iter());
-    pairs.filter_map(|(prior, survivor)| Some((prior?, survivor?))).collect()
+/// (prior, survivor) from the oldest merge to the newest.
+pub(super) fn told(merges: &Columns<2, 1>) -> Vec<(&str, &str)> {
+    let mut merges: Vec<_> = merges.pairs().map(|(prior, survivor, at)| (at, prior, survivor)).collect();
+    merges.sort_unstable();
+    merges.into_iter().map(|(_, prior, survivor)| (prior, survivor)).collect()
 }
 
 /// One row's answer: identities and who stands for each.

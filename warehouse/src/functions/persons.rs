@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListBuilder, StringArray, StructBuilder, new_empty_array};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
+use datafusion::arrow::array::{Array, ListBuilder, StructBuilder};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use super::merges::{append, columns, roots};
+use super::merges::{append, columns, roots, told};
+use super::structs::{Columns, number, text};
 
 /// So many times over may it depend on who is one person whether others are. Each time all listings are looked at.
 const TURNS: usize = 16;
@@ -68,61 +68,6 @@ impl ScalarUDFImpl for PersonRoots {
     }
 }
 
-/// The columns of the structs of a row's list: texts, and whole numbers.
-struct Columns<const T: usize, const N: usize> {
-    texts: [ArrayRef; T],
-    numbers: [ArrayRef; N],
-}
-
-impl<const T: usize, const N: usize> Columns<T, N> {
-    /// Without rows where there is no list.
-    fn of(lists: &ArrayRef, row: usize, (texts, numbers): ([&str; T], [&str; N])) -> Result<Self> {
-        let structs = match lists.as_list_opt::<i32>() {
-            Some(lists) => lists.is_valid(row).then(|| lists.value(row)),
-            None if lists.data_type() == &DataType::Null => None,
-            None => return exec_err!("person_roots takes lists"),
-        };
-        let mut found = Vec::with_capacity(T + N);
-        for (name, kind) in texts.map(|name| (name, DataType::Utf8)).into_iter().chain(numbers.map(|name| (name, DataType::Int64))) {
-            let Some(structs) = &structs else {
-                found.push(new_empty_array(&kind));
-                continue;
-            };
-            match structs.as_struct_opt().and_then(|structs| structs.column_by_name(name)) {
-                Some(column) => found.push(cast(column, &kind)?),
-                None => return exec_err!("person_roots takes structs that have {name}"),
-            }
-        }
-        let mut found = found.into_iter();
-        let mut next = || found.next().unwrap_or_else(|| new_empty_array(&DataType::Null));
-        Ok(Self { texts: std::array::from_fn(|_| next()), numbers: std::array::from_fn(|_| next()) })
-    }
-
-    fn texts(&self) -> [&StringArray; T] {
-        self.texts.each_ref().map(|column| column.as_string::<i32>())
-    }
-
-    fn numbers(&self) -> [&Int64Array; N] {
-        self.numbers.each_ref().map(|column| column.as_primitive::<Int64Type>())
-    }
-}
-
-fn text(column: &StringArray, row: usize) -> Option<&str> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn number(column: &Int64Array, row: usize) -> Option<i64> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-impl Columns<2, 1> {
-    /// Two identities, and when something was said of them.
-    fn pairs(&self) -> impl Iterator<Item = (&str, &str, i64)> {
-        let ([one, other], [at]) = (self.texts(), self.numbers());
-        (0..one.len()).filter_map(move |row| Some((text(one, row)?, text(other, row)?, number(at, row)?)))
-    }
-}
-
 impl Columns<5, 3> {
     fn listings(&self) -> impl Iterator<Item = Listing<'_>> {
         let ([name, other, first, last, of_other], [listed_at, name_since, other_since]) = (self.texts(), self.numbers());
@@ -137,13 +82,6 @@ impl Columns<5, 3> {
             })
         })
     }
-}
-
-/// (prior, survivor) from the oldest merge to the newest.
-fn told(merges: &Columns<2, 1>) -> Vec<(&str, &str)> {
-    let mut merges: Vec<_> = merges.pairs().map(|(prior, survivor, at)| (at, prior, survivor)).collect();
-    merges.sort_unstable();
-    merges.into_iter().map(|(_, prior, survivor)| (prior, survivor)).collect()
 }
 
 /// A number that stands beside the best one of a record.
