@@ -4,7 +4,7 @@
 -- known on; whoever was known first stands, so that nobody older changes. Not so where their birth dates differ (a mother's number with her newborn, a number that
 -- was given again), nor, for `alike`, where not both state the same day; a year in which nobody alive was born is no date, and the date that was first stated of the
 -- better number counts beside the last, so that a correction parts nobody. Not so where the two were unlinked since, nor for a number that is listed with more than
--- sixteen others. One that is listed with several people joins none of them (`person_roots`).
+-- sixteen others that had records of their own. One that is listed with several people joins none of them (`person_roots`).
 WITH edges AS (
     SELECT patient_identity(facility, related) AS prior, patient_id AS survivor, max(COALESCE(asserted_at, known_at)) AS merged_at
     FROM standing_events
@@ -20,10 +20,16 @@ listed AS (
         GROUP BY patient_id, facility, related
     ) AS said
 ),
+-- Most numbers never name a record, and of these none is looked at again.
 pairs AS (
     SELECT name, other, alike, listed_at
-    FROM (SELECT *, count(*) OVER (PARTITION BY name) AS of_name, count(*) OVER (PARTITION BY other) AS of_other FROM listed) AS counted
-    WHERE of_name <= 16 AND of_other <= 16 AND name <> other
+    FROM (
+        SELECT l.*, count(*) OVER (PARTITION BY l.name) AS of_name, count(*) OVER (PARTITION BY l.other) AS of_other
+        FROM listed AS l
+        LEFT SEMI JOIN (SELECT patient_id FROM standing_events WHERE code = 'patient.identified' AND related IS NULL) AS n ON n.patient_id = l.other
+        WHERE l.name <> l.other
+    ) AS counted
+    WHERE of_name <= 16 AND of_other <= 16
 ),
 -- Each pair from both sides, so that the facts are read once.
 sides AS (
