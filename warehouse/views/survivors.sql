@@ -1,7 +1,7 @@
 -- survivors: one row per patient identity that another stands for now, however long the chain.
 -- Of several told merges of one identity the newest counts. Where merges run in a circle the newest of them counts, and its survivor stands.
 -- A number that had records of its own and is listed in one PID-3 with a better one (`patient.identified`, `own` or `alike`) is that one's person from when both are
--- known on; whoever was known first stands, so that nobody older changes. Not so where their birth dates differ (a mother's number with her newborn, a number that
+-- known on; whoever was known first stands, told survivors as well, so that nobody older changes. Not so where their birth dates differ (a mother's number with her newborn, a number that
 -- was given again), nor, for `alike`, where not both state the same day; a year in which nobody alive was born is no date, and the date that was first stated of the
 -- better number counts beside the last, so that a correction parts nobody. Not so where the two were unlinked since, nor for a number that is listed with more than
 -- sixteen others that had records of their own. One that is listed with several people joins none of them (`person_roots`).
@@ -31,10 +31,13 @@ pairs AS (
     ) AS counted
     WHERE of_name <= 16 AND of_other <= 16
 ),
--- Each pair from both sides, so that the facts are read once.
+-- Each pair from both sides, so that the facts are read once; each told survivor beside itself, to know since when it is known.
 sides AS (
     SELECT p.name, p.other, p.alike, p.listed_at, s.is_name, CASE WHEN s.is_name THEN p.name ELSE p.other END AS patient_id
     FROM (VALUES (true), (false)) AS s(is_name) CROSS JOIN pairs AS p
+    UNION ALL
+    SELECT survivor AS name, survivor AS other, false AS alike, max(merged_at) AS listed_at, true AS is_name, survivor AS patient_id
+    FROM edges GROUP BY survivor
 ),
 stated AS (
     SELECT p.name, p.other, p.alike, p.listed_at,
@@ -53,9 +56,9 @@ stated AS (
 tied AS (
     SELECT name, other, listed_at, name_since, other_since, name_first_born, name_born, other_born
     FROM (
-        SELECT name, other, alike, listed_at, name_since, other_since, name_first_born,
+        SELECT name, other, alike, listed_at, name_since, COALESCE(other_since, name_since) AS other_since, name_first_born,
                CASE WHEN name_born > '1901-01-01' THEN name_born END AS name_born, CASE WHEN other_born > '1901-01-01' THEN other_born END AS other_born
-        FROM stated WHERE name_since IS NOT NULL AND other_since IS NOT NULL
+        FROM stated WHERE name_since IS NOT NULL AND (other_since IS NOT NULL OR name = other)
     ) AS dated
     WHERE CASE WHEN alike THEN name_born = other_born AND character_length(name_born) = 10
                ELSE COALESCE(starts_with(name_born, other_born) OR starts_with(other_born, name_born)

@@ -30,7 +30,8 @@ const DAY: usize = 10;
 ///   `name_born`, `other_born`);
 /// * `unlinked`: `one`, `other`, `at`.
 ///
-/// Whoever was known first stands, so that nobody known before changes; whom one of the listed was merged into stands before all.
+/// Whoever was known first stands, so that nobody known before changes. A listing of a number beside itself says since when a survivor is known; where
+/// nothing does, a survivor stands before all.
 pub fn person_roots() -> ScalarUDF {
     ScalarUDF::from(PersonRoots { signature: Signature::any(3, Volatility::Immutable) })
 }
@@ -151,9 +152,9 @@ impl<'a> Unlinked<'a> {
 #[derive(Default)]
 struct People<'a> {
     places: HashMap<&'a str, usize>,
-    /// By place: the identity, since when it is known, and another of the same person, in the end one for all of it.
+    /// By place: the identity, since when there are records of it, and another of the same person, in the end one for all of it.
     identities: Vec<&'a str>,
-    since: Vec<i64>,
+    since: Vec<Option<i64>>,
     joined: Vec<usize>,
     /// Places: another number, and a better one that it stands beside.
     beside: Vec<(usize, usize)>,
@@ -165,7 +166,7 @@ impl<'a> People<'a> {
     /// `roots`: whom the name and the other were merged into, else themselves.
     fn list(&mut self, listing: &Listing<'a>, roots: [&'a str; 2]) {
         let [first, last, of_other] = listing.born;
-        let since = |identity: &str, root: &str, since| if identity == root { since } else { i64::MIN };
+        let since = |identity: &str, root: &str, since| (identity == root).then_some(since);
         let name = self.place(roots[0], since(listing.name, roots[0], listing.name_since), [first, last]);
         let other = self.place(roots[1], since(listing.other, roots[1], listing.other_since), [of_other, None]);
         if name != other {
@@ -173,7 +174,7 @@ impl<'a> People<'a> {
         }
     }
 
-    fn place(&mut self, identity: &'a str, since: i64, born: [Option<&'a str>; 2]) -> usize {
+    fn place(&mut self, identity: &'a str, since: Option<i64>, born: [Option<&'a str>; 2]) -> usize {
         let next = self.identities.len();
         let place = *self.places.entry(identity).or_insert(next);
         if place == next {
@@ -181,7 +182,7 @@ impl<'a> People<'a> {
             self.since.push(since);
             self.joined.push(place);
         }
-        self.since[place] = self.since[place].min(since);
+        self.since[place] = self.since[place].into_iter().chain(since).min();
         self.born.extend(born.into_iter().flatten().filter(|date| date.len() == DAY).map(|date| (place, date)));
         place
     }
@@ -326,7 +327,7 @@ mod tests {
         let merged = [("another", "one")];
         assert_eq!(
             joined(&merged, &["shared", "one", "another"], &shared),
-            [("another", "one"), ("shared", "one")],
+            [("another", "shared"), ("one", "shared")],
             "they are one by telling"
         );
     }
@@ -342,6 +343,11 @@ mod tests {
             "whom they were merged into stands, not who was known first"
         );
         assert_eq!(joined(&[("prior", "record")], &known, &listed), [("prior", "temporary"), ("record", "temporary")]);
+        let known = ["temporary", "record", "third", "survivor"];
+        let merged = joined(&[("third", "record")], &known, &[listed[0], ("record", "third")]);
+        assert_eq!(merged, [("record", "temporary"), ("third", "temporary")], "a merge of others into it makes nobody known sooner");
+        let merged = joined(&[("record", "survivor")], &known, &[listed[0], ("survivor", "survivor")]);
+        assert_eq!(merged, [("record", "temporary"), ("survivor", "temporary")], "known later than the one beside");
     }
 
     /// The mother's number without a birth date stands beside her record's, and her newborn's beside that number: each pair alone is one person.
@@ -372,7 +378,7 @@ mod tests {
         assert_eq!(parted(&[], &[("a", "b", 1)], &listings), [("c", "b")], "in whatever order they are named");
         assert_eq!(parted(&[], &[("a", "c", 0)], &listings), vec![], "though nothing lists these two");
         assert_eq!(parted(&[("a", "d")], &[("d", "b", 2)], &listings), [("a", "d"), ("c", "b")], "one of them was merged since");
-        assert_eq!(parted(&[("a", "c")], &[("a", "c", 2)], &listings), [("a", "c"), ("b", "c")], "a told merge is no tie");
+        assert_eq!(parted(&[("a", "c")], &[("a", "c", 2)], &listings), [("a", "b"), ("c", "b")], "a told merge is no tie");
     }
 
     #[test]
