@@ -87,7 +87,7 @@ pub struct MappedNote {
     pub asserted_at: Option<Timestamp>,
     /// Plain text; line breaks kept. Empty for a retraction without text.
     pub text: String,
-    /// Document number of the note that this one replaces or adds to.
+    /// Document number of the note that this one replaces.
     pub replaces: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use schemas::{MappedNote, NoteKind, NoteStatus};
 
 use super::coding::{document_type, has_code};
-use super::document::{named, signed_at, status_of};
+use super::document::{adds_to, named, signed_at, status_of};
 use super::draft::Draft;
 use super::json;
 use super::node::Node;
@@ -31,7 +31,8 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let (kind, type_code) = document_type(&body["type"], NoteKind::Other);
     let patient = resource.patient(draft);
     let authored_at = resource.instant(draft, "date");
-    draft.notes.push(MappedNote {
+    let other = |code: &str| related(resource, code).filter(|other| other != id).map(|other| document(&other));
+    let note = MappedNote {
         document: document(id),
         patient,
         encounter: resource.visit(&body["encounter"]),
@@ -42,8 +43,10 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
         signed_at: signed_at(resource),
         asserted_at: resource.asserted_at,
         text: lines.join("\n"),
-        replaces: replaces(resource).filter(|replaced| replaced != id).map(|replaced| document(&replaced)),
-    });
+        replaces: other("replaces"),
+    };
+    adds_to(resource, &note, other("appends"), draft);
+    draft.notes.push(note);
 }
 
 /// Titles and texts, depth first. The depth is bounded by that of the JSON parser.
@@ -68,13 +71,11 @@ pub(super) fn narrative(text: &Node<'_>, lines: &mut Vec<String>) {
     }
 }
 
-fn replaces(resource: &Resource<'_>) -> Option<String> {
-    let target = |wanted: &str| {
-        let mut related = json::each(&resource.body["relatesTo"])
-            .filter(|related| has_code(&related["code"], &[wanted]) || has_code(&related["type"], &[wanted]));
-        related.find_map(|related| named(resource, json::first_of(related, &["targetReference", "resourceReference"])?.1))
-    };
-    target("replaces").or_else(|| target("appends"))
+/// The composition to which this one stands as `code` says.
+fn related(resource: &Resource<'_>, code: &str) -> Option<String> {
+    let mut related = json::each(&resource.body["relatesTo"])
+        .filter(|related| has_code(&related["code"], &[code]) || has_code(&related["type"], &[code]));
+    related.find_map(|related| named(resource, json::first_of(related, &["targetReference", "resourceReference"])?.1))
 }
 
 #[cfg(test)]
@@ -100,6 +101,10 @@ mod tests {
             told(&format!("{{'resourceType':'Composition','id':'d','status':'preliminary','subject':{{'reference':'Patient/1'}}{more}}}"))
         };
         assert!(composition(",'text':{'div':'<div>All well</div>'}").contains("preliminary p=|1 e=- at=- signed=- \"All well\""));
+        let added = composition(
+            ",'text':{'div':'<div>All well</div>'},'relatesTo':[{'code':'appends','targetReference':{'reference':'Composition/c'}}]",
+        );
+        assert!(added.contains("note.added_to - p=|1 =Composition/d r=Composition/c") && !added.contains("replaces"), "{added}");
         assert_eq!(composition(""), "rejected Composition d\n! map Composition.section: the composition holds no text");
     }
 }

@@ -3,7 +3,7 @@
 //! `superseded` is not a retraction: it says that a newer document stands beside this one, which was true and stays so. The encounter is
 //! `context.encounter`, in R5 `context` itself, in STU3 a single reference.
 
-use schemas::{MappedNote, NoteKind, NoteStatus};
+use schemas::{EventCode, Fact, MappedNote, NoteKind, NoteStatus};
 
 use super::coding::{document_type, has_code};
 use super::draft::Draft;
@@ -31,7 +31,7 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let context = json::first_of(body, &["context.encounter", "context"]).map(|(_, value)| value);
     let (kind, type_code) = document_type(&body["type"], NoteKind::Other);
     let authored_at = resource.first_instant(draft, &["date", "indexed", "created"]);
-    draft.notes.push(MappedNote {
+    let note = MappedNote {
         document: id.to_owned(),
         patient,
         encounter: context.and_then(|context| resource.visit(context)),
@@ -42,8 +42,17 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
         signed_at: signed_at(resource),
         asserted_at: resource.asserted_at,
         text,
-        replaces: replaces(resource, id),
-    });
+        replaces: related(resource, id, "replaces").or_else(|| related(resource, id, "transforms")),
+    };
+    adds_to(resource, &note, related(resource, id, "appends"), draft);
+    draft.notes.push(note);
+}
+
+/// Says of an addendum what it adds to: that one stands as it stood, and so do predictions about it.
+pub(super) fn adds_to(resource: &Resource<'_>, note: &MappedNote, parent: Option<String>, draft: &mut Draft) {
+    let Some(parent) = parent.filter(|_| note.status != NoteStatus::Retracted) else { return };
+    let fact = resource.fact(EventCode::NoteAddedTo, note.patient.as_ref(), note.encounter.as_deref());
+    draft.facts.push(Fact { related: Some(parent), text_value: Some(note.document.clone()), ..fact });
 }
 
 /// When the first attester signed (R5, and Composition in every release).
@@ -68,13 +77,10 @@ fn status(body: &Node<'_>) -> NoteStatus {
     status_of(super::coding::code(&body["docStatus"]))
 }
 
-/// The document that this one replaces or is another form of, else the one it adds to; never itself.
-fn replaces(resource: &Resource<'_>, id: &str) -> Option<String> {
-    let target = |wanted: &str| {
-        let related = json::each(&resource.body["relatesTo"]).filter(|related| has_code(&related["code"], &[wanted]));
-        related.filter_map(|related| named(resource, &related["target"])).find(|document| document != id)
-    };
-    target("replaces").or_else(|| target("transforms")).or_else(|| target("appends"))
+/// The document to which this one stands as `code` says; never itself.
+fn related(resource: &Resource<'_>, id: &str, code: &str) -> Option<String> {
+    let related = json::each(&resource.body["relatesTo"]).filter(|related| has_code(&related["code"], &[code]));
+    related.filter_map(|related| named(resource, &related["target"])).find(|document| document != id)
 }
 
 /// The id at the other end of a reference to another document of the same type.
@@ -107,6 +113,7 @@ mod tests {
         assert_eq!(
             document(more),
             "mapped DocumentReference d @2020-01-06T00:00:00Z\n\
+             note.added_to - p=|1 e=E =d r=a\n\
              note d discharge LOINC/18842-5 amended p=|1 e=E at=2020-01-05T17:00:00Z signed=- \"Went home.\" replaces b"
         );
     }
