@@ -349,7 +349,7 @@ fn longest(column: &ArrayRef) -> Result<usize> {
     let lengths = match column.data_type() {
         DataType::Utf8View => column.as_string_view().lengths().max(),
         DataType::BinaryView => column.as_binary_view().lengths().max(),
-        _ => return crate::widths::longest(column.as_ref()),
+        _ => return Ok(crate::widths::longest(column.as_ref())),
     };
     Ok(usize::try_from(lengths.unwrap_or(0)).unwrap_or(usize::MAX))
 }

@@ -52,6 +52,7 @@ mod transactions;
 pub mod views;
 mod weights;
 mod widths;
+mod written;
 
 pub use append::{Batch, NEWEST, PredictionRow};
 pub use begun::Begun;

@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericByteArray, OffsetSizeTrait, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{ByteArrayType, DataType};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, internal_err};
@@ -23,7 +23,6 @@ use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceC
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec, SymmetricHashJoinExec,
 };
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -32,6 +31,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::TryStreamExt as _;
 
 use crate::pools;
+use crate::written::{self, Views};
 
 /// What a batch of the widest rows may take.
 const BATCH_BYTES: usize = 64 << 20;
@@ -94,11 +94,7 @@ impl PhysicalOptimizerRule for Widths {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let rows = config.execution.batch_size.into();
         plan.transform_up(|plan| {
-            if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-                for each in projection.expr() {
-                    constants(&each.expr, rows)?;
-                }
-            }
+            plan.apply_expressions(&mut |expr| constants(expr, rows))?;
             measured(plan)
         })
         .data()
@@ -114,19 +110,20 @@ impl PhysicalOptimizerRule for Widths {
 }
 
 /// # Errors
-/// Where a constant of the expression is too long to be written out for so many rows.
-fn constants(expr: &Arc<dyn PhysicalExpr>, rows: usize) -> Result<()> {
+/// Where a constant of the expression is too long to be written out for so many rows: beside each of them, as the argument of an aggregate or a window, or as what
+/// a `CASE` gives.
+fn constants(expr: &Arc<dyn PhysicalExpr>, rows: usize) -> Result<TreeNodeRecursion> {
     let check = |expr: &Arc<dyn PhysicalExpr>| {
         if let Some(literal) = expr.downcast_ref::<Literal>() {
             fits(constant_bytes(literal.value())?, rows, BATCH_BYTES)?;
         }
         Ok(TreeNodeRecursion::Continue)
     };
-    expr.apply(check).map(|_| ())
+    expr.apply(check)
 }
 
 fn constant_bytes(value: &ScalarValue) -> Result<usize> {
-    Ok(if is_written(&value.data_type()) { longest(value.to_array()?.as_ref())? } else { 0 })
+    Ok(if is_written(&value.data_type()) { longest(value.to_array()?.as_ref()) } else { 0 })
 }
 
 /// # Errors
@@ -178,42 +175,25 @@ fn is_written(kind: &DataType) -> bool {
 }
 
 /// Bytes of the longest value, at most.
-pub(crate) fn longest(array: &dyn Array) -> Result<usize> {
-    Ok(match array.data_type() {
-        DataType::Utf8 => of_bytes(array.as_string::<i32>()),
-        DataType::LargeUtf8 => of_bytes(array.as_string::<i64>()),
-        DataType::Binary => of_bytes(array.as_binary::<i32>()),
-        DataType::LargeBinary => of_bytes(array.as_binary::<i64>()),
-        DataType::List(_) => of_lists(array.as_list::<i32>().offsets(), array.as_list::<i32>().values().as_ref())?,
-        DataType::LargeList(_) => of_lists(array.as_list::<i64>().offsets(), array.as_list::<i64>().values().as_ref())?,
-        DataType::Map(..) => of_lists(array.as_map().offsets(), array.as_map().entries())?,
-        DataType::FixedSizeList(_, length) => {
-            let list = array.as_fixed_size_list();
-            each(list.values().as_ref())?.saturating_mul(usize::try_from(*length).unwrap_or(0))
+pub(crate) fn longest(array: &dyn Array) -> usize {
+    match array.data_type() {
+        DataType::Utf8 => most(array.as_string::<i32>().offsets()),
+        DataType::LargeUtf8 => most(array.as_string::<i64>().offsets()),
+        DataType::Binary => most(array.as_binary::<i32>().offsets()),
+        DataType::LargeBinary => most(array.as_binary::<i64>().offsets()),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Map(..) => {
+            (0..array.len()).map(|row| written::bytes(array, row..row + 1, Views::Shared)).max().unwrap_or(0)
         }
         DataType::Struct(_) => {
-            let columns = array.as_struct().columns();
-            columns.iter().try_fold(0_usize, |sum, column| Ok::<_, DataFusionError>(sum.saturating_add(longest(column.as_ref())?)))?
+            let columns = array.as_struct().columns().iter();
+            columns.fold(0, |sum: usize, column| sum.saturating_add(longest(column.as_ref())))
         }
         _ => 0,
-    })
-}
-
-fn of_bytes<T: ByteArrayType>(texts: &GenericByteArray<T>) -> usize {
-    most(texts.offsets())
-}
-
-/// The most elements of a list, by what an element takes on average.
-fn of_lists<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>, values: &dyn Array) -> Result<usize> {
-    Ok(most(offsets).saturating_mul(each(values)?))
+    }
 }
 
 fn most<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>) -> usize {
     offsets.lengths().max().unwrap_or(0)
-}
-
-fn each(values: &dyn Array) -> Result<usize> {
-    Ok(values.to_data().get_slice_memory_size()?.div_ceil(values.len().max(1)))
 }
 
 /// A column whose lists are spread over rows.
@@ -238,8 +218,8 @@ impl Spread {
 fn elements(array: &ArrayRef, depth: usize) -> usize {
     let inner = match array.data_type() {
         _ if depth == 0 => return array.len(),
-        DataType::List(_) => within(array.as_list::<i32>().offsets(), array.as_list::<i32>().values()),
-        DataType::LargeList(_) => within(array.as_list::<i64>().offsets(), array.as_list::<i64>().values()),
+        DataType::List(_) => within(array.as_list::<i32>()),
+        DataType::LargeList(_) => within(array.as_list::<i64>()),
         DataType::FixedSizeList(..) => Arc::clone(array.as_fixed_size_list().values()),
         _ => return array.len(),
     };
@@ -247,9 +227,9 @@ fn elements(array: &ArrayRef, depth: usize) -> usize {
 }
 
 /// The elements of the lists that are there, of more that lie beside them.
-fn within<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>, values: &ArrayRef) -> ArrayRef {
-    let [from, until] = [offsets.first(), offsets.last()].map(|place| place.map_or(0, |place| place.as_usize()));
-    values.slice(from, until - from)
+fn within<T: OffsetSizeTrait>(lists: &GenericListArray<T>) -> ArrayRef {
+    let there = written::elements(lists.offsets(), &(0..lists.len()));
+    lists.values().slice(there.start, there.len())
 }
 
 /// The input's rows, whose width is looked at as they come.
@@ -272,21 +252,24 @@ struct Bounds {
 
 impl Bounds {
     fn check(&self, batch: &RecordBatch) -> Result<()> {
-        let row_bytes = self.row_bytes(batch)?;
+        let row_bytes = self.row_bytes(batch);
         fits(row_bytes, self.rows, self.limit())?;
         if self.spread.is_empty() || fits(row_bytes, self.spread_rows(batch), BATCH_BYTES).is_ok() {
             return Ok(());
         }
-        // The rows that come of one are made at once, however few a batch has.
-        (0..batch.num_rows())
-            .map(|row| batch.slice(row, 1))
-            .try_for_each(|row| fits(self.row_bytes(&row)?, self.spread_rows(&row), self.all()))
+        // The rows that come of one are made at once, however few a batch has; of lists within lists, those that come of all rows.
+        let of_one = |row: usize| {
+            let row = batch.slice(row, 1);
+            self.row_bytes(&row).saturating_mul(self.spread_rows(&row))
+        };
+        let most = (0..batch.num_rows()).map(of_one).max().unwrap_or(0);
+        fits(most, 1, self.all())?;
+        if self.spread.iter().any(|spread| spread.depth > 1) { fits(most, batch.num_rows(), self.limit()) } else { Ok(()) }
     }
 
     /// Of the widest row, at most.
-    fn row_bytes(&self, batch: &RecordBatch) -> Result<usize> {
-        let sum = |sum: usize, column: &usize| Ok::<_, DataFusionError>(sum.saturating_add(longest(batch.column(*column).as_ref())?));
-        self.columns.iter().try_fold(0, sum)
+    fn row_bytes(&self, batch: &RecordBatch) -> usize {
+        self.columns.iter().fold(0, |sum: usize, column| sum.saturating_add(longest(batch.column(*column).as_ref())))
     }
 
     fn spread_rows(&self, batch: &RecordBatch) -> usize {
@@ -397,6 +380,50 @@ mod tests {
         assert_eq!(of(&both), 17 + of(lists.as_ref()));
         assert_eq!(of(&StringViewArray::from(vec!["a text that is a view into a buffer"])), 0);
         assert_eq!(of(&Int64Array::from(vec![1, 2])), 0);
+    }
+
+    #[test]
+    fn a_long_value_in_a_list_is_not_shared_out_among_short_ones() {
+        let texts = std::iter::repeat_n("x".to_owned(), 999).chain(["x".repeat(100_000)]);
+        let field = Arc::new(Field::new("item", DataType::Utf8, false));
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let lists = ListArray::new(field, OffsetBuffer::from_lengths(std::iter::repeat_n(1, 1_000)), values, None);
+        assert_eq!(longest(&lists), 100_000);
+        assert_eq!(longest(&lists.slice(0, 999)), 1);
+        assert_eq!(longest(&lists.slice(0, 0)), 0);
+    }
+
+    /// A batch of them would take sixteen times the memory, before an aggregate or a window has held any of it.
+    #[tokio::test]
+    async fn a_constant_beside_each_row_is_written_out_for_fewer_of_them() {
+        let (ctx, long) = (session(), "x".repeat(200_000));
+        let chosen = format!("CASE WHEN value > 3 THEN '{long}' ELSE '3' END");
+        for sql in [
+            format!("SELECT max({chosen}) FROM range(9000)"),
+            format!("SELECT string_agg(CASE WHEN value > 3 THEN 'a' ELSE 'b' END, '{long}') FROM range(9) GROUP BY value"),
+            format!("SELECT max({chosen}) OVER (ORDER BY value) FROM range(9)"),
+            format!("SELECT count(*) FROM range(9) WHERE length({chosen}) > 2"),
+        ] {
+            let plan = ctx.sql(&sql).await.expect("plans").create_physical_plan().await;
+            let wide = plan.err().as_ref().and_then(Wide::of).expect("8,192 rows of 200 kB are too wide");
+            assert!((200_000..200_100).contains(&wide.row_bytes), "{wide}");
+            let rows = statement::all(ctx.sql(&sql).await.expect("plans")).await.expect("with fewer in a batch");
+            assert!(rows.iter().any(|batch| batch.num_rows() > 0));
+        }
+    }
+
+    /// Lists within lists are spread for all rows of a batch at once.
+    #[tokio::test]
+    async fn rows_beside_lists_within_lists_come_of_few_at_once() {
+        let ctx = session();
+        let sql = "SELECT text, unnest(unnest(make_array(range(30), range(30)))) AS value FROM \
+                   (SELECT repeat('x', 1000) || value AS text FROM range(8000))";
+        let (bytes, _) = largest(&ctx, sql).await;
+        assert!(bytes <= 2 * BATCH_BYTES, "{bytes}");
+        let counted = format!("SELECT count(*), sum(value) FROM ({sql})");
+        let rows = statement::all(ctx.sql(&counted).await.expect("plans")).await.expect("answers");
+        let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).expect("rows").to_string();
+        assert!(shown.contains("480000") && shown.contains("6960000"), "{shown}");
     }
 
     /// The most bytes that a batch of the statement takes, and the most rows.
