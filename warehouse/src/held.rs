@@ -1,29 +1,34 @@
-//! What windows hold, counted against the memory pool, which the engine does not: a window holds its rows until their frames are complete, and what it
-//! answers beside them, which for a text may be a copy for each row, or for each row all texts of its frame.
+//! What windows hold, counted against the memory pool, which the engine does not: a window holds its rows until their frames are complete and those of later
+//! rows have gone beyond, and what it answers beside them, which for a text may be a copy for each row, or for each row all texts of its frame.
+
+mod answers;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, exec_err, internal_err};
+use datafusion::common::{Result, Statistics, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::window::{PlainAggregateWindowExpr, SlidingAggregateWindowExpr, StandardWindowExpr, WindowExpr};
+use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec, WindowUDFExpr};
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::TryStreamExt as _;
 
+use answers::{Answers, Behind};
+
 use crate::compact::compacted;
 use crate::partitions::Partitions;
+use crate::written::{self, Views};
 
 /// A window holds its rows, and puts them together anew.
 const COPIES: usize = 2;
@@ -111,7 +116,7 @@ impl ExecutionPlan for HeldExec {
         let [input] = self.window.children()[..] else { return internal_err!("a window has one input") };
         let reservation = MemoryConsumer::new("window").register(context.memory_pool());
         let until_the_end = self.window.is::<WindowAggExec>();
-        let held = Arc::new(Mutex::new(Held::new(self.exprs(), reservation, until_the_end)?));
+        let held = Arc::new(Mutex::new(Held::new(self.exprs(), &input.schema(), reservation, until_the_end)?));
         let of = |held: &Arc<Mutex<Held>>| Arc::clone(held);
         let (coming, going) = (of(&held), held);
         let rows = input.execute(place, Arc::clone(&context))?.and_then(move |batch| {
@@ -186,177 +191,113 @@ impl ExecutionPlan for Counted {
     }
 }
 
-/// How much of its arguments a function gives for each row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeats {
-    /// The value of one row, and each only once.
-    Once,
-    /// The value of one row, which may be the longest each time.
-    Longest,
-    /// The values of all rows of a frame; of so many rows at most, where the frame says so.
-    All(Option<usize>),
-}
-
-/// What one function of the window answers.
-struct Answers {
-    expr: Arc<dyn WindowExpr>,
-    repeats: Repeats,
-    partitions: Partitions,
-    /// Of the partition that goes on: rows, bytes of all its arguments, and of the longest.
-    rows: usize,
-    bytes: usize,
-    longest: usize,
-}
-
-impl Answers {
-    /// `None` for a function whose answers take no more than a number.
-    fn of(expr: &Arc<dyn WindowExpr>) -> Result<Option<Self>> {
-        let is_long = is_long(expr.field()?.data_type());
-        let repeats = || match name(expr.as_ref()).as_str() {
-            "lag" | "lead" => Repeats::Once,
-            "string_agg" | "array_agg" => Repeats::All(frame_rows(expr.get_window_frame())),
-            _ => Repeats::Longest,
-        };
-        Ok(is_long.then(|| Self {
-            expr: Arc::clone(expr),
-            repeats: repeats(),
-            partitions: Partitions::new(expr.partition_by().to_vec()),
-            rows: 0,
-            bytes: 0,
-            longest: 0,
-        }))
-    }
-
-    /// What the answers for these rows may take, in bytes.
-    fn taken(&mut self, batch: &RecordBatch) -> Result<usize> {
-        let arguments = self.expr.evaluate_args(batch)?;
-        let (partitions, goes_on) = self.partitions.of(batch)?;
-        let mut taken = 0_usize;
-        for (place, rows) in partitions.into_iter().enumerate() {
-            if place > 0 || !goes_on {
-                (self.rows, self.bytes, self.longest) = (0, 0, 0);
-            }
-            let before = self.answered();
-            for argument in &arguments {
-                let argument = argument.slice(rows.start, rows.len());
-                self.bytes = self.bytes.saturating_add(bytes(&argument)?);
-                self.longest = self.longest.max(longest(&argument)?);
-            }
-            self.rows = self.rows.saturating_add(rows.len());
-            taken = taken.saturating_add(self.answered().saturating_sub(before));
-        }
-        Ok(taken)
-    }
-
-    /// Of the partition that goes on.
-    fn answered(&self) -> usize {
-        match self.repeats {
-            Repeats::Once => self.bytes,
-            Repeats::Longest => self.rows.saturating_mul(self.longest),
-            Repeats::All(None) => self.rows.saturating_mul(self.bytes),
-            Repeats::All(Some(rows)) => self.rows.saturating_mul(self.bytes.min(rows.saturating_mul(self.longest))),
-        }
-    }
+/// Rows that have come and were not answered, up to this one, counted from the first of all.
+struct Waiting {
+    until: usize,
+    rows_bytes: usize,
+    answers_bytes: usize,
 }
 
 /// What one stream of a window holds.
 struct Held {
     answers: Vec<Answers>,
+    partitions: Partitions,
+    /// Rows that the frames of rows to come may hold.
+    behind: Behind,
     reservation: MemoryReservation,
-    /// Rows that have come and were not answered, and their bytes.
-    under_way: VecDeque<(usize, usize)>,
+    under_way: VecDeque<Waiting>,
+    /// Rows that have been answered and are held for others: up to which, and their bytes.
+    reached: VecDeque<(usize, usize)>,
+    /// Counted from the first of all: rows that came, rows that were answered, where the last partition begins, and from where on rows of a partition may be held.
+    came: usize,
+    answered: usize,
+    begun_at: usize,
+    needed_from: usize,
+    /// What functions keep for the partition that goes on.
+    kept: usize,
     until_the_end: bool,
 }
 
 impl Held {
-    fn new(exprs: &[Arc<dyn WindowExpr>], reservation: MemoryReservation, until_the_end: bool) -> Result<Self> {
-        let answers = exprs.iter().map(Answers::of).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        Ok(Self { answers, reservation, under_way: VecDeque::new(), until_the_end })
+    fn new(exprs: &[Arc<dyn WindowExpr>], input: &Schema, reservation: MemoryReservation, until_the_end: bool) -> Result<Self> {
+        let answers = exprs.iter().map(|expr| Answers::of(expr, input)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        Ok(Self {
+            answers,
+            partitions: Partitions::new(exprs.first().map(|expr| expr.partition_by().to_vec()).unwrap_or_default()),
+            behind: exprs.iter().fold(Behind::Rows(0), |behind, expr| behind.and(Behind::of(expr.as_ref()))),
+            reservation,
+            under_way: VecDeque::new(),
+            reached: VecDeque::new(),
+            came: 0,
+            answered: 0,
+            begun_at: 0,
+            needed_from: 0,
+            kept: 0,
+            until_the_end,
+        })
     }
 
     /// # Errors
     /// Where the pool has no more.
     fn come(&mut self, batch: &RecordBatch) -> Result<()> {
-        let sum = |sum: usize, column| Ok::<_, DataFusionError>(sum.saturating_add(bytes(column)?));
-        let rows = batch.columns().iter().try_fold(0_usize, sum)?;
-        let answers = self.answers.iter_mut().map(|answers| answers.taken(batch)).sum::<Result<usize>>()?;
-        let bytes = rows.saturating_mul(COPIES).saturating_add(answers);
-        self.reservation.try_grow(bytes)?;
-        self.under_way.push_back((batch.num_rows(), bytes));
+        let (partitions, goes_on) = self.partitions.of(batch)?;
+        if let Some(last) = partitions.last().filter(|_| partitions.len() > 1 || !goes_on) {
+            self.begun_at = self.came + last.start;
+        }
+        let under_way = if self.until_the_end { usize::MAX } else { self.came - self.answered };
+        let (mut answers_bytes, mut kept) = (0_usize, 0_usize);
+        for function in &mut self.answers {
+            answers_bytes = answers_bytes.saturating_add(function.taken(batch, (&partitions, goes_on), under_way)?);
+            kept = kept.saturating_add(function.kept());
+        }
+        let rows_bytes = batch.columns().iter().fold(0_usize, |sum, column| sum.saturating_add(bytes(column))).saturating_mul(COPIES);
+        let (more, less) = (rows_bytes.saturating_add(answers_bytes).saturating_add(kept), std::mem::replace(&mut self.kept, kept));
+        self.reservation.try_grow(more.saturating_sub(less))?;
+        self.reservation.shrink(less.saturating_sub(more));
+        self.came += batch.num_rows();
+        self.under_way.push_back(Waiting { until: self.came, rows_bytes, answers_bytes });
         Ok(())
     }
 
     /// So many rows have been answered, in the order in which they came.
-    fn go(&mut self, mut rows: usize) {
+    fn go(&mut self, rows: usize) {
         if self.until_the_end {
             return;
         }
-        while let Some((under_way, bytes)) = self.under_way.front_mut() {
-            if rows < *under_way {
-                *under_way -= rows;
-                return;
-            }
-            rows -= *under_way;
-            self.reservation.shrink(*bytes);
-            self.under_way.pop_front();
+        self.answered += rows;
+        while let Some(waiting) = self.under_way.pop_front_if(|waiting| waiting.until <= self.answered) {
+            self.reservation.shrink(waiting.answers_bytes);
+            self.reached.push_back((waiting.until, waiting.rows_bytes));
+        }
+        if self.answered > self.begun_at {
+            self.needed_from = self.begun_at;
+        }
+        let needed_from = match self.behind {
+            Behind::Rows(rows) => self.answered.saturating_sub(rows),
+            Behind::Partition => self.needed_from,
+        };
+        while let Some((_, bytes)) = self.reached.pop_front_if(|(until, _)| *until <= needed_from) {
+            self.reservation.shrink(bytes);
         }
     }
 }
 
-fn name(expr: &dyn WindowExpr) -> String {
-    let any = expr.as_any();
-    let plain = || any.downcast_ref::<PlainAggregateWindowExpr>().map(PlainAggregateWindowExpr::get_aggregate_expr);
-    let aggregate =
-        plain().or_else(|| any.downcast_ref::<SlidingAggregateWindowExpr>().map(SlidingAggregateWindowExpr::get_aggregate_expr));
-    let standard = any.downcast_ref::<StandardWindowExpr>().map(StandardWindowExpr::get_standard_func_expr);
-    let window = standard.and_then(|function| function.as_any().downcast_ref::<WindowUDFExpr>());
-    aggregate.map(|expr| expr.fun().name()).or(window.map(|window| window.fun().name())).unwrap_or_default().to_owned()
-}
-
-/// The rows that a frame has at most, where it is of so many rows.
-fn frame_rows(frame: &WindowFrame) -> Option<usize> {
-    let rows = |bound: &WindowFrameBound| match bound {
-        WindowFrameBound::CurrentRow => Some(0),
-        WindowFrameBound::Preceding(ScalarValue::UInt64(Some(rows))) | WindowFrameBound::Following(ScalarValue::UInt64(Some(rows))) => {
-            usize::try_from(*rows).ok()
-        }
-        _ => None,
+/// What a column holds. Of texts that lie in buffers, no more than these, however often each stands there.
+fn bytes(column: &ArrayRef) -> usize {
+    let of = |views| written::bytes(column.as_ref(), 0..column.len(), views);
+    let buffers = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().data_buffers(),
+        DataType::BinaryView => column.as_binary_view().data_buffers(),
+        _ => return of(Views::Written),
     };
-    let is_rows = frame.units == WindowFrameUnits::Rows;
-    rows(&frame.start_bound)
-        .zip(rows(&frame.end_bound))
-        .filter(|_| is_rows)
-        .map(|(before, after)| before.saturating_add(after).saturating_add(1))
-}
-
-/// Whether values of this kind may be long.
-fn is_long(kind: &DataType) -> bool {
-    !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
-}
-
-/// Bytes of all values.
-fn bytes(column: &ArrayRef) -> Result<usize> {
-    let texts = match column.data_type() {
-        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
-        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
-        _ => 0,
-    };
-    Ok(column.to_data().get_slice_memory_size()?.saturating_add(texts))
-}
-
-/// Bytes of the longest value, at most.
-fn longest(column: &ArrayRef) -> Result<usize> {
-    let lengths = match column.data_type() {
-        DataType::Utf8View => column.as_string_view().lengths().max(),
-        DataType::BinaryView => column.as_binary_view().lengths().max(),
-        _ => return Ok(crate::widths::longest(column.as_ref())),
-    };
-    Ok(usize::try_from(lengths.unwrap_or(0)).unwrap_or(usize::MAX))
+    let held = buffers.iter().map(Buffer::capacity).sum();
+    of(Views::Written).min(of(Views::Shared).saturating_add(held))
 }
 
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::common::ScalarValue;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::prelude::SessionContext;
@@ -417,6 +358,51 @@ mod tests {
             let refused = answered(2 << 20, true, &sql).await.expect_err(window);
             assert!(statement::is_short(&refused), "{window}: {refused}");
         }
+    }
+
+    /// What an aggregate keeps, and what `lag` puts in the place of rows that are not there, is long though no column is.
+    #[tokio::test]
+    async fn what_functions_keep_and_make_of_nothing_is_counted() {
+        let long = "x".repeat(4_000);
+        for window in [
+            "count(DISTINCT repeat('x', 2000) || value) OVER (ORDER BY value)".to_owned(),
+            format!("lag(CASE WHEN value > 3 THEN 'a' ELSE 'b' END, 9000, '{long}') OVER (ORDER BY value)"),
+        ] {
+            let sql = format!("SELECT count(answer) FROM (SELECT {window} AS answer FROM range(0, 20000)) WHERE answer IS NOT NULL");
+            let refused = answered(24 << 20, true, &sql).await.expect_err(&window);
+            assert!(statement::is_short(&refused), "{window}: {refused}");
+        }
+    }
+
+    /// Rows stay that the frames of later rows may hold, whether or not they have been answered themselves.
+    #[tokio::test]
+    async fn rows_are_held_as_far_as_frames_reach_back() {
+        let sql = |window: &str| format!("SELECT count(*), sum(answer) FROM (SELECT {window} AS answer FROM range(0, 1200000))");
+        answered(16 << 20, true, &sql("sum(value) OVER (ORDER BY value ROWS BETWEEN 10 PRECEDING AND CURRENT ROW)")).await.expect("ten");
+        for window in [
+            "sum(value) OVER (ORDER BY value ROWS BETWEEN 2000000 PRECEDING AND CURRENT ROW)",
+            "lag(nullif(value, value)) IGNORE NULLS OVER (ORDER BY value)",
+        ] {
+            let refused = answered(16 << 20, true, &sql(window)).await.expect_err(window);
+            assert!(statement::is_short(&refused), "{window}: {refused}");
+        }
+    }
+
+    /// A text that is longer than all before is no answer for rows that have been answered.
+    #[tokio::test]
+    async fn a_long_text_counts_for_the_rows_that_are_under_way() {
+        let sql = "SELECT count(*), max(length(longest)) FROM \
+                   (SELECT max(text) OVER (ORDER BY v ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS longest FROM \
+                   (SELECT value AS v, CASE WHEN value > 99000 THEN repeat('x', 2000) ELSE 'x' END AS text FROM range(0, 100000)))";
+        answered(96 << 20, true, sql).await.expect("goes along");
+    }
+
+    #[test]
+    fn texts_that_stand_in_many_rows_lie_in_memory_once() {
+        let text = ScalarValue::Utf8View(Some("x".repeat(1 << 20)));
+        let column = text.to_array_of_size(1_000).expect("a column");
+        assert!(((1 << 20)..(2 << 20)).contains(&bytes(&column)), "{}", bytes(&column));
+        assert!(bytes(&column.slice(0, 0)) == 0, "nothing of it is held");
     }
 
     /// What has been answered is held no more: a million rows pass through little memory.
