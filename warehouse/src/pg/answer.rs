@@ -261,7 +261,7 @@ impl Answers {
         let options = Arc::new(self.formats(client));
         let fields = Arc::new(described(&names::shown(statement, &schema), &format, Some(options))?);
         let encoding = Arc::clone(&fields);
-        let rows = batches.flat_map(move |batch| stream::iter(encoded(&encoding, batch))).inspect(move |_| held.touch());
+        let rows = batches.flat_map(move |batch| stream::iter(encoded(Arc::clone(&encoding), batch))).inspect(move |_| held.touch());
         Ok(QueryResponse::new(fields, rows))
     }
 

@@ -14,7 +14,7 @@ use datafusion_postgres::pgwire::messages::copy::{CopyData, CopyDone, CopyOutRes
 use futures::{Sink, SinkExt, StreamExt, stream};
 
 use super::answer::error;
-use super::rows::Batches;
+use super::rows::{Batches, one_by_one};
 use super::values;
 use crate::roles::fault::Refusal;
 use crate::roles::turn::panicked;
@@ -97,15 +97,10 @@ fn response(schema: &SchemaRef, rows: Batches, mut options: Options) -> Result<C
     }
     let schema = Arc::clone(schema);
     let mut encoder = options.encoder(Arc::clone(&fields));
-    let rows = rows.flat_map(move |batch| {
-        let written = match batch {
-            Ok(batch) => {
-                let write = std::panic::AssertUnwindSafe(|| written(&mut encoder, &batch, &schema, &fields));
-                std::panic::catch_unwind(write).unwrap_or_else(|panic| vec![Err(error(panicked(panic)))])
-            }
-            Err(refusal) => vec![Err(error(refusal))],
-        };
-        stream::iter(written)
+    let rows = rows.flat_map(|batch| stream::iter(one_by_one(batch))).map(move |place| {
+        let (batch, row) = place.map_err(error)?;
+        let write = std::panic::AssertUnwindSafe(|| written(&mut encoder, (batch.as_ref(), row), &schema, &fields));
+        std::panic::catch_unwind(write).unwrap_or_else(|panic| Err(error(panicked(panic))))
     });
     let bytes = stream::iter(heading.into_iter().map(Ok)).chain(rows);
     Ok(CopyResponse::new(i8::from(binary), columns, bytes))
@@ -124,14 +119,16 @@ fn heading(fields: &[FieldInfo], options: Options) -> PgWireResult<CopyData> {
     Ok(encoder.take_copy())
 }
 
-fn written(encoder: &mut CopyEncoder, batch: &RecordBatch, schema: &SchemaRef, fields: &[FieldInfo]) -> Vec<PgWireResult<CopyData>> {
-    let row = |encoder: &mut CopyEncoder, row: usize| {
-        for ((array, field), wire) in batch.columns().iter().zip(schema.fields()).zip(fields) {
-            values::write(encoder, array, row, (field, wire))?;
-        }
-        Ok(encoder.take_copy())
-    };
-    (0..batch.num_rows()).map(|index| row(encoder, index)).collect()
+fn written(
+    encoder: &mut CopyEncoder,
+    (batch, row): (&RecordBatch, usize),
+    schema: &SchemaRef,
+    fields: &[FieldInfo],
+) -> PgWireResult<CopyData> {
+    for ((array, field), wire) in batch.columns().iter().zip(schema.fields()).zip(fields) {
+        values::write(encoder, array, row, (field, wire))?;
+    }
+    Ok(encoder.take_copy())
 }
 
 /// Sends the rows as a file's bytes, and gives the tag that says how many they were. What stops them is sent as an error alone: a server has no other way to end a copy.

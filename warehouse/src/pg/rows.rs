@@ -111,29 +111,39 @@ pub(super) fn watched(connection: &Arc<Connection>, rows: SendableRecordBatchStr
     (batches.boxed(), held)
 }
 
-/// The rows of a batch as the protocol sends them, up to one that cannot be written, in whose place stands why.
-pub(super) fn encoded(fields: &Arc<Vec<FieldInfo>>, batch: Result<RecordBatch, Refusal>) -> Vec<PgWireResult<DataRow>> {
-    match batch {
-        Ok(batch) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| written(fields, &batch)))
-            .unwrap_or_else(|panic| vec![Err(error(panicked(panic)))]),
-        Err(refusal) => vec![Err(error(refusal))],
-    }
+/// The rows of a batch, one after the other, or what stands in their place. Many may point to one long text: what is made of them is made of one at a time, as
+/// it is asked for.
+pub(super) fn one_by_one(batch: Result<RecordBatch, Refusal>) -> impl Iterator<Item = Result<(Arc<RecordBatch>, usize), Refusal>> {
+    let (batch, refused) = match batch {
+        Ok(batch) => (Some(Arc::new(batch)), None),
+        Err(refusal) => (None, Some(Err(refusal))),
+    };
+    let rows = batch.into_iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| Ok((Arc::clone(&batch), row))));
+    refused.into_iter().chain(rows)
 }
 
-fn written(fields: &Arc<Vec<FieldInfo>>, batch: &RecordBatch) -> Vec<PgWireResult<DataRow>> {
-    let mut encoder = DataRowEncoder::new(Arc::clone(fields));
-    let schema = batch.schema_ref();
-    let mut rows = Vec::with_capacity(batch.num_rows());
-    for row in 0..batch.num_rows() {
-        let mut columns = batch.columns().iter().zip(schema.fields()).zip(fields.iter());
-        let failed = columns.find_map(|((array, field), wire)| values::write(&mut encoder, array, row, (field, wire)).err());
-        if let Some(error) = failed {
-            rows.push(Err(error));
-            break;
+/// The rows of a batch as the protocol sends them, up to one that cannot be written, in whose place stands why.
+pub(super) fn encoded(fields: Arc<Vec<FieldInfo>>, batch: Result<RecordBatch, Refusal>) -> impl Iterator<Item = PgWireResult<DataRow>> {
+    let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
+    let mut has_failed = false;
+    one_by_one(batch).map_while(move |place| {
+        if has_failed {
+            return None;
         }
-        rows.push(Ok(encoder.take_row()));
+        let row = place.map_err(error).and_then(|(batch, row)| {
+            let write = std::panic::AssertUnwindSafe(|| written(&mut encoder, &fields, (batch.as_ref(), row)));
+            std::panic::catch_unwind(write).unwrap_or_else(|panic| Err(error(panicked(panic))))
+        });
+        has_failed = row.is_err();
+        Some(row)
+    })
+}
+
+fn written(encoder: &mut DataRowEncoder, fields: &[FieldInfo], (batch, row): (&RecordBatch, usize)) -> PgWireResult<DataRow> {
+    for ((array, field), wire) in batch.columns().iter().zip(batch.schema_ref().fields()).zip(fields) {
+        values::write(encoder, array, row, (field, wire))?;
     }
-    rows
+    Ok(encoder.take_row())
 }
 
 /// A parameter that cannot be read as its type.
@@ -157,6 +167,7 @@ pub(super) fn fits(format: &Format, columns: usize) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{ArrayRef, UInt64Array};
+    use datafusion::common::ScalarValue;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use datafusion_postgres::pgwire::api::Type;
     use datafusion_postgres::pgwire::api::results::FieldFormat;
@@ -167,8 +178,20 @@ mod tests {
     fn rows_end_with_the_first_that_cannot_be_written() {
         let fields = Arc::new(vec![FieldInfo::new("yes".to_owned(), None, None, Type::INT8, FieldFormat::Text)]);
         let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![None, Some(u64::MAX), Some(2)]));
-        let rows = encoded(&fields, Ok(RecordBatch::try_from_iter([("yes", numbers)]).expect("a batch")));
-        assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+        let rows = encoded(fields, Ok(RecordBatch::try_from_iter([("yes", numbers)]).expect("a batch")));
+        assert_eq!(rows.map(|row| row.is_ok()).collect::<Vec<_>>(), [true, false]);
+    }
+
+    /// All of them would take a hundred gigabytes.
+    #[test]
+    fn rows_that_point_to_one_long_text_are_written_as_they_are_asked_for() {
+        let text = ScalarValue::Utf8View(Some("x".repeat(1 << 20))).to_array_of_size(100_000).expect("a column");
+        let fields = Arc::new(vec![FieldInfo::new("text".to_owned(), None, None, Type::TEXT, FieldFormat::Text)]);
+        let mut rows = encoded(fields, Ok(RecordBatch::try_from_iter([("text", text)]).expect("a batch")));
+        for _ in 0..2 {
+            let row = rows.next().expect("a row").expect("is written");
+            assert!((1 << 20..1 << 21).contains(&row.data.len()), "{}", row.data.len());
+        }
     }
 
     #[tokio::test]
