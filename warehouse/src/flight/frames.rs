@@ -3,28 +3,58 @@
 use std::sync::Arc;
 
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter};
+use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
 use super::messages::FlightData;
+use crate::written::{self, Views};
 
 /// A frame holds about this much: clients refuse large ones.
 const FRAME_BYTES: usize = 1 << 20;
 
-/// The columns as they are sent: not every client knows the views of texts and bytes.
+/// The columns as they are sent: not every client knows the views of texts and bytes, and with each frame whole buffers would go that they point into.
 pub(super) fn sent(schema: &Schema) -> SchemaRef {
-    let plain = |field: &Arc<Field>| {
-        let kind = match field.data_type() {
-            DataType::Utf8View => DataType::Utf8,
-            DataType::BinaryView => DataType::Binary,
-            other => other.clone(),
-        };
-        Field::new(field.name(), kind, field.is_nullable())
+    let sent = |field: &FieldRef| Field::new(field.name(), plain(field.data_type()), field.is_nullable());
+    Arc::new(Schema::new(schema.fields().iter().map(sent).collect::<Vec<_>>()))
+}
+
+fn plain(kind: &DataType) -> DataType {
+    let of = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(plain(field.data_type())));
+    match kind {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(field) => DataType::List(of(field)),
+        DataType::LargeList(field) => DataType::LargeList(of(field)),
+        DataType::FixedSizeList(field, length) => DataType::FixedSizeList(of(field), *length),
+        DataType::Map(field, is_sorted) => DataType::Map(of(field), *is_sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(of).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The batch in parts of which each makes a frame. Rows may all point to one long text, which is sent with each of them: all of a batch that are written out at
+/// once could take thousands of times its memory.
+pub(super) fn parts(batch: &RecordBatch) -> Vec<RecordBatch> {
+    let of_row = |row: usize| {
+        let columns = batch.columns().iter();
+        columns.fold(0, |sum: usize, column| sum.saturating_add(written::bytes(column.as_ref(), row..row + 1, Views::Written)))
     };
-    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
+    let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_usize);
+    for row in 0..batch.num_rows() {
+        let more = of_row(row);
+        if row > from && bytes.saturating_add(more) > FRAME_BYTES {
+            parts.push(batch.slice(from, row - from));
+            (from, bytes) = (row, 0);
+        }
+        bytes = bytes.saturating_add(more);
+    }
+    if from < batch.num_rows() {
+        parts.push(batch.slice(from, batch.num_rows() - from));
+    }
+    parts
 }
 
 /// The columns as a message of their own.
@@ -58,19 +88,14 @@ impl Frames {
         FlightData { data_header: encoded.ipc_message, ..FlightData::default() }
     }
 
-    pub(super) fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
-        let columns = batch.columns().iter().zip(self.schema.fields()).map(|(array, field)| cast(array, field.data_type()));
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)?;
-        let rows = (batch.num_rows() * FRAME_BYTES / batch.get_array_memory_size().max(1)).max(1);
-        let mut frames = Vec::new();
-        for from in (0..batch.num_rows()).step_by(rows) {
-            let part = batch.slice(from, rows.min(batch.num_rows() - from));
-            let (dictionaries, encoded) = self.generator.encode(&part, &mut self.dictionaries, &self.options, &mut self.context)?;
-            for encoded in dictionaries.into_iter().chain([encoded]) {
-                frames.push(FlightData { data_header: encoded.ipc_message, data_body: encoded.arrow_data, ..FlightData::default() });
-            }
-        }
-        Ok(frames)
+    /// Of one of [`parts`].
+    pub(super) fn rows(&mut self, part: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
+        let columns = part.columns().iter().zip(self.schema.fields()).map(|(array, field)| cast(array, field.data_type()));
+        let part = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)?;
+        let (dictionaries, rows) = self.generator.encode(&part, &mut self.dictionaries, &self.options, &mut self.context)?;
+        let frame =
+            |encoded: EncodedData| FlightData { data_header: encoded.ipc_message, data_body: encoded.arrow_data, ..FlightData::default() };
+        Ok(dictionaries.into_iter().chain([rows]).map(frame).collect())
     }
 }
 
@@ -93,19 +118,43 @@ pub(super) fn read(columns: &FlightData, rows: &[FlightData]) -> Result<Option<R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{Int32Array, StringViewArray};
+    use datafusion::arrow::array::{ArrayRef, Int32Array, ListArray, StringViewArray};
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::common::ScalarValue;
+
+    /// The frames of all parts, and what is read of the first.
+    fn framed(batch: &RecordBatch) -> (Vec<FlightData>, RecordBatch) {
+        let mut frames = Frames::new(sent(&batch.schema()));
+        let columns = frames.columns();
+        let rows: Vec<FlightData> = parts(batch).iter().flat_map(|part| frames.rows(part).expect("is framed")).collect();
+        let first = read(&columns, &rows).expect("is read").expect("has rows");
+        assert_eq!(first.schema(), sent(&batch.schema()));
+        (rows, first)
+    }
 
     #[test]
     fn what_is_framed_is_read_again() {
-        let schema = Schema::new(vec![Field::new("n", DataType::Int32, true), Field::new("word", DataType::Utf8View, true)]);
-        let words: StringViewArray = (0..40_000).map(|number| Some(format!("a word that is longer than a view {number}"))).collect();
-        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(Int32Array::from_iter(0..40_000)), Arc::new(words)]);
-        let mut frames = Frames::new(sent(&schema));
-        let columns = frames.columns();
-        let rows = frames.rows(&batch.expect("fits")).expect("is framed");
+        let words: ArrayRef =
+            Arc::new(StringViewArray::from_iter((0..40_000).map(|n| Some(format!("a word that is longer than a view {n}")))));
+        let numbers: ArrayRef = Arc::new(Int32Array::from_iter(0..40_000));
+        let (rows, first) = framed(&RecordBatch::try_from_iter([("n", numbers), ("word", words)]).expect("fits"));
         assert!(rows.len() > 1 && rows.iter().all(|frame| frame.data_body.len() < 2 * FRAME_BYTES));
-        let first = read(&columns, &rows).expect("is read").expect("has rows");
-        assert_eq!(first.schema(), sent(&schema));
         assert!(first.num_rows() > 0);
+    }
+
+    /// All of a column's rows would take gigabytes, as would its texts with each list of them.
+    #[test]
+    fn rows_that_point_to_one_long_text_are_parted_before_they_are_written_out() {
+        let text = ScalarValue::Utf8View(Some("x".repeat(600_000))).to_array_of_size(8_192).expect("a column");
+        let field = Arc::new(Field::new("item", DataType::Utf8View, true));
+        let lists = ListArray::new(field, OffsetBuffer::from_lengths(std::iter::repeat_n(2, 4_096)), Arc::clone(&text), None);
+        for (rows, column) in [(8_192, text), (4_096, Arc::new(lists) as ArrayRef)] {
+            let batch = RecordBatch::try_from_iter([("text", column)]).expect("a batch");
+            let parts = parts(&batch);
+            assert_eq!((parts.len(), parts.iter().map(RecordBatch::num_rows).sum::<usize>()), (rows, rows));
+            let (frames, first) = framed(&batch.slice(0, 2));
+            assert_eq!((frames.len(), first.num_rows()), (2, 1));
+            assert!(frames.iter().all(|frame| frame.data_body.len() < 2 * FRAME_BYTES));
+        }
     }
 }

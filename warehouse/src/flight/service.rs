@@ -228,7 +228,9 @@ impl Service {
                 let batch = self.describe(&call, name, &value).await?;
                 let mut frames = Frames::new(batch.schema());
                 let mut all = vec![frames.columns()];
-                all.extend(frames.rows(&batch).map_err(broken)?);
+                for part in frames::parts(&batch) {
+                    all.extend(frames.rows(&part).map_err(broken)?);
+                }
                 return Ok(Response::new(stream::iter(all.into_iter().map(Ok)).boxed()));
             }
         };
@@ -381,9 +383,11 @@ impl Sending {
                 )
                 .with_hint("add LIMIT, or group the rows"));
             }
-            let framed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| frames.rows(&batch))).map_err(panicked)?;
-            for frame in framed.map_err(|_| Refusal::new("XX000", "rows could not be framed"))? {
-                self.send(frame).await?;
+            for part in frames::parts(&batch) {
+                let framed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| frames.rows(&part))).map_err(panicked)?;
+                for frame in framed.map_err(|_| Refusal::new("XX000", "rows could not be framed"))? {
+                    self.send(frame).await?;
+                }
             }
         }
         Ok(())
