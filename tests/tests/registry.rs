@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use schemas::{DatasetId, ModelVersion};
 use tests::stand::{Stand, files};
 use warehouse::{
-    Champion, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, StoreSettings, Weights, WeightsSettings,
+    Champion, Deed, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, StoreSettings, Subject, Traces, Weights,
+    WeightsSettings,
 };
 
 /// Every table whose lines nobody may change or remove, and one of its columns.
@@ -115,7 +116,7 @@ fn history_is_added_to_and_never_changed_by_the_owner_or_by_the_role_of_the_serv
         let (owner, _kept) = connected(&owner_url).await?;
         owner.batch_execute(WARD).await?;
         let registry = Registry::connect(&settings(&service_url, &owner_url)?).await?;
-        registry.record_export(&export()).await?;
+        registry.record_export(&export(), registry.deeds().await?).await?;
         // Opening it again, by either role alone, finds nothing to do.
         Registry::connect(&settings(&service_url, "")?).await?;
         Registry::connect(&settings(&owner_url, "")?).await?;
@@ -144,7 +145,7 @@ fn history_is_added_to_and_never_changed_by_the_owner_or_by_the_role_of_the_serv
     stand.outage(Duration::from_millis(200))?;
     ensure!(stand.address("postgres")? == owner_url, "it came back elsewhere");
     runtime.block_on(async {
-        registry.record_export(&export()).await?;
+        registry.record_export(&export(), registry.deeds().await?).await?;
         let (owner, _kept) = connected(&owner_url).await?;
         let exports: i64 = owner.query_one("SELECT count(*) FROM wardstream.exports", &[]).await?.get(0);
         assert_eq!(exports, 2);
@@ -153,6 +154,35 @@ fn history_is_added_to_and_never_changed_by_the_owner_or_by_the_role_of_the_serv
         assert!(matches!(refused, RegistryError::Newer { found: 99, .. }), "{refused}");
         anyhow::Ok(())
     })
+}
+
+/// Rows were read before an erasure listed what there is, and their line comes after: nobody would know of them.
+#[test]
+fn an_export_is_listed_by_an_erasure_beside_it_or_refused() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let url = stand.address("postgres")?;
+    let subject = Subject { system: "MRN".to_owned(), value: "1".to_owned(), facility: None };
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let registry = Registry::connect(&settings(&url, "")?).await?;
+        let mut read_before = vec![registry.deeds().await?];
+        let begun = Deed::begun(&subject, Timestamp::UNIX_EPOCH, "the officer", "a letter");
+        registry.record_deed(&begun).await?;
+        read_before.push(registry.deeds().await?);
+        // Begun and recorded while it goes on.
+        registry.record_export(&export(), registry.deeds().await?).await?;
+        let done = begun.done(Timestamp::UNIX_EPOCH, Traces::default());
+        let used = registry.record_done(done, Timestamp::UNIX_EPOCH).await?;
+        assert_eq!(used.exports.len(), 1, "{used:?}");
+        for before in read_before {
+            let refused = registry.record_export(&export(), before).await.err().context("it was recorded")?;
+            assert!(matches!(refused, RegistryError::Erasing), "{refused}");
+        }
+        registry.record_export(&export(), registry.deeds().await?).await?;
+        anyhow::Ok(())
+    })?;
+    assert_eq!(stand.count("SELECT count(*) FROM exports")?, 2);
+    assert_eq!(stand.count("SELECT count(*) FROM erasures WHERE event = 'done' AND used_by LIKE '%meds 0123456789abcdef%'")?, 1);
+    Ok(())
 }
 
 #[test]

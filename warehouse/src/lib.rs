@@ -69,7 +69,7 @@ pub use output::{Format, render};
 pub use published::Published;
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{
-    Champion, Evaluation, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy,
+    Champion, Deeds, Evaluation, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy,
 };
 pub use roles::{AccountError, Accounts, OPERATOR, Role, SqlSettings, Tls, User};
 pub use serve::{Ports, ServeError, serve_sql};

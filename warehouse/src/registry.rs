@@ -17,7 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
-pub use audit::{Export, UsedBy};
+pub use audit::{Deeds, Export, UsedBy};
 pub use relations::Relations;
 pub use removal::KeepingError;
 
@@ -127,6 +127,9 @@ pub enum RegistryError {
         /// By the clock of whoever removed them.
         at: Timestamp,
     },
+    /// What is to leave may hold rows of somebody whom no list then names: begin anew.
+    #[error("a patient's erasure began or ended while the rows were read; nothing was written: ask again")]
+    Erasing,
     /// There is nothing to go back to.
     #[error("there is no champion before this one")]
     NoPredecessor,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use schemas::DatasetId;
-use warehouse::{AsOf, DatasetError, Registry, Secret};
+use warehouse::{AsOf, DatasetError, Deeds, Registry, Secret};
 
 use super::open;
 use crate::cli::{Dataset, Export};
@@ -22,7 +22,7 @@ pub async fn dataset(config: &Config, wanted: &Dataset) -> anyhow::Result<ExitCo
         Err(error @ DatasetError::Task { .. }) => return Ok(output::failure(&error.into(), output::WRONG_USAGE)),
         Err(error) => return Err(error).context("could not make the dataset"),
     };
-    record(registry.as_ref(), "dataset", (&draft.id(), draft.as_known_at()), &wanted.out).await?;
+    record(registry, "dataset", (&draft.id(), draft.as_known_at()), &wanted.out).await?;
     let manifest = draft.write().await.context("could not make the dataset")?;
     let said = serde_json::json!({
         "dataset_id": manifest.dataset_id,
@@ -40,7 +40,7 @@ pub async fn export(config: &Config, what: &Export) -> anyhow::Result<ExitCode> 
     let warehouse = open(config).await?;
     let registry = registry(config).await?;
     let draft = warehouse.export_meds(&instant(*as_known_at), dir, *shard_subjects).await.context("could not export")?;
-    record(registry.as_ref(), "meds", (draft.version(), draft.as_known_at()), dir).await?;
+    record(registry, "meds", (draft.version(), draft.as_known_at()), dir).await?;
     let exported = draft.write().await.context("could not export")?;
     output::line(serde_json::to_string(&exported)?);
     Ok(ExitCode::SUCCESS)
@@ -52,8 +52,8 @@ fn instant(asked: Option<Timestamp>) -> AsOf {
 }
 
 /// Records which rows go where, before any of them does.
-async fn record(registry: Option<&Registry>, kind: &str, (id, until): (&DatasetId, Timestamp), out: &Path) -> anyhow::Result<()> {
-    let Some(registry) = registry else { return Ok(()) };
+async fn record(registry: Option<(Registry, Deeds)>, kind: &str, (id, until): (&DatasetId, Timestamp), out: &Path) -> anyhow::Result<()> {
+    let Some((registry, before)) = registry else { return Ok(()) };
     let folder = std::path::absolute(out).with_context(|| format!("could not find {}", out.display()))?;
     let line = warehouse::Export {
         at: services::now(),
@@ -63,11 +63,11 @@ async fn record(registry: Option<&Registry>, kind: &str, (id, until): (&DatasetI
         watermark: until,
         details: serde_json::json!({"folder": folder.display().to_string()}),
     };
-    registry.record_export(&line).await.context("could not record the export in the registry")
+    registry.record_export(&line, before).await.context("could not record the export in the registry")
 }
 
-/// Who keeps the list of what left the warehouse. Where nobody does, the export is made all the same, and whoever asks for it is told.
-async fn registry(config: &Config) -> anyhow::Result<Option<Registry>> {
+/// Who keeps the list of what left the warehouse, and how many erasures it knew of before any row was read. Where nobody does, the export is made all the same, and whoever asks for it is told.
+async fn registry(config: &Config) -> anyhow::Result<Option<(Registry, Deeds)>> {
     let unrecorded = |why: std::fmt::Arguments<'_>| {
         output::progress(format_args!("this export is not recorded, so no erasure will list it: {why}"));
         Ok(None)
@@ -76,7 +76,10 @@ async fn registry(config: &Config) -> anyhow::Result<Option<Registry>> {
         return unrecorded(format_args!("registry.url is not set, and no PostgreSQL of our own runs"));
     }
     match Registry::connect(&config.registry).await {
-        Ok(registry) => Ok(Some(registry)),
+        Ok(registry) => {
+            let before = registry.deeds().await.context("could not read the registry's audit; nothing was written")?;
+            Ok(Some((registry, before)))
+        }
         Err(error) if error.is_passing() && is_our_own(config) => {
             unrecorded(format_args!("the PostgreSQL of our own, which {} names, does not answer", config.state.folder.display()))
         }

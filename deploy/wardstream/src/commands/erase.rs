@@ -72,7 +72,7 @@ impl Erasing<'_> {
         output::line(serde_json::json!({"erased": erased}));
         self.forgotten().await?;
         for deed in deeds {
-            self.record(&deed.done(services::now(), erased.clone())).await?;
+            self.done(deed, erased.clone()).await?;
         }
         self.told();
         Ok(ExitCode::SUCCESS)
@@ -95,7 +95,7 @@ impl Erasing<'_> {
         }
         for deed in deeds {
             let traces = deed.traces.clone();
-            self.record(&deed.done(services::now(), traces)).await?;
+            self.done(deed, traces).await?;
         }
         self.told();
         Ok(ExitCode::SUCCESS)
@@ -125,6 +125,19 @@ impl Erasing<'_> {
             Some(registry) => registry.record_deed(deed).await.context("could not record the erasure"),
             None => self.warehouse.record_deed(deed).await.context("could not record the erasure"),
         }
+    }
+
+    /// Records that what was begun is done. What was exported meanwhile may hold the patient's rows: it is listed again.
+    async fn done(&self, deed: Deed, traces: Traces) -> anyhow::Result<()> {
+        let since = deed.traces.first_known_at.into_iter().chain(traces.first_known_at).min();
+        let deed = deed.done(services::now(), traces);
+        let (Some(registry), Some(since)) = (self.registry, since) else { return self.record(&deed).await };
+        let before = deed.used_by.clone();
+        let used_by = registry.record_done(deed, since).await.context("could not record the erasure")?;
+        if serde_json::to_value(&used_by)? != before {
+            output::line(serde_json::json!({"used_by": used_by}));
+        }
+        Ok(())
     }
 
     fn told(&self) {
