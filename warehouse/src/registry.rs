@@ -380,14 +380,19 @@ async fn write_history(
     if written == 0 { Err(RegistryError::Unknown { version: version.clone() }) } else { Ok(()) }
 }
 
-/// The champion before the present one: promotions pile up, and a rollback takes the uppermost off.
+/// The champion before the present one: promotions pile up, and a rollback takes off what lies on the version that it brings back.
 fn predecessor(happened: &[(String, ModelVersion)]) -> Option<ModelVersion> {
     let mut pile: Vec<&ModelVersion> = Vec::new();
     for (event, version) in happened {
         if event == "promoted" {
             pile.push(version);
-        } else {
+            continue;
+        }
+        while pile.last().is_some_and(|top| *top != version) {
             pile.pop();
+        }
+        if pile.is_empty() {
+            pile.push(version);
         }
     }
     let present = pile.pop()?;
@@ -411,6 +416,13 @@ mod tests {
         assert_eq!(predecessor(&happened), Some(ModelVersion("a".into())));
         happened.push(line("rolled_back", "a"));
         assert_eq!(predecessor(&happened), None);
+        // Promoted twice, a version is one step all the same.
+        let mut twice = vec![line("promoted", "a"), line("promoted", "b"), line("promoted", "b")];
+        assert_eq!(predecessor(&twice), Some(ModelVersion("a".into())));
+        twice.push(line("rolled_back", "a"));
+        assert_eq!(predecessor(&twice), None, "the champion is not before itself");
+        twice.push(line("promoted", "c"));
+        assert_eq!(predecessor(&twice), Some(ModelVersion("a".into())));
     }
 
     #[test]
