@@ -228,6 +228,8 @@ struct Kept {
     model: tempfile::TempDir,
     /// Where it is fetched to.
     back: tempfile::TempDir,
+    /// The schema's owner.
+    owner: tokio_postgres::Client,
 }
 
 fn version(name: &str) -> ModelVersion {
@@ -258,6 +260,14 @@ impl Kept {
         Ok(self.registry.register(&row, None).await?)
     }
 
+    /// Lets a hundred years pass since every line that there is was written.
+    async fn aged(&self) -> anyhow::Result<()> {
+        let sql = "ALTER TABLE wardstream.model_history DISABLE TRIGGER model_history_is_append_only; \
+                   UPDATE wardstream.model_history SET written_at = written_at - interval '100 years'; \
+                   ALTER TABLE wardstream.model_history ENABLE ALWAYS TRIGGER model_history_is_append_only";
+        Ok(self.owner.batch_execute(sql).await?)
+    }
+
     async fn promoted(&self, name: &str) -> Result<(), RegistryError> {
         self.registry.promote(&version(name), Timestamp::UNIX_EPOCH, "test", "by hand").await
     }
@@ -283,13 +293,13 @@ fn weights_go_behind_a_line_that_says_so_and_neither_the_champions_nor_what_kept
     let owner_url = stand.address("postgres")?;
     let store = stand.path().join("weights");
     let runtime = tokio::runtime::Runtime::new()?;
-    let (kept, owner, _connection) = runtime.block_on(async {
+    let (kept, _connection) = runtime.block_on(async {
         let (owner, connection) = connected(&owner_url).await?;
         owner.batch_execute(WARD).await?;
         let registry = Registry::connect(&settings(&as_ward(&owner_url)?, &owner_url)?).await?;
         let model = tempfile::tempdir()?;
         std::fs::write(model.path().join("config.json"), "{}")?;
-        anyhow::Ok((Kept { registry, weights: opened(&store)?, model, back: tempfile::tempdir()? }, owner, connection))
+        anyhow::Ok((Kept { registry, weights: opened(&store)?, model, back: tempfile::tempdir()?, owner }, connection))
     })?;
     runtime.block_on(removed_in_order(&kept, &store))?;
     assert_eq!(stand.count("SELECT count(*) FROM models WHERE weights_removed_at > TIMESTAMP '2199-12-31'")?, 2);
@@ -297,7 +307,7 @@ fn weights_go_behind_a_line_that_says_so_and_neither_the_champions_nor_what_kept
     runtime.block_on(async {
         let gone = "INSERT INTO wardstream.model_history (model_version, event, at, by, reason) \
                     VALUES ('first', 'weights_removed', '2020-01-01T00:00:00Z', 'test', 'past the rules')";
-        owner.batch_execute(gone).await?;
+        kept.owner.batch_execute(gone).await?;
         let refused = kept.registry.rollback(Timestamp::UNIX_EPOCH, "test", "by hand").await.err().context("it was done")?;
         assert!(matches!(refused, RegistryError::WeightsRemoved { .. }), "{refused}");
         promoted_or_removed_and_never_both(&kept).await
@@ -316,6 +326,8 @@ async fn removed_in_order(kept: &Kept, store: &Path) -> anyhow::Result<()> {
     kept.promoted("champion").await?;
     let young = Timestamp::UNIX_EPOCH;
     assert_eq!(registry.remove_weights(&kept.weights, &keeping(1), young).await?, 0, "all are young");
+    assert_eq!(registry.remove_weights(&kept.weights, &keeping(1), far()?).await?, 0, "one clock that runs ahead makes nothing old");
+    kept.aged().await?;
     assert_eq!(registry.remove_weights(&kept.weights, &keeping(0), far()?).await?, 0, "0 removes nothing");
     assert_eq!(files(store)?.len(), 8);
 
@@ -349,6 +361,7 @@ async fn promoted_or_removed_and_never_both(kept: &Kept) -> anyhow::Result<()> {
         let (name, newer) = (format!("raced-{round}"), format!("newer-{round}"));
         kept.made(&name, None).await?;
         kept.made(&newer, None).await?;
+        kept.aged().await?;
         let (rules, at) = (keeping(1), far()?);
         let removing = kept.registry.remove_weights(&kept.weights, &rules, at);
         let promoting = kept.promoted(&name);

@@ -63,6 +63,12 @@ async fn ledger(client: &Client) -> Result<Ledger, RegistryError> {
     Ok(Ledger { versions: versions.iter().map(version).collect(), lines: lines.iter().map(line).collect::<Result<_, _>>()? })
 }
 
+/// PostgreSQL's clock.
+async fn clock(client: &Client) -> Result<Timestamp, RegistryError> {
+    let row = client.query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[]).await.map_err(unread)?;
+    Timestamp::from_microsecond(row.get(0)).map_err(|_| RegistryError::Row { what: "time" })
+}
+
 impl Registry {
     /// Fetches a model's weights into `to`. Where their removal is recorded, before or while they come, they are refused, whole though they may be: what
     /// no line speaks of by the end is whole, since lines come before the bytes go.
@@ -81,7 +87,8 @@ impl Registry {
         refuse_removed(&client, version).await
     }
 
-    /// Records which weights nothing keeps at `now`, the wall clock's, then removes from the store what is recorded, now or by a turn that died.
+    /// Records which weights nothing keeps at `now`, the wall clock's, or by PostgreSQL's, where that is behind: a machine whose clock runs ahead removes nothing
+    /// that is young. Then removes from the store what is recorded, now or by a turn that died.
     /// Kept are the champion's and those that a rollback brings back, those of the newest `keep_versions`, what was made, promoted or live within
     /// `keep_days`, and weights that kept adapters were learned on. How many versions lost theirs.
     ///
@@ -103,8 +110,9 @@ impl Registry {
         let mut client = self.client().await?;
         let decision = alone(&mut client).await?;
         let mut ledger = ledger(decision.client()).await?;
+        let earlier = now.min(clock(decision.client()).await?);
         let kept_for = SignedDuration::from_hours(24 * i64::from(settings.keep_days.max(1)));
-        let rules = Rules { versions: settings.keep_versions, since: now.checked_sub(kept_for).unwrap_or(Timestamp::MIN) };
+        let rules = Rules { versions: settings.keep_versions, since: earlier.checked_sub(kept_for).unwrap_or(Timestamp::MIN) };
         let removals = ledger.removals(&rules);
         for removal in &removals {
             let reason = match removal {
