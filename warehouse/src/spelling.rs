@@ -323,9 +323,10 @@ mod tests {
         assert_eq!(read("SELECT EXISTS (SELECT * FROM t)"), "SELECT (SELECT count(*) > 0 AS is_there FROM t) AS \"exists\"");
         assert_eq!(
             read("SELECT NOT 3 > ALL (SELECT a FROM t) AS b"),
-            "SELECT NOT NOT (CASE WHEN (SELECT count(*) > 0 AS is_there FROM (SELECT a FROM t) AS among (value) WHERE (3) <= among.value) THEN true \
-            WHEN (SELECT CASE WHEN count(*) > count(among.value) THEN 2 WHEN count(*) > 0 THEN 1 ELSE 0 END AS unsaid \
-            FROM (SELECT a FROM t) AS among (value)) >= CASE WHEN (3) IS NULL THEN 1 ELSE 2 END THEN NULL ELSE false END) AS b"
+            "SELECT NOT NOT (CASE WHEN (SELECT count(*) > 0 AS is_there FROM (SELECT a FROM t) AS \"?among?\" (\"?value?\") \
+             WHERE (3) <= \"?among?\".\"?value?\") THEN true \
+            WHEN (SELECT CASE WHEN count(*) > count(\"?value?\") THEN 2 WHEN count(*) > 0 THEN 1 ELSE 0 END AS unsaid \
+            FROM (SELECT a FROM t) AS \"?among?\" (\"?value?\")) >= CASE WHEN (3) IS NULL THEN 1 ELSE 2 END THEN NULL ELSE false END) AS b"
         );
         for sql in
             ["SELECT 1 FROM t WHERE EXISTS (SELECT 1)", "SELECT (SELECT 1 FROM t WHERE a IN (SELECT 1))", "SELECT a = ANY (b) FROM t"]

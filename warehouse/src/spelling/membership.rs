@@ -126,20 +126,23 @@ fn unless(negated: bool, expr: Expr) -> Expr {
 }
 
 /// How much of what is asked of the values among which it is looked cannot be said: 2 where one of them is not known, 1 where all are, 0 where there are none.
-const UNSAID: &str =
-    "SELECT CASE WHEN count(*) > count(among.value) THEN 2 WHEN count(*) > 0 THEN 1 ELSE 0 END AS unsaid FROM (SELECT 1) AS among (value)";
+const UNSAID: &str = r#"SELECT CASE WHEN count(*) > count("?value?") THEN 2 WHEN count(*) > 0 THEN 1 ELSE 0 END AS unsaid
+    FROM (SELECT 1) AS "?among?" ("?value?")"#;
+
+/// Whether there is a value. It has a name that nobody gives: what is sought stands beside it, and means the query around it.
+const IS_THERE: &str = r#"SELECT count(*) > 0 AS is_there FROM (SELECT 1) AS "?among?" ("?value?")"#;
 
 /// Whether `left` stands so to any value: unknown where it does to none that is known, and to some it cannot be said. The query is asked twice, not once:
 /// the engine lets `left` be of the query around it where rows are chosen, and not where they are added up.
 fn any(left: &Expr, operator: &BinaryOperator, among: &Query) -> Option<Expr> {
     let left = || Box::new(Expr::Nested(Box::new(left.clone())));
-    let value = Expr::CompoundIdentifier(vec![Ident::new("among"), Ident::new("value")]);
+    let value = Expr::CompoundIdentifier(["?among?", "?value?"].map(|name| Ident::with_quote('"', name)).to_vec());
     let stands = Expr::BinaryOp { left: left(), op: operator.clone(), right: Box::new(value) };
     let literal = |value: Value| Expr::Value(value.into());
     let number = |number: &str| literal(Value::Number(number.to_owned(), false));
     let enough = case(vec![(Expr::IsNull(left()), number("1"))], number("2"));
     let unknown = Expr::BinaryOp { left: Box::new(asked(UNSAID, among, None)?), op: BinaryOperator::GtEq, right: Box::new(enough) };
-    let is_there = asked("SELECT count(*) > 0 AS is_there FROM (SELECT 1) AS among (value)", among, Some(stands))?;
+    let is_there = asked(IS_THERE, among, Some(stands))?;
     let answers = vec![(is_there, literal(Value::Boolean(true))), (unknown, literal(Value::Null))];
     Some(case(answers, literal(Value::Boolean(false))))
 }

@@ -246,6 +246,10 @@ async fn values_are_those_of_postgresql() {
             "SELECT NULL::int IN (SELECT 1 WHERE false), NULL::int IN (SELECT 1), 2 IN (SELECT 1), 2 > ANY (SELECT NULL::int)",
             vec!["f,NULL,f,NULL"],
         ),
+        (
+            "SELECT value, value IN (SELECT 2), value > ALL (SELECT 1) FROM (VALUES (1), (2)) AS among(value) ORDER BY 1",
+            vec!["1,f,f", "2,t,t"],
+        ),
         ("SELECT 3 > ALL (SELECT 2), 3 > ANY (SELECT 4), 3 = SOME (SELECT 3), 1 <> ALL (SELECT 1 WHERE false)", vec!["t,f,t,t"]),
         (&format!("SELECT a FROM {t} WHERE a = ANY (SELECT 1) OR a > ALL (SELECT 1) ORDER BY a FETCH FIRST 2 ROWS ONLY"), vec!["1", "2"]),
         ("SELECT 2.5::int, a::int FROM (VALUES (2.5)) AS t(a)", vec!["3,2"]),
