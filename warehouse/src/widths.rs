@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch};
-use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
@@ -19,6 +18,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStat
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec, SymmetricHashJoinExec,
@@ -31,10 +31,13 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::TryStreamExt as _;
 
 use crate::pools;
-use crate::written::{self, Views};
+use crate::written;
 
 /// What a batch of the widest rows may take.
 const BATCH_BYTES: usize = 64 << 20;
+
+/// What each row takes for one of several sets by which rows are grouped: all are numbered before the first is looked at.
+const SET_BYTES: usize = 8;
 
 /// How a statement goes on, as an extension of its session.
 #[derive(Debug, Default)]
@@ -95,6 +98,9 @@ impl PhysicalOptimizerRule for Widths {
         let rows = config.execution.batch_size.into();
         plan.transform_up(|plan| {
             plan.apply_expressions(&mut |expr| constants(expr, rows))?;
+            if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+                fits(aggregate.group_expr().groups().len() * SET_BYTES, rows, BATCH_BYTES)?;
+            }
             measured(plan)
         })
         .data()
@@ -123,7 +129,7 @@ fn constants(expr: &Arc<dyn PhysicalExpr>, rows: usize) -> Result<TreeNodeRecurs
 }
 
 fn constant_bytes(value: &ScalarValue) -> Result<usize> {
-    Ok(if is_written(&value.data_type()) { longest(value.to_array()?.as_ref()) } else { 0 })
+    Ok(if is_written(&value.data_type()) { written::longest(value.to_array()?.as_ref()) } else { 0 })
 }
 
 /// # Errors
@@ -172,28 +178,6 @@ fn is_written(kind: &DataType) -> bool {
         DataType::Struct(fields) => fields.iter().any(|field| is_written(field.data_type())),
         _ => false,
     }
-}
-
-/// Bytes of the longest value, at most.
-pub(crate) fn longest(array: &dyn Array) -> usize {
-    match array.data_type() {
-        DataType::Utf8 => most(array.as_string::<i32>().offsets()),
-        DataType::LargeUtf8 => most(array.as_string::<i64>().offsets()),
-        DataType::Binary => most(array.as_binary::<i32>().offsets()),
-        DataType::LargeBinary => most(array.as_binary::<i64>().offsets()),
-        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Map(..) => {
-            (0..array.len()).map(|row| written::bytes(array, row..row + 1, Views::Shared)).max().unwrap_or(0)
-        }
-        DataType::Struct(_) => {
-            let columns = array.as_struct().columns().iter();
-            columns.fold(0, |sum: usize, column| sum.saturating_add(longest(column.as_ref())))
-        }
-        _ => 0,
-    }
-}
-
-fn most<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>) -> usize {
-    offsets.lengths().max().unwrap_or(0)
 }
 
 /// A column whose lists are spread over rows.
@@ -269,7 +253,7 @@ impl Bounds {
 
     /// Of the widest row, at most.
     fn row_bytes(&self, batch: &RecordBatch) -> usize {
-        self.columns.iter().fold(0, |sum: usize, column| sum.saturating_add(longest(batch.column(*column).as_ref())))
+        self.columns.iter().fold(0, |sum: usize, column| sum.saturating_add(written::longest(batch.column(*column).as_ref())))
     }
 
     fn spread_rows(&self, batch: &RecordBatch) -> usize {
@@ -349,8 +333,6 @@ impl ExecutionPlan for WidthExec {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Int64Array, ListArray, StringArray, StringViewArray, StructArray};
-    use datafusion::arrow::datatypes::{Field, Int64Type};
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::prelude::SessionContext;
 
@@ -362,35 +344,6 @@ mod tests {
     fn session() -> SessionContext {
         let state = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime")).state();
         SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Widths)).build())
-    }
-
-    #[test]
-    fn the_longest_value_is_measured_whatever_its_kind() {
-        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), None, Some("seventeen letters")]));
-        let lists: ArrayRef =
-            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), Some(2)]), None, Some(vec![None])]));
-        let both = StructArray::from(vec![
-            (Arc::new(Field::new("text", DataType::Utf8, true)), Arc::clone(&texts)),
-            (Arc::new(Field::new("list", lists.data_type().clone(), true)), Arc::clone(&lists)),
-        ]);
-        let of = |array: &dyn Array| longest(array).expect("is measured");
-        assert_eq!(of(texts.as_ref()), 17);
-        assert_eq!(of(texts.slice(0, 2).as_ref()), 3);
-        assert!((16..=24).contains(&of(lists.as_ref())), "{}", of(lists.as_ref()));
-        assert_eq!(of(&both), 17 + of(lists.as_ref()));
-        assert_eq!(of(&StringViewArray::from(vec!["a text that is a view into a buffer"])), 0);
-        assert_eq!(of(&Int64Array::from(vec![1, 2])), 0);
-    }
-
-    #[test]
-    fn a_long_value_in_a_list_is_not_shared_out_among_short_ones() {
-        let texts = std::iter::repeat_n("x".to_owned(), 999).chain(["x".repeat(100_000)]);
-        let field = Arc::new(Field::new("item", DataType::Utf8, false));
-        let values: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
-        let lists = ListArray::new(field, OffsetBuffer::from_lengths(std::iter::repeat_n(1, 1_000)), values, None);
-        assert_eq!(longest(&lists), 100_000);
-        assert_eq!(longest(&lists.slice(0, 999)), 1);
-        assert_eq!(longest(&lists.slice(0, 0)), 0);
     }
 
     /// A batch of them would take sixteen times the memory, before an aggregate or a window has held any of it.
@@ -410,6 +363,19 @@ mod tests {
             let rows = statement::all(ctx.sql(&sql).await.expect("plans")).await.expect("with fewer in a batch");
             assert!(rows.iter().any(|batch| batch.num_rows() > 0));
         }
+    }
+
+    #[tokio::test]
+    async fn rows_of_many_sets_of_groups_come_in_batches_that_fit() {
+        let ctx = session();
+        let sql = format!("SELECT count(*) AS n FROM range(9000) GROUP BY GROUPING SETS ({})", ["(value)"; 3_000].join(", "));
+        let plan = ctx.sql(&sql).await.expect("plans").create_physical_plan().await;
+        assert_eq!(plan.err().as_ref().and_then(Wide::of), Some(Wide { row_bytes: 3_000 * SET_BYTES }));
+        let counted = "SELECT count(*), sum(n) FROM \
+                       (SELECT count(*) AS n FROM (SELECT value % 2 AS a, value % 3 AS b FROM range(9000)) GROUP BY CUBE (a, b))";
+        let rows = statement::all(ctx.sql(counted).await.expect("plans")).await.expect("answers");
+        let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).expect("rows").to_string();
+        assert!(shown.contains("| 12 ") && shown.contains("| 36000 "), "{shown}");
     }
 
     /// Lists within lists are spread for all rows of a batch at once.

@@ -43,6 +43,28 @@ pub(crate) fn bytes(array: &dyn Array, rows: Range<usize>, views: Views) -> usiz
     }
 }
 
+/// Bytes of the longest value, at most.
+pub(crate) fn longest(array: &dyn Array) -> usize {
+    match array.data_type() {
+        DataType::Utf8 => most(array.as_string::<i32>().offsets()),
+        DataType::LargeUtf8 => most(array.as_string::<i64>().offsets()),
+        DataType::Binary => most(array.as_binary::<i32>().offsets()),
+        DataType::LargeBinary => most(array.as_binary::<i64>().offsets()),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Map(..) => {
+            (0..array.len()).map(|row| bytes(array, row..row + 1, Views::Shared)).max().unwrap_or(0)
+        }
+        DataType::Struct(_) => {
+            let columns = array.as_struct().columns().iter();
+            columns.fold(0, |sum: usize, column| sum.saturating_add(longest(column.as_ref())))
+        }
+        _ => 0,
+    }
+}
+
+fn most<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>) -> usize {
+    offsets.lengths().max().unwrap_or(0)
+}
+
 fn of_bytes<T: ByteArrayType>(texts: &GenericByteArray<T>, rows: &Range<usize>) -> usize {
     elements(texts.offsets(), rows).len()
 }
@@ -74,7 +96,7 @@ mod tests {
     use datafusion::arrow::array::{
         ArrayRef, DictionaryArray, FixedSizeListArray, Int64Array, ListArray, NullArray, StringArray, StringViewArray, StructArray,
     };
-    use datafusion::arrow::datatypes::{Field, Int32Type};
+    use datafusion::arrow::datatypes::{Field, Int32Type, Int64Type};
 
     use super::*;
 
@@ -118,5 +140,33 @@ mod tests {
         assert_eq!((shared(&nothing, 0..3), shared(&StringArray::from(Vec::<&str>::new()), 0..0)), (0, 0));
         let words: DictionaryArray<Int32Type> = ["one", "one", "two"].into_iter().collect();
         assert!(shared(&words, 0..3) <= 48 && shared(&NullArray::new(3), 0..3) <= 48);
+    }
+
+    #[test]
+    fn the_longest_value_is_measured_whatever_its_kind() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), None, Some("seventeen letters")]));
+        let lists: ArrayRef =
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), Some(2)]), None, Some(vec![None])]));
+        let both = StructArray::from(vec![
+            (Arc::new(Field::new("text", DataType::Utf8, true)), Arc::clone(&texts)),
+            (Arc::new(Field::new("list", lists.data_type().clone(), true)), Arc::clone(&lists)),
+        ]);
+        assert_eq!(longest(texts.as_ref()), 17);
+        assert_eq!(longest(texts.slice(0, 2).as_ref()), 3);
+        assert!((16..=24).contains(&longest(lists.as_ref())), "{}", longest(lists.as_ref()));
+        assert_eq!(longest(&both), 17 + longest(lists.as_ref()));
+        assert_eq!(longest(&StringViewArray::from(vec!["a text that is a view into a buffer"])), 0);
+        assert_eq!(longest(&Int64Array::from(vec![1, 2])), 0);
+    }
+
+    #[test]
+    fn a_long_value_in_a_list_is_not_shared_out_among_short_ones() {
+        let texts = std::iter::repeat_n("x".to_owned(), 999).chain(["x".repeat(100_000)]);
+        let field = Arc::new(Field::new("item", DataType::Utf8, false));
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let lists = ListArray::new(field, OffsetBuffer::from_lengths(std::iter::repeat_n(1, 1_000)), values, None);
+        assert_eq!(longest(&lists), 100_000);
+        assert_eq!(longest(&lists.slice(0, 999)), 1);
+        assert_eq!(longest(&lists.slice(0, 0)), 0);
     }
 }

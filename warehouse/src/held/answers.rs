@@ -13,7 +13,6 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::window::{PlainAggregateWindowExpr, SlidingAggregateWindowExpr, StandardWindowExpr, WindowExpr};
 use datafusion::physical_plan::windows::WindowUDFExpr;
 
-use crate::widths;
 use crate::written::{self, Views};
 
 /// Aggregates that keep no more than a few numbers or one value, however many they are given.
@@ -245,7 +244,7 @@ fn longest(column: &ArrayRef) -> usize {
     let lengths = match column.data_type() {
         DataType::Utf8View => column.as_string_view().lengths().max(),
         DataType::BinaryView => column.as_binary_view().lengths().max(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => return widths::longest(column.as_ref()),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => return written::longest(column.as_ref()),
         other => {
             let each = || (0..column.len()).map(|row| written::bytes(column.as_ref(), row..row + 1, Views::Written));
             return other.primitive_width().unwrap_or_else(|| each().max().unwrap_or(0));
