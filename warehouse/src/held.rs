@@ -27,6 +27,7 @@ use futures::TryStreamExt as _;
 use answers::{Answers, Behind};
 
 use crate::compact::compacted;
+use crate::computing::Needs;
 use crate::partitions::Partitions;
 use crate::written::{self, Views};
 
@@ -115,8 +116,9 @@ impl ExecutionPlan for HeldExec {
     fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let [input] = self.window.children()[..] else { return internal_err!("a window has one input") };
         let reservation = MemoryConsumer::new("window").register(context.memory_pool());
-        let until_the_end = self.window.is::<WindowAggExec>();
-        let held = Arc::new(Mutex::new(Held::new(self.exprs(), &input.schema(), reservation, until_the_end)?));
+        let schema = input.schema();
+        let held = Held::new(self.exprs(), &schema, Needs::of(self.window.as_ref(), &schema)?.of_columns(), reservation)?;
+        let held = Arc::new(Mutex::new(Held { until_the_end: self.window.is::<WindowAggExec>(), ..held }));
         let of = |held: &Arc<Mutex<Held>>| Arc::clone(held);
         let (coming, going) = (of(&held), held);
         let rows = input.execute(place, Arc::clone(&context))?.and_then(move |batch| {
@@ -204,6 +206,8 @@ struct Held {
     partitions: Partitions,
     /// Rows that the frames of rows to come may hold.
     behind: Behind,
+    /// What the functions' arguments take while they are computed, for all rows of a partition at once.
+    needs: Needs,
     reservation: MemoryReservation,
     under_way: VecDeque<Waiting>,
     /// Rows that have been answered and are held for others: up to which, and their bytes.
@@ -219,12 +223,13 @@ struct Held {
 }
 
 impl Held {
-    fn new(exprs: &[Arc<dyn WindowExpr>], input: &Schema, reservation: MemoryReservation, until_the_end: bool) -> Result<Self> {
+    fn new(exprs: &[Arc<dyn WindowExpr>], input: &Schema, needs: Needs, reservation: MemoryReservation) -> Result<Self> {
         let answers = exprs.iter().map(|expr| Answers::of(expr, input)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         Ok(Self {
             answers,
             partitions: Partitions::new(exprs.first().map(|expr| expr.partition_by().to_vec()).unwrap_or_default()),
             behind: exprs.iter().fold(Behind::Rows(0), |behind, expr| behind.and(Behind::of(expr.as_ref()))),
+            needs,
             reservation,
             under_way: VecDeque::new(),
             reached: VecDeque::new(),
@@ -233,25 +238,28 @@ impl Held {
             begun_at: 0,
             needed_from: 0,
             kept: 0,
-            until_the_end,
+            until_the_end: false,
         })
     }
 
     /// # Errors
     /// Where the pool has no more.
     fn come(&mut self, batch: &RecordBatch) -> Result<()> {
+        let computed_bytes = self.needs.bytes(batch, 0..batch.num_rows());
+        self.reservation.try_grow(computed_bytes)?;
         let (partitions, goes_on) = self.partitions.of(batch)?;
         if let Some(last) = partitions.last().filter(|_| partitions.len() > 1 || !goes_on) {
             self.begun_at = self.came + last.start;
         }
         let under_way = if self.until_the_end { usize::MAX } else { self.came - self.answered };
-        let (mut answers_bytes, mut kept) = (0_usize, 0_usize);
+        let (mut answers_bytes, mut kept) = (computed_bytes, 0_usize);
         for function in &mut self.answers {
             answers_bytes = answers_bytes.saturating_add(function.taken(batch, (&partitions, goes_on), under_way)?);
             kept = kept.saturating_add(function.kept());
         }
         let rows_bytes = batch.columns().iter().fold(0_usize, |sum, column| sum.saturating_add(bytes(column))).saturating_mul(COPIES);
-        let (more, less) = (rows_bytes.saturating_add(answers_bytes).saturating_add(kept), std::mem::replace(&mut self.kept, kept));
+        let more = rows_bytes.saturating_add(answers_bytes - computed_bytes).saturating_add(kept);
+        let less = std::mem::replace(&mut self.kept, kept);
         self.reservation.try_grow(more.saturating_sub(less))?;
         self.reservation.shrink(less.saturating_sub(more));
         self.came += batch.num_rows();

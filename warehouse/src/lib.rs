@@ -8,6 +8,7 @@ pub mod claimed;
 mod columnar;
 mod compact;
 mod computed;
+mod computing;
 mod dataset;
 mod durable;
 mod encode;

@@ -20,6 +20,7 @@ use schemas::{Table, table::instant};
 
 use crate::compact::Compacting;
 use crate::computed::Computed;
+use crate::computing::Parting;
 use crate::error::QueryError;
 use crate::held::Holding;
 use crate::numbering::Numbering;
@@ -230,13 +231,13 @@ pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
 
 /// The session in which anybody's statement runs: what it would take beyond the pool is bounded.
 fn bounded(state: SessionState) -> SessionState {
-    let state = SessionStateBuilder::new_from_existing(state);
-    state.with_physical_optimizer_rule(Arc::new(Holding)).with_physical_optimizer_rule(Arc::new(Widths)).build()
+    let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Holding));
+    state.with_physical_optimizer_rule(Arc::new(Widths)).with_physical_optimizer_rule(Arc::new(Parting)).build()
 }
 
 /// The session in which a view is computed that a statement names, and kept for all: it is ours, and bounds of the statement's own would make it begin anew.
 pub(crate) fn of_views(state: &SessionState) -> SessionState {
-    let is_bound = |rule: &dyn PhysicalOptimizerRule| [Holding.name(), Widths.name()].contains(&rule.name());
+    let is_bound = |rule: &dyn PhysicalOptimizerRule| [Holding.name(), Widths.name(), Parting.name()].contains(&rule.name());
     let rules = state.physical_optimizers().iter().filter(|rule| !is_bound(rule.as_ref())).cloned().collect();
     // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
     let rows = SessionConfig::new().batch_size();

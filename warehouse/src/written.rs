@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use datafusion::arrow::array::{Array, AsArray, GenericByteArray, GenericListArray, OffsetSizeTrait};
+use datafusion::arrow::array::{Array, AsArray, GenericByteArray, GenericListArray, OffsetSizeTrait, RecordBatch};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{ByteArrayType, DataType};
 
@@ -87,6 +87,28 @@ fn of_lists<T: OffsetSizeTrait>(lists: &GenericListArray<T>, rows: &Range<usize>
 pub(crate) fn elements<T: OffsetSizeTrait>(offsets: &OffsetBuffer<T>, rows: &Range<usize>) -> Range<usize> {
     let [from, until] = [rows.start, rows.end].map(|row| offsets.get(row).map_or(0, |place| place.as_usize()));
     from..until
+}
+
+/// Whether values of this kind may be long.
+pub(crate) fn is_long(kind: &DataType) -> bool {
+    !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
+}
+
+/// The batch in parts that take so much, or have one row.
+pub(crate) fn parts(batch: &RecordBatch, limit_bytes: usize, of_row: impl Fn(usize) -> usize) -> Vec<RecordBatch> {
+    let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_usize);
+    for row in 0..batch.num_rows() {
+        let more = of_row(row);
+        if row > from && bytes.saturating_add(more) > limit_bytes {
+            parts.push(batch.slice(from, row - from));
+            (from, bytes) = (row, 0);
+        }
+        bytes = bytes.saturating_add(more);
+    }
+    if from < batch.num_rows() {
+        parts.push(batch.slice(from, batch.num_rows() - from));
+    }
+    parts
 }
 
 #[cfg(test)]

@@ -42,19 +42,7 @@ pub(super) fn parts(batch: &RecordBatch) -> Vec<RecordBatch> {
         let columns = batch.columns().iter();
         columns.fold(0, |sum: usize, column| sum.saturating_add(written::bytes(column.as_ref(), row..row + 1, Views::Written)))
     };
-    let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_usize);
-    for row in 0..batch.num_rows() {
-        let more = of_row(row);
-        if row > from && bytes.saturating_add(more) > FRAME_BYTES {
-            parts.push(batch.slice(from, row - from));
-            (from, bytes) = (row, 0);
-        }
-        bytes = bytes.saturating_add(more);
-    }
-    if from < batch.num_rows() {
-        parts.push(batch.slice(from, batch.num_rows() - from));
-    }
-    parts
+    written::parts(batch, FRAME_BYTES, of_row)
 }
 
 /// The columns as a message of their own.

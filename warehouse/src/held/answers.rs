@@ -134,11 +134,11 @@ impl Answers {
     /// # Errors
     /// Where its types cannot be told.
     pub(super) fn of(expr: &Arc<dyn WindowExpr>, input: &Schema) -> Result<Option<Self>> {
-        let answers_long = is_long(expr.field()?.data_type());
+        let answers_long = written::is_long(expr.field()?.data_type());
         let keeps = aggregate(expr.as_ref()).is_some_and(|expr| expr.is_distinct() || !SMALL.contains(&expr.fun().name()));
         let mut computes_long = false;
         for argument in expr.expressions() {
-            computes_long |= argument.downcast_ref::<Column>().is_none() && is_long(&argument.data_type(input)?);
+            computes_long |= argument.downcast_ref::<Column>().is_none() && written::is_long(&argument.data_type(input)?);
         }
         if !answers_long && !keeps && !computes_long {
             return Ok(None);
@@ -232,11 +232,6 @@ fn frame_rows(frame: &WindowFrame) -> Option<usize> {
     let is_rows = frame.units == WindowFrameUnits::Rows;
     let (before, after) = rows(&frame.start_bound).zip(rows(&frame.end_bound)).filter(|_| is_rows)?;
     Some(before.saturating_add(after).saturating_add(1))
-}
-
-/// Whether values of this kind may be long.
-fn is_long(kind: &DataType) -> bool {
-    !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
 }
 
 /// Bytes of the longest value, at most.
