@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, internal_err};
@@ -38,6 +38,9 @@ const BATCH_BYTES: usize = 64 << 20;
 
 /// What each row takes for one of several sets by which rows are grouped: all are numbered before the first is looked at.
 const SET_BYTES: usize = 8;
+
+/// What a value takes that is no number and lies elsewhere, if it is long.
+const OTHER_BYTES: usize = 16;
 
 /// How a statement goes on, as an extension of its session.
 #[derive(Debug, Default)]
@@ -153,21 +156,40 @@ fn measured(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Executio
     }
     // What is spread over rows is written once; what stands beside it is written with each.
     let spread: Vec<Spread> = unnest.map(|unnest| unnest.list_column_indices().iter().map(Spread::of).collect()).unwrap_or_default();
+    let fixed_bytes = unnest.map_or(0, |unnest| fixed(&unnest.input().schema(), &spread));
     let is_spread = |column: usize| spread.iter().any(|spread| spread.column == column);
     let of = |input: &Arc<dyn ExecutionPlan>| {
         let schema = input.schema();
         let columns = (0..schema.fields().len()).filter(|column| is_written(schema.field(*column).data_type()) && !is_spread(*column));
         let columns: Vec<usize> = columns.collect();
-        if columns.is_empty() || input.is::<WidthExec>() {
+        if columns.is_empty() && fixed_bytes == 0 || input.is::<WidthExec>() {
             return Arc::clone(input);
         }
-        Arc::new(WidthExec { input: Arc::clone(input), columns, spread: spread.clone() }) as Arc<dyn ExecutionPlan>
+        Arc::new(WidthExec { input: Arc::clone(input), columns, spread: spread.clone(), fixed_bytes }) as Arc<dyn ExecutionPlan>
     };
     // The first input of an operator with subqueries passes through it; each of the others becomes a constant.
     let passes = usize::from(is_subquery);
     let inputs = plan.children().into_iter().enumerate();
     let inputs = inputs.map(|(place, input)| if place < passes { Arc::clone(input) } else { of(input) }).collect();
     Ok(Transformed::yes(plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?))
+}
+
+/// What a row takes of those that lists are spread over, beside its long values.
+fn fixed(input: &Schema, spread: &[Spread]) -> usize {
+    let width = |kind: &DataType| kind.primitive_width().unwrap_or(OTHER_BYTES);
+    let beside = input.fields().iter().enumerate().filter(|(column, _)| !spread.iter().any(|spread| spread.column == *column));
+    let elements = spread.iter().filter_map(|spread| Some(width(element(input.fields().get(spread.column)?.data_type(), spread.depth))));
+    beside.map(|(_, field)| width(field.data_type())).chain(elements).sum()
+}
+
+/// The kind of what lies in so many lists.
+fn element(kind: &DataType, depth: usize) -> &DataType {
+    match kind {
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) if depth > 0 => {
+            element(field.data_type(), depth - 1)
+        }
+        kind => kind,
+    }
 }
 
 /// Whether a value of this kind is written out wherever it stands, and may be long.
@@ -223,12 +245,15 @@ struct WidthExec {
     /// Those whose values may be long.
     columns: Vec<usize>,
     spread: Vec<Spread>,
+    /// What a row takes besides, of those that are spread.
+    fixed_bytes: usize,
 }
 
 /// What one stream is held to.
 struct Bounds {
     columns: Vec<usize>,
     spread: Vec<Spread>,
+    fixed_bytes: usize,
     /// In a batch.
     rows: usize,
     context: Arc<TaskContext>,
@@ -253,7 +278,9 @@ impl Bounds {
 
     /// Of the widest row, at most.
     fn row_bytes(&self, batch: &RecordBatch) -> usize {
-        self.columns.iter().fold(0, |sum: usize, column| sum.saturating_add(written::longest(batch.column(*column).as_ref())))
+        self.columns
+            .iter()
+            .fold(self.fixed_bytes, |sum: usize, column| sum.saturating_add(written::longest(batch.column(*column).as_ref())))
     }
 
     fn spread_rows(&self, batch: &RecordBatch) -> usize {
@@ -306,7 +333,9 @@ impl ExecutionPlan for WidthExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match children.pop() {
-            Some(input) if children.is_empty() => Ok(Arc::new(Self { input, columns: self.columns.clone(), spread: self.spread.clone() })),
+            Some(input) if children.is_empty() => {
+                Ok(Arc::new(Self { input, columns: self.columns.clone(), spread: self.spread.clone(), fixed_bytes: self.fixed_bytes }))
+            }
             _ => internal_err!("rows of one input are measured"),
         }
     }
@@ -318,7 +347,7 @@ impl ExecutionPlan for WidthExec {
     fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = context.session_config().batch_size();
         let input = self.input.execute(place, Arc::clone(&context))?;
-        let bounds = Bounds { columns: self.columns.clone(), spread: self.spread.clone(), rows, context };
+        let bounds = Bounds { columns: self.columns.clone(), spread: self.spread.clone(), fixed_bytes: self.fixed_bytes, rows, context };
         let checked = move |batch: RecordBatch| std::future::ready(bounds.check(&batch).map(|()| batch));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), input.and_then(checked))))
     }
@@ -432,6 +461,10 @@ mod tests {
         let ctx = SessionContext::new_with_state(state);
         let sql = "SELECT repeat('x', 100000) || min(value) AS text, unnest(range(9000)) AS value FROM range(3) GROUP BY value";
         let refused = statement::all(ctx.sql(sql).await.expect("plans")).await.expect_err("900 MB of one row");
+        assert!(Wide::of(&refused).is_some(), "{refused}");
+        let numbers: Vec<String> = (0..40).map(|number| format!("value + {number} AS n{number}")).collect();
+        let sql = format!("SELECT {}, unnest(range(1000000)) AS value FROM range(3)", numbers.join(", "));
+        let refused = statement::all(ctx.sql(&sql).await.expect("plans")).await.expect_err("328 MB of one row");
         assert!(Wide::of(&refused).is_some(), "{refused}");
         let sql = "SELECT count(*) FROM (SELECT 'x' || min(value) AS text, unnest(range(900000)) AS value FROM range(3) GROUP BY value)";
         statement::all(ctx.sql(sql).await.expect("plans")).await.expect("short texts beside long lists");
