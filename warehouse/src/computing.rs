@@ -112,7 +112,7 @@ impl<'n> TreeNodeVisitor<'n> for Weigher<'_> {
             if around > 0 && kind.is_some_and(written::is_long) {
                 *self.needs.times.entry(column.index()).or_default() += around;
             }
-        } else if let Some(literal) = expr.downcast_ref::<Literal>() {
+        } else if let Some(literal) = expr.downcast_ref::<Literal>().filter(|_| around > 0) {
             self.needs.fixed_bytes = self.needs.fixed_bytes.saturating_add(around.saturating_mul(length(literal.value())?));
         }
         let gives = if self.is_long(expr) { around + 1 } else { 0 };

@@ -254,7 +254,7 @@ impl Held {
         let under_way = if self.until_the_end { usize::MAX } else { self.came - self.answered };
         let (mut answers_bytes, mut kept) = (computed_bytes, 0_usize);
         for function in &mut self.answers {
-            answers_bytes = answers_bytes.saturating_add(function.taken(batch, (&partitions, goes_on), under_way)?);
+            answers_bytes = answers_bytes.saturating_add(function.taken(batch, (partitions.as_slice(), goes_on), under_way)?);
             kept = kept.saturating_add(function.kept());
         }
         let rows_bytes = batch.columns().iter().fold(0_usize, |sum, column| sum.saturating_add(bytes(column))).saturating_mul(COPIES);
