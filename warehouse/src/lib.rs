@@ -21,6 +21,7 @@ mod held;
 mod history;
 mod kept;
 mod landmarks;
+mod lateral;
 mod layout;
 mod literal;
 mod maintenance;

@@ -23,6 +23,7 @@ use crate::computed::Computed;
 use crate::computing::Parting;
 use crate::error::QueryError;
 use crate::held::Holding;
+use crate::lateral::Lateral;
 use crate::numbering::Numbering;
 use crate::positions::LogPositions;
 use crate::read::AsOf;
@@ -222,8 +223,8 @@ impl Warehouse {
 pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features();
-    let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).with_physical_optimizer_rule(Arc::new(Compacting)).build();
-    let ctx = SessionContext::new_with_state(state);
+    let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).with_physical_optimizer_rule(Arc::new(Compacting));
+    let ctx = SessionContext::new_with_state(state.with_analyzer_rule(Arc::new(Lateral)).build());
     functions::register(&ctx);
     ctx.register_udf(meds::subject());
     ctx
