@@ -91,7 +91,7 @@ fn promote_fresh_weights(stand: &Stand) -> anyhow::Result<schemas::ModelVersion>
             details: serde_json::Value::Null,
             evaluations: Vec::new(),
         };
-        registry.register(&row, None).await?;
+        registry.register(&row, None, registry.deeds().await?).await?;
         registry.promote(&model_version, at, "test", "somebody must answer").await?;
         Ok(model_version)
     })

@@ -185,6 +185,87 @@ fn an_export_is_listed_by_an_erasure_beside_it_or_refused() -> anyhow::Result<()
     Ok(())
 }
 
+/// A model that learned from rows up to that instant.
+fn learned(name: &str, watermark: &str) -> NewModel {
+    NewModel {
+        model_version: version(name),
+        dataset_id: DatasetId("0123456789abcdef".to_owned()),
+        parent: None,
+        weights_uri: name.to_owned(),
+        created_at: Timestamp::UNIX_EPOCH,
+        details: serde_json::json!({"pin": {"watermark": watermark}}),
+        evaluations: Vec::new(),
+    }
+}
+
+/// A cycle learns for hours from rows that it pinned: an erasure that ends meanwhile lists what is registered by then, and no more.
+#[test]
+fn a_model_is_listed_by_an_erasure_since_its_rows_were_pinned_however_late_it_is_registered() -> anyhow::Result<()> {
+    const NEW: &str = "2020-06-01T00:00:00Z";
+    let stand = Stand::start()?;
+    let url = stand.address("postgres")?;
+    let subject = Subject { system: "MRN".to_owned(), value: "1".to_owned(), facility: None };
+    let known: Timestamp = "2020-03-01T00:00:00Z".parse()?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let registry = Registry::connect(&settings(&url, "")?).await?;
+        let before = registry.deeds().await?;
+        let begun = Deed::begun(&subject, Timestamp::UNIX_EPOCH, "the officer", "a letter");
+        let begun = Deed { traces: Traces { first_known_at: Some(known), ..Traces::default() }, ..begun };
+        registry.record_deed(&begun).await?;
+        let between = registry.deeds().await?;
+        assert_eq!(registry.register(&learned("beside", NEW), None, before).await?, 1, "it began since");
+        assert_eq!(registry.register(&learned("begun-later", NEW), None, between).await?, 0, "the line that ends it lists this");
+        let traces = begun.traces.clone();
+        let used = registry.record_done(begun.done(Timestamp::UNIX_EPOCH, traces), known).await?;
+        assert_eq!(used.models, ["begun-later", "beside"]);
+        let after = registry.deeds().await?;
+        assert_eq!(registry.register(&learned("late", NEW), None, before).await?, 1);
+        assert_eq!(registry.register(&learned("late", NEW), None, before).await?, 0, "it is registered, and listed, already");
+        assert_eq!(registry.register(&learned("refused", NEW), Some("collapsed_output"), between).await?, 1);
+        assert_eq!(registry.register(&learned("of-earlier-rows", "2020-02-29T23:59:59Z"), None, before).await?, 0);
+        assert_eq!(registry.register(&learned("after", NEW), None, after).await?, 0);
+        // What lists a model ends nothing that an export reads.
+        registry.record_export(&export(), after).await?;
+        assert!(registry.open_deeds().await?.is_empty());
+        anyhow::Ok(())
+    })?;
+    let listed = "SELECT count(*) FROM erasures AS l JOIN erasures AS d ON d.salt = l.salt AND d.subject = l.subject \
+                  WHERE l.event = 'listed' AND d.event = 'done'";
+    assert_eq!(stand.count(listed)?, 3);
+    for name in ["beside", "late", "refused"] {
+        assert_eq!(stand.count(&format!("{listed} AND l.used_by LIKE '%\"{name}\"%'"))?, 1, "{name}");
+    }
+    Ok(())
+}
+
+/// Whoever registers while another process ends an erasure is in that list, or sees its line.
+#[test]
+fn a_model_that_comes_as_an_erasure_ends_is_named_once() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let url = stand.address("postgres")?;
+    let subject = Subject { system: "MRN".to_owned(), value: "1".to_owned(), facility: None };
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let registry = Registry::connect(&settings(&url, "")?).await?;
+        for round in 0..12 {
+            let name = format!("raced-{round}");
+            let begun = Deed::begun(&subject, Timestamp::UNIX_EPOCH, "the officer", "a letter");
+            registry.record_deed(&begun).await?;
+            let (model, before) = (learned(&name, "2020-06-01T00:00:00Z"), registry.deeds().await?);
+            let ending = registry.record_done(begun.done(Timestamp::UNIX_EPOCH, Traces::default()), Timestamp::UNIX_EPOCH);
+            let registering = registry.register(&model, None, before);
+            let (used, listed) = if round % 2 == 0 {
+                tokio::join!(ending, registering)
+            } else {
+                let (listed, used) = tokio::join!(registering, ending);
+                (used, listed)
+            };
+            let is_in_its_list = used?.models.contains(&name);
+            assert_eq!(listed?, usize::from(!is_in_its_list), "{name}");
+        }
+        anyhow::Ok(())
+    })
+}
+
 #[test]
 fn a_patient_is_shown_erased_and_recorded_without_the_identifier() -> anyhow::Result<()> {
     let stand = Stand::start()?;
@@ -257,7 +338,8 @@ impl Kept {
             details: serde_json::json!({"adapters_uri": adapters_uri}),
             evaluations: Vec::new(),
         };
-        Ok(self.registry.register(&row, None).await?)
+        self.registry.register(&row, None, self.registry.deeds().await?).await?;
+        Ok(())
     }
 
     /// Lets a hundred years pass since every line that there is was written.

@@ -8,7 +8,7 @@ use model::{Asked, Computing, Config, Draft, LearnError, Learner, Lora, ScoreErr
 use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use warehouse::{
-    AsOf, Champion, Evaluation, Example, KeepingError, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError,
+    AsOf, Champion, Deeds, Evaluation, Example, KeepingError, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError,
 };
 
 use crate::dataset::{self, Known};
@@ -100,6 +100,8 @@ struct Begun {
     reason: Reason,
     at: Timestamp,
     pin: Pin,
+    /// How far the audit of erasures had come before the rows were pinned. A cycle that an earlier release began has none, and begins anew.
+    before: Deeds,
     parent: Option<ModelVersion>,
     /// The adapters that learn: a checkpoint is of these and no others.
     #[serde(default)]
@@ -123,7 +125,7 @@ pub async fn run(
 ) -> Result<Report, CycleError> {
     let champion = if order.reason == Reason::First { None } else { registry.champion().await? };
     let lora = settings.lora.clone().filter(|_| champion.is_some());
-    let begun = begin(warehouse, &order, (champion.as_ref(), lora), settings.of_steps()).await?;
+    let begun = begin(warehouse, &order, (champion.as_ref(), lora), settings.of_steps(), registry.deeds()).await?;
     let parent = fetched(registry, weights, champion.as_ref(), order.workdir).await?;
     let examples = warehouse.examples(&begun.pin).await?;
     if examples.is_empty() {
@@ -135,7 +137,14 @@ pub async fn run(
     let mut report = made;
     let uri = weights.put_folder(&folder, &report.model_version).await?;
     let adapters = kept_adapters(weights, &report, order.workdir).await?;
-    registry.register(&row(&report, &begun, (uri, adapters)), report.refused.as_deref()).await?;
+    let listed = registry.register(&row(&report, &begun, (uri, adapters)), report.refused.as_deref(), begun.before).await?;
+    if listed > 0 {
+        tracing::warn!(
+            model = %report.model_version,
+            erasures = listed,
+            "the model may have learned from patients who were erased since its rows were pinned; the audit lists it, in erasures: retrain"
+        );
+    }
     if report.refused.is_none() && settings.auto_promote {
         let why = serde_json::to_string(&report.reason).unwrap_or_default();
         registry.promote(&report.model_version, order.at, "trainer", &why).await?;
@@ -151,6 +160,7 @@ async fn begin(
     order: &Order<'_>,
     (champion, lora): (Option<&Champion>, Option<Lora>),
     settings: String,
+    deeds: impl Future<Output = Result<Deeds, RegistryError>>,
 ) -> Result<Begun, CycleError> {
     let folder = |source| CycleError::Folder { path: order.workdir.to_owned(), source };
     std::fs::create_dir_all(order.workdir).map_err(folder)?;
@@ -161,7 +171,9 @@ async fn begin(
     if let Some(left) = left.filter(is_same) {
         return Ok(left);
     }
-    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, parent, lora, settings };
+    // Before the rows are pinned: what is erased in between is listed rather than missed.
+    let before = deeds.await?;
+    let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, before, parent, lora, settings };
     // Another cycle's checkpoint, and the weights that it started from: nobody goes on from them any more.
     for left in [STATE, PARENT].map(|name| order.workdir.join(name)).into_iter().filter(|left| left.exists()) {
         std::fs::remove_dir_all(left).map_err(folder)?;
@@ -420,26 +432,56 @@ fn spread(measured: &Measured) -> f64 {
 mod tests {
     use super::*;
 
+    fn moment(line: i64) -> Deeds {
+        serde_json::from_value(serde_json::json!(line)).expect("a line's number")
+    }
+
+    /// Begins a cycle from this champion, when the audit has come to this line.
+    async fn begins(warehouse: &Warehouse, workdir: &Path, champion: &str, line: i64) -> Begun {
+        let model_version = ModelVersion(champion.to_owned());
+        let champion = Champion { model_version, weights_uri: champion.to_owned(), promoted_at: Timestamp::UNIX_EPOCH };
+        let order = Order { reason: Reason::Scheduled, at: Timestamp::UNIX_EPOCH, workdir };
+        let deeds = std::future::ready(Ok(moment(line)));
+        let begun = begin(warehouse, &order, (Some(&champion), None), String::new(), deeds).await.expect("begins");
+        assert_eq!(begun.parent, Some(champion.model_version));
+        begun
+    }
+
+    async fn opened(place: &Path) -> Warehouse {
+        let url = place.join("warehouse").display().to_string();
+        Warehouse::open(&warehouse::Settings { url, ..warehouse::Settings::default() }).await.expect("opens")
+    }
+
     /// One that died goes on from its checkpoint; from another's it must not, and weights of who is no champion any more serve nobody.
     #[tokio::test]
     async fn a_cycle_that_begins_anew_finds_nothing_that_another_left() {
         let place = tempfile::tempdir().expect("room");
-        let url = place.path().join("warehouse").display().to_string();
-        let warehouse = Warehouse::open(&warehouse::Settings { url, ..warehouse::Settings::default() }).await.expect("opens");
-        let workdir = place.path().join("trainer");
-        let begins = async |champion: &str| {
-            let model_version = ModelVersion(champion.to_owned());
-            let champion = Champion { model_version, weights_uri: champion.to_owned(), promoted_at: Timestamp::UNIX_EPOCH };
-            let order = Order { reason: Reason::Scheduled, at: Timestamp::UNIX_EPOCH, workdir: &workdir };
-            let begun = begin(&warehouse, &order, (Some(&champion), None), String::new()).await.expect("begins");
-            assert_eq!(begun.parent, Some(champion.model_version));
-            [STATE, PARENT].map(|name| workdir.join(name).exists())
-        };
-        assert_eq!(begins("a").await, [false, false]);
+        let (warehouse, workdir) = (opened(place.path()).await, place.path().join("trainer"));
+        let left = || [STATE, PARENT].map(|name| workdir.join(name).exists());
+        begins(&warehouse, &workdir, "a", 0).await;
+        assert_eq!(left(), [false, false]);
         for name in [STATE, PARENT] {
             std::fs::create_dir(workdir.join(name)).expect("a folder");
         }
-        assert_eq!(begins("a").await, [true, true], "it goes on");
-        assert_eq!(begins("b").await, [false, false]);
+        begins(&warehouse, &workdir, "a", 0).await;
+        assert_eq!(left(), [true, true], "it goes on");
+        begins(&warehouse, &workdir, "b", 0).await;
+        assert_eq!(left(), [false, false]);
+    }
+
+    /// Whoever was erased while it was dead was there when its rows were pinned.
+    #[tokio::test]
+    async fn a_cycle_that_goes_on_keeps_the_moment_of_its_pin() {
+        let place = tempfile::tempdir().expect("room");
+        let (warehouse, workdir) = (opened(place.path()).await, place.path().join("trainer"));
+        assert_eq!(begins(&warehouse, &workdir, "a", 7).await.before, moment(7));
+        assert_eq!(begins(&warehouse, &workdir, "a", 9).await.before, moment(7), "it goes on");
+        assert_eq!(begins(&warehouse, &workdir, "b", 9).await.before, moment(9));
+        // As an earlier release left it: nobody knows who was erased since.
+        let file = workdir.join("cycle.json");
+        let mut begun: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("is kept")).expect("is JSON");
+        begun.as_object_mut().and_then(|begun| begun.remove("before")).expect("it has one");
+        std::fs::write(&file, begun.to_string()).expect("is written");
+        assert_eq!(begins(&warehouse, &workdir, "b", 11).await.before, moment(11), "it begins anew");
     }
 }

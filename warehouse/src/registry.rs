@@ -237,14 +237,17 @@ impl Registry {
         self.pool.get().await.map_err(|error| RegistryError::Unreachable(Box::new(error)))
     }
 
-    /// Registers a model whose weights are kept already, with its figures and its first line of history.
+    /// Registers a model whose weights are kept already, with its figures and its first line of history; its rows were pinned when the audit had come to
+    /// `before`. Where a patient whom they may hold was erased since, the audit names the model in a line of its own, `listed`, beside that erasure's. How many
+    /// such lines were written.
     ///
     /// # Errors
     /// Where PostgreSQL refuses or is away. Registering the same version again changes nothing.
-    pub async fn register(&self, model: &NewModel, refused_because: Option<&str>) -> Result<(), RegistryError> {
+    pub async fn register(&self, model: &NewModel, refused_because: Option<&str>, before: Deeds) -> Result<usize, RegistryError> {
         let refused = |source| RegistryError::Refused { action: "register a model", source };
         let mut client = self.client().await?;
-        let transaction = client.transaction().await.map_err(refused)?;
+        let transaction = audit::alone(&mut client).await?;
+        let mut listed = 0;
         let parent = model.parent.as_ref().map(|parent| parent.0.as_str());
         let created = model.created_at.to_string();
         let row: [&(dyn ToSql + Sync); 6] =
@@ -264,8 +267,10 @@ impl Registry {
                 .execute(sql, &[&model.model_version.0, &event, &created, &refused_because.unwrap_or("the gate let it pass")])
                 .await
                 .map_err(refused)?;
+            listed = audit::list_late(transaction.client(), model, before).await?;
         }
-        transaction.commit().await.map_err(refused)
+        transaction.commit().await.map_err(refused)?;
+        Ok(listed)
     }
 
     /// Makes a registered model the champion.

@@ -23,7 +23,7 @@ const ROUNDS: usize = 200_000;
 
 /// One line of the audit.
 pub struct Deed {
-    /// `begun` before the first table is touched, `done` after the last.
+    /// `begun` before the first table is touched, `done` after the last; `listed` where a model is registered since that learned from the patient before.
     pub event: &'static str,
     /// When, by the wall clock.
     pub at: Timestamp,

@@ -1,15 +1,20 @@
 //! Who was erased, what was exported, and which of what was made may have used a patient's rows.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemas::DatasetId;
-use serde::Serialize;
-use tokio_postgres::{Client, Row};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::{Client, Row, Transaction};
 
-use super::{Registry, RegistryError, migrations};
-use crate::erasure::Deed;
+use super::{NewModel, Registry, RegistryError, migrations, removal};
+use crate::erasure::{Deed, Traces};
 
-/// Key of the advisory lock under which an export is recorded, and under which an erasure that is done lists what there is.
+/// Key of the advisory lock under which exports, models and lines about erasures are recorded: an erasure that is done lists what there is, and what comes
+/// later sees its line.
 const LOCK: i64 = 0x6c65_6674;
+/// Why the audit names a model behind an erasure.
+const LATE: &str = "the model was registered since, and the rows that it learned from were pinned before this erasure was done: retrain";
 
 /// A copy of rows that left the warehouse: a dataset, a MEDS export.
 pub struct Export {
@@ -40,16 +45,24 @@ pub struct UsedBy {
     pub exports: Vec<String>,
 }
 
-/// How many lines the audit has about erasures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far the audit has come: the last line that says that an erasure began or was done. Lines that list a model move nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Deeds(i64);
+
+/// An erasure, as one or all of its lines tell of it.
+struct Told {
+    salt: String,
+    subject: String,
+    traces: Traces,
+}
 
 fn refused(source: tokio_postgres::Error) -> RegistryError {
     RegistryError::Refused { action: "write or read the audit", source }
 }
 
 impl Registry {
-    /// How many lines there are about erasures: to be read before the rows are that [`Self::record_export`] is about.
+    /// How far the audit has come: to be read before the rows are that [`Self::record_export`] or [`Self::register`] is about.
     ///
     /// # Errors
     /// Where PostgreSQL refuses or is away.
@@ -58,7 +71,7 @@ impl Registry {
         deeds(&client).await
     }
 
-    /// Records that rows leave the warehouse, which began to be read when the audit had so many lines. An erasure that is done lists this line, or is seen here.
+    /// Records that rows leave the warehouse, which began to be read when the audit had come to `before`. An erasure that is done lists this line, or is seen here.
     ///
     /// # Errors
     /// Where an erasure began or ended since, so that it may not list them; where PostgreSQL refuses or is away. Nothing is recorded then.
@@ -66,7 +79,7 @@ impl Registry {
         let sql = "INSERT INTO wardstream.exports (at, by, kind, dataset_id, watermark, details) VALUES ($1, $2, $3, $4, $5, $6)";
         let (at, watermark) = (export.at.to_string(), export.watermark.to_string());
         let mut client = self.client().await?;
-        let alone = migrations::alone(&mut client, LOCK).await.map_err(refused)?;
+        let alone = alone(&mut client).await?;
         if deeds(alone.client()).await? != before {
             return Err(RegistryError::Erasing);
         }
@@ -79,8 +92,10 @@ impl Registry {
     /// # Errors
     /// Where PostgreSQL refuses or is away.
     pub async fn record_deed(&self, deed: &Deed) -> Result<(), RegistryError> {
-        let client = self.client().await?;
-        record_deed(&client, deed).await
+        let mut client = self.client().await?;
+        let alone = alone(&mut client).await?;
+        record_deed(alone.client(), deed).await?;
+        alone.commit().await.map_err(refused)
     }
 
     /// Records that an erasure is done, with what may have used rows that became known at `since` or later: also what was recorded while it went on.
@@ -89,7 +104,7 @@ impl Registry {
     /// Where PostgreSQL refuses or is away.
     pub async fn record_done(&self, deed: Deed, since: Timestamp) -> Result<UsedBy, RegistryError> {
         let mut client = self.client().await?;
-        let alone = migrations::alone(&mut client, LOCK).await.map_err(refused)?;
+        let alone = alone(&mut client).await?;
         let used = used_since(alone.client(), since).await?;
         record_deed(alone.client(), &Deed { used_by: serde_json::to_value(&used).unwrap_or_default(), ..deed }).await?;
         alone.commit().await.map_err(refused)?;
@@ -130,9 +145,47 @@ impl Registry {
     }
 }
 
+/// A transaction beside which nobody records an export, a model or a line about an erasure: lines are numbered in the order in which others see them.
+pub(super) async fn alone(client: &mut Client) -> Result<Transaction<'_>, RegistryError> {
+    migrations::alone(client, LOCK).await.map_err(refused)
+}
+
 async fn deeds(client: &Client) -> Result<Deeds, RegistryError> {
-    let row = client.query_one("SELECT count(*) FROM wardstream.erasures", &[]).await.map_err(refused)?;
+    let sql = "SELECT COALESCE(max(seq), 0) FROM wardstream.erasures WHERE event <> 'listed'";
+    let row = client.query_one(sql, &[]).await.map_err(refused)?;
     Ok(Deeds(row.get(0)))
+}
+
+/// Names a model whose rows were pinned when the audit had come to `before` beside each erasure that began or was done since, and whose patient those rows
+/// may hold. How many these are.
+pub(super) async fn list_late(client: &Client, model: &NewModel, before: Deeds) -> Result<usize, RegistryError> {
+    let sql = "SELECT salt, subject, counts FROM wardstream.erasures WHERE event <> 'listed' AND salt IN \
+               (SELECT salt FROM wardstream.erasures WHERE event <> 'listed' AND seq > $1) ORDER BY seq";
+    let line = |row: &Row| Told { salt: row.get(0), subject: row.get(1), traces: serde_json::from_value(row.get(2)).unwrap_or_default() };
+    let lines = client.query(sql, &[&before.0]).await.map_err(refused)?;
+    let watermark = model.details.pointer("/pin/watermark").and_then(serde_json::Value::as_str);
+    let erasures = reached(lines.iter().map(line), watermark);
+    let (models, datasets) = (vec![model.model_version.0.clone()], vec![model.dataset_id.0.clone()]);
+    let used_by = serde_json::to_value(UsedBy { models, datasets, ..UsedBy::default() }).unwrap_or_default();
+    let at = removal::clock(client).await?;
+    let listed = erasures.len();
+    for Told { salt, subject, traces } in erasures {
+        let (by, reason) = ("trainer".to_owned(), LATE.to_owned());
+        record_deed(client, &Deed { event: "listed", at, by, reason, salt, subject, traces, used_by: used_by.clone() }).await?;
+    }
+    Ok(listed)
+}
+
+/// The erasures that these lines tell of, of whose patients something was known by `watermark`. Each comes as its last line has it, since the earliest
+/// instant that any has: one that died and went on found the first records gone.
+fn reached(lines: impl Iterator<Item = Told>, watermark: Option<&str>) -> Vec<Told> {
+    let mut erasures: BTreeMap<String, Told> = BTreeMap::new();
+    for mut told in lines {
+        let earlier = erasures.get(&told.salt).and_then(|earlier| earlier.traces.first_known_at);
+        told.traces.first_known_at = told.traces.first_known_at.into_iter().chain(earlier).min();
+        erasures.insert(told.salt.clone(), told);
+    }
+    erasures.into_values().filter(|told| told.traces.first_known_at.is_none_or(|since| reaches(watermark, since))).collect()
 }
 
 async fn record_deed(client: &Client, deed: &Deed) -> Result<(), RegistryError> {
@@ -185,5 +238,25 @@ mod tests {
         assert!(!reaches(Some("2020-02-29T23:59:59Z"), since));
         assert!(reaches(Some("2020-03-01T00:00:00Z"), since));
         assert!(reaches(None, since));
+    }
+
+    #[test]
+    fn an_erasure_reaches_back_to_the_first_that_any_of_its_lines_knows() {
+        let told = |salt: &str, subject: &str, since: Option<&str>| {
+            let first_known_at = since.map(|since| since.parse().expect("an instant"));
+            Told { salt: salt.to_owned(), subject: subject.to_owned(), traces: Traces { first_known_at, ..Traces::default() } }
+        };
+        let (early, late) = (Some("2020-03-01T00:00:00Z"), Some("2020-05-01T00:00:00Z"));
+        let lines = || {
+            // Begun twice, since the first run died; and one that found nothing whose time it could tell.
+            let begun = [told("a", "the one", early), told("b", "the one", late), told("c", "the other", None)];
+            let done = [told("a", "the one", late), told("b", "the one", late), told("c", "the other", None)];
+            begun.into_iter().chain(done)
+        };
+        let salts = |watermark| reached(lines(), watermark).into_iter().map(|told| told.salt).collect::<Vec<_>>().join(" ");
+        assert_eq!(salts(Some("2020-02-01T00:00:00Z")), "c");
+        assert_eq!(salts(Some("2020-04-01T00:00:00Z")), "a c");
+        assert_eq!(salts(Some("2020-06-01T00:00:00Z")), "a b c");
+        assert_eq!(salts(None), "a b c");
     }
 }

@@ -5,7 +5,8 @@ use tokio_postgres::{Client, Transaction};
 use super::RegistryError;
 
 /// Every version, in order: the first brings an empty database to version 1.
-const MIGRATIONS: [&str; 3] = [include_str!("0001_registry.sql"), include_str!("0002_audit.sql"), include_str!("0003_weights.sql")];
+const MIGRATIONS: [&str; 4] =
+    [include_str!("0001_registry.sql"), include_str!("0002_audit.sql"), include_str!("0003_weights.sql"), include_str!("0004_listed.sql")];
 /// Key of the advisory lock under which the schema and the rights on it are changed.
 const LOCK: i64 = 0x7761_7264;
 

@@ -64,7 +64,7 @@ async fn ledger(client: &Client) -> Result<Ledger, RegistryError> {
 }
 
 /// PostgreSQL's clock.
-async fn clock(client: &Client) -> Result<Timestamp, RegistryError> {
+pub(super) async fn clock(client: &Client) -> Result<Timestamp, RegistryError> {
     let row = client.query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[]).await.map_err(unread)?;
     Timestamp::from_microsecond(row.get(0)).map_err(|_| RegistryError::Row { what: "time" })
 }
