@@ -154,7 +154,7 @@ pub async fn run(
     Ok(report)
 }
 
-/// The cycle that was begun for the same reason, to learn the same, and never ended; or a new one.
+/// The cycle that was begun for the same reason, to learn the same, and never ended, while its rows are still there; or a new one.
 async fn begin(
     warehouse: &Warehouse,
     order: &Order<'_>,
@@ -168,7 +168,9 @@ async fn begin(
     let parent = champion.map(|champion| champion.model_version.clone());
     let left: Option<Begun> = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let is_same = |left: &Begun| left.reason == order.reason && left.parent == parent && left.lora == lora && left.settings == settings;
-    if let Some(left) = left.filter(is_same) {
+    if let Some(left) = left.filter(is_same)
+        && warehouse.stands(&left.pin).await?
+    {
         return Ok(left);
     }
     // Before the rows are pinned: what is erased in between is listed rather than missed.
@@ -483,5 +485,10 @@ mod tests {
         begun.as_object_mut().and_then(|begun| begun.remove("before")).expect("it has one");
         std::fs::write(&file, begun.to_string()).expect("is written");
         assert_eq!(begins(&warehouse, &workdir, "b", 11).await.before, moment(11), "it begins anew");
+        let mut gone = begins(&warehouse, &workdir, "b", 12).await;
+        assert_eq!(gone.before, moment(11));
+        gone.pin.versions.values_mut().for_each(|version| *version += 1_000);
+        std::fs::write(&file, serde_json::to_vec(&gone).expect("is JSON")).expect("is written");
+        assert_eq!(begins(&warehouse, &workdir, "b", 13).await.before, moment(13), "its rows are there no more");
     }
 }

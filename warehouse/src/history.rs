@@ -10,6 +10,7 @@ use object_store::path::Path;
 use schemas::Table;
 
 use crate::error::QueryError;
+use crate::read::Pin;
 use crate::store::Warehouse;
 
 impl Warehouse {
@@ -36,6 +37,21 @@ impl Warehouse {
         }
         let oldest = oldest(&now, wanted, newest, &stored).await;
         Err(QueryError::Version { table: table.as_str(), version, oldest, keep_days: self.0.settings.keep_days })
+    }
+
+    /// Whether all that the pin names can still be read: history goes when its time is over, and with what is erased at once.
+    ///
+    /// # Errors
+    /// Where a table's log cannot be read.
+    pub async fn stands(&self, pin: &Pin) -> Result<bool, QueryError> {
+        for (&table, &version) in &pin.versions {
+            match self.snapshot_at(table, version).await {
+                Ok(_) => {}
+                Err(QueryError::Version { .. } | QueryError::NoVersion { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 }
 
