@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::layout::Layout;
 use crate::load_error::LoadError;
 use crate::prompt;
+use crate::small_file::read;
 use crate::tokens;
 use crate::weights::{Weights, folder_weights};
 use crate::{gguf, memory};
@@ -96,19 +97,6 @@ pub(crate) struct Opened {
     pub weights: Weights,
     /// `wardstream.json`, where there is one.
     pub said: Option<Manifest>,
-}
-
-/// A whole file of at most `longest` bytes.
-fn read(file: &Path, longest: u64) -> Result<Vec<u8>, LoadError> {
-    let failed = |source| LoadError::Read { file: file.to_owned(), source };
-    let about = std::fs::metadata(file).map_err(failed)?;
-    if !about.is_file() {
-        return Err(failed(ErrorKind::InvalidInput.into()));
-    }
-    if about.len() > longest {
-        return Err(LoadError::Damaged { file: file.to_owned(), what: format!("it is {} bytes long", about.len()) });
-    }
-    std::fs::read(file).map_err(failed)
 }
 
 /// Opens a folder of Hugging Face's, a GGUF file, or a folder with one GGUF file in it, and checks all that can be checked without

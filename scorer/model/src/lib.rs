@@ -33,6 +33,7 @@ pub mod prompt;
 #[cfg(test)]
 mod reference;
 mod scoring;
+mod small_file;
 mod tokens;
 mod vectorised;
 mod weights;

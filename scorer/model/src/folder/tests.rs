@@ -68,6 +68,23 @@ fn an_index_names_files_beside_it_that_hold_what_it_says() -> Tested {
     Ok(())
 }
 
+/// A device never ends, whichever file it stands for.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused() -> Tested {
+    for name in [CONFIG, TOKENIZER, MANIFEST, "model-00002-of-00002.safetensors", "model.safetensors.index.json"] {
+        let dir = copied("sharded")?;
+        let file = dir.path().join(name);
+        if file.exists() {
+            std::fs::remove_file(&file)?;
+        }
+        std::os::unix::fs::symlink("/dev/zero", &file)?;
+        let refused = refusal(dir.path())?;
+        assert!(refused.contains(name) && refused.contains("not a regular file"), "{refused}");
+    }
+    Ok(())
+}
+
 /// Every cut of the weights and the configuration, and many of the tokenizer.
 #[test]
 fn every_cut_is_refused() -> Tested {

@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::load_error::{LoadError, shown};
+use crate::small_file;
 use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights};
 
 const SINGLE: &str = "model.safetensors";
@@ -41,12 +42,8 @@ pub(crate) fn folder_weights(dir: &Path) -> Result<Weights, LoadError> {
 }
 
 fn add_shards(weights: &mut Weights, file: &Path) -> Result<(), LoadError> {
-    let read = |source| LoadError::Read { file: file.to_owned(), source };
     let damaged = |what: String| LoadError::Damaged { file: file.to_owned(), what };
-    if std::fs::metadata(file).map_err(read)?.len() > MAX_INDEX {
-        return Err(damaged("it is too long for an index".to_owned()));
-    }
-    let json = std::fs::read(file).map_err(read)?;
+    let json = small_file::read(file, MAX_INDEX)?;
     let Index { weight_map } =
         serde_json::from_slice(&json).map_err(|source| LoadError::Parse { file: file.to_owned(), source: source.into() })?;
     let shards: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
