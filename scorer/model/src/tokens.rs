@@ -203,11 +203,13 @@ const SPARE: usize = 64;
 impl Reader {
     /// Reads at most `wanted` tokens of a note, fewer if the model has no room for them.
     pub fn new(tokenizer: Tokenizer, config: &Config, wanted: usize) -> Result<Self, TokenizerError> {
-        let tokens = rows_needed(&tokenizer);
+        let opening = opening(&tokenizer)?;
+        // What opens a text is written out by its number, whatever the vocabulary says.
+        let opened = opening.iter().max().map_or(0, |&token| token as usize + 1);
+        let tokens = rows_needed(&tokenizer).max(opened);
         if tokens > config.vocab_size {
             return Err(TokenizerError::Vocabulary { tokens, vocab: config.vocab_size });
         }
-        let opening = opening(&tokenizer)?;
         let questions = Task::ALL.iter().map(|&task| ids_behind(&tokenizer, &prompt::question(task))).collect::<Result<Vec<_>, _>>()?;
         let positions = config.max_position_embeddings;
         let taken = opening.len() + questions.iter().map(Vec::len).max().unwrap_or(0);
@@ -327,6 +329,18 @@ mod tests {
         let json = include_str!("../goldens/linear/tokenizer.json").replace("\"!\": 2,", "\"!\": 9999,");
         let sparse = of_json(json.as_bytes()).map_err(library("parse"))?;
         assert!(matches!(Reader::new(sparse, &Config::demo(160), 512), Err(TokenizerError::Vocabulary { tokens: 10_000, vocab: 160 })));
+        Ok(())
+    }
+
+    /// The vocabulary knows nothing of it.
+    #[test]
+    fn an_opening_token_without_a_row_in_the_embedding_is_refused() -> Result<(), TokenizerError> {
+        let json = trained(400)?.to_string(false).map_err(library("write"))?;
+        let (known, other) = (r#""<s>":{"id":"<s>","ids":[0]"#, r#""<s>":{"id":"<s>","ids":[9999]"#);
+        let written = json.replace(known, other);
+        assert_ne!(written, json);
+        let opened = of_json(written.as_bytes()).map_err(library("parse"))?;
+        assert!(matches!(Reader::new(opened, &Config::demo(400), 512), Err(TokenizerError::Vocabulary { tokens: 10_000, vocab: 400 })));
         Ok(())
     }
 
