@@ -21,7 +21,7 @@ use crate::weights::{Weights, folder_weights};
 use crate::{gguf, memory};
 
 pub use export::SaveError;
-pub(crate) use export::{Exported, Numbers, export, export_adapters, replace, tokenizer_json};
+pub(crate) use export::{Exported, Numbers, export, export_adapters, replace, tokenizer_json, unwritten};
 
 /// Tokens of a note that are read where nothing says otherwise (L1 section 3).
 pub const MAX_NOTE_TOKENS: usize = 512;

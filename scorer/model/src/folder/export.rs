@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, View};
 use schemas::ModelVersion;
 use serde::Serialize;
@@ -91,15 +92,30 @@ impl View for Numbers<'_> {
     }
 }
 
-/// Lets `fill` write a file beside `file`, makes it durable, and puts it in place at once.
+/// Why the library of safetensors did not write `file`: the disk, or what it was given.
+pub(crate) fn unwritten(file: &Path, error: SafeTensorError) -> SaveError {
+    match error {
+        SafeTensorError::IoError(source) => SaveError::Write { file: file.to_owned(), source },
+        other => SaveError::Encode { file: file.to_owned(), source: other.into() },
+    }
+}
+
+/// Lets `fill` write a file beside `file`, makes it durable, and puts it in place at once. What could not be written whole is removed, for a full disk would
+/// stay full of it.
 pub(crate) fn replace(file: &Path, fill: impl FnOnce(&Path) -> Result<(), SaveError>) -> Result<(), SaveError> {
     let failed = |source| SaveError::Write { file: file.to_owned(), source };
     let mut name = file.as_os_str().to_owned();
     name.push(".partial");
     let partial = PathBuf::from(name);
-    fill(&partial)?;
-    File::open(&partial).and_then(|written| written.sync_all()).map_err(failed)?;
-    std::fs::rename(&partial, file).map_err(failed)?;
+    let in_place = || {
+        fill(&partial)?;
+        File::open(&partial).and_then(|written| written.sync_all()).map_err(failed)?;
+        std::fs::rename(&partial, file).map_err(failed)
+    };
+    if let Err(error) = in_place() {
+        let _there_or_not: std::io::Result<()> = std::fs::remove_file(&partial);
+        return Err(error);
+    }
     let parent = file.parent().unwrap_or_else(|| Path::new("."));
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)
 }
@@ -133,8 +149,7 @@ pub(crate) struct Exported<'a> {
 fn write<'a>(places: &'a [Place], numbers: &'a Read<'a>, file: &Path) -> Result<(), SaveError> {
     let tensors = places.iter().map(|place| (place.name.as_str(), Tensor { place, numbers }));
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let written = safetensors::serialize_to_file(tensors, Some(about), file);
-    written.map_err(|source| SaveError::Encode { file: file.to_owned(), source: source.into() })
+    safetensors::serialize_to_file(tensors, Some(about), file).map_err(|error| unwritten(file, error))
 }
 
 /// Writes the folder, the manifest last: a folder that a crash left half-written is refused by

@@ -177,6 +177,22 @@ fn a_header_longer_than_any_is_not_read() -> Tested {
     Ok(())
 }
 
+/// A disk that is full stays no fuller for it, and what was there before is there still.
+#[test]
+fn what_could_not_be_written_leaves_nothing_behind() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("numbers");
+    std::fs::write(&file, b"before")?;
+    let full = |partial: &Path| {
+        let written = std::fs::write(partial, b"half").and(Err(std::io::Error::from(ErrorKind::StorageFull)));
+        written.map_err(|source| SaveError::Write { file: partial.to_owned(), source })
+    };
+    assert!(matches!(replace(&file, full), Err(SaveError::Write { .. })));
+    assert_eq!(std::fs::read(&file)?, b"before");
+    assert_eq!(std::fs::read_dir(dir.path())?.count(), 1);
+    Ok(())
+}
+
 /// SentencePiece's own file does where there is no `tokenizer.json`.
 #[test]
 fn a_folder_with_tokenizer_model_reads_what_the_gguf_reads() -> Tested {

@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 
 use crate::adapters::{Adapters, Lora};
 use crate::config::Config;
-use crate::folder::{Numbers, SaveError, replace, tokenizer_json};
+use crate::folder::{Numbers, SaveError, replace, tokenizer_json, unwritten};
 use crate::layout::Layout;
 use crate::learner::{LearnError, Learned, Learner};
 use crate::load_error::LoadError;
@@ -118,7 +118,7 @@ impl Learner {
         let shape = [learned.weights.len()];
         let parts = [("weights", &learned.weights), ("first", &learned.first), ("second", &learned.second)];
         let tensors = parts.map(|(name, values)| (name, Numbers { shape: &shape, values }));
-        replace(&file, |partial| safetensors::serialize_to_file(tensors, Some(about), partial).map_err(|source| encoded(source.into())))
+        replace(&file, |partial| safetensors::serialize_to_file(tensors, Some(about), partial).map_err(|error| unwritten(&file, error)))
     }
 
     /// The learner whose state lies in `dir`: its next step is the one that would have been.
