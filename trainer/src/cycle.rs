@@ -274,7 +274,7 @@ impl Work {
             thresholds: self.thresholds(learner)?,
             int8_shift: self.int8_shift(learner, main, after)?,
             training: serde_json::json!({"notes": tuned.notes, "tokens": tuned.tokens, "answer_loss": tuned.last_loss,
-                "went_back": tuned.went_back, "lora": learner.lora(), "figures": figures}),
+                "went_back": tuned.went_back, "skipped": tuned.skipped, "lora": learner.lora(), "figures": figures}),
         };
         // What a process that died left there is no part of the model.
         for folder in [MODEL, ADAPTERS].map(|name| self.workdir.join(name)).into_iter().filter(|folder| folder.exists()) {

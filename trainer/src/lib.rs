@@ -2,6 +2,7 @@
 //!
 //! Never publishes a prediction; only a promotion makes a model live.
 
+mod checkpoints;
 mod cycle;
 mod dataset;
 pub mod evaluation;

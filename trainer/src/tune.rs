@@ -8,6 +8,7 @@ use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoints::Checkpoints;
 use crate::cycle::CycleError;
 use crate::dataset::Known;
 use crate::settings::Settings;
@@ -21,7 +22,7 @@ pub struct Tuned {
     pub last_loss: f64,
     /// Steps whose loss was not a number.
     pub skipped: usize,
-    /// How often a loss that was no number or far above the others sent the weights back to the last checkpoint.
+    /// How often a loss that was no number or far above the others sent the weights back to the last good checkpoint.
     pub went_back: usize,
 }
 
@@ -36,6 +37,13 @@ struct Progress {
     since: u32,
 }
 
+impl Progress {
+    /// As it is kept.
+    fn kept(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 /// How much is read, and how fast it moves the weights.
 pub struct Plan {
     pub notes: usize,
@@ -43,7 +51,7 @@ pub struct Plan {
 }
 
 /// Reads `plan.notes` notes in an order that the seed decides, going over `known` as often as that takes. A checkpoint
-/// that lies in `checkpoint` is gone on from, and gone back to from a loss that spikes.
+/// that lies in `checkpoint` is gone on from, and the last good one gone back to from a loss that spikes.
 pub fn tune(
     learner: &mut Learner,
     known: &[Known<'_>],
@@ -55,21 +63,10 @@ pub fn tune(
     let order = order(known.len(), plan.notes, settings.seed);
     let lessons = lessons(learner, known, &order);
     let steps = order.len() / settings.batch_notes.max(1);
-    // The folder may have been made by a process that died before it held anything.
-    let is_kept = || checkpoint.join("learner.safetensors").exists();
-    let mut progress = Progress::default();
-    if is_kept() {
-        match learner.go_on(checkpoint) {
-            Ok(kept) => {
-                progress = serde_json::from_str(&kept).unwrap_or_default();
-                said(format!("going on from step {} of {steps}", learner.position()));
-            }
-            // Damaged, or of an earlier release: what it had is not worth a cycle that never ends.
-            Err(error) => {
-                said(format!("beginning anew: {error}"));
-                std::fs::remove_dir_all(checkpoint).map_err(|source| CycleError::Folder { path: checkpoint.to_owned(), source })?;
-            }
-        }
+    let (mut progress, mut checkpoints) = (Progress::default(), Checkpoints::of(checkpoint));
+    if let Some(kept) = checkpoints.begin(learner, &progress.kept(), said)? {
+        progress = serde_json::from_str(&kept).unwrap_or_default();
+        said(format!("going on from step {} of {steps}", learner.position()));
     }
     let from = usize::try_from(learner.position()).unwrap_or(0);
     for (step, batch) in order.chunks_exact(settings.batch_notes.max(1)).enumerate().skip(from) {
@@ -83,18 +80,19 @@ pub fn tune(
         progress.tuned.notes += batch.len();
         progress.tuned.tokens += report.tokens;
         progress.tuned.skipped += usize::from(report.skipped);
-        if progress.watch.spikes(&report) && is_kept() {
-            learner.go_back(checkpoint)?;
+        if progress.watch.spikes(&report) {
+            checkpoints.go_back(learner)?;
             progress.tuned.went_back += 1;
-            said(format!("step {} of {steps}, a loss of {:.3} nats: back to the last checkpoint", step + 1, report.loss));
+            said(format!("step {} of {steps}, a loss of {:.3} nats: back to the last good checkpoint", step + 1, report.loss));
             continue;
         }
+        checkpoints.seen_good()?;
         (progress.loss, progress.since) = (progress.loss + report.answer_loss, progress.since + 1);
         if (step + 1) % settings.checkpoint_steps.max(1) == 0 || step + 1 == steps {
             progress.tuned.last_loss = progress.loss / f64::from(progress.since.max(1));
             said(format!("step {} of {steps}, answers' loss {:.3} nats", step + 1, progress.tuned.last_loss));
             (progress.loss, progress.since) = (0.0, 0);
-            learner.save_state_with(checkpoint, &serde_json::to_string(&progress).unwrap_or_default())?;
+            checkpoints.keep(learner, &progress.kept())?;
         }
     }
     Ok(progress.tuned)
@@ -130,9 +128,24 @@ fn rate(step: usize, steps: usize, peak: f32, warm_up: usize) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use model::StepReport;
+    use model::{Config, StepReport, train_tokenizer};
+    use schemas::Task;
 
     use super::*;
+
+    /// From the first step on, long before the first checkpoint that the settings ask for.
+    #[test]
+    fn weights_that_a_step_spoiled_are_taken_back_and_counted() {
+        let tokenizer = train_tokenizer(std::iter::once("The patient was seen and examined."), 400).expect("a tokenizer");
+        let mut learner = Learner::new(Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 1).expect("a learner");
+        let answers = |label: i32| vec![(Task::Mortality, label)];
+        let known: Vec<Known<'_>> = (0..12).map(|note| Known { text: "Seen with the team.", answers: answers(note % 2) }).collect();
+        let settings = Settings { batch_notes: 2, warm_up_steps: 1, checkpoint_steps: 1_000, threads: 1, ..Settings::default() };
+        let place = tempfile::tempdir().expect("room");
+        let plan = Plan { notes: 12, learning_rate: 1e4 };
+        let tuned = tune(&mut learner, &known, &plan, &settings, &place.path().join("state"), &|_| ()).expect("six steps");
+        assert_eq!((tuned.went_back, learner.steps(), learner.position()), (3, 0, 6));
+    }
 
     #[test]
     fn every_lesson_is_read_once_before_any_is_read_twice() {
@@ -151,8 +164,7 @@ mod tests {
             progress.watch.spikes(&report(2.0 / f64::from(step + 3)));
         }
         progress.tuned = Tuned { notes: 3, tokens: 5, last_loss: f64::NAN, skipped: 1, went_back: 2 };
-        let kept = serde_json::to_string(&progress).expect("json");
-        let read: Progress = serde_json::from_str(&kept).expect("as written");
+        let read: Progress = serde_json::from_str(&progress.kept()).expect("as written");
         assert!(read.tuned.last_loss.is_nan());
         let known = |one: Progress| Progress { tuned: Tuned { last_loss: 0.0, ..one.tuned }, ..one };
         assert_eq!(known(read), known(progress));

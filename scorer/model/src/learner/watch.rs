@@ -5,8 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::bits;
 use crate::learner::StepReport;
 
-/// Steps that are seen before any is called a spike.
+/// Steps that are seen before their spread says what a spike is.
 const SEEN: u32 = 20;
+/// Until then, how many times the mean a loss may be, and [`EARLY_SLACK`] above that: a model that learns does not come near.
+const EARLY: f64 = 3.0;
+/// Nats.
+const EARLY_SLACK: f64 = 2.0;
 /// Weight of one step in the running figures.
 const SHARE: f64 = 0.05;
 /// How many mean deviations above the mean a loss may lie.
@@ -31,7 +35,12 @@ impl Watch {
             return true;
         }
         let above = report.loss - self.mean;
-        if self.steps >= SEEN && above > DEVIATIONS * self.deviation + SLACK {
+        let most = match self.steps {
+            0 => f64::INFINITY,
+            1..SEEN => (EARLY - 1.0) * self.mean + EARLY_SLACK,
+            _ => DEVIATIONS * self.deviation + SLACK,
+        };
+        if above > most {
             return true;
         }
         self.steps = self.steps.saturating_add(1);
@@ -63,5 +72,13 @@ mod tests {
         assert!(!watch.spikes(&report(1.6)));
         assert!(watch.spikes(&report(6.0)) && watch.spikes(&report(f64::INFINITY)));
         assert!(!watch.spikes(&report(1.1)), "what spiked is not learned from");
+    }
+
+    /// Weights that the first steps spoiled do not become the measure of the others.
+    #[test]
+    fn the_first_losses_spike_where_they_are_many_times_those_before() {
+        let mut watch = Watch::default();
+        assert!(!watch.spikes(&report(2.4)) && !watch.spikes(&report(4.0)) && watch.spikes(&report(400.0)));
+        assert!(!watch.spikes(&report(2.2)) && watch.spikes(&report(30.0)));
     }
 }
