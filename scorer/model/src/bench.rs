@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::device::{DeviceError, DeviceScorer, Devices};
 use crate::learner::LearnError;
 use crate::load_error::LoadError;
-use crate::model::{Engine, Model, ScoreError};
+use crate::model::{Engine, Limits, Model, ScoreError};
 use crate::packed::Precision;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, random_numbers};
 use crate::tokens::TokenizerError;
@@ -157,6 +157,14 @@ pub enum BenchError {
     /// There is no such model, or none that is understood.
     #[error("could not load the model")]
     Load(#[from] LoadError),
+    /// Prompts of more tokens than the model has positions.
+    #[error("{batch} is longer than the {positions} positions that the model has: name shorter ones with --batch")]
+    Long {
+        /// What was asked for.
+        batch: Batch,
+        /// Of the model.
+        positions: usize,
+    },
     /// A name that is none of a shape or of a batch.
     #[error("{name} is none of {known}")]
     Unknown {
@@ -170,8 +178,7 @@ pub enum BenchError {
 /// What answers.
 struct Answering {
     engine: Engine,
-    /// Tokens that it knows.
-    vocabulary: usize,
+    limits: Limits,
     /// How weights are held where the model decided it.
     precision: Option<Precision>,
 }
@@ -181,13 +188,13 @@ impl Answering {
         match model {
             Measured::Random(shape) => {
                 let config = shape.config();
-                Ok(Self { engine: random(&config, settings)?, vocabulary: config.vocab_size, precision: None })
+                Ok(Self { engine: random(&config, settings)?, limits: Limits::of(&config), precision: None })
             }
             Measured::Stored(path) => {
                 let model = Model::load_with(path, settings)?;
                 let precision = Some(model.precision());
-                let (engine, vocabulary) = model.into_engine();
-                Ok(Self { engine, vocabulary, precision })
+                let (engine, limits) = model.into_engine();
+                Ok(Self { engine, limits, precision })
             }
         }
     }
@@ -247,7 +254,11 @@ impl Wanted {
     }
 
     fn answer(&self, scorer: &Answering, batch: &Batch) -> Result<Figure, BenchError> {
-        let notes = batch.notes(scorer.vocabulary)?;
+        let Limits { vocabulary, positions } = scorer.limits;
+        let notes = batch.notes(vocabulary)?;
+        if notes.iter().any(|note| note.positions() > positions) {
+            return Err(BenchError::Long { batch: *batch, positions });
+        }
         let questions: Vec<Vec<&[u32]>> = notes.iter().map(|note| note.questions.iter().map(Vec::as_slice).collect()).collect();
         let prompts: Vec<Prompt<'_>> =
             notes.iter().zip(&questions).map(|(note, questions)| Prompt { note: &note.tokens, questions }).collect();
@@ -342,6 +353,11 @@ mod tests {
         for line in &lines {
             assert_eq!((line["shape"].as_str(), line["precision"].as_str()), (name, Some("int8")), "{line}");
         }
+        let long = Wanted { batches: vec!["1x4096".parse()?], ..wanted.clone() };
+        let config = Config { max_position_embeddings: 4_095, ..Shape::Tiny.config() };
+        std::fs::write(folder.path().join("config.json"), serde_json::to_vec(&config).unwrap_or_default())?;
+        let refused = long.answering(|_| Ok::<_, BenchError>(())).map_err(|error| error.to_string());
+        assert!(refused.is_err_and(|message| message.contains("1x4096 is longer than the 4095 positions")));
         let none = Wanted { model: Measured::Stored(folder.path().join("none")), ..wanted };
         assert!(matches!(none.answering(|_| Ok::<_, BenchError>(())), Err(BenchError::Load(_))));
         Ok(())

@@ -77,7 +77,22 @@ pub struct Model {
     precision: Precision,
     reader: Reader,
     manifest: Manifest,
-    vocabulary: usize,
+    limits: Limits,
+}
+
+/// What a model can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Tokens are below it.
+    pub vocabulary: usize,
+    /// Positions are below it.
+    pub positions: usize,
+}
+
+impl Limits {
+    pub fn of(config: &Config) -> Self {
+        Self { vocabulary: config.vocab_size, positions: config.max_position_embeddings }
+    }
 }
 
 /// What answers.
@@ -170,7 +185,7 @@ impl Model {
         let file = cache.join(key.file_name());
         if let Ok(scorer) = Scorer::kept(&ready.config, &settings, (&file, &key)) {
             let (precision, engine) = (settings.precision(), Engine::Packed(scorer));
-            return Ok(Self { engine, precision, reader: ready.reader, manifest: ready.manifest, vocabulary: ready.config.vocab_size });
+            return Ok(Self { engine, precision, reader: ready.reader, manifest: ready.manifest, limits: Limits::of(&ready.config) });
         }
         let mut model = Self::prepared(ready)?;
         if let Engine::Packed(scorer) = &mut model.engine {
@@ -195,7 +210,7 @@ impl Model {
                     precision: settings.precision(),
                     reader: ready.reader,
                     manifest: ready.manifest,
-                    vocabulary: ready.config.vocab_size,
+                    limits: Limits::of(&ready.config),
                 })
             }
         }
@@ -204,7 +219,7 @@ impl Model {
     fn through_candle(ready: Ready, device: (&candle_core::Device, Precision)) -> Result<Self, LoadError> {
         let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
         let engine = Engine::Device(DeviceScorer::new(&ready.config, &read, &ready.reader.letters, device)?);
-        Ok(Self { engine, precision: device.1, reader: ready.reader, manifest: ready.manifest, vocabulary: ready.config.vocab_size })
+        Ok(Self { engine, precision: device.1, reader: ready.reader, manifest: ready.manifest, limits: Limits::of(&ready.config) })
     }
 
     /// Who answers.
@@ -231,9 +246,9 @@ impl Model {
         &self.manifest
     }
 
-    /// What answers, and how many tokens it knows.
-    pub(crate) fn into_engine(self) -> (Engine, usize) {
-        (self.engine, self.vocabulary)
+    /// What answers, and what it can read.
+    pub(crate) fn into_engine(self) -> (Engine, Limits) {
+        (self.engine, self.limits)
     }
 
     /// Tokens of the whole cleaned note, before any cut; 0 where the tokenizer refuses it.

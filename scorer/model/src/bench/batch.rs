@@ -53,6 +53,11 @@ impl Note {
     pub fn len(&self) -> usize {
         self.tokens.len() + self.questions.iter().map(Vec::len).sum::<usize>()
     }
+
+    /// Positions that it takes: each question stands right behind the note.
+    pub fn positions(&self) -> usize {
+        self.tokens.len() + self.questions.iter().map(Vec::len).max().unwrap_or(0)
+    }
 }
 
 impl fmt::Display for Batch {
