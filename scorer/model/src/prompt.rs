@@ -29,7 +29,9 @@ fn asked(task: Task) -> (&'static str, &'static str, &'static [&'static str]) {
 /// What stands behind the note: a blank line, the question, its options one a line, and `Answer:`. The letter that follows is the
 /// answer, as ` A` to ` E`.
 ///
-/// It begins with a line break and a cleaned note ends without one, so the tokens of note and question are those of the whole prompt.
+/// It begins with a line break and a cleaned note ends without one, so the tokens of note and question are those of the whole prompt: unless a tokenizer takes
+/// a mark and the line breaks behind it for one word, as Llama 3's does. There a note that ends with a mark is read with its last token apart from the
+/// question's first, when the model learns and when it answers.
 #[must_use]
 pub fn question(task: Task) -> String {
     let (kind, asks, options) = asked(task);
