@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use model::{Device, Devices, InstructionSet, Precision};
 
@@ -249,6 +250,11 @@ pub enum Bench {
     Views(BenchViews),
 }
 
+/// Threads of one model: one at least, and no more than machines have processors for, as starting them takes longer than they save.
+fn threads() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::from(1_u64..=1024)
+}
+
 /// How a model answers.
 #[derive(clap::Args)]
 pub struct Answering {
@@ -262,7 +268,7 @@ pub struct Answering {
     #[arg(long)]
     pub instructions: Option<InstructionSet>,
     /// Threads of the model's pool; one a processor where none is named.
-    #[arg(long)]
+    #[arg(long, value_parser = threads())]
     pub threads: Option<usize>,
 }
 
@@ -277,7 +283,7 @@ pub struct BenchModel {
     #[arg(long, conflicts_with = "shape")]
     pub model: Option<PathBuf>,
     /// Threads of the model's pool.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = threads())]
     pub threads: usize,
     /// Where it answers or learns: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`; for train also cuda:0,1 or
     /// cuda:0-3 for several together, with the feature `nccl`.
@@ -362,4 +368,20 @@ pub enum Rows {
     Json,
     Ndjson,
     Parquet,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_as_many_as_a_machine_may_have() {
+        let asked = |threads: &str| {
+            let score = Cli::try_parse_from(["wardstream", "score", "--model", "model", "--threads", threads, "notes"]);
+            let bench = Cli::try_parse_from(["wardstream", "bench", "model", "--threads", threads]);
+            (score.is_ok(), bench.is_ok())
+        };
+        assert_eq!([asked("1"), asked("1024")], [(true, true); 2]);
+        assert_eq!([asked("0"), asked("1025"), asked("-1")], [(false, false); 3]);
+    }
 }

@@ -16,7 +16,7 @@ const QUESTION: usize = 60;
 /// Entries of the tokenizer that splits the real questions: enough for each of their words to be one token, as in a large vocabulary.
 const VOCABULARY: usize = 1000;
 /// The most that a batch may hold, so that a slip of the hand takes no machine down.
-const MOST: usize = 1 << 20;
+pub(super) const MOST: usize = 1 << 20;
 
 /// What is read in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use rand::SeedableRng as _;
 use schemas::Task;
 
+use super::batch::MOST;
+use super::shape::CONTEXT;
 use super::{BenchError, Figure, Rounds, Shape, median, process, random_folder, rounded};
 use crate::adapters::Lora;
 use crate::device::Devices;
@@ -45,7 +47,9 @@ impl FromStr for Lessons {
         };
         let (notes, asked) = name.split_once('+').unwrap_or((name, "0x0"));
         let ((rows, tokens), (questions, question)) = sizes(notes).zip(sizes(asked)).ok_or_else(unknown)?;
-        if rows == 0 || tokens < 3 {
+        let one = questions.checked_mul(question).and_then(|asked| asked.checked_add(tokens));
+        let fits = one.and_then(|one| one.checked_mul(rows)).is_some_and(|all| all <= MOST) && tokens.saturating_add(question) <= CONTEXT;
+        if rows == 0 || tokens < 3 || !fits || (questions == 0) != (question == 0) {
             return Err(unknown());
         }
         Ok(Self { rows, tokens, questions, question })
@@ -180,7 +184,8 @@ mod tests {
         for name in ["8x512", "2x512+4x40"] {
             assert_eq!(name.parse::<Lessons>()?.to_string(), name);
         }
-        for wrong in ["", "8", "8x", "0x512", "1x2", "1x512+4", "1x512mixed"] {
+        let long = ["1x4097", "1x4090+1x7", "257x4096", "1x512+20000x60", "1x512+1152921504606846976x16", "1x512+0x3", "1x512+3x0"];
+        for wrong in ["", "8", "8x", "0x512", "1x2", "1x512+4", "1x512mixed"].into_iter().chain(long) {
             assert!(wrong.parse::<Lessons>().is_err(), "{wrong}");
         }
         assert!("half".parse::<Loss>().is_err());
