@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::sync::Once;
 
-mod growth;
+mod declared;
 mod protobuf;
 pub(crate) mod sentencepiece;
 
@@ -87,7 +87,7 @@ fn guarded<T>(asked: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> 
 /// A tokenizer as its own library writes it. Where the file says that texts are cut or filled up, as whoever saved it last had them, that is left out: notes are cut here.
 pub(crate) fn of_json(json: &[u8]) -> Result<Tokenizer, Refused> {
     // The library panics about parts of a file that are no JSON, and takes any memory that the steps ask for; it does not come to that.
-    growth::check(json)?;
+    declared::check(json)?;
     guarded(|| {
         let mut tokenizer = Tokenizer::from_bytes(json)?;
         tokenizer.with_padding(None).with_truncation(None)?;

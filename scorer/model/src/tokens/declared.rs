@@ -1,7 +1,8 @@
-//! How much longer a tokenizer may make a text before it splits it: by what its file says, before any text is given to it.
+//! What a tokenizer's file says of itself that is refused before any text is given to it.
 //!
 //! What replaces a character may be of any length, and steps follow one another, so that a file of a few lines can ask for more memory
-//! than any machine has. Real ones put three bytes for a space, and three before the text.
+//! than any machine has. Real ones put three bytes for a space, and three before the text. And words may be split by chance, as some trainings
+//! want it: the same note would be other tokens each time.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,20 +10,32 @@ use serde_json::Value;
 /// Times the length of a text that its steps may make of it, each at its worst.
 const MOST: usize = 256;
 
-/// The steps of a `tokenizer.json` that come before its vocabulary.
+/// The steps of a `tokenizer.json` that come before its vocabulary, and how that splits.
 #[derive(Deserialize)]
-struct Steps {
+struct Declared {
     #[serde(default)]
     normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Value,
+    #[serde(default)]
+    model: Option<Splitting>,
 }
 
-/// Refuses a file that is no JSON, or whose steps may make a text more than [`MOST`] times as long.
+#[derive(Deserialize)]
+struct Splitting {
+    /// The share of joins that are left out.
+    #[serde(default)]
+    dropout: Option<f64>,
+}
+
+/// Refuses a file that is no JSON, whose steps may make a text more than [`MOST`] times as long, or that leaves the splitting to chance.
 pub(super) fn check(json: &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let steps: Steps = serde_json::from_slice(json)?;
-    if growth(&steps.normalizer).saturating_mul(growth(&steps.pre_tokenizer)) > MOST {
+    let declared: Declared = serde_json::from_slice(json)?;
+    if growth(&declared.normalizer).saturating_mul(growth(&declared.pre_tokenizer)) > MOST {
         return Err("what it puts in the place of characters makes a text too long".into());
+    }
+    if declared.model.and_then(|model| model.dropout).is_some_and(|share| share != 0.0) {
+        return Err("it splits words by chance (dropout): set its dropout to null".into());
     }
     Ok(())
 }
@@ -75,6 +88,13 @@ mod tests {
         ] {
             assert!(checked(&normalizer, &pre_tokenizer).is_err_and(|message| message.contains("too long")), "{normalizer}");
         }
+    }
+
+    #[test]
+    fn words_are_not_split_by_chance() {
+        let split = |dropout: Value| check(json!({"model": {"type": "BPE", "dropout": dropout}}).to_string().as_bytes());
+        assert!(split(Value::Null).is_ok() && split(json!(0.0)).is_ok());
+        assert!(split(json!(0.01)).is_err_and(|error| error.to_string().contains("by chance")));
     }
 
     #[test]
