@@ -10,18 +10,18 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, R
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::{ByteViewType, DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::passing::{Pass, PassExec};
 
 /// So much more than its own texts a column may hold before they are copied.
 const MORE: usize = 64 << 10;
@@ -54,7 +54,7 @@ fn with_columns(batch: &RecordBatch, schema: &SchemaRef, of: impl Fn(&ArrayRef) 
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().iter().map(of).collect(), &rows)?)
 }
 
-/// Puts [`CompactExec`] around each sort, and before the side of a join that is held.
+/// Puts [`Compact`] around each sort, and before the side of a join that is held.
 #[derive(Debug)]
 pub(crate) struct Compacting;
 
@@ -87,67 +87,18 @@ impl PhysicalOptimizerRule for Compacting {
 /// The plan's rows in batches that hold what they need; the plan itself where no column is a view.
 pub(crate) fn compacted(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     let has_views = plan.schema().fields().iter().any(|field| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView));
-    if has_views && !plan.is::<CompactExec>() { Arc::new(CompactExec { input: plan }) } else { plan }
+    if has_views && !plan.is::<PassExec<Compact>>() { PassExec::over(plan, Compact) } else { plan }
 }
 
-/// The input's rows in batches that hold what they need.
+/// Rows in batches that hold what they need.
 #[derive(Debug)]
-struct CompactExec {
-    input: Arc<dyn ExecutionPlan>,
-}
+struct Compact;
 
-impl DisplayAs for CompactExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CompactExec")
-    }
-}
+impl Pass for Compact {
+    const NAME: &'static str = "CompactExec";
 
-impl ExecutionPlan for CompactExec {
-    fn name(&self) -> &'static str {
-        "CompactExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) if children.is_empty() => Ok(Arc::new(Self { input })),
-            _ => internal_err!("rows of one input are made compact"),
-        }
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = self.input.execute(place, context)?.and_then(|batch| std::future::ready(compact(&batch)));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
-    }
-
-    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _wanted: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        match inputs {
-            [input] => Ok(Arc::clone(input)),
-            _ => internal_err!("rows of one input are made compact"),
-        }
+    fn pass(self: Arc<Self>, rows: SendableRecordBatchStream, _context: Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> {
+        rows.and_then(|batch| std::future::ready(compact(&batch))).boxed()
     }
 }
 

@@ -12,21 +12,21 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion, TreeNodeVisitor};
-use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::{TryStreamExt as _, stream};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::passing::{Pass, PassExec};
 use crate::written::{self, Views};
 
 /// What may be computed at once of the rows of a batch.
@@ -148,7 +148,7 @@ fn made(call: &ScalarFunctionExpr) -> usize {
     }
 }
 
-/// Puts [`PartedExec`] before what computes texts and lists.
+/// Puts [`Parted`] before what computes texts and lists.
 #[derive(Debug)]
 pub(crate) struct Parting;
 
@@ -164,7 +164,7 @@ impl PhysicalOptimizerRule for Parting {
             if needs.is_nothing() {
                 return Ok(Transformed::no(plan));
             }
-            let parted: Arc<dyn ExecutionPlan> = Arc::new(PartedExec { input: Arc::clone(input), needs: Arc::new(needs) });
+            let parted = PassExec::over(Arc::clone(input), Parted(needs));
             Ok(Transformed::yes(plan.replace_children(vec![parted], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?))
         };
         plan.transform_up(before).data()
@@ -179,67 +179,15 @@ impl PhysicalOptimizerRule for Parting {
     }
 }
 
-/// The input's rows, in batches of which not too much is computed at once.
+/// Rows in batches of which not too much is computed at once.
 #[derive(Debug)]
-struct PartedExec {
-    input: Arc<dyn ExecutionPlan>,
-    needs: Arc<Needs>,
-}
+struct Parted(Needs);
 
-impl DisplayAs for PartedExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PartedExec")
-    }
-}
+impl Pass for Parted {
+    const NAME: &'static str = "PartedExec";
 
-impl ExecutionPlan for PartedExec {
-    fn name(&self) -> &'static str {
-        "PartedExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) if children.is_empty() => Ok(Arc::new(Self { input, needs: Arc::clone(&self.needs) })),
-            _ => internal_err!("rows of one input are parted"),
-        }
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let needs = Arc::clone(&self.needs);
-        let rows = self.input.execute(place, context)?;
-        let parts = rows.map_ok(move |batch| stream::iter(needs.parts(&batch).into_iter().map(Ok::<_, DataFusionError>))).try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), parts)))
-    }
-
-    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _wanted: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        match inputs {
-            [input] => Ok(Arc::clone(input)),
-            _ => internal_err!("rows of one input are parted"),
-        }
+    fn pass(self: Arc<Self>, rows: SendableRecordBatchStream, _context: Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> {
+        rows.map_ok(move |batch| stream::iter(self.0.parts(&batch).into_iter().map(Ok::<_, DataFusionError>))).try_flatten().boxed()
     }
 }
 

@@ -32,6 +32,7 @@ mod numbering;
 mod objects;
 pub mod output;
 mod partitions;
+mod passing;
 mod pg;
 mod pools;
 mod positions;

@@ -13,23 +13,23 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericListArray, Offse
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec, SymmetricHashJoinExec,
 };
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
-use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::passing::{Pass, PassExec};
 use crate::pools;
 use crate::written;
 
@@ -92,7 +92,7 @@ impl Wide {
     }
 }
 
-/// Puts [`WidthExec`] before what writes rows out again, and refuses constants that are too long for a batch.
+/// Puts [`Width`] before what writes rows out again, and refuses constants that are too long for a batch.
 #[derive(Debug)]
 pub(crate) struct Widths;
 
@@ -162,10 +162,10 @@ fn measured(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Executio
         let schema = input.schema();
         let columns = (0..schema.fields().len()).filter(|column| is_written(schema.field(*column).data_type()) && !is_spread(*column));
         let columns: Vec<usize> = columns.collect();
-        if columns.is_empty() && fixed_bytes == 0 || input.is::<WidthExec>() {
+        if columns.is_empty() && fixed_bytes == 0 || input.is::<PassExec<Width>>() {
             return Arc::clone(input);
         }
-        Arc::new(WidthExec { input: Arc::clone(input), columns, spread: spread.clone(), fixed_bytes }) as Arc<dyn ExecutionPlan>
+        PassExec::over(Arc::clone(input), Width { columns, spread: spread.clone(), fixed_bytes })
     };
     // The first input of an operator with subqueries passes through it; each of the others becomes a constant.
     let passes = usize::from(is_subquery);
@@ -238,10 +238,9 @@ fn within<T: OffsetSizeTrait>(lists: &GenericListArray<T>) -> ArrayRef {
     lists.values().slice(there.start, there.len())
 }
 
-/// The input's rows, whose width is looked at as they come.
+/// What is looked at of rows as they come.
 #[derive(Debug)]
-struct WidthExec {
-    input: Arc<dyn ExecutionPlan>,
+struct Width {
     /// Those whose values may be long.
     columns: Vec<usize>,
     spread: Vec<Spread>,
@@ -251,9 +250,7 @@ struct WidthExec {
 
 /// What one stream is held to.
 struct Bounds {
-    columns: Vec<usize>,
-    spread: Vec<Spread>,
-    fixed_bytes: usize,
+    width: Arc<Width>,
     /// In a batch.
     rows: usize,
     context: Arc<TaskContext>,
@@ -263,7 +260,7 @@ impl Bounds {
     fn check(&self, batch: &RecordBatch) -> Result<()> {
         let row_bytes = self.row_bytes(batch);
         fits(row_bytes, self.rows, self.limit())?;
-        if self.spread.is_empty() || fits(row_bytes, self.spread_rows(batch), BATCH_BYTES).is_ok() {
+        if self.width.spread.is_empty() || fits(row_bytes, self.spread_rows(batch), BATCH_BYTES).is_ok() {
             return Ok(());
         }
         // The rows that come of one are made at once, however few a batch has; of lists within lists, those that come of all rows.
@@ -273,18 +270,19 @@ impl Bounds {
         };
         let most = (0..batch.num_rows()).map(of_one).max().unwrap_or(0);
         fits(most, 1, self.all())?;
-        if self.spread.iter().any(|spread| spread.depth > 1) { fits(most, batch.num_rows(), self.limit()) } else { Ok(()) }
+        if self.width.spread.iter().any(|spread| spread.depth > 1) { fits(most, batch.num_rows(), self.limit()) } else { Ok(()) }
     }
 
     /// Of the widest row, at most.
     fn row_bytes(&self, batch: &RecordBatch) -> usize {
-        self.columns
+        self.width
+            .columns
             .iter()
-            .fold(self.fixed_bytes, |sum: usize, column| sum.saturating_add(written::longest(batch.column(*column).as_ref())))
+            .fold(self.width.fixed_bytes, |sum: usize, column| sum.saturating_add(written::longest(batch.column(*column).as_ref())))
     }
 
     fn spread_rows(&self, batch: &RecordBatch) -> usize {
-        self.spread.iter().map(|spread| spread.rows(batch)).max().unwrap_or(0)
+        self.width.spread.iter().map(|spread| spread.rows(batch)).max().unwrap_or(0)
     }
 
     /// What a batch of rows may take that begins now: once rows are seen, and there is no beginning anew, all that the statement may have.
@@ -300,63 +298,12 @@ impl Bounds {
     }
 }
 
-impl DisplayAs for WidthExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WidthExec")
-    }
-}
+impl Pass for Width {
+    const NAME: &'static str = "WidthExec";
 
-impl ExecutionPlan for WidthExec {
-    fn name(&self) -> &'static str {
-        "WidthExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) if children.is_empty() => {
-                Ok(Arc::new(Self { input, columns: self.columns.clone(), spread: self.spread.clone(), fixed_bytes: self.fixed_bytes }))
-            }
-            _ => internal_err!("rows of one input are measured"),
-        }
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, place: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = context.session_config().batch_size();
-        let input = self.input.execute(place, Arc::clone(&context))?;
-        let bounds = Bounds { columns: self.columns.clone(), spread: self.spread.clone(), fixed_bytes: self.fixed_bytes, rows, context };
-        let checked = move |batch: RecordBatch| std::future::ready(bounds.check(&batch).map(|()| batch));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), input.and_then(checked))))
-    }
-
-    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _wanted: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        match inputs {
-            [input] => Ok(Arc::clone(input)),
-            _ => internal_err!("rows of one input are measured"),
-        }
+    fn pass(self: Arc<Self>, rows: SendableRecordBatchStream, context: Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> {
+        let bounds = Bounds { rows: context.session_config().batch_size(), width: self, context };
+        rows.and_then(move |batch| std::future::ready(bounds.check(&batch).map(|()| batch))).boxed()
     }
 }
 
