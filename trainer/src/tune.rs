@@ -142,7 +142,7 @@ mod tests {
         let known: Vec<Known<'_>> = (0..12).map(|note| Known { text: "Seen with the team.", answers: answers(note % 2) }).collect();
         let settings = Settings { batch_notes: 2, warm_up_steps: 1, checkpoint_steps: 1_000, threads: 1, ..Settings::default() };
         let place = tempfile::tempdir().expect("room");
-        let plan = Plan { notes: 12, learning_rate: 1e4 };
+        let plan = Plan { notes: 12, learning_rate: 50.0 };
         let tuned = tune(&mut learner, &known, &plan, &settings, &place.path().join("state"), &|_| ()).expect("six steps");
         assert_eq!((tuned.went_back, learner.steps(), learner.position()), (3, 0, 6));
     }

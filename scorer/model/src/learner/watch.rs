@@ -29,9 +29,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether `report` shows a loss that is no number, or one far above those before; only others are learned from.
+    /// Whether `report` shows a loss or a gradient that is no number, or a loss far above those before; only others are learned from.
     pub fn spikes(&mut self, report: &StepReport) -> bool {
-        if report.loss.is_nan() || report.loss.is_infinite() {
+        if !report.loss.is_finite() || !report.gradient_norm.is_finite() {
             return true;
         }
         let above = report.loss - self.mean;
@@ -72,6 +72,14 @@ mod tests {
         assert!(!watch.spikes(&report(1.6)));
         assert!(watch.spikes(&report(6.0)) && watch.spikes(&report(f64::INFINITY)));
         assert!(!watch.spikes(&report(1.1)), "what spiked is not learned from");
+    }
+
+    /// Weights whose loss is a number and whose gradient is none learn nothing any more.
+    #[test]
+    fn a_gradient_that_is_no_number_spikes() {
+        let mut watch = Watch::default();
+        assert!(!watch.spikes(&report(2.4)));
+        assert!(watch.spikes(&StepReport { gradient_norm: f64::NAN, ..report(2.4) }) && !watch.spikes(&report(2.4)));
     }
 
     /// Weights that the first steps spoiled do not become the measure of the others.
