@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter};
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array as _, ArrayRef, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
@@ -45,6 +45,15 @@ pub(super) fn parts(batch: &RecordBatch) -> Vec<RecordBatch> {
     written::parts(batch, FRAME_BYTES, of_row)
 }
 
+/// The column, whose lists have no elements of other rows beside them: all that lie there would be written out with those of these rows.
+fn alone(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if !column.data_type().is_nested() {
+        return Ok(Arc::clone(column));
+    }
+    let rows = u32::try_from(column.len()).map_err(|_| ArrowError::InvalidArgumentError("a batch has too many rows".to_owned()))?;
+    take(column, &UInt32Array::from_iter_values(0..rows), None)
+}
+
 /// The columns as a message of their own.
 pub(super) fn schema_bytes(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
     StreamWriter::try_new(Vec::new(), schema)?.into_inner().map(|bytes| message_alone(&bytes))
@@ -78,7 +87,7 @@ impl Frames {
 
     /// Of one of [`parts`].
     pub(super) fn rows(&mut self, part: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
-        let columns = part.columns().iter().zip(self.schema.fields()).map(|(array, field)| cast(array, field.data_type()));
+        let columns = part.columns().iter().zip(self.schema.fields()).map(|(array, field)| cast(&alone(array)?, field.data_type()));
         let part = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)?;
         let (dictionaries, rows) = self.generator.encode(&part, &mut self.dictionaries, &self.options, &mut self.context)?;
         let frame =
@@ -106,7 +115,7 @@ pub(super) fn read(columns: &FlightData, rows: &[FlightData]) -> Result<Option<R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{ArrayRef, Int32Array, ListArray, StringViewArray};
+    use datafusion::arrow::array::{Int32Array, ListArray, StringViewArray};
     use datafusion::arrow::buffer::OffsetBuffer;
     use datafusion::common::ScalarValue;
 
