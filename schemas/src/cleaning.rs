@@ -13,8 +13,8 @@ pub const RULES: &str = "cleaning 1";
 const WORDS: usize = 10;
 /// What is no word of a note, in small letters and without the marks around it.
 const PLACEHOLDERS: [&str; 8] = ["na", "n/a", "nan", "null", "none", "nil", "unknown", "test"];
-/// Characters that are looked at first: of most notes they tell enough.
-const HEAD: usize = 200;
+/// Characters that are looked at first, and then, where they did not tell enough: of most notes the first few do.
+const HEADS: [usize; 2] = [100, 400];
 /// How a document in RTF begins.
 const RICH_TEXT: &str = "{\\rtf";
 
@@ -75,7 +75,12 @@ pub fn clean(text: &str) -> String {
 /// Rows of `notes` keep what this said when they were written; where it changes, a forced replay writes them anew.
 #[must_use]
 pub fn worth_reading(text: &str) -> bool {
-    has_words(&head(text)) || has_words(&clean(text))
+    begins_with_words(text) || has_words(&clean(text))
+}
+
+/// Whether the first characters tell that the cleaned text has its words.
+fn begins_with_words(text: &str) -> bool {
+    HEADS.iter().any(|&characters| has_words(&head(text, characters)))
 }
 
 /// Whether a cleaned text has the words that a note has to say at least.
@@ -87,13 +92,27 @@ fn has_words(cleaned: &str) -> bool {
     words.take(WORDS).count() == WORDS
 }
 
-/// Whole words with which the cleaned text begins, as far as the first characters tell: what stands before any `<` or `&` is there to stay, as nothing but
-/// a tag or an entity takes back what was cleaned. Of rich text they tell nothing.
-fn head(text: &str) -> String {
-    let out = Cleaner::of(text.chars().take(HEAD)).out;
-    let stays = out.split(|byte| matches!(byte, b'<' | b'&')).next().unwrap_or_default();
+/// Whole words with which the cleaned text begins, as far as the first characters tell. Of rich text they tell nothing.
+fn head(text: &str, characters: usize) -> String {
+    let out = Cleaner::of(text.chars().take(characters)).out;
+    let stays = out.get(..settled(&out)).unwrap_or_default();
     let whole = stays.iter().rposition(|byte| matches!(byte, b' ' | b'\n')).and_then(|end| stays.get(..end)).unwrap_or_default();
     if whole.starts_with(RICH_TEXT.as_bytes()) { String::new() } else { String::from_utf8_lossy(whole).into_owned() }
+}
+
+/// How much of what was cleaned is there to stay, whatever comes: nothing but a tag or an entity takes anything back, and neither looks further back than
+/// it may be long. Where one is open at the end, it may take back all from there on, and then one before it comes near the end.
+fn settled(out: &[u8]) -> usize {
+    let mut end = out.len();
+    let open = |end: usize, mark: u8, most: usize| {
+        // A blank before the end may give way to a line break.
+        let from = end.saturating_sub(most + 2);
+        out.get(from..end)?.iter().position(|&byte| byte == mark).map(|at| from + at)
+    };
+    while let Some(at) = [open(end, b'<', TAG), open(end, b'&', ENTITY)].into_iter().flatten().min() {
+        end = at;
+    }
+    end
 }
 
 /// ASCII for what word processors and foreign keyboards write; `None` where nothing is meant to remain.
@@ -350,13 +369,14 @@ mod tests {
     /// The first characters decide alone where they can: the whole text never says otherwise.
     #[test]
     fn what_the_first_characters_tell_the_whole_text_says_too() {
-        assert!(has_words(&head("The patient was seen and examined by the team and is stable today.")));
+        assert!(begins_with_words("The patient was seen and examined by the team and is stable today."));
+        assert!(begins_with_words("H&P: the patient was seen and examined by the team and is stable and at home again today."));
         let mut dice = Dice(0x2545_f491_4f6c_dd1d);
         let (mut at_once, mut later, mut never) = (0, 0, 0);
         for _ in 0..20_000 {
             // Words with little between them, or nobody would ever say ten.
             let text: String = (0..dice.below(18)).map(|_| format!("{}{} ", ["word", "Na", "said"][dice.below(3)], dice.text(4))).collect();
-            let (head, whole) = (has_words(&head(&text)), has_words(&clean(&text)));
+            let (head, whole) = (begins_with_words(&text), has_words(&clean(&text)));
             assert!(whole || !head, "of {text:?}");
             at_once += usize::from(head);
             later += usize::from(whole && !head);
