@@ -9,9 +9,6 @@ use model::Learner;
 
 use crate::cycle::CycleError;
 
-/// The name under which a learner keeps its state in a folder.
-const STATE: &str = "learner.safetensors";
-
 /// Where they lie, and whether the newest is still to be judged.
 pub struct Checkpoints<'a> {
     newest: &'a Path,
@@ -20,7 +17,7 @@ pub struct Checkpoints<'a> {
 }
 
 fn is_kept(folder: &Path) -> bool {
-    folder.join(STATE).exists()
+    Learner::state_file(folder).exists()
 }
 
 impl<'a> Checkpoints<'a> {
@@ -74,7 +71,7 @@ impl<'a> Checkpoints<'a> {
 
     /// Gives the newest state a second name, which is moved to the place of the good one at once.
     fn newest_is_good(&mut self) -> Result<(), CycleError> {
-        let (newest, partial, good) = (self.newest.join(STATE), self.good.join("partial"), self.good.join(STATE));
+        let (newest, partial, good) = (Learner::state_file(self.newest), self.good.join("partial"), Learner::state_file(&self.good));
         let named = || {
             std::fs::create_dir_all(&self.good)?;
             if partial.exists() {
@@ -149,7 +146,7 @@ mod tests {
         learner.step(&[&lesson], &Recipe::default(), 1).expect("a step");
         checkpoints.go_back(&mut learner).expect("goes back");
         assert_eq!((learner.steps(), learner.position()), (0, 1));
-        std::fs::write(state.join(STATE), b"damaged").expect("written");
+        std::fs::write(Learner::state_file(&state), b"damaged").expect("written");
         let mut said = std::cell::RefCell::new(String::new());
         let left = Checkpoints::of(&state).begin(&mut learner, "", &|what| *said.borrow_mut() = what);
         assert_eq!(left.expect("begins anew"), None);

@@ -18,10 +18,6 @@ use crate::learner::{LearnError, Learned, Learner};
 use crate::load_error::LoadError;
 use crate::tokens::{self, Reader};
 
-fn file(dir: &Path) -> PathBuf {
-    dir.join("learner.safetensors")
-}
-
 /// What a file says.
 struct State {
     config: Config,
@@ -45,7 +41,7 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 impl State {
     fn read(dir: &Path) -> Result<Self, LoadError> {
-        let file = file(dir);
+        let file = Learner::state_file(dir);
         let bytes = std::fs::read(&file).map_err(|source| LoadError::Read { file: file.clone(), source })?;
         let broken = |source: Broken| LoadError::Parse { file: file.clone(), source };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|source| broken(source.into()))?;
@@ -84,6 +80,12 @@ impl State {
 }
 
 impl Learner {
+    /// Where a learner keeps its state in `dir`.
+    #[must_use]
+    pub fn state_file(dir: &Path) -> PathBuf {
+        dir.join("learner.safetensors")
+    }
+
     /// Writes `learner.safetensors` into `dir`, or leaves the one that was there.
     ///
     /// # Errors
@@ -97,7 +99,7 @@ impl Learner {
     /// # Errors
     /// If the disk refuses.
     pub fn save_state_with(&self, dir: &Path, beside: &str) -> Result<(), SaveError> {
-        let file = file(dir);
+        let file = Learner::state_file(dir);
         std::fs::create_dir_all(dir).map_err(|source| SaveError::Write { file: file.clone(), source })?;
         let encoded = |source: Broken| SaveError::Encode { file: file.clone(), source };
         let json = |value: serde_json::Result<String>| value.map_err(|source| encoded(source.into()));
@@ -128,7 +130,7 @@ impl Learner {
     pub fn resume(dir: &Path) -> Result<Self, LearnError> {
         let state = State::read(dir)?;
         if state.adapted.is_some() {
-            return Err(LearnError::OtherState { file: file(dir), what: "adapters without the model that they adapt" });
+            return Err(LearnError::OtherState { file: Learner::state_file(dir), what: "adapters without the model that they adapt" });
         }
         let learner = Self::with(state.config, state.tokenizer, Vec::new(), state.max_note_tokens)?;
         Ok(Self { learned: state.learned, steps: state.steps, position: state.position, ..learner })
@@ -140,7 +142,7 @@ impl Learner {
     /// If there is no state, it is broken, or it is another model's or of other adapters; the learner is as before then.
     pub fn go_on(&mut self, dir: &Path) -> Result<String, LearnError> {
         let state = State::read(dir)?;
-        let other = |what| Err(LearnError::OtherState { file: file(dir), what });
+        let other = |what| Err(LearnError::OtherState { file: Learner::state_file(dir), what });
         if state.config != self.network.config {
             return other("another model");
         }
