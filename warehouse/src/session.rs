@@ -236,14 +236,18 @@ fn bounded(state: SessionState) -> SessionState {
     state.with_physical_optimizer_rule(Arc::new(Widths)).with_physical_optimizer_rule(Arc::new(Parting)).build()
 }
 
+/// What a session becomes with another configuration. Its catalogue stays: one that a state made for itself would take the place of the session's, whose list of
+/// them it shares.
+pub(crate) fn configured(state: SessionState, config: SessionConfig) -> SessionStateBuilder {
+    SessionStateBuilder::new_from_existing(state).with_config(config.with_create_default_catalog_and_schema(false))
+}
+
 /// The session in which a view is computed that a statement names, and kept for all: it is ours, and bounds of the statement's own would make it begin anew.
 pub(crate) fn of_views(state: &SessionState) -> SessionState {
     let is_bound = |rule: &dyn PhysicalOptimizerRule| [Holding.name(), Widths.name(), Parting.name()].contains(&rule.name());
     let rules = state.physical_optimizers().iter().filter(|rule| !is_bound(rule.as_ref())).cloned().collect();
-    // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
-    let rows = SessionConfig::new().batch_size();
-    let config = state.config().clone().with_create_default_catalog_and_schema(false).with_batch_size(rows);
-    SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_physical_optimizer_rules(rules).build()
+    let config = state.config().clone().with_batch_size(SessionConfig::new().batch_size());
+    configured(state.clone(), config).with_physical_optimizer_rules(rules).build()
 }
 
 async fn register(ctx: &SessionContext, table: Table, delta: &DeltaTable, at: &AsOf) -> Result<(), QueryError> {

@@ -9,7 +9,7 @@ use datafusion::config::SpillCompression;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionContext};
@@ -18,6 +18,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::pools::{self, StatementPool};
 use crate::read::read_only;
+use crate::session::configured;
 use crate::spelling;
 use crate::widths::{Progress, Wide};
 
@@ -107,15 +108,14 @@ pub(crate) async fn sorting(state: &SessionState, short: &DataFusionError) -> Re
     let left_bytes = pools::left(shared.as_ref()).max(pools::limit(shared.as_ref()) / 2);
     let pool = Arc::new(StatementPool::new(left_bytes, shared));
     let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_pool(pool).build_arc()?;
-    // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
-    let config = state.config().clone().with_create_default_catalog_and_schema(false);
+    let config = state.config().clone();
     // One partition alone would be joined by holding a side all the same.
     let partitions = config.target_partitions().max(2);
     let mut config = config.with_target_partitions(partitions).set_bool("datafusion.optimizer.prefer_hash_join", false);
     let execution = &mut config.options_mut().execution;
     execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(left_bytes / SORTS);
     execution.spill_compression = SpillCompression::Lz4Frame;
-    Ok(SessionStateBuilder::new_from_existing(state.clone()).with_config(config).with_runtime_env(runtime).build())
+    Ok(configured(state.clone(), config).with_runtime_env(runtime).build())
 }
 
 /// Waits while memory is given back: tasks of a statement that has failed end a little after it.

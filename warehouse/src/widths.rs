@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -31,6 +31,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::passing::{Pass, PassExec};
 use crate::pools;
+use crate::session::configured;
 use crate::written;
 
 /// What a batch of the widest rows may take.
@@ -85,9 +86,7 @@ impl Wide {
         let is_narrower = rows >= 1 && rows < state.config().batch_size();
         is_narrower.then(|| {
             tracing::info!(row_bytes = self.row_bytes, rows, "wide rows, fewer in a batch");
-            // A state that made a catalogue of its own would put it in the place of the session's, whose list of them it shares.
-            let config = state.config().clone().with_create_default_catalog_and_schema(false).with_batch_size(rows);
-            SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build()
+            configured(state.clone(), state.config().clone().with_batch_size(rows)).build()
         })
     }
 }
@@ -309,6 +308,7 @@ impl Pass for Width {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::execution::SessionStateBuilder;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::prelude::SessionContext;
 

@@ -19,6 +19,7 @@ use super::{ALL, Basis, DatasetError};
 use crate::columnar::{Layout, Rows, plain};
 use crate::error::QueryError;
 use crate::literal::quoted;
+use crate::session::configured;
 use crate::staged::{FolderError, Staged, StagedFile};
 use crate::statement;
 
@@ -107,10 +108,8 @@ fn own_text() -> ScalarUDF {
 pub fn spilling(ctx: &SessionContext, bytes: usize) -> Result<SessionContext, QueryError> {
     let pool = Arc::new(FairSpillPool::new(bytes));
     let runtime = RuntimeEnvBuilder::from_runtime_env(&ctx.runtime_env()).with_memory_pool(pool).build_arc()?;
-    // The catalogue is that of `ctx`: a default one would take its place.
-    let config = ctx.copied_config().with_target_partitions(1).with_create_default_catalog_and_schema(false);
-    let state = SessionStateBuilder::new_from_existing(ctx.state()).with_config(config).with_runtime_env(runtime).build();
-    Ok(SessionContext::new_with_state(state))
+    let state = configured(ctx.state(), ctx.copied_config().with_target_partitions(1)).with_runtime_env(runtime);
+    Ok(SessionContext::new_with_state(state.build()))
 }
 
 /// The session with joins as they are written: their left side is held, and the texts stream past it.
