@@ -27,14 +27,8 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::passing::{Pass, PassExec};
-use crate::written::{self, Views};
-
-/// What may be computed at once of the rows of a batch.
-const AT_ONCE_BYTES: usize = 64 << 20;
-/// What a function makes of nothing for a row, where it does not say: it is refused beyond.
-const MADE_BYTES: usize = 256 << 10;
-/// Functions that make much of little.
-const MAKING: [&str; 7] = ["repeat", "lpad", "rpad", "range", "generate_series", "array_repeat", "array_resize"];
+use crate::roles::bounded::{self, ROW_BYTES};
+use crate::written::{self, BATCH_BYTES, Views};
 
 /// What expressions may hold at once of a row: so many bytes, and the value of a column so many times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,10 +67,7 @@ impl Needs {
     }
 
     fn parts(&self, batch: &RecordBatch) -> Vec<RecordBatch> {
-        if self.bytes(batch, 0..batch.num_rows()) <= AT_ONCE_BYTES {
-            return vec![batch.clone()];
-        }
-        written::parts(batch, AT_ONCE_BYTES, |row| self.bytes(batch, row..row + 1))
+        written::parts(batch, BATCH_BYTES, |rows| self.bytes(batch, rows))
     }
 }
 
@@ -135,7 +126,7 @@ fn length(value: &ScalarValue) -> Result<usize> {
 
 /// What a call makes of nothing for a row: a text that is padded says how long it is to be.
 fn made(call: &ScalarFunctionExpr) -> usize {
-    if !MAKING.contains(&call.name()) {
+    if !bounded::makes_much(call.name()) {
         return 0;
     }
     let stated = match (call.name(), call.args().get(1).and_then(|length| length.downcast_ref::<Literal>())) {
@@ -143,8 +134,8 @@ fn made(call: &ScalarFunctionExpr) -> usize {
         _ => None,
     };
     match stated {
-        Some(ScalarValue::Int64(Some(length))) => usize::try_from(length).unwrap_or(0).min(MADE_BYTES),
-        _ => MADE_BYTES,
+        Some(ScalarValue::Int64(Some(length))) => usize::try_from(length).unwrap_or(0).min(ROW_BYTES),
+        _ => ROW_BYTES,
     }
 }
 
@@ -228,7 +219,7 @@ mod tests {
             (most, all) = (most.max(batch.get_array_memory_size()), all + batch.num_rows());
         }
         assert_eq!(all, 16_000);
-        assert!(most <= 2 * AT_ONCE_BYTES, "{most}");
+        assert!(most <= 2 * BATCH_BYTES, "{most}");
     }
 
     #[tokio::test]
@@ -281,7 +272,7 @@ mod tests {
         let measured = times("length(upper(text)) + 1").await;
         assert!(measured >= once && measured < twice, "a number holds nothing of it: {measured}");
         assert_eq!(needs("lpad(text, 5000)").await.fixed_bytes, 5_000);
-        assert_eq!(needs("repeat(text, value)").await.fixed_bytes, MADE_BYTES);
+        assert_eq!(needs("repeat(text, value)").await.fixed_bytes, ROW_BYTES);
         assert_eq!(needs("repeat(text, value)").await.of_columns().fixed_bytes, 0);
     }
 }

@@ -32,10 +32,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::passing::{Pass, PassExec};
 use crate::pools;
 use crate::session::configured;
-use crate::written;
-
-/// What a batch of the widest rows may take.
-const BATCH_BYTES: usize = 64 << 20;
+use crate::written::{self, BATCH_BYTES};
 
 /// What each row takes for one of several sets by which rows are grouped: all are numbered before the first is looked at.
 const SET_BYTES: usize = 8;

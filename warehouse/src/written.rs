@@ -9,6 +9,9 @@ use datafusion::arrow::datatypes::{ByteArrayType, DataType};
 /// A text of the engine's, and what it takes beside what it points to.
 const VIEW: usize = 16;
 
+/// What a batch may take of values that are written out, or computed, at once.
+pub(crate) const BATCH_BYTES: usize = 64 << 20;
+
 /// What a text counts for that is a view into a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Views {
@@ -94,11 +97,14 @@ pub(crate) fn is_long(kind: &DataType) -> bool {
     !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
 }
 
-/// The batch in parts that take so much, or have one row.
-pub(crate) fn parts(batch: &RecordBatch, limit_bytes: usize, of_row: impl Fn(usize) -> usize) -> Vec<RecordBatch> {
+/// The batch in parts that take so much, or have one row. `of` tells what some of its rows take; most batches fit, and are asked about once.
+pub(crate) fn parts(batch: &RecordBatch, limit_bytes: usize, of: impl Fn(Range<usize>) -> usize) -> Vec<RecordBatch> {
+    if batch.num_rows() > 0 && of(0..batch.num_rows()) <= limit_bytes {
+        return vec![batch.clone()];
+    }
     let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_usize);
     for row in 0..batch.num_rows() {
-        let more = of_row(row);
+        let more = of(row..row + 1);
         if row > from && bytes.saturating_add(more) > limit_bytes {
             parts.push(batch.slice(from, row - from));
             (from, bytes) = (row, 0);

@@ -38,11 +38,10 @@ fn plain(kind: &DataType) -> DataType {
 /// The batch in parts of which each makes a frame. Rows may all point to one long text, which is sent with each of them: all of a batch that are written out at
 /// once could take thousands of times its memory.
 pub(super) fn parts(batch: &RecordBatch) -> Vec<RecordBatch> {
-    let of_row = |row: usize| {
+    written::parts(batch, FRAME_BYTES, |rows| {
         let columns = batch.columns().iter();
-        columns.fold(0, |sum: usize, column| sum.saturating_add(written::bytes(column.as_ref(), row..row + 1, Views::Written)))
-    };
-    written::parts(batch, FRAME_BYTES, of_row)
+        columns.fold(0, |sum: usize, column| sum.saturating_add(written::bytes(column.as_ref(), rows.clone(), Views::Written)))
+    })
 }
 
 /// The column, whose lists have no elements of other rows beside them: all that lie there would be written out with those of these rows.

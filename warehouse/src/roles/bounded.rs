@@ -19,7 +19,8 @@ use crate::functions::watched::{Watch, Watched};
 /// What one call may give, in bytes, over all rows of a batch.
 const LIMIT_BYTES: u64 = 64 << 20;
 /// What one call may make of nothing for one row, in bytes: where it is the same for all rows, the engine writes it out for each row of a batch.
-const LIMIT_ROW_BYTES: u64 = 256 << 10;
+pub(crate) const ROW_BYTES: usize = 256 << 10;
+const LIMIT_ROW_BYTES: u64 = ROW_BYTES as u64;
 /// What one call may compare, in steps, over all rows of a batch.
 const LIMIT_STEPS: u64 = 1 << 31;
 
@@ -71,6 +72,12 @@ const FUNCTIONS: [(&str, Grows); 18] = [
     (OVERLAY, Grows::Sum),
     ("flatten", Grows::Sum),
 ];
+
+/// Whether a call of this name makes much of little, up to [`ROW_BYTES`] a row.
+pub(crate) fn makes_much(name: &str) -> bool {
+    let makes = |grows| matches!(grows, Grows::Times | Grows::To | Grows::Range | Grows::Elements);
+    FUNCTIONS.iter().any(|(known, grows)| *known == name && makes(*grows))
+}
 
 /// What its own words in SQL make a call of, past the names under which functions are known.
 pub(super) const OVERLAY: &str = "overlay";
