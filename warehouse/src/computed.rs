@@ -7,13 +7,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use datafusion::catalog::Session;
+use datafusion::catalog::{MemoryCatalogProviderList, Session};
 use datafusion::common::plan_err;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::OptimizerConfig as _;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use datafusion::prelude::DataFrame;
 use futures::stream::{self, BoxStream};
@@ -23,7 +24,7 @@ use tokio::sync::OnceCell;
 use crate::kept::{Kept, KeptRows};
 use crate::pools;
 use crate::renewal::Renewal;
-use crate::session::of_views;
+use crate::session::{configured, of_views};
 use crate::statement;
 use crate::tasks::TaskError;
 
@@ -94,11 +95,14 @@ pub(crate) fn is_renewed(provider: &dyn TableProvider) -> bool {
     computed.and_then(|computed| computed.rows.renewed.as_ref()).is_some_and(|renewed| renewed.key.is_some())
 }
 
-/// The rows of a query, by its optimized plan. It is not optimized again: a second turn may lose a filter that the first has moved.
+/// The rows of a query.
 #[derive(Debug)]
 pub struct Query {
     /// Whose rows these are together. One is run after the other, so that memory is that of one.
     parts: Vec<LogicalPlan>,
+    /// What optimizes the parts once somebody asks for the rows: of all views few are asked for at one moment. Parts without are optimized, and never twice: a
+    /// second turn may lose a filter that the first has moved.
+    optimizing: Option<SessionState>,
     /// The tasks whose rows the parts are, where they are of tasks.
     tasks: Vec<String>,
     schema: SchemaRef,
@@ -120,7 +124,7 @@ pub(crate) struct Renewed {
 
 impl Query {
     /// # Errors
-    /// Where the query cannot be optimized.
+    /// Where the query has no types.
     pub fn new(query: DataFrame, runtime: Arc<RuntimeEnv>) -> Result<Self> {
         Self::in_parts(vec![query], runtime)
     }
@@ -128,9 +132,14 @@ impl Query {
     /// The rows of several queries of the same columns.
     ///
     /// # Errors
-    /// Where there is none, their columns differ, or one cannot be optimized.
+    /// Where there is none, their columns differ, or one has no types.
     pub fn in_parts(queries: Vec<DataFrame>, runtime: Arc<RuntimeEnv>) -> Result<Self> {
-        let parts = queries.into_iter().map(DataFrame::into_optimized_plan).collect::<Result<Vec<_>>>()?;
+        let (mut parts, mut optimizing) = (Vec::new(), None);
+        for query in queries {
+            let (state, plan) = query.into_parts();
+            parts.push(state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?);
+            optimizing.get_or_insert(state);
+        }
         let mut schema: Option<Schema> = None;
         for part in parts.iter().map(|part| part.schema().as_arrow()) {
             schema = Some(match schema {
@@ -139,7 +148,12 @@ impl Query {
             });
         }
         let Some(schema) = schema else { return plan_err!("a relation of no query has no columns") };
-        Ok(Self { parts, tasks: Vec::new(), schema: Arc::new(schema), runtime, renewed: None })
+        // Without the relations that it knows: this is going to be one of them, and would hold itself.
+        let optimizing = optimizing.map(|state| {
+            let config = state.config().clone();
+            configured(state, config).with_catalog_list(Arc::new(MemoryCatalogProviderList::new())).build()
+        });
+        Ok(Self { parts, optimizing, tasks: Vec::new(), schema: Arc::new(schema), runtime, renewed: None })
     }
 
     /// The rows of a query that puts the rows of several behind one another (`UNION ALL`), which are its parts.
@@ -153,7 +167,7 @@ impl Query {
             LogicalPlan::Union(union) => union.inputs.into_iter().map(Arc::unwrap_or_clone).collect(),
             one => vec![one],
         };
-        Ok(Self { parts, tasks: Vec::new(), schema, runtime, renewed: None })
+        Ok(Self { parts, optimizing: None, tasks: Vec::new(), schema, runtime, renewed: None })
     }
 
     /// The same query, each part of which says the rows of one of these tasks. One that fails by what it says leaves its own rows out, and no other's.
@@ -245,7 +259,11 @@ impl Query {
             if task.as_ref().is_some_and(|task| left_out.contains(task)) {
                 continue;
             }
-            let physical = state.query_planner().create_physical_plan(part, state).await?;
+            let part = match &self.optimizing {
+                Some(optimizing) => optimizing.optimizer().optimize(part.clone(), optimizing, |_, _| {})?,
+                None => part.clone(),
+            };
+            let physical = state.query_planner().create_physical_plan(&part, state).await?;
             let rows = (0..physical.output_partitioning().partition_count()).map(|place| {
                 let task = task.clone();
                 begun(&physical, place, state.task_ctx()).map_err(move |error| of_task(error, task.as_deref())).boxed()

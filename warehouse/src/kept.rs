@@ -41,6 +41,9 @@ const PART_BYTES: usize = 16 << 20;
 /// Batches are put together up to so many rows: what is joined to kept rows carries each buffer of theirs along.
 const BATCH_ROWS: usize = 32_768;
 
+/// Small ones are put together once a partition has so many: at every few moments, and not at each.
+const SMALL: usize = 8;
+
 /// And read in pieces of so many.
 const READ_ROWS: usize = 8_192;
 
@@ -82,11 +85,16 @@ pub(crate) trait Holds: Fn(&ArrayRef) -> Result<BooleanArray> + Clone + Send + S
 
 impl<F: Fn(&ArrayRef) -> Result<BooleanArray> + Clone + Send + Sync + 'static> Holds for F {}
 
-/// What of a kept batch holds on.
-fn held_on(batch: RecordBatch, key: usize, holds: &impl Holds) -> Result<Piece> {
+/// Whether a batch is to be put together with others, where there are some.
+fn is_small(batch: &RecordBatch) -> bool {
+    batch.num_rows() < BATCH_ROWS / 2
+}
+
+/// What of a kept batch holds on. One that stays is not touched.
+fn held_on(batch: RecordBatch, key: usize, holds: &impl Holds, stays: bool) -> Result<Piece> {
     let rows = holds(batch.column(key))?;
     match rows.true_count() {
-        count if count == batch.num_rows() && count >= BATCH_ROWS / 2 => Ok(Piece::Whole(batch)),
+        count if count == batch.num_rows() && stays => Ok(Piece::Whole(batch)),
         _ => Ok(Piece::Loose(filter_record_batch(&batch, &rows)?)),
     }
 }
@@ -96,7 +104,11 @@ async fn run_held_on(run: Run, key: usize, holds: impl Holds) -> Result<BoxStrea
     if let Some(run) = run.without(key, &holds).await? {
         return Ok(stream::once(async { Ok(Piece::Stored(run)) }).boxed());
     }
-    Ok(run.read(None).map(move |batch| held_on(batch?, key, &holds)).boxed())
+    let held_on = move |batch: RecordBatch| {
+        let stays = !is_small(&batch);
+        held_on(batch, key, &holds, stays)
+    };
+    Ok(run.read(None).map(move |batch| held_on(batch?)).boxed())
 }
 
 /// The rows.
@@ -134,7 +146,12 @@ impl Kept {
         for part in &before.parts {
             let (of_runs, of_batches) = (holds.clone(), holds.clone());
             let on_disk = stream::iter(part.runs.clone()).then(move |run| run_held_on(run, key, of_runs.clone())).try_flatten();
-            let in_memory = stream::iter(part.batches.clone()).map(move |batch| held_on(batch, key, &of_batches));
+            let are_few = part.batches.iter().filter(|batch| is_small(batch)).count() < SMALL;
+            let in_memory = stream::iter(part.batches.clone());
+            let in_memory = in_memory.map(move |batch| {
+                let stays = are_few || !is_small(&batch);
+                held_on(batch, key, &of_batches, stays)
+            });
             pieces.push(on_disk.chain(in_memory).boxed());
         }
         pieces.resize_with(before.parts.len().max(1), || stream::empty().boxed());

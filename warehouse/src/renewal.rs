@@ -425,18 +425,24 @@ impl Renewal {
         all.register_udf(scope.function());
         let ctx = empty_session(&self.runtime);
         for (name, provider) in self.relations.get().into_iter().flatten() {
-            let identity = match name.as_str() {
-                "event_rows" => format!("COALESCE(patient_id, encounter_id, {NAMED})"),
-                "note_rows" => "note_id".to_owned(),
+            let theirs = match name.as_str() {
+                // Of facts that name a patient no other column is read to tell whose they are.
+                "event_rows" => {
+                    vec!["in_scope(patient_id)".to_owned(), format!("patient_id IS NULL AND in_scope(COALESCE(encounter_id, {NAMED}))")]
+                }
+                "note_rows" => vec!["in_scope(note_id)".to_owned()],
                 _ => {
                     ctx.register_table(name, Arc::clone(provider))?;
                     continue;
                 }
             };
             let column = |name: &str| if name == "text" { "CAST(NULL AS VARCHAR) AS text".to_owned() } else { format!("\"{name}\"") };
-            let columns: Vec<String> = provider.schema().fields().iter().map(|field| column(field.name())).collect();
-            let frame = all.sql(&format!("SELECT {} FROM {name} WHERE in_scope({identity})", columns.join(", "))).await?;
-            ctx.register_table(name, Arc::new(Computed::once(Query::new(frame, Arc::clone(&self.runtime))?)))?;
+            let columns = provider.schema().fields().iter().map(|field| column(field.name())).collect::<Vec<_>>().join(", ");
+            let mut frames = Vec::new();
+            for theirs in theirs {
+                frames.push(all.sql(&format!("SELECT {columns} FROM {name} WHERE {theirs}")).await?);
+            }
+            ctx.register_table(name, Arc::new(Computed::once(Query::in_parts(frames, Arc::clone(&self.runtime))?)))?;
         }
         views::register_of_subjects(&ctx, &self.tasks).await?;
         Ok(ctx)

@@ -117,3 +117,22 @@ async fn what_is_kept_in_memory_is_counted_and_given_back() {
     drop(kept);
     assert_eq!(runtime.memory_pool.reserved(), 0);
 }
+
+/// What comes is put behind what there is: copied again every few times, and not each time.
+#[tokio::test]
+async fn small_batches_are_put_together_every_few_times() {
+    let runtime = runtime(100_000_000);
+    let mut rows = kept(&runtime).await;
+    let mut untouched = 0;
+    for turn in 0..20 {
+        let before: Vec<_> = rows.parts[0].batches.iter().map(|batch| Arc::clone(batch.column(0))).collect();
+        let new = MemoryStream::try_new(vec![batch(8_000 + turn * 1_000)], Arc::clone(&rows.schema), None).expect("a stream").boxed();
+        let holds = |ids: &ArrayRef| Ok(ids.as_primitive::<Int64Type>().values().iter().map(|_| Some(true)).collect::<BooleanArray>());
+        rows = Kept::renewed(&rows, 0, holds, vec![new], &runtime).await.expect("is kept");
+        let after = &rows.parts[0].batches;
+        assert!(after.len() <= SMALL + 1, "{} batches after turn {turn}", after.len());
+        untouched += usize::from(before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after.column(0))));
+    }
+    assert!(untouched >= 16, "of 20 turns {untouched} copied nothing");
+    assert!(asked(&Arc::new(rows), "SELECT count(*), min(id), max(id) FROM rows").await.contains("| 28000    | 0       | 27999   |"));
+}

@@ -1,13 +1,14 @@
 //! The relations of records, made of what they were and of the records that came: `watermarks`, `readings` and `copies`.
 //!
-//! A record that came may repeat another: told by the heads of digests, all of which are held in order. Then the records of these heads alone are ranked
-//! anew. Two digests of one head are ranked apart all the same. Where a record was read anew, `readings` and `copies` are computed in whole.
+//! A record that came may repeat another: told by the heads of digests, all of which are held in order. Then the records of these digests alone are ranked
+//! anew. Where a record was read anew, `readings` and `copies` are computed in whole.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::exec_datafusion_err;
+use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -74,12 +75,17 @@ impl Arrived {
             return Ok(None);
         }
         let heads: ArrayRef = Arc::new(Int64Array::from(self.repeated.clone()));
-        all.register_batch("repeated", RecordBatch::try_from_iter([("head", heads)])?)?;
+        self.ctx.deregister_table("repeated")?;
+        self.ctx.register_batch("repeated", RecordBatch::try_from_iter([("head", heads)])?)?;
+        let sql = "SELECT DISTINCT n.digest FROM repeated AS r JOIN new_messages AS n ON digest_head(n.digest) = r.head";
+        let digests = self.ctx.sql(sql).await?;
+        let schema = Arc::clone(digests.schema().inner());
+        all.register_table("repeated", Arc::new(MemTable::try_new(schema, vec![digests.collect().await?])?))?;
         all.register_table("standing_messages", all.sql(views::source("standing_messages")?).await?.into_view())?;
         let sql = "SELECT s.* FROM repeated AS r JOIN (SELECT topic, \"partition\", \"offset\", known_at, facility, digest, rows_reading, event_count \
-             FROM standing_messages WHERE event_count > 0) AS s ON digest_head(s.digest) = r.head";
+             FROM standing_messages WHERE event_count > 0) AS s ON s.digest = r.digest";
         let alike = Query::new(all.sql(sql).await?, all.runtime_env())?;
-        // The view's own query, over the records of these heads alone.
+        // The view's own query, over the records of these digests alone.
         let ctx = empty_session(&all.runtime_env());
         ctx.register_table("standing_messages", Arc::new(Computed::once(alike)))?;
         ctx.register_table("copies_now", ctx.sql(views::source("copies")?).await?.into_view())?;
