@@ -40,6 +40,7 @@ mod published;
 mod read;
 mod registry;
 mod renewal;
+mod replaced;
 mod roles;
 mod serve;
 mod session;
@@ -74,6 +75,7 @@ pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{
     Champion, Deeds, Evaluation, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy,
 };
+pub use replaced::Replacement;
 pub use roles::{AccountError, Accounts, OPERATOR, Role, SqlSettings, Tls, User};
 pub use serve::{Ports, ServeError, serve_sql};
 pub use settings::{Departments, Period, Retention, Settings, Splits, SplitsError, TaskSettings, TaskSplits, TemporalTest, Unit};

@@ -22,8 +22,9 @@ pub struct Published {
 }
 
 impl Warehouse {
-    /// What was published about these notes; a note about which nothing was is not named. One walk over `predictions`, however many notes there
-    /// are: a scorer asks between a message and its answer.
+    /// What was published about these notes; a note about which nothing was is not named. Of notes that replace one another all are asked about
+    /// together, since a prediction about one supersedes those about the others. One walk over `predictions`, however many notes there are: a scorer
+    /// asks between a message and its answer.
     ///
     /// # Errors
     /// Where the table cannot be read.
@@ -54,8 +55,13 @@ impl Warehouse {
 }
 
 /// These records, which are in the order of the topic, by note. The text of a version may come back, and what was said of it is said again: what was
-/// said last decides. A record that is only repeated was said when it first was.
+/// said last decides. A record that is only repeated was said when it first was. What a prediction about another note supersedes is over, wherever in
+/// the topic that one stands: the notes of a line may lie in several partitions, and what was replaced does not come back.
 fn by_note(rows: Vec<Prediction>) -> BTreeMap<NoteId, Published> {
+    let about: BTreeMap<PredictionId, NoteId> =
+        rows.iter().filter(|row| row.retracts.is_none()).map(|row| (row.prediction_id, row.note_id)).collect();
+    let by_another = |row: &Prediction| row.supersedes.filter(|id| about.get(id).is_some_and(|note| *note != row.note_id));
+    let replaced: BTreeSet<PredictionId> = rows.iter().filter_map(by_another).collect();
     let mut sayings = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
         sayings.entry((row.prediction_id, row.predicted_at, row.supersedes, row.retracts)).or_insert(place);
@@ -71,7 +77,8 @@ fn by_note(rows: Vec<Prediction>) -> BTreeMap<NoteId, Published> {
     for (place, row) in rows.into_iter().enumerate().filter(|(_, row)| row.retracts.is_none()) {
         let note = notes.entry(row.note_id).or_default();
         note.versions.insert((row.note_version_id, row.predicted_at));
-        if said.get(&row.prediction_id) == Some(&place) && fallen.get(&row.prediction_id).is_none_or(|at| *at < place) {
+        let fell = replaced.contains(&row.prediction_id) || fallen.get(&row.prediction_id).is_some_and(|at| *at >= place);
+        if said.get(&row.prediction_id) == Some(&place) && !fell {
             note.standing.retain(|earlier| earlier.task != row.task);
             note.standing.push(row);
         }
@@ -185,6 +192,40 @@ mod tests {
         let expected =
             [(1, Some(2)), (3, None), (5, Some(4))].map(|(number, supersedes)| vec![(numbered(number), supersedes.map(numbered))]);
         assert_eq!(notes.iter().map(standing).collect::<Vec<_>>(), expected);
+    }
+
+    /// What was replaced stays so: said again, and wherever in the topic the other note's prediction stands. Taking that one back changes nothing of it.
+    #[tokio::test]
+    async fn what_another_notes_prediction_supersedes_does_not_come_back() {
+        let mut ward = Ward::empty().await;
+        let at = |hour: i64| BEGAN.parse::<Timestamp>().expect("an instant") + hour.hours();
+        let said = |document: &str, number: u32, hour: i64, supersedes: Option<u32>| {
+            predicted(document, |row| {
+                (row.prediction_id, row.predicted_at, row.supersedes) = (numbered(number), at(hour), supersedes.map(numbered));
+            })
+        };
+        let records = vec![
+            said("B", 2, 2, Some(1)),
+            said("A", 1, 1, None),
+            said("A", 1, 3, None),
+            // A text that comes back in its own note does.
+            said("C", 3, 1, None),
+            said("C", 4, 2, Some(3)),
+            said("C", 3, 3, Some(4)),
+            said("D", 5, 4, Some(3)),
+            predicted("D", |row| {
+                (row.prediction_id, row.predicted_at, row.retracts) = (numbered(5).retraction(), at(5), Some(numbered(5)));
+            }),
+        ];
+        let notes: Vec<NoteId> = [1, 0, 3, 6].iter().map(|record| records[*record].predictions[0].note_id).collect();
+        ward.arrives(records).await;
+        let found = ward.warehouse.published(&notes.iter().copied().collect()).await.expect("can be asked");
+        let standing = |note: &NoteId| found[note].standing.iter().map(|row| row.prediction_id).collect::<Vec<_>>();
+        let expected = [vec![], vec![numbered(2)], vec![], vec![]];
+        assert_eq!(notes.iter().map(standing).collect::<Vec<_>>(), expected);
+        // Of one note alone its own records are read.
+        let alone = ward.warehouse.published(&BTreeSet::from([notes[2]])).await.expect("can be asked");
+        assert_eq!(alone[&notes[2]].standing[0].prediction_id, numbered(3));
     }
 
     /// A scorer that has forgotten must supersede and take back as one that remembers would: what stands is the last of each question that nothing

@@ -50,7 +50,7 @@ const READ: [(Table, &[&str]); 2] = [
         Table::Events,
         &["patient_id", "encounter_id", "facility", "code", "related", "source_topic", "source_partition", "source_offset", "reading"],
     ),
-    (Table::Notes, &["note_id", "patient_id", "encounter_id", "source_topic", "source_partition", "source_offset", "reading"]),
+    (Table::Notes, &["note_id", "patient_id", "encounter_id", "replaces", "source_topic", "source_partition", "source_offset", "reading"]),
 ];
 
 /// Commits that are looked through for what is new; after more it is sooner computed anew.
@@ -359,7 +359,7 @@ impl Renewal {
     /// The identities that the rows of these relations tie together.
     async fn links(&self, ctx: &SessionContext, events: &str, notes: &str) -> Result<Vec<RecordBatch>> {
         let mut links = ctx.sql(&format!("SELECT patient_id, encounter_id, {NAMED} AS named FROM {events}")).await?.collect().await?;
-        links.extend(ctx.sql(&format!("SELECT note_id, patient_id, encounter_id FROM {notes}")).await?.collect().await?);
+        links.extend(ctx.sql(&format!("SELECT note_id, patient_id, encounter_id, replaces FROM {notes}")).await?.collect().await?);
         Ok(links)
     }
 

@@ -1,6 +1,8 @@
 -- fallen_predictions: one row per (prediction, reason) that does not stand: it was `retracted`, or `superseded` by the prediction about another version.
 -- The text of a version may come back, and what was said of it is said again: what was said last decides. A record that is only repeated was said when it first was.
-WITH touched AS (SELECT DISTINCT note_id FROM prediction_rows WHERE supersedes IS NOT NULL OR retracts IS NOT NULL),
+-- What a prediction about another note supersedes, one that replaces its note, does not come back, wherever in the topic that prediction stands.
+WITH superseding AS (SELECT note_id, supersedes FROM prediction_rows WHERE supersedes IS NOT NULL),
+touched AS (SELECT DISTINCT note_id FROM prediction_rows WHERE supersedes IS NOT NULL OR retracts IS NOT NULL),
 placed AS (
     SELECT p.prediction_id, p.predicted_at, p.supersedes, p.retracts,
            row_number() OVER (PARTITION BY p.note_id ORDER BY p.known_at, p.source_topic, p.source_partition, p.source_offset) AS place
@@ -14,3 +16,7 @@ felled AS (
     SELECT supersedes AS prediction_id, 'superseded' AS because, max(place) AS place FROM sayings WHERE supersedes IS NOT NULL GROUP BY supersedes
 )
 SELECT f.prediction_id, f.because FROM felled AS f JOIN said AS s ON s.prediction_id = f.prediction_id WHERE f.place > s.place
+UNION
+SELECT p.prediction_id, 'superseded' AS because
+FROM superseding AS s JOIN prediction_rows AS p ON p.prediction_id = s.supersedes
+WHERE p.note_id <> s.note_id AND p.retracts IS NULL

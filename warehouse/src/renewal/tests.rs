@@ -1,8 +1,8 @@
 //! Rows that are taken over are the rows that would be computed: for every view, over random histories that come piece by piece.
 
-use schemas::{EventCode, Source};
+use schemas::{EventCode, NoteKind, NoteStatus, Source};
 
-use crate::views::history::{Dice, Line, OF_THE_LOG, What, batch, rows, tied_history};
+use crate::views::history::{Dice, Line, OF_THE_LOG, What, batch, history, rows, tied_history};
 use crate::{AsOf, Batch, Settings, Subject, Warehouse, views};
 
 struct Stand {
@@ -151,6 +151,28 @@ async fn what_stands_otherwise_than_before_is_told_anew() {
     fuller.messages[0].events += 1;
     stand.living.append(&mut fuller).await.expect("appends");
     assert!(stand.agrees("after a repeat that stands").await && stand.records_held().await);
+}
+
+/// Another patient's note that replaces one says of that one that it is taken back, though nothing else ties the two patients.
+#[tokio::test]
+async fn a_note_is_told_anew_where_another_patients_replaces_it() {
+    let stand = Stand::new("replaced").await;
+    let lines = history(23, 40);
+    stand.append(&lines, 0).await;
+    assert!(!stand.agrees("at first").await);
+    let is_first = |line: &&Line| line.patient == "p5" && matches!(&line.what, What::Note { status: NoteStatus::Final, .. });
+    let first = lines.iter().find(is_first).expect("a note of p5");
+    let replaced = batch(std::slice::from_ref(first), 0).notes[0].note_id;
+    let known = lines[lines.len() - 1].known + 1;
+    let (document, text) = ("another".to_owned(), "Nothing else of note.".to_owned());
+    let what = What::Note { kind: NoteKind::Admission, document, status: NoteStatus::Final, text };
+    let line = Line { known, asserted: known, patient: "p3".to_owned(), visit: "v3-0".to_owned(), what };
+    let mut replacing = batch(&[line], lines.len());
+    replacing.notes[0].replaces = Some(replaced);
+    stand.living.append(&mut replacing).await.expect("appends");
+    assert!(stand.agrees("after another patient's note").await);
+    let told = format!("(SELECT DISTINCT retracted FROM note_versions WHERE note_id = '{replaced}') AS told");
+    assert_eq!(rows(&stand.living, &told, &AsOf::default()).await, ["|retracted|", "|true|"]);
 }
 
 #[tokio::test]
