@@ -176,7 +176,7 @@ pub struct CanonicalNote {
     pub authored_at: Option<Timestamp>,
     /// The raw record's timestamp: the prediction time of what is asked about this version.
     pub known_at: Timestamp,
-    /// The note that this one replaces.
+    /// The note that this one replaces, as a version replaces the one before it: predictions about it are superseded, and none is taken back.
     pub replaces: Option<NoteId>,
     /// Plain text.
     pub text: String,

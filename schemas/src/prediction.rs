@@ -63,9 +63,10 @@ pub struct Prediction {
     pub tokens_read: u32,
     /// Whether the note was longer than what was read.
     pub truncated: bool,
-    /// The prediction about an earlier version of the note that this one takes the place of.
+    /// The prediction that this one takes the place of: about an earlier version of the note, or about a note that this one replaces. One that takes
+    /// the place of several is said once for each.
     pub supersedes: Option<PredictionId>,
-    /// The prediction that this record takes back.
+    /// The prediction that this record takes back: its note was, or another patient's note replaces it.
     pub retracts: Option<PredictionId>,
     /// The record of `clinical.note.v1` that was answered.
     pub source: Source,

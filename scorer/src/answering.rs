@@ -1,12 +1,19 @@
 //! What a note means for its predictions: which are made, superseded or taken back. No Kafka and no waiting here.
+//!
+//! Of the versions of a note, and of notes that replace one another, one prediction stands for each question: that about the last that says something.
+//! It supersedes the one before it, and takes none back. So the words that were there to be read at first stay answered: a stay is judged by them.
+
+mod lines;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::{Answer, Asked, Model, ScoreError};
-use schemas::{CanonicalNote, Mode, NoteId, NoteStatus, NoteVersionId, Prediction, Source, Task, TopicPartition};
-use warehouse::Published;
+use schemas::{CanonicalNote, Mode, NoteId, NoteStatus, NoteVersionId, Prediction, PredictionId, Source, Task, TopicPartition};
+use warehouse::{Published, Replacement};
+
+use self::lines::{Lines, Whose};
 
 /// The model that answers now.
 #[derive(Clone)]
@@ -30,6 +37,7 @@ pub struct Answering {
     standing: BTreeMap<NoteId, Standing>,
     order: VecDeque<NoteId>,
     limit: usize,
+    lines: Lines,
 }
 
 /// What is known of one note.
@@ -65,13 +73,31 @@ impl Standing {
     fn answered_at(&self) -> Option<Timestamp> {
         self.versions.iter().map(|(_, at)| *at).max()
     }
+
+    /// Whether this version was answered, at whatever time it was known.
+    fn has_read(&self, version: NoteVersionId) -> bool {
+        self.versions.iter().any(|(read, _)| *read == version)
+    }
+
+    /// The prediction that answers this question of a patient.
+    fn answer_to(&self, task: Task, whose: Whose) -> Option<&Prediction> {
+        self.predictions.iter().find(|standing| standing.task == task && !Whose::of_prediction(standing).is_anothers(whose))
+    }
 }
 
 impl Answering {
-    /// Remembers the predictions about up to `limit` notes.
+    /// Remembers the predictions about up to `limit` notes, and as many replacements.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { standing: BTreeMap::new(), order: VecDeque::new(), limit }
+        Self { standing: BTreeMap::new(), order: VecDeque::new(), limit, lines: Lines::new(limit) }
+    }
+
+    /// Notes about which something stands that this one may change, or that may change what is said of this one: a first version that replaces nothing,
+    /// and was not replaced before it came, has none.
+    #[must_use]
+    pub fn touched(&self, note: &CanonicalNote) -> BTreeSet<NoteId> {
+        let line = std::iter::once(note.note_id).chain(replaced(note)).flat_map(|one| self.lines.all(one));
+        earlier(note).chain(line).collect()
     }
 
     /// Whether what stands about `note` is known for certain, and the warehouse need not be asked before it is changed.
@@ -93,8 +119,10 @@ impl Answering {
     }
 
     /// Takes in what others published of late, in place of what they had before: a version that is no amendment, a final one behind a preliminary
-    /// one, supersedes that, too, and is not worth a question to the warehouse. What was read here stays, and is forgotten last.
-    pub fn hear(&mut self, published: BTreeMap<NoteId, Published>) {
+    /// one, supersedes that, too, and is not worth a question to the warehouse. What was read here stays, and is forgotten last. Of `replacements`, in
+    /// the order in which they became known, nobody is asked again: a note that comes late does not say that another one has its place.
+    pub fn hear(&mut self, published: BTreeMap<NoteId, Published>, replacements: Vec<Replacement>) {
+        replacements.into_iter().for_each(|replacement| self.lines.join(replacement));
         self.retain(|standing| standing.partition.is_some());
         let others = published.into_iter().filter(|(note, _)| !self.standing.contains_key(note));
         let mut heard: Vec<(NoteId, Standing)> = others.map(|(note, published)| (note, Standing::of(published))).collect();
@@ -126,15 +154,19 @@ impl Answering {
         let mut answers: BTreeMap<usize, Vec<Answer>> = asked.iter().map(|(index, _)| *index).zip(live.model.score(&notes)?).collect();
         let mut records = Vec::new();
         for (index, one) in arrived.iter().enumerate() {
+            if let Some(replaces) = replaced(&one.note) {
+                let CanonicalNote { note_id, patient_id, encounter_id, .. } = one.note;
+                self.lines.join(Replacement { note_id, replaces, patient_id, encounter_id });
+            }
             if one.note.known_at <= live.since {
                 continue;
             }
-            if let Some(replaced) = one.note.replaces.filter(|replaced| *replaced != one.note.note_id) {
-                self.take_back(replaced, one, &mut records);
-            }
             if one.note.status == NoteStatus::Retracted {
-                self.take_back(one.note.note_id, one, &mut records);
-            } else if let Some(answers) = answers.remove(&index) {
+                self.take_back(one, &mut records);
+                continue;
+            }
+            self.take_back_anothers(one, &mut records);
+            if let Some(answers) = answers.remove(&index) {
                 self.put(live, one, answers, &mut records);
             } else if self.is_never_asked(&one.note) {
                 self.remember(one.note.note_id, Standing { partition: Some(one.source.topic_partition()), ..Standing::default() });
@@ -152,50 +184,110 @@ impl Answering {
     /// The tasks that are asked about a note; `None` where there are none or they are answered already.
     fn asks(&self, live: &Live, note: &CanonicalNote) -> Option<Vec<Task>> {
         let tasks: Vec<Task> = Task::of(note.kind).collect();
-        let answered = self.standing.get(&note.note_id).is_some_and(|standing| standing.answers(note, &tasks));
-        let due = !tasks.is_empty() && !answered && note.known_at > live.since && note.status != NoteStatus::Retracted;
-        (due && schemas::cleaning::worth_reading(&note.text)).then_some(tasks)
+        let due = !tasks.is_empty() && note.known_at > live.since && note.status != NoteStatus::Retracted;
+        (due && !self.is_done_with(note, &tasks) && schemas::cleaning::worth_reading(&note.text)).then_some(tasks)
+    }
+
+    /// Whether nothing is left to say about this version. One that another note has replaced is answered all the same, once: a stay may be judged by it,
+    /// and the answer gives way at once. What was about somebody else is not.
+    fn is_done_with(&self, note: &CanonicalNote, tasks: &[Task]) -> bool {
+        if self.lines.is_replaced_by_anothers(note) {
+            return true;
+        }
+        let Some(standing) = self.standing.get(&note.note_id) else { return false };
+        let version = note.note_version_id;
+        let mut own = standing.predictions.iter().filter(|own| own.note_version_id == version).peekable();
+        // A scorer that died amid a batch may have left some of a replaced version's answers, or all, beside those that they should have given way to.
+        let is_left = own.peek().is_some();
+        let is_in_the_way = own.any(|own| self.answer_of_later(note, own.task).is_some());
+        let is_over = self.lines.is_replaced(note.note_id) && standing.has_read(version) && !is_left;
+        !is_in_the_way && (is_over || standing.answers(note, tasks))
+    }
+
+    /// What stands about the notes that took this one's place.
+    fn answer_of_later(&self, note: &CanonicalNote, task: Task) -> Option<&Prediction> {
+        self.lines.later(note.note_id).find_map(|later| self.standing.get(&later)?.answer_to(task, Whose::of_note(note)))
     }
 
     fn put(&mut self, live: &Live, one: &Arrived, answers: Vec<Answer>, records: &mut Vec<Prediction>) {
-        let before = self.standing.get(&one.note.note_id).cloned().unwrap_or_default();
+        let note = &one.note;
         let tasks: Vec<Task> = answers.iter().map(|answer| answer.task).collect();
-        if before.answers(&one.note, &tasks) {
+        if self.is_done_with(note, &tasks) {
             // The same version twice in one batch.
             return;
         }
-        let predictions: Vec<Prediction> = answers
-            .into_iter()
-            .map(|answer| {
-                let earlier = before.predictions.iter().find(|earlier| earlier.task == answer.task);
-                let made = predict(live, one, answer);
-                // One that was published before its scorer died says the same again.
-                let supersedes = earlier.and_then(|earlier| {
-                    if earlier.prediction_id == made.prediction_id { earlier.supersedes } else { Some(earlier.prediction_id) }
-                });
-                Prediction { supersedes, ..made }
-            })
-            .collect();
-        records.extend(predictions.iter().cloned());
-        let mut versions = before.versions;
-        versions.insert((one.note.note_version_id, one.note.known_at));
-        let partition = Some(one.source.topic_partition());
-        self.remember(one.note.note_id, Standing { partition, predictions, versions });
+        let mut standing = self.standing.get(&note.note_id).cloned().unwrap_or_default();
+        let mut again = Vec::new();
+        for answer in answers {
+            let made = predict(live, one, answer);
+            let superseded = self.gives_way(note, &made, &mut standing);
+            let said = sayings(&made, &superseded);
+            match self.answer_of_later(note, made.task) {
+                Some(later) => again.push(Prediction { supersedes: Some(made.prediction_id), ..later.clone() }),
+                None => standing.predictions.extend(said.last().cloned()),
+            }
+            records.extend(said);
+        }
+        // Behind all answers: whoever reads the batch again finds either some of them standing, or nothing left to say.
+        records.extend(again);
+        standing.versions.insert((note.note_version_id, note.known_at));
+        standing.partition = Some(one.source.topic_partition());
+        self.remember(note.note_id, standing);
     }
 
-    fn take_back(&mut self, note: NoteId, one: &Arrived, records: &mut Vec<Prediction>) {
-        let standing = self.standing.get(&note).cloned().unwrap_or_default();
+    /// The predictions in whose place `made` stands, about earlier versions of the note, whose `standing` is, and about notes that it replaces. They stand
+    /// no longer.
+    fn gives_way(&mut self, note: &CanonicalNote, made: &Prediction, standing: &mut Standing) -> Vec<PredictionId> {
+        let mut superseded = Vec::new();
+        for own in standing.predictions.extract_if(.., |own| own.task == made.task) {
+            // One that was published before its scorer died says the same again.
+            superseded.extend(if own.prediction_id == made.prediction_id { own.supersedes } else { Some(own.prediction_id) });
+        }
+        let whose = Whose::of_note(note);
+        for earlier in self.lines.earlier(note.note_id) {
+            let Some(standing) = self.standing.get_mut(&earlier) else { continue };
+            let fell =
+                standing.predictions.extract_if(.., |other| other.task == made.task && !Whose::of_prediction(other).is_anothers(whose));
+            superseded.extend(fell.map(|other| other.prediction_id));
+        }
+        let mut seen = BTreeSet::new();
+        superseded.retain(|id| seen.insert(*id));
+        superseded
+    }
+
+    fn take_back(&mut self, one: &Arrived, records: &mut Vec<Prediction>) {
+        let standing = self.standing.get(&one.note.note_id).cloned().unwrap_or_default();
         records.extend(standing.predictions.iter().map(|prediction| retraction(prediction, one)));
-        // A note that another one replaces may be read elsewhere.
-        let partition = (note == one.note.note_id).then(|| one.source.topic_partition());
-        self.remember(note, Standing { partition, versions: standing.versions, ..Standing::default() });
+        let partition = Some(one.source.topic_partition());
+        self.remember(one.note.note_id, Standing { partition, predictions: Vec::new(), versions: standing.versions });
+    }
+
+    /// Takes back what was said from a note that this one replaces, where that was said of another patient.
+    fn take_back_anothers(&mut self, one: &Arrived, records: &mut Vec<Prediction>) {
+        let Some(standing) = replaced(&one.note).and_then(|note| self.standing.get_mut(&note)) else { return };
+        let whose = Whose::of_note(&one.note);
+        let wrong = standing.predictions.extract_if(.., |prediction| Whose::of_prediction(prediction).is_anothers(whose));
+        records.extend(wrong.map(|prediction| retraction(&prediction, one)));
     }
 }
 
-/// Notes whose predictions this one may touch, other than a first version's own.
-pub fn earlier(note: &CanonicalNote) -> impl Iterator<Item = NoteId> {
+/// The other note in whose place this one stands. One that is taken back stands in nobody's.
+fn replaced(note: &CanonicalNote) -> Option<NoteId> {
+    note.replaces.filter(|replaced| *replaced != note.note_id && note.status != NoteStatus::Retracted)
+}
+
+/// Notes whose predictions this one may touch, by what it says itself, other than a first version's own.
+fn earlier(note: &CanonicalNote) -> impl Iterator<Item = NoteId> {
     let changes = matches!(note.status, NoteStatus::Amended | NoteStatus::Retracted);
-    changes.then_some(note.note_id).into_iter().chain(note.replaces)
+    changes.then_some(note.note_id).into_iter().chain(replaced(note))
+}
+
+/// The records of a prediction: one for each that it supersedes, or one alone.
+fn sayings(made: &Prediction, superseded: &[PredictionId]) -> Vec<Prediction> {
+    if superseded.is_empty() {
+        return vec![made.clone()];
+    }
+    superseded.iter().map(|id| Prediction { supersedes: Some(*id), ..made.clone() }).collect()
 }
 
 fn predict(live: &Live, one: &Arrived, answer: Answer) -> Prediction {

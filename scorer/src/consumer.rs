@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use warehouse::Warehouse;
 
-use crate::answering::{Answering, Arrived, Live, Standing, earlier};
+use crate::answering::{Answering, Arrived, Live, Standing};
 use crate::metrics;
 use crate::settings::Settings;
 
@@ -155,7 +155,7 @@ impl Loop {
     async fn hear(&mut self, warehouse: &Warehouse) -> Result<(), RunError> {
         let since = warehouse.watermark().await?.and_then(|now| now.checked_sub(RECENT).ok());
         if let (Some(since), Some(answering)) = (since, &mut self.answering) {
-            answering.hear(warehouse.published_since(since).await?);
+            answering.hear(warehouse.published_since(since).await?, warehouse.replacements_since(since).await?);
         }
         Ok(())
     }
@@ -173,8 +173,9 @@ impl Loop {
         let arrived: Vec<Arrived> = batch.iter().filter_map(arrived).collect();
         let mut answering = self.answering.take().unwrap_or_else(|| Answering::new(0));
         let due = arrived.iter().filter(|one| one.note.known_at > self.live.since);
-        let forgotten: BTreeSet<_> = due.flat_map(|one| earlier(&one.note)).filter(|note| !answering.knows(*note)).collect();
-        let mut published = warehouse.published(&forgotten).await?;
+        let touched: BTreeSet<_> = due.flat_map(|one| answering.touched(&one.note)).collect();
+        let forgotten: BTreeSet<_> = touched.iter().copied().filter(|note| !answering.knows(*note)).collect();
+        let mut published = warehouse.published(if forgotten.is_empty() { &forgotten } else { &touched }).await?;
         for note in forgotten {
             answering.remember(note, Standing::of(published.remove(&note).unwrap_or_default()));
         }

@@ -161,6 +161,13 @@ fn a_killed_scorer_answers_every_note_and_none_twice() -> anyhow::Result<()> {
     let asked = "FROM labels AS l LEFT JOIN predictions AS p ON p.note_id = l.note_id AND p.task = l.task WHERE l.note_id IS NOT NULL";
     assert!(stand.count(&format!("SELECT count(*) {asked}"))? > 500);
     stand.until(&format!("SELECT count(*) {asked} AND p.prediction_id IS NULL"), 0)?;
+    // Each stay is judged by what was said of its prompt, once, and one whose note was replaced since is no exception.
+    let judged =
+        "FROM labels AS l LEFT JOIN scored_prompts AS s ON s.task = l.task AND s.encounter_id = l.encounter_id WHERE l.note_id IS NOT NULL";
+    let replaced = "l.note_id IN (SELECT replaces FROM note_versions WHERE replaces IS NOT NULL)";
+    assert!(stand.count(&format!("SELECT count(*) {judged} AND {replaced}"))? > 0);
+    stand.until(&format!("SELECT count(*) {judged} AND s.encounter_id IS NULL"), 0)?;
+    assert_eq!(stand.count(&format!("SELECT count(*) - count(DISTINCT (l.task || l.encounter_id)) {judged}"))?, 0);
     drop((scorer, ingest));
     let standing = "FROM predictions AS p WHERE retracts IS NULL AND NOT retracted AND prediction_id NOT IN (SELECT supersedes FROM predictions WHERE supersedes IS NOT NULL)";
     assert_eq!(stand.count(&format!("SELECT count(*) - count(DISTINCT (note_id || task)) {standing}"))?, 0);

@@ -1,5 +1,7 @@
 //! A note's life as the scorer sees it, answered by a small model with fresh weights.
 
+mod replaced;
+
 use jiff::Timestamp;
 use schemas::{Facility, MappedNote, NoteKind, NoteRow};
 
@@ -82,6 +84,20 @@ fn what_says_nothing_is_not_answered_and_changes_no_answer() -> anyhow::Result<(
     Ok(())
 }
 
+/// A version under another type answers other questions: the answers to the first ones stand beside them, and go with the note.
+#[test]
+fn a_retraction_takes_back_what_any_version_was_asked() -> anyhow::Result<()> {
+    let (live, mut answering) = (live()?, Answering::new(10));
+    let mut says = |kind, status, minute| answering.answer(&live, &[arrives("A", (kind, status, WORDS), minute)]);
+    let first = says(NoteKind::Admission, NoteStatus::Final, 1)?;
+    let second = says(NoteKind::Discharge, NoteStatus::Amended, 2)?;
+    let taken = says(NoteKind::Discharge, NoteStatus::Retracted, 3)?;
+    let retracted: BTreeSet<_> = taken.iter().filter_map(|record| record.retracts).collect();
+    let made: BTreeSet<_> = first.iter().chain(&second).map(|record| record.prediction_id).collect();
+    assert_eq!(retracted, made);
+    Ok(())
+}
+
 /// What the warehouse says of these records.
 fn published(records: &[Prediction], standing: &[Prediction]) -> Published {
     let versions = records.iter().map(|record| (record.note_version_id, record.predicted_at)).collect();
@@ -91,7 +107,7 @@ fn published(records: &[Prediction], standing: &[Prediction]) -> Published {
 /// A scorer that has heard this about the note of `records`.
 fn hearing(about: &[Prediction], said: Published) -> Answering {
     let mut answering = Answering::new(10);
-    answering.hear(BTreeMap::from([(about[0].note_id, said)]));
+    answering.hear(BTreeMap::from([(about[0].note_id, said)]), Vec::new());
     answering
 }
 
@@ -141,7 +157,7 @@ fn what_was_heard_of_others_is_asked_about_again() -> anyhow::Result<()> {
     assert!(answering.answer(&live, &[version("C", 1)])?.is_empty(), "what was heard is enough not to answer twice");
     answering.forget(&[partition]);
     assert_eq!(notes.map(|note| answering.knows(note)), [true, false, false]);
-    answering.hear(BTreeMap::new());
+    answering.hear(BTreeMap::new(), Vec::new());
     assert_eq!(answering.answer(&live, &[version("C", 1)])?.len(), told.len(), "what was heard before counts no more");
     Ok(())
 }
@@ -155,7 +171,7 @@ fn what_was_heard_is_forgotten_first_and_the_oldest_of_it_before() -> anyhow::Re
     let told = told.into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut answering = Answering::new(3);
     answering.answer(&live, &[version("own", 9)])?;
-    answering.hear(told.iter().map(|records| (records[0].note_id, published(records, records))).collect());
+    answering.hear(told.iter().map(|records| (records[0].note_id, published(records, records))).collect(), Vec::new());
     let holds = |answering: &Answering| -> Vec<bool> {
         let known = told.iter().map(|records| records[0].note_id).chain([version("own", 9).note.note_id]);
         known.map(|note| answering.standing.contains_key(&note)).collect()
