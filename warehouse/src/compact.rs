@@ -1,8 +1,8 @@
 //! Batches whose texts lie in buffers of their own.
 //!
 //! A text of the engine is a view into a buffer, which may be that of a whole file: a batch then counts, and holds, as much as all the buffers that it points
-//! into, and what a sort gives points into those of everything that was sorted. Whoever keeps batches (a sort, a side of a join) would take hundreds of
-//! times the memory that the rows need, or write as much to disk.
+//! into, and what a sort gives points into those of everything that was sorted. Whoever keeps batches (a sort, a side of a join, `array_agg`) would take hundreds
+//! of times the memory that the rows need, or write as much to disk.
 
 use std::sync::Arc;
 
@@ -15,12 +15,14 @@ use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::functions::gathered;
 use crate::passing::{Pass, PassExec};
 
 /// So much more than its own texts a column may hold before they are copied.
@@ -54,7 +56,7 @@ fn with_columns(batch: &RecordBatch, schema: &SchemaRef, of: impl Fn(&ArrayRef) 
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().iter().map(of).collect(), &rows)?)
 }
 
-/// Puts [`Compact`] around each sort, and before the side of a join that is held.
+/// Puts [`Compact`] around each sort, before the side of a join that is held, and before aggregates that keep what they are given.
 #[derive(Debug)]
 pub(crate) struct Compacting;
 
@@ -62,12 +64,14 @@ impl PhysicalOptimizerRule for Compacting {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let around = |plan: Arc<dyn ExecutionPlan>| {
             let (sorts, joins) = (plan.is::<SortExec>(), plan.is::<HashJoinExec>());
-            if !sorts && !joins {
+            let keeps =
+                plan.downcast_ref::<AggregateExec>().is_some_and(|plan| plan.aggr_expr().iter().any(|expr| gathered::is(expr.fun())));
+            if !sorts && !joins && !keeps {
                 return Ok(Transformed::no(plan));
             }
             let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
             // Of a join the first side is held.
-            let Some(held) = children.first_mut() else { return internal_err!("a sort or a join has children") };
+            let Some(held) = children.first_mut() else { return internal_err!("a sort, a join or an aggregate has children") };
             *held = compacted(Arc::clone(held));
             let plan = plan.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?;
             Ok(Transformed::yes(if sorts { compacted(plan) } else { plan }))

@@ -26,6 +26,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::functions::gathered;
 use crate::passing::{Pass, PassExec};
 use crate::roles::bounded::{self, ROW_BYTES};
 use crate::written::{self, BATCH_BYTES, Views};
@@ -46,6 +47,17 @@ impl Needs {
         let mut weigher = Weigher { input, needs: Self::default(), within: Vec::new() };
         plan.apply_expressions(&mut |expr| expr.visit(&mut weigher))?;
         Ok(weigher.needs)
+    }
+
+    /// With what the aggregate keeps of columns as they are, of which a text may be a view into a buffer that others point to as well.
+    fn and_kept(mut self, aggregate: &AggregateExec, input: &Schema) -> Self {
+        let kept = aggregate.aggr_expr().iter().filter(|expr| gathered::is(expr.fun())).flat_map(|expr| expr.expressions());
+        for column in kept.filter_map(|argument| argument.downcast_ref::<Column>().map(Column::index)) {
+            if input.fields().get(column).is_some_and(|field| written::is_long(field.data_type())) {
+                *self.times.entry(column).or_default() += 1;
+            }
+        }
+        self
     }
 
     /// The same without what functions may make of nothing.
@@ -139,19 +151,24 @@ fn made(call: &ScalarFunctionExpr) -> usize {
     }
 }
 
-/// Puts [`Parted`] before what computes texts and lists.
+/// Puts [`Parted`] before what computes texts and lists, or keeps them.
 #[derive(Debug)]
 pub(crate) struct Parting;
 
 impl PhysicalOptimizerRule for Parting {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let before = |plan: Arc<dyn ExecutionPlan>| {
-            let adds_up = plan.downcast_ref::<AggregateExec>().is_some_and(|plan| plan.mode().input_mode() == AggregateInputMode::Raw);
-            if !adds_up && !plan.is::<ProjectionExec>() && !plan.is::<FilterExec>() {
+            let aggregate = plan.downcast_ref::<AggregateExec>().filter(|plan| plan.mode().input_mode() == AggregateInputMode::Raw);
+            if aggregate.is_none() && !plan.is::<ProjectionExec>() && !plan.is::<FilterExec>() {
                 return Ok(Transformed::no(plan));
             }
             let [input] = plan.children()[..] else { return internal_err!("what computes rows has one input") };
-            let needs = Needs::of(plan.as_ref(), &input.schema())?;
+            let schema = input.schema();
+            let needs = Needs::of(plan.as_ref(), &schema)?;
+            let needs = match aggregate {
+                Some(aggregate) => needs.and_kept(aggregate, &schema),
+                None => needs,
+            };
             if needs.is_nothing() {
                 return Ok(Transformed::no(plan));
             }
@@ -184,6 +201,8 @@ impl Pass for Parted {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{ArrayRef, StringViewArray, UInt32Array};
+    use datafusion::arrow::compute::take;
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -220,6 +239,29 @@ mod tests {
         }
         assert_eq!(all, 16_000);
         assert!(most <= 2 * BATCH_BYTES, "{most}");
+    }
+
+    fn parted(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+        if plan.is::<PassExec<Parted>>() { Some(Arc::clone(plan)) } else { plan.children().into_iter().find_map(parted) }
+    }
+
+    /// One text that stands in all rows is nothing as long as nobody writes it out: 160 MB of it.
+    #[tokio::test]
+    async fn texts_that_an_aggregate_keeps_come_for_fewer_rows_at_once() {
+        let ctx = session(true);
+        let text: ArrayRef = Arc::new(StringViewArray::from_iter_values(["x".repeat(20_000)]));
+        let texts = take(text.as_ref(), &UInt32Array::from(vec![0; 8_000]), None).expect("the same");
+        ctx.register_batch("texts", RecordBatch::try_from_iter([("text", texts)]).expect("a batch")).expect("registers");
+        let plan = async |call: &str| ctx.sql(&format!("SELECT {call} FROM texts")).await.expect(call).create_physical_plan().await;
+        for call in ["string_agg(text, '')", "array_agg(text)"] {
+            let rows = parted(&plan(call).await.expect(call)).expect(call);
+            let parts = datafusion::physical_plan::collect(rows, ctx.task_ctx()).await.expect(call);
+            assert_eq!(parts.iter().map(RecordBatch::num_rows).sum::<usize>(), 8_000, "{call}");
+            assert!(parts.iter().all(|part| part.num_rows() * 20_000 <= BATCH_BYTES), "{call}");
+        }
+        for call in ["max(text)", "count(text)"] {
+            assert!(parted(&plan(call).await.expect(call)).is_none(), "{call}");
+        }
     }
 
     #[tokio::test]

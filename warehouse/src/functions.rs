@@ -1,6 +1,7 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
-//! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, instants as text
-//! and on the clocks of a place, parts of texts, and arithmetic that refuses what has no result.
+//! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, aggregates that say
+//! what their answers take, instants as text and on the clocks of a place, parts of texts, and arithmetic that refuses what has no
+//! result.
 
 mod arguments;
 mod arithmetic;
@@ -8,6 +9,7 @@ mod charlson;
 mod date_trunc;
 mod distributions;
 mod domains;
+pub(crate) mod gathered;
 #[cfg(test)]
 mod goldens;
 mod merges;
@@ -43,7 +45,8 @@ pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::R
 
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
-    let aggregates = predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all());
+    let aggregates =
+        predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all()).chain(gathered::all());
     aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
     // PostgreSQL's own that the engine lacks: age, width_bucket, justify_days ...
     let mut registry = ctx.clone();

@@ -1,0 +1,449 @@
+//! Aggregates of the engine that keep every value they are given: `string_agg`, `array_agg`, medians.
+//!
+//! An aggregate says how much it keeps, and the engine asks the pool for that once it is kept. Nobody asks for what comes of it: an answer is copied twice before it
+//! is a row, a text grows in a buffer that may be twice as long and is copied into the next, and a text that is a view into a buffer counts as the view. So
+//! each of these says from the beginning what its answer will take too, and goes to disk, or is refused, while there is room for it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::median::median_udaf;
+use datafusion::functions_aggregate::nth_value::nth_value_udaf;
+use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
+use datafusion::functions_aggregate::string_agg::string_agg_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+};
+
+use crate::written::{self, Views};
+
+/// All of them, under the engine's names, whose place they take.
+pub fn all() -> [AggregateUDF; 5] {
+    [
+        of(string_agg_udaf(), Keeps::Values),
+        of(array_agg_udaf(), Keeps::Batches),
+        of(nth_value_udaf(), Keeps::Values),
+        of(median_udaf(), Keeps::Numbers),
+        of(percentile_cont_udaf(), Keeps::Numbers),
+    ]
+}
+
+/// Whether the aggregate is one of these.
+pub(crate) fn is(function: &AggregateUDF) -> bool {
+    function.inner().is::<Gathered>()
+}
+
+fn of(engines: Arc<AggregateUDF>, keeps: Keeps) -> AggregateUDF {
+    AggregateUDF::from(Gathered { engines, keeps })
+}
+
+/// As what values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Keeps {
+    /// One by one.
+    Numbers,
+    /// Written out anew.
+    Values,
+    /// In the batches in which they came, where the aggregate states no order; else written out.
+    Batches,
+}
+
+impl Keeps {
+    /// How many times a value lies in memory at most, until the answer is given that it is part of: where it is kept, or in what is kept of it while that grows, and
+    /// in the copies that become a row.
+    fn times(self) -> usize {
+        match self {
+            Self::Numbers => 2,
+            Self::Values | Self::Batches => 3,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Gathered {
+    engines: Arc<AggregateUDF>,
+    keeps: Keeps,
+}
+
+impl Gathered {
+    /// Whether texts are kept as views, which the engine counts without what they point to.
+    fn keeps_views(&self, arguments: &AccumulatorArgs<'_>) -> bool {
+        let as_they_came = self.keeps == Keeps::Batches && !arguments.is_distinct && arguments.order_bys.is_empty();
+        as_they_came && arguments.expr_fields.first().is_some_and(|field| has_views(field.data_type()))
+    }
+
+    fn one(&self, engines: Box<dyn Accumulator>, keeps_views: bool) -> Box<dyn Accumulator> {
+        let empty_bytes = engines.size();
+        Box::new(One { engines, times: self.keeps.times(), empty_bytes, keeps_views, behind_bytes: 0 })
+    }
+}
+
+impl AggregateUDFImpl for Gathered {
+    fn name(&self) -> &str {
+        self.engines.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.engines.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.engines.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.engines.return_type(arguments)
+    }
+
+    fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        self.engines.return_field(arguments)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.engines.is_nullable()
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let keeps_views = self.keeps_views(&arguments);
+        Ok(self.one(self.engines.accumulator(arguments)?, keeps_views))
+    }
+
+    fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let keeps_views = self.keeps_views(&arguments);
+        Ok(self.one(self.engines.create_sliding_accumulator(arguments)?, keeps_views))
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.engines.state_fields(arguments)
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
+        self.engines.groups_accumulator_supported(arguments)
+    }
+
+    fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        let keeps_views = self.keeps_views(&arguments);
+        let engines = self.engines.create_groups_accumulator(arguments)?;
+        Ok(Box::new(Groups { engines, times: self.keeps.times(), keeps_views, behind: Vec::new(), behind_bytes: 0 }))
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, beneficial_ordering: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let ordered = self.engines.as_ref().clone().with_beneficial_ordering(beneficial_ordering)?;
+        Ok(ordered.map(|engines| Arc::new(Self { engines: Arc::new(engines), keeps: self.keeps }) as Arc<dyn AggregateUDFImpl>))
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.engines.order_sensitivity()
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.engines.simplify()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.engines.reverse_udf() {
+            ReversedUDAF::Reversed(engines) => ReversedUDAF::Reversed(Arc::new(of(engines, self.keeps))),
+            other => other,
+        }
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.engines.coerce_types(arguments)
+    }
+
+    fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
+        self.engines.default_value(kind)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.engines.supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.engines.supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.engines.documentation()
+    }
+}
+
+fn has_views(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8View | DataType::BinaryView => true,
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) | DataType::Map(of, _) => has_views(of.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Bytes of the texts that views of these rows point to.
+fn behind(values: &dyn Array, rows: Range<usize>) -> usize {
+    written::bytes(values, rows.clone(), Views::Written).saturating_sub(written::bytes(values, rows, Views::Shared))
+}
+
+/// What is kept of one group.
+#[derive(Debug)]
+struct One {
+    engines: Box<dyn Accumulator>,
+    times: usize,
+    /// What the engine's takes that has been given nothing: of many groups most of it.
+    empty_bytes: usize,
+    keeps_views: bool,
+    /// Bytes of the texts that the views of the group point to.
+    behind_bytes: usize,
+}
+
+impl One {
+    fn behind(&self, values: &[ArrayRef]) -> usize {
+        values.first().filter(|_| self.keeps_views).map_or(0, |values| behind(values.as_ref(), 0..values.len()))
+    }
+}
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.behind_bytes += self.behind(values);
+        self.engines.update_batch(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.behind_bytes += self.behind(states);
+        self.engines.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.behind_bytes = self.behind_bytes.saturating_sub(self.behind(values));
+        self.engines.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.engines.supports_retract_batch()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.engines.state()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.engines.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        let kept = self.engines.size().saturating_sub(self.empty_bytes) + self.behind_bytes;
+        size_of_val(self) + self.empty_bytes + kept.saturating_mul(self.times)
+    }
+}
+
+/// What is kept of many groups.
+struct Groups {
+    engines: Box<dyn GroupsAccumulator>,
+    times: usize,
+    keeps_views: bool,
+    /// Bytes of the texts that the views of each group point to, and of all of them.
+    behind: Vec<usize>,
+    behind_bytes: usize,
+}
+
+impl Groups {
+    /// Rows, each of a group, of which those count that `counts` is true of.
+    fn point(&mut self, values: &[ArrayRef], groups: &[usize], counts: Option<&BooleanArray>, total: usize) {
+        let Some(values) = values.first().filter(|_| self.keeps_views) else { return };
+        self.behind.resize(total, 0);
+        for (row, group) in groups.iter().enumerate() {
+            if counts.is_none_or(|counts| counts.is_valid(row) && counts.value(row)) {
+                let bytes = behind(values.as_ref(), row..row + 1);
+                self.behind[*group] += bytes;
+                self.behind_bytes += bytes;
+            }
+        }
+    }
+
+    fn let_go(&mut self, emit_to: EmitTo) {
+        if self.keeps_views {
+            self.behind_bytes -= emit_to.take_needed(&mut self.behind).into_iter().sum::<usize>();
+        }
+    }
+}
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        opt_filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> Result<()> {
+        self.point(values, group_indices, opt_filter, total_num_groups);
+        self.engines.update_batch(values, group_indices, opt_filter, total_num_groups)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+        self.point(values, group_indices, None, total_num_groups);
+        self.engines.merge_batch(values, group_indices, total_num_groups)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.let_go(emit_to);
+        self.engines.evaluate(emit_to)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.let_go(emit_to);
+        self.engines.state(emit_to)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.engines.convert_to_state(values, opt_filter)
+    }
+
+    fn size(&self) -> usize {
+        self.behind.capacity() * size_of::<usize>() + (self.engines.size() + self.behind_bytes).saturating_mul(self.times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{RecordBatch, StringViewArray};
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::datasource::MemTable;
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::physical_expr::PhysicalExpr;
+    use datafusion::physical_expr::expressions::Column;
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::functions::tests::{Column as Drawn, asked, session};
+    use crate::session::empty_session;
+    use crate::statement;
+
+    async fn told(ours: bool, sql: &str) -> String {
+        let rows = 2_000_i64;
+        let columns = vec![
+            ("id", Drawn::Whole((0..rows).collect())),
+            ("part", Drawn::Whole((0..rows).map(|row| row * row % 31).collect())),
+            ("number", Drawn::Number((0..rows).map(|row| (row * 7_919 % 101) as f64).collect())),
+            ("text", Drawn::Text((0..rows).map(|row| format!("text number {}", row * 7_919 % 97)).collect())),
+        ];
+        let ctx = session("rows", columns, 2);
+        if !ours {
+            for function in [string_agg_udaf(), array_agg_udaf(), nth_value_udaf(), median_udaf(), percentile_cont_udaf()] {
+                ctx.register_udaf(function.as_ref().clone());
+            }
+        }
+        pretty_format_batches(&asked(&ctx, sql).await).expect("prints").to_string()
+    }
+
+    #[tokio::test]
+    async fn the_answers_are_the_engines_own() {
+        let calls = [
+            "string_agg(text, ', ' ORDER BY id)",
+            "string_agg(DISTINCT text, ', ' ORDER BY text DESC)",
+            "length(string_agg(text, '--'))",
+            "array_agg(text ORDER BY id DESC)",
+            "array_agg(DISTINCT number ORDER BY number)",
+            "array_length(array_agg(NULLIF(text, 'text number 3')) FILTER (WHERE number > 4))",
+            "array_length(array_agg(arrow_cast(text, 'Utf8View')))",
+            "nth_value(text, 3 ORDER BY id)",
+            "median(number)",
+            "median(DISTINCT id)",
+            "percentile_cont(number, 0.3)",
+            "percentile_cont(0.25) WITHIN GROUP (ORDER BY number DESC)",
+            "quantile_cont(number, 1.0)",
+        ];
+        let framed = "string_agg(text, ',') OVER (PARTITION BY part ORDER BY id), \
+                      array_agg(text) OVER (PARTITION BY part ORDER BY id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING), \
+                      median(number) OVER (PARTITION BY part ORDER BY id ROWS BETWEEN 5 PRECEDING AND CURRENT ROW)";
+        let grouped = calls.map(|call| format!("SELECT part, {call} FROM rows GROUP BY part ORDER BY part"));
+        let whole = calls.map(|call| format!("SELECT {call} FROM rows"));
+        for sql in grouped.into_iter().chain(whole).chain([format!("SELECT id, {framed} FROM rows ORDER BY id")]) {
+            assert_eq!(told(true, &sql).await, told(false, &sql).await, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_stand_in_the_engines_place() {
+        let ctx = SessionContext::new();
+        crate::functions::register(&ctx);
+        let state = ctx.state();
+        for name in ["string_agg", "array_agg", "nth_value", "median", "percentile_cont", "quantile_cont"] {
+            assert!(is(state.aggregate_functions().get(name).expect(name)), "{name}");
+        }
+        assert!(!is(state.aggregate_functions().get("max").expect("max")));
+    }
+
+    /// A session with so much memory, and a table of so many texts of a kilobyte that are views.
+    fn small(bytes: usize, rows: usize) -> SessionContext {
+        let texts: StringViewArray = (0..rows).map(|row| Some(format!("{row:>1000}"))).collect();
+        let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8View, false)]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(texts)]).expect("fits");
+        let batches = (0..rows).step_by(1_000).map(|from| batch.slice(from, 1_000)).collect();
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes))).build_arc().expect("a runtime");
+        let ctx = empty_session(&runtime);
+        ctx.register_table("rows", Arc::new(MemTable::try_new(schema, vec![batches]).expect("a table"))).expect("registers");
+        ctx
+    }
+
+    /// What is kept would fit into the memory; the answer beside it does not.
+    #[tokio::test]
+    async fn an_answer_for_which_there_is_no_room_is_refused_before_it_is_made() {
+        let ctx = small(64 << 20, 30_000);
+        for answer in [
+            "length(string_agg(text, ''))",
+            "array_length(array_agg(text))",
+            "array_length(array_agg(text ORDER BY text DESC))",
+            "array_length(array_agg(DISTINCT text))",
+        ] {
+            let few = format!("SELECT {answer} FROM (SELECT text FROM rows LIMIT 2000)");
+            statement::all(ctx.sql(&few).await.expect("plans")).await.expect("two megabytes");
+            let all = format!("SELECT {answer} FROM rows");
+            let refused = statement::all(ctx.sql(&all).await.expect("plans")).await.expect_err(answer);
+            assert!(statement::is_short(&refused), "{answer}: {refused}");
+        }
+    }
+
+    /// Of groups that are given, no more is counted; of those that stay, all of it.
+    #[test]
+    fn texts_behind_views_count_as_long_as_their_group_is_kept() {
+        let field: FieldRef = Arc::new(Field::new("text", DataType::Utf8View, true));
+        let schema = Schema::new(vec![Arc::clone(&field)]);
+        let exprs: [Arc<dyn PhysicalExpr>; 1] = [Arc::new(Column::new("text", 0))];
+        let function = of(array_agg_udaf(), Keeps::Batches);
+        let arguments = || AccumulatorArgs {
+            return_field: Arc::new(Field::new_list("texts", Field::new_list_field(DataType::Utf8View, true), true)),
+            schema: &schema,
+            ignore_nulls: false,
+            order_bys: &[],
+            is_reversed: false,
+            name: "array_agg",
+            is_distinct: false,
+            exprs: &exprs,
+            expr_fields: std::slice::from_ref(&field),
+        };
+        let values: [ArrayRef; 1] = [Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n("x".repeat(10_000), 3)))];
+        let mut groups = function.create_groups_accumulator(arguments()).expect("is made");
+        let empty = groups.size();
+        groups.update_batch(&values, &[0, 1, 0], None, 2).expect("is taken");
+        assert!(groups.size() >= empty + 90_000, "{}", groups.size());
+        groups.evaluate(EmitTo::First(1)).expect("two texts");
+        assert!((empty + 30_000..empty + 60_000).contains(&groups.size()), "{}", groups.size());
+        groups.update_batch(&values, &[0, 0, 0], Some(&BooleanArray::from(vec![Some(true), Some(false), None])), 1).expect("is taken");
+        assert!((empty + 60_000..empty + 90_000).contains(&groups.size()), "{}", groups.size());
+        groups.state(EmitTo::All).expect("two texts");
+        assert!(groups.size() < empty + 10_000, "{}", groups.size());
+
+        let mut one = function.create_sliding_accumulator(arguments()).expect("is made");
+        let empty = one.size();
+        one.update_batch(&values).expect("is taken");
+        assert!(one.size() >= empty + 90_000, "{}", one.size());
+        one.retract_batch(&values).expect("is given back");
+        assert!(one.size() < empty + 10_000, "{}", one.size());
+    }
+}
