@@ -15,6 +15,7 @@ mod encode;
 mod erasure;
 mod error;
 mod evolution;
+mod filled;
 mod flight;
 pub mod functions;
 mod held;

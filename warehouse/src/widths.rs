@@ -29,6 +29,7 @@ use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
+use crate::filled;
 use crate::passing::{Pass, PassExec};
 use crate::pools;
 use crate::session::configured;
@@ -88,7 +89,7 @@ impl Wide {
     }
 }
 
-/// Puts [`Width`] before what writes rows out again, and refuses constants that are too long for a batch.
+/// Puts [`Width`] before what writes rows out again, has long groups looked at before they fill batches, and refuses constants that are too long for a batch.
 #[derive(Debug)]
 pub(crate) struct Widths;
 
@@ -133,12 +134,15 @@ fn constant_bytes(value: &ScalarValue) -> Result<usize> {
 
 /// # Errors
 /// [`Wide`], where so many of these rows take more than `limit_bytes`.
-fn fits(row_bytes: usize, rows: usize, limit_bytes: usize) -> Result<()> {
+pub(crate) fn fits(row_bytes: usize, rows: usize, limit_bytes: usize) -> Result<()> {
     if row_bytes.saturating_mul(rows) > limit_bytes { Err(DataFusionError::External(Box::new(Wide { row_bytes }))) } else { Ok(()) }
 }
 
 /// The operator with its inputs measured whose rows it writes out again.
 fn measured(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    if let Some(filled) = filled::watched(&plan)? {
+        return Ok(Transformed::yes(filled));
+    }
     let is_join = plan.is::<HashJoinExec>()
         || plan.is::<NestedLoopJoinExec>()
         || plan.is::<CrossJoinExec>()
@@ -255,7 +259,7 @@ struct Bounds {
 impl Bounds {
     fn check(&self, batch: &RecordBatch) -> Result<()> {
         let row_bytes = self.row_bytes(batch);
-        fits(row_bytes, self.rows, self.limit())?;
+        fits(row_bytes, self.rows, limit_bytes(&self.context))?;
         if self.width.spread.is_empty() || fits(row_bytes, self.spread_rows(batch), BATCH_BYTES).is_ok() {
             return Ok(());
         }
@@ -265,8 +269,9 @@ impl Bounds {
             self.row_bytes(&row).saturating_mul(self.spread_rows(&row))
         };
         let most = (0..batch.num_rows()).map(of_one).max().unwrap_or(0);
-        fits(most, 1, self.all())?;
-        if self.width.spread.iter().any(|spread| spread.depth > 1) { fits(most, batch.num_rows(), self.limit()) } else { Ok(()) }
+        fits(most, 1, all_bytes(&self.context))?;
+        let is_nested = self.width.spread.iter().any(|spread| spread.depth > 1);
+        if is_nested { fits(most, batch.num_rows(), limit_bytes(&self.context)) } else { Ok(()) }
     }
 
     /// Of the widest row, at most.
@@ -280,18 +285,18 @@ impl Bounds {
     fn spread_rows(&self, batch: &RecordBatch) -> usize {
         self.width.spread.iter().map(|spread| spread.rows(batch)).max().unwrap_or(0)
     }
+}
 
-    /// What a batch of rows may take that begins now: once rows are seen, and there is no beginning anew, all that the statement may have.
-    fn limit(&self) -> usize {
-        match self.context.session_config().get_extension::<Progress>() {
-            Some(progress) if !progress.seen.load(Ordering::Relaxed) => BATCH_BYTES,
-            _ => self.all(),
-        }
+/// What a batch of rows may take that begins now: once rows are seen, and there is no beginning anew, all that the statement may have.
+pub(crate) fn limit_bytes(context: &TaskContext) -> usize {
+    match context.session_config().get_extension::<Progress>() {
+        Some(progress) if !progress.seen.load(Ordering::Relaxed) => BATCH_BYTES,
+        _ => all_bytes(context),
     }
+}
 
-    fn all(&self) -> usize {
-        pools::limit(self.context.memory_pool().as_ref()).max(BATCH_BYTES)
-    }
+fn all_bytes(context: &TaskContext) -> usize {
+    pools::limit(context.memory_pool().as_ref()).max(BATCH_BYTES)
 }
 
 impl Pass for Width {
