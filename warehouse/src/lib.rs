@@ -54,6 +54,7 @@ mod stored;
 mod tasks;
 mod template;
 mod transactions;
+mod tying;
 pub mod views;
 mod weights;
 mod widths;

@@ -30,6 +30,7 @@ use crate::read::AsOf;
 use crate::renewal::{Estate, Renewal};
 use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
+use crate::tying::Tying;
 use crate::widths::Widths;
 use crate::{functions, meds, moments, views};
 
@@ -224,6 +225,7 @@ pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features();
     let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).with_physical_optimizer_rule(Arc::new(Compacting));
+    let state = state.with_physical_optimizer_rule(Arc::new(Tying));
     let ctx = SessionContext::new_with_state(state.with_analyzer_rule(Arc::new(Lateral)).build());
     functions::register(&ctx);
     ctx.register_udf(meds::subject());
