@@ -55,7 +55,8 @@ fn meant(statement: Statement) -> Statement {
 /// # Errors
 /// Where the statement cannot be planned, or its first rows cannot be made either way.
 pub(crate) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream> {
-    let (mut state, plan) = frame.into_parts();
+    let (state, plan) = frame.into_parts();
+    let mut state = explaining(state, &plan).await;
     let mut is_sorting = false;
     loop {
         let error = match begun(&state, &plan).await {
@@ -92,6 +93,20 @@ async fn begun(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecor
     let first = rows.next().await.transpose()?;
     progress.rows_are_seen();
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(first.map(Ok)).chain(rows))))
+}
+
+/// The session in which what is explained would be run, with as many rows in a batch as its constants leave room for: where it cannot be planned, the engine
+/// tells why in the place of the plan, and fails of nothing.
+async fn explaining(mut state: SessionState, plan: &LogicalPlan) -> SessionState {
+    let LogicalPlan::Explain(explain) = plan else { return state };
+    loop {
+        let planned = state.create_physical_plan(&explain.plan).await;
+        let narrower = planned.err().as_ref().and_then(Wide::of).and_then(|wide| wide.narrower(&state));
+        match narrower {
+            Some(narrower) => state = narrower,
+            None => return state,
+        }
+    }
 }
 
 /// Whether memory was too short.
@@ -134,10 +149,12 @@ async fn given_back(pool: &dyn MemoryPool) {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::execution::SessionStateBuilder;
 
     use super::*;
     use crate::pools::WarehousePool;
     use crate::session::empty_session;
+    use crate::widths::Widths;
 
     /// Both sides of the join are larger than the little memory.
     const JOINED: &str = "SELECT count(*), sum(a.value), min(a.text), max(b.text) \
@@ -166,6 +183,19 @@ mod tests {
         for sql in ["SELECT timestamp '2024-01-31 08:00'", "EXPLAIN SELECT timestamp '2024-01-31 08:00'"] {
             let rows = all(opened(&ctx, sql).await.expect(sql)).await.expect(sql);
             assert!(pretty_format_batches(&rows).expect("rows").to_string().contains("2024-01-31 08:00:00"), "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_statement_with_a_long_constant_is_explained_as_it_is_run() {
+        let state = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime")).state();
+        let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Widths)).build();
+        let ctx = SessionContext::new_with_state(state);
+        for constant in ["1".to_owned(), "1".repeat(200_000)] {
+            let sql = format!("EXPLAIN SELECT max(length(CASE WHEN value > 3 THEN '{constant}' ELSE '3' END || value)) FROM range(9000)");
+            let told = all(ctx.sql(&sql).await.expect("plans")).await.expect("is told");
+            let told = pretty_format_batches(&told).expect("rows").to_string();
+            assert!(told.contains("AggregateExec") && !told.contains("too wide"), "{} bytes", constant.len());
         }
     }
 
