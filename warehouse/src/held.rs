@@ -1,9 +1,11 @@
 //! What windows hold, counted against the memory pool, which the engine does not: a window holds its rows until their frames are complete and those of later
-//! rows have gone beyond, and what it answers beside them, which for a text may be a copy for each row, or for each row all texts of its frame.
+//! rows have gone beyond, and what it answers beside them, which for a text may be a copy for each row, or for each row all texts of its frame. Where it
+//! answers for a whole partition at once, each answer is a value of its own first.
 
 mod answers;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
@@ -11,7 +13,7 @@ use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{Result, Statistics, exec_err, internal_err};
+use datafusion::common::{Result, ScalarValue, Statistics, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -118,7 +120,9 @@ impl ExecutionPlan for HeldExec {
         let reservation = MemoryConsumer::new("window").register(context.memory_pool());
         let schema = input.schema();
         let held = Held::new(self.exprs(), &schema, Needs::of(self.window.as_ref(), &schema)?.of_columns(), reservation)?;
-        let held = Arc::new(Mutex::new(Held { until_the_end: self.window.is::<WindowAggExec>(), ..held }));
+        let until_the_end = self.window.is::<WindowAggExec>();
+        let are_values = until_the_end && self.exprs().iter().any(|expr| answers::are_values(expr.as_ref()));
+        let held = Arc::new(Mutex::new(Held { until_the_end, are_values, ..held }));
         let of = |held: &Arc<Mutex<Held>>| Arc::clone(held);
         let (coming, going) = (of(&held), held);
         let rows = input.execute(place, Arc::clone(&context))?.and_then(move |batch| {
@@ -220,6 +224,10 @@ struct Held {
     /// What functions keep for the partition that goes on.
     kept: usize,
     until_the_end: bool,
+    /// Whether the answers for a partition are values of their own, and the rows of the one that goes on, and of the one that has most.
+    are_values: bool,
+    rows: usize,
+    most_rows: usize,
 }
 
 impl Held {
@@ -239,6 +247,9 @@ impl Held {
             needed_from: 0,
             kept: 0,
             until_the_end: false,
+            are_values: false,
+            rows: 0,
+            most_rows: 0,
         })
     }
 
@@ -258,13 +269,28 @@ impl Held {
             kept = kept.saturating_add(function.kept());
         }
         let rows_bytes = batch.columns().iter().fold(0_usize, |sum, column| sum.saturating_add(bytes(column))).saturating_mul(COPIES);
-        let more = rows_bytes.saturating_add(answers_bytes - computed_bytes).saturating_add(kept);
+        let values = self.values(&partitions, goes_on);
+        let more = rows_bytes.saturating_add(answers_bytes - computed_bytes).saturating_add(kept).saturating_add(values);
         let less = std::mem::replace(&mut self.kept, kept);
         self.reservation.try_grow(more.saturating_sub(less))?;
         self.reservation.shrink(less.saturating_sub(more));
         self.came += batch.num_rows();
         self.under_way.push_back(Waiting { until: self.came, rows_bytes, answers_bytes });
         Ok(())
+    }
+
+    /// How much more the values of the longest partition take with these rows: those of one are made at once.
+    fn values(&mut self, partitions: &[Range<usize>], goes_on: bool) -> usize {
+        if !self.are_values {
+            return 0;
+        }
+        let before = self.most_rows;
+        for (place, rows) in partitions.iter().enumerate() {
+            let so_far = if place > 0 || !goes_on { 0 } else { self.rows };
+            self.rows = so_far + rows.len();
+            self.most_rows = self.most_rows.max(self.rows);
+        }
+        (self.most_rows - before).saturating_mul(size_of::<ScalarValue>())
     }
 
     /// So many rows have been answered, in the order in which they came.
@@ -305,7 +331,6 @@ fn bytes(column: &ArrayRef) -> usize {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::util::pretty::pretty_format_batches;
-    use datafusion::common::ScalarValue;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::prelude::SessionContext;
@@ -380,6 +405,21 @@ mod tests {
             let refused = answered(24 << 20, true, &sql).await.expect_err(&window);
             assert!(statement::is_short(&refused), "{window}: {refused}");
         }
+    }
+
+    /// They are made for one partition after the other.
+    #[tokio::test]
+    async fn answers_that_are_values_first_count_for_the_longest_partition() {
+        let sql = |partition: &str| {
+            let frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING";
+            let window = format!("last_value(value) OVER (PARTITION BY {partition} ORDER BY value {frame})");
+            format!("SELECT sum(answer) FROM (SELECT {window} AS answer FROM range(0, 1000000))")
+        };
+        answered(64 << 20, true, &sql("value / 1000")).await.expect("many of few rows");
+        let refused = answered(64 << 20, true, &sql("value / 1000000")).await.expect_err("one of all");
+        assert!(statement::is_short(&refused), "{refused}");
+        let whole = "SELECT sum(n) FROM (SELECT count(*) OVER () AS n FROM range(0, 1000000))";
+        answered(64 << 20, true, whole).await.expect("all rows have one answer");
     }
 
     /// Rows stay that the frames of later rows may hold, whether or not they have been answered themselves.

@@ -203,6 +203,20 @@ fn window(expr: &dyn WindowExpr) -> Option<&WindowUDFExpr> {
     standard.get_standard_func_expr().as_any().downcast_ref()
 }
 
+/// Whether the engine makes a value of its own of each answer before it makes a column of them: not where all rows have one answer, nor where a function
+/// gives a column.
+pub(super) fn are_values(expr: &dyn WindowExpr) -> bool {
+    if let Some(function) = window(expr) {
+        return matches!(function.fun().name(), "first_value" | "last_value" | "nth_value");
+    }
+    let frame = expr.get_window_frame();
+    let is_whole = |bound: &WindowFrameBound| {
+        let is_all_alike = frame.units == WindowFrameUnits::Range && expr.order_by().is_empty();
+        bound.is_unbounded() || is_all_alike && matches!(bound, WindowFrameBound::CurrentRow)
+    };
+    !is_whole(&frame.start_bound) || !is_whole(&frame.end_bound)
+}
+
 fn name(expr: &dyn WindowExpr) -> &str {
     aggregate(expr).map(|expr| expr.fun().name()).or_else(|| window(expr).map(|window| window.fun().name())).unwrap_or_default()
 }
