@@ -68,6 +68,23 @@ fn a_version_supersedes_and_a_retraction_takes_back() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A preliminary note that was filed under the wrong type is asked other questions once that is mended; the answers of before are taken back with it.
+#[test]
+fn a_retraction_takes_back_what_was_said_when_the_note_was_of_another_kind() -> anyhow::Result<()> {
+    use NoteKind::{Admission, Discharge};
+    let (live, mut answering) = (live()?, Answering::new(10));
+    let tasks = [Admission, Discharge].map(|kind| Task::of(kind).count());
+    let mut says = |kind, status, text: &str, minute| -> anyhow::Result<Vec<Prediction>> {
+        Ok(answering.answer(&live, &[arrives("A", (kind, status, text), minute)])?)
+    };
+    assert_eq!(said(&says(Admission, NoteStatus::Final, WORDS, 1)?), (tasks[0], 0, 0));
+    assert_eq!(said(&says(Discharge, NoteStatus::Amended, CHANGED, 2)?), (tasks[1], 0, 0));
+    assert_eq!(said(&says(Discharge, NoteStatus::Amended, CHANGED, 2)?), (0, 0, 0), "a repeat says nothing");
+    let all: usize = tasks.iter().sum();
+    assert_eq!(said(&says(Discharge, NoteStatus::Retracted, "", 3)?), (all, 0, all));
+    Ok(())
+}
+
 /// As the warehouse has it: a placeholder is no prompt, the words that take its place are, and a correction that takes them away takes nothing back.
 #[test]
 fn what_says_nothing_is_not_answered_and_changes_no_answer() -> anyhow::Result<()> {
