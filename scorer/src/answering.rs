@@ -93,11 +93,13 @@ impl Answering {
     }
 
     /// Notes about which something stands that this one may change, or that may change what is said of this one: a first version that replaces nothing,
-    /// and was not replaced before it came, has none.
+    /// and was not replaced before it came, has none. Itself, too, where it was known before `heard`, from when on what others published was taken in: a
+    /// group that has lost its offsets reads the topic from its beginning.
     #[must_use]
-    pub fn touched(&self, note: &CanonicalNote) -> BTreeSet<NoteId> {
+    pub fn touched(&self, note: &CanonicalNote, heard: Option<Timestamp>) -> BTreeSet<NoteId> {
         let line = std::iter::once(note.note_id).chain(replaced(note)).flat_map(|one| self.lines.all(one));
-        earlier(note).chain(line).collect()
+        let old = heard.filter(|heard| note.known_at < *heard).map(|_| note.note_id);
+        earlier(note).chain(line).chain(old).collect()
     }
 
     /// Whether what stands about `note` is known for certain, and the warehouse need not be asked before it is changed.

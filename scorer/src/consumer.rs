@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bus::{Feed, Limits, Outgoing, Pending, Publisher, Received, Record, Start, cloudevents::CloudEvent};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use schemas::{ModelVersion, Prediction, Source, TopicPartition, topic};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use warehouse::Warehouse;
+use warehouse::{Positions, Warehouse, held_by_all};
 
 use crate::answering::{Answering, Arrived, Live, Standing};
 use crate::metrics;
@@ -19,6 +19,10 @@ use crate::settings::Settings;
 
 /// Of the log's time: within it a note's versions follow each other.
 const RECENT: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How long a scorer that takes over partitions waits for the tables to hold all that was published before. Where nobody fills them, notes are answered without.
+const LANDING: Duration = Duration::from_secs(20);
+/// Pause between two looks at them.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why the loop ended before it was told to. Start it again: what was not delivered is read again.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +74,7 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
     };
     let mut feed = Feed::subscribe(&wiring.bus, &[topic::CLINICAL_NOTE.to_owned()], |_: &TopicPartition| Start::Committed).await?;
     let publisher = Publisher::new(&wiring.bus)?;
-    let mut loop_state = Loop { live, answering: Some(Answering::new(settings.remembered_notes)), next: BTreeMap::new() };
-    loop_state.took_over(&wiring);
+    let mut loop_state = Loop::new(live, settings);
     // Tokens are estimated at four bytes each.
     let mut pending = Pending::new(Limits {
         records: usize::MAX,
@@ -82,7 +85,7 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
         tokio::select! {
             received = feed.recv() => match received? {
                 Received::Record(record) => pending.push(record),
-                Received::Assigned(partitions) if !partitions.is_empty() => loop_state.hear(&wiring.warehouse).await?,
+                Received::Assigned(partitions) if !partitions.is_empty() => loop_state.hear(&wiring, stop).await?,
                 Received::Revoked(partitions) => {
                     pending.forget(&partitions);
                     loop_state.forget(&partitions);
@@ -99,6 +102,7 @@ pub async fn run(settings: &Settings, mut wiring: Wiring, stop: &CancellationTok
         }
         loop_state.swap(&mut wiring);
         let batch = pending.take();
+        loop_state.tell(&batch, &wiring);
         let next = next_offsets(&batch);
         let records = loop_state.answer(batch, &wiring.warehouse).await?;
         if !deliver(&publisher, records, settings, stop).await? {
@@ -127,35 +131,49 @@ struct Loop {
     /// Lent to the scoring thread while a batch is answered.
     answering: Option<Answering>,
     next: BTreeMap<TopicPartition, i64>,
+    /// From when on what others published was taken in; what is older is asked about note by note.
+    heard: Option<Timestamp>,
+    /// The model has not answered yet, and nobody was told of it.
+    is_untold: bool,
 }
 
 impl Loop {
+    fn new(live: Live, settings: &Settings) -> Self {
+        let answering = Some(Answering::new(settings.remembered_notes));
+        Self { live, answering, next: BTreeMap::new(), heard: None, is_untold: true }
+    }
+
     fn swap(&mut self, wiring: &mut Wiring) {
         if !wiring.champion.has_changed().unwrap_or(false) {
             return;
         }
         let champion = wiring.champion.borrow_and_update().clone();
         if let Some(live) = champion {
-            let changed = live.model.version() != self.live.model.version();
+            self.is_untold |= live.model.version() != self.live.model.version();
             self.live = live;
-            if changed {
-                self.took_over(wiring);
-            }
         }
     }
 
-    fn took_over(&self, wiring: &Wiring) {
-        let takeover = Takeover { version: self.live.model.version().clone(), offsets: self.next.clone() };
+    /// Tells of a model that answers from this batch on.
+    fn tell(&mut self, batch: &[Record], wiring: &Wiring) {
+        if !std::mem::take(&mut self.is_untold) {
+            return;
+        }
+        let takeover = Takeover { version: self.live.model.version().clone(), offsets: begins(&self.next, batch) };
         if wiring.takeovers.send(takeover).is_err() {
             tracing::warn!(model = %self.live.model.version(), "nobody records the takeover");
         }
     }
 
     /// Takes in what was published of late about notes that others may have read until now.
-    async fn hear(&mut self, warehouse: &Warehouse) -> Result<(), RunError> {
+    async fn hear(&mut self, wiring: &Wiring, stop: &CancellationToken) -> Result<(), RunError> {
+        let warehouse = &wiring.warehouse;
+        let ends = bus::end_offsets(&wiring.bus, &[topic::PREDICTION.to_owned()]).await?;
+        landed(warehouse, &ends, stop).await?;
         let since = warehouse.watermark().await?.and_then(|now| now.checked_sub(RECENT).ok());
         if let (Some(since), Some(answering)) = (since, &mut self.answering) {
             answering.hear(warehouse.published_since(since).await?, warehouse.replacements_since(since).await?);
+            self.heard = Some(since);
         }
         Ok(())
     }
@@ -173,7 +191,7 @@ impl Loop {
         let arrived: Vec<Arrived> = batch.iter().filter_map(arrived).collect();
         let mut answering = self.answering.take().unwrap_or_else(|| Answering::new(0));
         let due = arrived.iter().filter(|one| one.note.known_at > self.live.since);
-        let touched: BTreeSet<_> = due.flat_map(|one| answering.touched(&one.note)).collect();
+        let touched: BTreeSet<_> = due.flat_map(|one| answering.touched(&one.note, self.heard)).collect();
         let forgotten: BTreeSet<_> = touched.iter().copied().filter(|note| !answering.knows(*note)).collect();
         let mut published = warehouse.published(if forgotten.is_empty() { &forgotten } else { &touched }).await?;
         for note in forgotten {
@@ -192,6 +210,31 @@ impl Loop {
     }
 }
 
+/// Waits until the tables hold what lay on `prediction.v1` at `ends`: what was said last is on its way to them, and what takes a note back would find
+/// nothing to take back.
+async fn landed(warehouse: &Warehouse, ends: &BTreeMap<TopicPartition, i64>, stop: &CancellationToken) -> Result<(), RunError> {
+    let partitions: BTreeSet<TopicPartition> = ends.keys().cloned().collect();
+    let began = Instant::now();
+    while is_behind(&warehouse.held(&partitions).await?, ends) {
+        if began.elapsed() >= LANDING {
+            tracing::warn!(
+                "the tables do not hold all predictions yet: the last ones may not be superseded or taken back; see that ingest runs"
+            );
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether records before these ends have not landed yet.
+fn is_behind(held: &Positions, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+    ends.iter().any(|(partition, end)| held_by_all(held.get(partition)) + 1 < *end)
+}
+
 /// A record that is no canonical note is somebody else's mistake: counted, named in the log, and passed over.
 fn arrived(record: &Record) -> Option<Arrived> {
     let note = serde_json::from_slice(record.payload.as_deref()?);
@@ -201,6 +244,15 @@ fn arrived(record: &Record) -> Option<Arrived> {
     }
     let source = Source { topic: record.topic.clone(), partition: record.partition, offset: record.offset };
     Some(Arrived { note: note.ok()?, source })
+}
+
+/// Where each partition goes on with this batch: behind what was read of it, or where the batch begins.
+fn begins(next: &BTreeMap<TopicPartition, i64>, batch: &[Record]) -> BTreeMap<TopicPartition, i64> {
+    let mut begins = next.clone();
+    for record in batch {
+        begins.entry(record.topic_partition()).or_insert(record.offset);
+    }
+    begins
 }
 
 /// Where each partition goes on after this batch.
@@ -242,4 +294,46 @@ fn outgoing(prediction: &Prediction) -> Result<Outgoing, serde_json::Error> {
         .headers(),
         timestamp: Some(prediction.predicted_at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::Table;
+
+    use super::*;
+
+    fn partition(partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic::PREDICTION.to_owned(), partition }
+    }
+
+    fn record((partition, offset): (i32, i64)) -> Record {
+        let topic = topic::PREDICTION.to_owned();
+        Record { topic, partition, offset, timestamp: Timestamp::UNIX_EPOCH, key: None, headers: Vec::new(), payload: None, skip: None }
+    }
+
+    /// A process that starts with a model that was promoted while none ran knows from which offsets on it answers, though it has read nothing yet.
+    #[test]
+    fn a_takeover_names_where_the_batch_begins() {
+        let batch = [(0, 5), (1, 7), (0, 6)].map(record);
+        let from = |next: &[(i32, i64)]| -> Vec<i64> {
+            let next = next.iter().map(|(number, offset)| (partition(*number), *offset)).collect();
+            begins(&next, &batch).into_values().collect()
+        };
+        assert_eq!(from(&[]), [5, 7]);
+        assert_eq!(from(&[(0, 4), (2, 9)]), [4, 7, 9]);
+    }
+
+    #[test]
+    fn what_every_table_holds_has_landed() {
+        let ends = BTreeMap::from([(partition(0), 0), (partition(1), 3)]);
+        let held =
+            |last: i64| -> Positions { BTreeMap::from([(partition(1), Table::ALL.map(|table| (table, last)).into_iter().collect())]) };
+        assert!(is_behind(&Positions::new(), &ends) && is_behind(&held(1), &ends));
+        assert!(!is_behind(&held(2), &ends));
+        let mut ahead = held(2);
+        for tables in ahead.values_mut() {
+            tables.insert(Table::Messages, 1);
+        }
+        assert!(is_behind(&ahead, &ends), "messages come last");
+    }
 }

@@ -85,6 +85,19 @@ fn a_retraction_takes_back_what_was_said_when_the_note_was_of_another_kind() -> 
     Ok(())
 }
 
+/// A group whose offsets are gone reads all that the topic still holds: of notes that are older than what was heard the warehouse knows more.
+#[test]
+fn a_note_that_is_older_than_what_was_heard_is_asked_about() {
+    let note = |status, minute| arrives("A", (NoteKind::Admission, status, WORDS), minute).note;
+    let (old, new) = (note(NoteStatus::Final, 1), note(NoteStatus::Final, 2));
+    let heard = Some(new.known_at);
+    let answering = Answering::new(10);
+    let itself = BTreeSet::from([old.note_id]);
+    assert_eq!(answering.touched(&old, heard), itself);
+    assert!(answering.touched(&new, heard).is_empty() && answering.touched(&old, None).is_empty());
+    assert_eq!(answering.touched(&note(NoteStatus::Amended, 3), heard), itself);
+}
+
 /// As the warehouse has it: a placeholder is no prompt, the words that take its place are, and a correction that takes them away takes nothing back.
 #[test]
 fn what_says_nothing_is_not_answered_and_changes_no_answer() -> anyhow::Result<()> {

@@ -197,14 +197,14 @@ fn notes_that_replace_each_other_leave_one_in_force() -> anyhow::Result<()> {
 #[test]
 fn a_note_touches_its_line() -> anyhow::Result<()> {
     let (live, mut answering) = (live()?, Answering::new(10));
-    assert!(answering.touched(&admission("A", "", 1).note).is_empty());
-    assert_eq!(answering.touched(&admission("B", "A", 2).note), BTreeSet::from([of("A")]));
+    assert!(answering.touched(&admission("A", "", 1).note, None).is_empty());
+    assert_eq!(answering.touched(&admission("B", "A", 2).note, None), BTreeSet::from([of("A")]));
     answering.answer(&live, &[admission("B", "A", 2)])?;
     let line = BTreeSet::from([of("A"), of("B")]);
-    assert_eq!(answering.touched(&admission("A", "", 1).note), line);
-    assert_eq!(answering.touched(&admission("C", "A", 3).note), line);
+    assert_eq!(answering.touched(&admission("A", "", 1).note, None), line);
+    assert_eq!(answering.touched(&admission("C", "A", 3).note, None), line);
     let itself = told("D", "D", (NoteKind::Admission, NoteStatus::Final, WORDS), 4);
-    assert!(answering.touched(&itself.note).is_empty());
-    assert!(answering.touched(&told("E", "A", (NoteKind::Admission, NoteStatus::Retracted, ""), 5).note).contains(&of("E")));
+    assert!(answering.touched(&itself.note, None).is_empty());
+    assert!(answering.touched(&told("E", "A", (NoteKind::Admission, NoteStatus::Retracted, ""), 5).note, None).contains(&of("E")));
     Ok(())
 }
