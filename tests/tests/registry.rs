@@ -266,6 +266,34 @@ fn a_model_that_comes_as_an_erasure_ends_is_named_once() -> anyhow::Result<()> {
     })
 }
 
+/// A refresh learns for hours. Whoever promoted or rolled back meanwhile is not overruled by it: it was held against a model that is not live any more.
+#[test]
+fn a_refresh_takes_the_place_of_the_model_that_it_was_held_against_and_of_no_other() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let url = stand.address("postgres")?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let registry = Registry::connect(&settings(&url, "")?).await?;
+        for name in ["first", "second", "refresh"] {
+            registry.register(&learned(name, "2020-06-01T00:00:00Z"), None, registry.deeds().await?).await?;
+        }
+        let at = Timestamp::UNIX_EPOCH;
+        let live = async || anyhow::Ok(registry.champion().await?.map(|champion| champion.model_version.0));
+        let succeeds = async |before: Option<&str>, name: &str| {
+            registry.succeed(before.map(version).as_ref(), &version(name), at, ("trainer", "a refresh")).await
+        };
+        assert!(!succeeds(Some("second"), "first").await?, "there is no champion yet");
+        assert!(succeeds(None, "first").await?);
+        assert!(succeeds(Some("first"), "second").await?);
+        // The operator goes back while a refresh of the second learns.
+        registry.rollback(at, "operator", "the second calls in vain").await?;
+        assert!(!succeeds(Some("second"), "refresh").await?);
+        assert_eq!(live().await?.as_deref(), Some("first"));
+        assert!(succeeds(Some("first"), "refresh").await?);
+        assert_eq!(live().await?.as_deref(), Some("refresh"));
+        anyhow::Ok(())
+    })
+}
+
 #[test]
 fn a_patient_is_shown_erased_and_recorded_without_the_identifier() -> anyhow::Result<()> {
     let stand = Stand::start()?;

@@ -1,6 +1,7 @@
 //! One cycle from a pinned version to a line in the registry. A cycle that dies goes on from its last checkpoint.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -79,6 +80,12 @@ pub enum CycleError {
         /// How many.
         examples: usize,
     },
+    /// Another process is at it: let that end.
+    #[error("another cycle is running in {}", path.display())]
+    Busy {
+        /// The work folder.
+        path: PathBuf,
+    },
     /// A thread died.
     #[error("the training thread died")]
     Died(#[from] tokio::task::JoinError),
@@ -123,10 +130,12 @@ pub async fn run(
     order: Order<'_>,
     said: impl Fn(String) + Send + 'static,
 ) -> Result<Report, CycleError> {
-    let champion = if order.reason == Reason::First { None } else { registry.champion().await? };
+    let _alone = alone(order.workdir)?;
+    let live = registry.champion().await?;
+    let champion = live.as_ref().filter(|_| order.reason != Reason::First);
     let lora = settings.lora.clone().filter(|_| champion.is_some());
-    let begun = begin(warehouse, &order, (champion.as_ref(), lora), settings.of_steps(), registry.deeds()).await?;
-    let parent = fetched(registry, weights, champion.as_ref(), order.workdir).await?;
+    let begun = begin(warehouse, &order, (champion, lora), settings.of_steps(), registry.deeds()).await?;
+    let parent = fetched(registry, weights, champion, order.workdir).await?;
     let examples = warehouse.examples(&begun.pin).await?;
     if examples.is_empty() {
         return Err(CycleError::NoExamples { examples: 0 });
@@ -147,11 +156,28 @@ pub async fn run(
     }
     if report.refused.is_none() && settings.auto_promote {
         let why = serde_json::to_string(&report.reason).unwrap_or_default();
-        registry.promote(&report.model_version, order.at, "trainer", &why).await?;
-        report.promoted = true;
+        let before = live.as_ref().map(|live| &live.model_version);
+        report.promoted = registry.succeed(before, &report.model_version, order.at, ("trainer", &why)).await?;
+        if !report.promoted {
+            tracing::warn!(model = %report.model_version, "another model went live while this one learned, so it was not promoted; `wardstream models promote` does that by hand");
+        }
     }
     std::fs::remove_dir_all(order.workdir).map_err(|source| CycleError::Folder { path: order.workdir.to_owned(), source })?;
     Ok(report)
+}
+
+/// The work folder for one cycle alone, as long as the file is open: a process that dies lets go of it. A file system that knows no locks keeps nobody out.
+fn alone(workdir: &Path) -> Result<File, CycleError> {
+    let path = workdir.with_extension("lock");
+    let failed = |source| CycleError::Folder { path: path.clone(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(CycleError::Busy { path: workdir.to_owned() }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
 }
 
 /// The cycle that was begun for the same reason, to learn the same, and never ended, while its rows are still there; or a new one.
@@ -431,64 +457,4 @@ fn spread(measured: &Measured) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn moment(line: i64) -> Deeds {
-        serde_json::from_value(serde_json::json!(line)).expect("a line's number")
-    }
-
-    /// Begins a cycle from this champion, when the audit has come to this line.
-    async fn begins(warehouse: &Warehouse, workdir: &Path, champion: &str, line: i64) -> Begun {
-        let model_version = ModelVersion(champion.to_owned());
-        let champion = Champion { model_version, weights_uri: champion.to_owned(), promoted_at: Timestamp::UNIX_EPOCH };
-        let order = Order { reason: Reason::Scheduled, at: Timestamp::UNIX_EPOCH, workdir };
-        let deeds = std::future::ready(Ok(moment(line)));
-        let begun = begin(warehouse, &order, (Some(&champion), None), String::new(), deeds).await.expect("begins");
-        assert_eq!(begun.parent, Some(champion.model_version));
-        begun
-    }
-
-    async fn opened(place: &Path) -> Warehouse {
-        let url = place.join("warehouse").display().to_string();
-        Warehouse::open(&warehouse::Settings { url, ..warehouse::Settings::default() }).await.expect("opens")
-    }
-
-    /// One that died goes on from its checkpoint; from another's it must not, and weights of who is no champion any more serve nobody.
-    #[tokio::test]
-    async fn a_cycle_that_begins_anew_finds_nothing_that_another_left() {
-        let place = tempfile::tempdir().expect("room");
-        let (warehouse, workdir) = (opened(place.path()).await, place.path().join("trainer"));
-        let left = || [STATE, PARENT].map(|name| workdir.join(name).exists());
-        begins(&warehouse, &workdir, "a", 0).await;
-        assert_eq!(left(), [false, false]);
-        for name in [STATE, PARENT] {
-            std::fs::create_dir(workdir.join(name)).expect("a folder");
-        }
-        begins(&warehouse, &workdir, "a", 0).await;
-        assert_eq!(left(), [true, true], "it goes on");
-        begins(&warehouse, &workdir, "b", 0).await;
-        assert_eq!(left(), [false, false]);
-    }
-
-    /// Whoever was erased while it was dead was there when its rows were pinned.
-    #[tokio::test]
-    async fn a_cycle_that_goes_on_keeps_the_moment_of_its_pin() {
-        let place = tempfile::tempdir().expect("room");
-        let (warehouse, workdir) = (opened(place.path()).await, place.path().join("trainer"));
-        assert_eq!(begins(&warehouse, &workdir, "a", 7).await.before, moment(7));
-        assert_eq!(begins(&warehouse, &workdir, "a", 9).await.before, moment(7), "it goes on");
-        assert_eq!(begins(&warehouse, &workdir, "b", 9).await.before, moment(9));
-        // As an earlier release left it: nobody knows who was erased since.
-        let file = workdir.join("cycle.json");
-        let mut begun: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("is kept")).expect("is JSON");
-        begun.as_object_mut().and_then(|begun| begun.remove("before")).expect("it has one");
-        std::fs::write(&file, begun.to_string()).expect("is written");
-        assert_eq!(begins(&warehouse, &workdir, "b", 11).await.before, moment(11), "it begins anew");
-        let mut gone = begins(&warehouse, &workdir, "b", 12).await;
-        assert_eq!(gone.before, moment(11));
-        gone.pin.versions.values_mut().for_each(|version| *version += 1_000);
-        std::fs::write(&file, serde_json::to_vec(&gone).expect("is JSON")).expect("is written");
-        assert_eq!(begins(&warehouse, &workdir, "b", 13).await.before, moment(13), "its rows are there no more");
-    }
-}
+mod tests;

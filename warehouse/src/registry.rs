@@ -280,14 +280,31 @@ impl Registry {
     pub async fn promote(&self, version: &ModelVersion, at: Timestamp, by: &str, reason: &str) -> Result<(), RegistryError> {
         let mut client = self.client().await?;
         let decision = removal::alone(&mut client).await?;
-        let sql = "SELECT count(*) FROM wardstream.model_history WHERE model_version = $1 AND event = 'refused'";
-        let row = decision.query_one(sql, &[&version.0]).await.map_err(unread)?;
-        if row.get::<_, i64>(0) > 0 {
-            return Err(RegistryError::GateRefused { version: version.clone() });
-        }
-        removal::refuse_removed(decision.client(), version).await?;
-        write_history(decision.client(), version, ("promoted", at), (by, reason), None).await?;
+        put_live(decision.client(), version, at, (by, reason)).await?;
         decision.commit().await.map_err(unwritten)
+    }
+
+    /// Makes a registered model the champion in the place of `before`, the one that was live when it was held against it. `false` where another is live by now:
+    /// somebody has decided meanwhile, and nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Registry::promote`].
+    pub async fn succeed(
+        &self,
+        before: Option<&ModelVersion>,
+        version: &ModelVersion,
+        at: Timestamp,
+        (by, reason): (&str, &str),
+    ) -> Result<bool, RegistryError> {
+        let mut client = self.client().await?;
+        let decision = removal::alone(&mut client).await?;
+        let live = live(decision.client()).await?;
+        if live.as_ref().map(|live| &live.model_version) != before {
+            return Ok(false);
+        }
+        put_live(decision.client(), version, at, (by, reason)).await?;
+        decision.commit().await.map_err(unwritten)?;
+        Ok(true)
     }
 
     /// Makes the champion before this one the champion again.
@@ -327,12 +344,8 @@ impl Registry {
     /// # Errors
     /// Where PostgreSQL is away.
     pub async fn champion(&self) -> Result<Option<Champion>, RegistryError> {
-        let sql = "SELECT h.model_version, m.weights_uri, h.at FROM wardstream.model_history AS h JOIN wardstream.models AS m USING (model_version) \
-                   WHERE h.event IN ('promoted', 'rolled_back') ORDER BY h.seq DESC LIMIT 1";
         let client = self.client().await?;
-        let row = client.query_opt(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "name the champion", source })?;
-        row.map(|row| Ok(Champion { model_version: ModelVersion(row.get(0)), weights_uri: row.get(1), promoted_at: instant(row.get(2))? }))
-            .transpose()
+        live(&client).await
     }
 
     /// When the first model was ever promoted, in the log's time.
@@ -369,6 +382,26 @@ fn unread(source: tokio_postgres::Error) -> RegistryError {
 
 fn unwritten(source: tokio_postgres::Error) -> RegistryError {
     RegistryError::Refused { action: "write the history of models", source }
+}
+
+/// The last word of the history.
+async fn live(client: &Client) -> Result<Option<Champion>, RegistryError> {
+    let sql = "SELECT h.model_version, m.weights_uri, h.at FROM wardstream.model_history AS h JOIN wardstream.models AS m USING (model_version) \
+               WHERE h.event IN ('promoted', 'rolled_back') ORDER BY h.seq DESC LIMIT 1";
+    let row = client.query_opt(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "name the champion", source })?;
+    row.map(|row| Ok(Champion { model_version: ModelVersion(row.get(0)), weights_uri: row.get(1), promoted_at: instant(row.get(2))? }))
+        .transpose()
+}
+
+/// Promotes a version that the gate let pass and that has its weights still.
+async fn put_live(client: &Client, version: &ModelVersion, at: Timestamp, (by, reason): (&str, &str)) -> Result<(), RegistryError> {
+    let sql = "SELECT count(*) FROM wardstream.model_history WHERE model_version = $1 AND event = 'refused'";
+    let row = client.query_one(sql, &[&version.0]).await.map_err(unread)?;
+    if row.get::<_, i64>(0) > 0 {
+        return Err(RegistryError::GateRefused { version: version.clone() });
+    }
+    removal::refuse_removed(client, version).await?;
+    write_history(client, version, ("promoted", at), (by, reason), None).await
 }
 
 /// Adds a line about a model that is registered.
