@@ -41,6 +41,7 @@ pub struct Services {
     pub weights: Arc<Weights>,
     pub training: Training,
     champion: watch::Sender<Option<Live>>,
+    ready: Ready,
     tracker: TaskTracker,
     pub stop: CancellationToken,
 }
@@ -66,6 +67,7 @@ impl Services {
             weights: Arc::new(weights),
             training: Training::default(),
             champion: watch::Sender::new(None),
+            ready: Ready::default(),
             tracker: TaskTracker::new(),
             stop,
         })
@@ -169,14 +171,18 @@ impl Services {
         removal::Removal { registry: Arc::clone(&self.registry), weights: Arc::clone(&self.weights), settings: self.config.weights.clone() }
     }
 
-    /// SQL over both protocols; `failed` is cancelled where it cannot be served.
+    /// SQL over both protocols; the process is ready no earlier than it is. `failed` is cancelled where it cannot be served.
     pub fn start_sql(&self, failed: &CancellationToken) {
         let failed = failed.clone();
-        let (config, warehouse, stop) = (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone());
+        let (config, warehouse, stop, ready) = (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone(), self.ready.clone());
+        ready.awaits();
         self.tracker.spawn(async move {
             let served = async {
                 let accounts = accounts(&config.sql)?;
-                let told = |ports: warehouse::Ports| tell_how_to_ask(&config.sql, ports);
+                let told = |ports: warehouse::Ports| {
+                    ready.set();
+                    tell_how_to_ask(&config.sql, ports);
+                };
                 warehouse::serve_sql(warehouse, &config.sql, accounts, told, stop).await.context("could not serve SQL")
             };
             if let Err(error) = served.await {
@@ -365,7 +371,12 @@ pub async fn mllp_alone(config: Config) -> anyhow::Result<ExitCode> {
     let listener = mllp::Listener::bind(&config.mllp).await.context("could not listen for MLLP")?;
     let (ready, listen) = (Ready::default(), config.telemetry.listen);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(telemetry::serve(listen, handle, ready.clone(), stop.clone()));
+    tasks.spawn(telemetry::serve(listen, handle.clone(), ready.clone(), stop.clone()));
+    let summing = telemetry::sum_up(handle, stop.clone());
+    tasks.spawn(async move {
+        summing.await;
+        Ok(())
+    });
     let (bus, ended) = (config.bus.clone(), stop.clone());
     tasks.spawn(async move { listener.serve(&bus, now, &ended).await.context("could not go on listening for MLLP") });
     ready.set();
@@ -443,9 +454,10 @@ pub async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 async fn run(config: Config, start: impl FnOnce(&Services), failed: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let handle = telemetry::start_metrics()?;
-    let ready = Ready::default();
     let listen = config.telemetry.listen;
     let services = Services::open(config, stop.clone()).await?;
+    let ready = services.ready.clone();
+    services.tracker.spawn(telemetry::sum_up(handle.clone(), stop.clone()));
     services.tracker.spawn({
         let (ready, stop) = (ready.clone(), stop.clone());
         async move {
