@@ -79,7 +79,7 @@ async fn keep_only(version: &ModelVersion, folder: &Path) -> std::io::Result<()>
     Ok(())
 }
 
-/// Writes each takeover into the registry's history, at the log's own time.
+/// Writes each takeover into the registry's history, at the log's own time. Where the registry or the tables are away, it waits for them.
 pub async fn record_takeovers(
     mut takeovers: mpsc::UnboundedReceiver<Takeover>,
     registry: Arc<Registry>,
@@ -92,20 +92,51 @@ pub async fn record_takeovers(
             () = stop.cancelled() => None,
         };
         let Some(takeover) = takeover else { return };
-        let recorded = async {
-            let at = warehouse.watermark().await?.context("the log is empty")?;
-            let offsets = takeover.offsets.iter().map(|(partition, offset)| (partition.to_string(), *offset)).collect();
-            registry.record_takeover(&takeover.version, &offsets, at).await.context("could not write the registry's history")
-        };
-        if let Err(error) = recorded.await {
-            tracing::error!(model = %takeover.version, error = format!("{error:#}"), "a takeover could not be recorded");
+        let (takeover, registry, warehouse) = (&takeover, &registry, &warehouse);
+        insist(move || recorded(takeover, registry, warehouse), EVERY, &stop).await;
+    }
+}
+
+async fn recorded(takeover: &Takeover, registry: &Registry, warehouse: &Warehouse) -> anyhow::Result<()> {
+    let at = warehouse.watermark().await?.context("the log is empty")?;
+    let offsets = takeover.offsets.iter().map(|(partition, offset)| (partition.to_string(), *offset)).collect();
+    registry.record_takeover(&takeover.version, &offsets, at).await.context("could not write the registry's history")
+}
+
+/// Tries until it is done or `stop`, with this pause between two attempts.
+async fn insist<F>(mut attempt: impl FnMut() -> F, pause: Duration, stop: &CancellationToken)
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    while let Err(error) = attempt().await {
+        tracing::warn!(error = format!("{error:#}"), "a takeover could not be recorded; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// PostgreSQL restarts, or nothing has landed yet: a line of the history is not lost by that. Nor does it hold up the end.
+    #[tokio::test]
+    async fn a_takeover_is_recorded_once_it_can_be() {
+        let (attempts, stop) = (Cell::new(0), CancellationToken::new());
+        let succeeds_at = |number: u32| {
+            attempts.set(attempts.get() + 1);
+            std::future::ready(if attempts.get() < number { Err(anyhow::anyhow!("away")) } else { Ok(()) })
+        };
+        insist(|| succeeds_at(3), Duration::ZERO, &stop).await;
+        assert_eq!(attempts.get(), 3);
+        stop.cancel();
+        insist(|| succeeds_at(u32::MAX), EVERY * 3_600, &stop).await;
+        assert_eq!(attempts.get(), 4);
+    }
 
     #[tokio::test]
     async fn of_fetched_folders_only_the_champions_stays() -> std::io::Result<()> {
