@@ -175,6 +175,21 @@ fn a_killed_scorer_answers_every_note_and_none_twice() -> anyhow::Result<()> {
     no_patient_in(&stand)
 }
 
+/// One record that was stamped years ahead moves the log's watermark there. A promotion that was recorded at that would make history of every note until then,
+/// which no scorer answers.
+#[test]
+fn a_record_from_the_future_moves_no_decision_there() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let version = promote_fresh_weights(&stand)?;
+    let file = stand.path().join("ahead.hl7");
+    std::fs::write(&file, "MSH|^~\\&|A|B|C|D|20990101||ADT^A01|9|P|2.5\rPID|1||1^^^H^MR\rPV1|1|I\r")?;
+    stand.must(&["backfill", "--facility", "north", file.to_str().context("a file has a name")?])?;
+    assert_eq!(stand.count("SELECT count(*) FROM watermarks WHERE watermark > TIMESTAMP '2098-01-01'")?, 1);
+    stand.must(&["models", "promote", &version.0])?;
+    assert_eq!(stand.count("SELECT count(*) FROM model_history WHERE by = 'operator' AND at < TIMESTAMP '2098-01-01'")?, 1);
+    Ok(())
+}
+
 /// Registers and promotes a model whose weights are recorded as removed, which the registry itself refuses. They lie in the store all the same: what
 /// counts is the line.
 fn promote_removed_weights(stand: &Stand, like: &schemas::ModelVersion) -> anyhow::Result<()> {

@@ -31,7 +31,7 @@ fn alarmed(alarms: &[DriftAlert], champion: &Champion) -> Option<Reason> {
 }
 
 /// Whether the cycle can begin: enough labelled examples are mature, or the calendar has come round. Each refused attempt for
-/// the same reason waits for half as much more.
+/// the same reason waits for half as much more. `now`: the log's time.
 ///
 /// # Errors
 /// Where the registry or the warehouse cannot be read.
@@ -40,12 +40,13 @@ pub async fn ready(
     registry: &Registry,
     settings: &Settings,
     (reason, refused): (Reason, usize),
+    now: Option<Timestamp>,
 ) -> Result<bool, CycleError> {
     let enough = |examples: usize| examples + refused * examples / 2;
     Ok(match reason {
         Reason::First => warehouse.examples_since(Timestamp::UNIX_EPOCH).await? >= enough(settings.min_first_examples),
         Reason::Alarm { since } => warehouse.examples_since(since).await? >= enough(settings.min_recent_examples),
-        Reason::Scheduled => match (registry.champion().await?, warehouse.watermark().await?) {
+        Reason::Scheduled => match (registry.champion().await?, now) {
             (Some(Champion { promoted_at, .. }), Some(now)) => {
                 let days = enough(usize::try_from(settings.refresh_days).unwrap_or(usize::MAX));
                 now.duration_since(promoted_at) >= SignedDuration::from_hours(24 * i64::try_from(days).unwrap_or(i64::MAX / 24))

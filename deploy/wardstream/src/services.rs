@@ -20,7 +20,7 @@ use crate::embedded::{Embedded, Wanted};
 use crate::telemetry::{self, Ready};
 use crate::{output, spill};
 
-pub use training::{Training, train_once};
+pub use training::{Training, decided_at, train_once};
 
 /// Pause before a service that ended with an error is started again.
 const RESTART: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use warehouse::{AsOf, Registry};
 use super::{open, rows};
 use crate::cli::{Models, Rows};
 use crate::config::Config;
-use crate::output;
+use crate::{output, services};
 
 pub async fn run(config: &Config, what: Models) -> anyhow::Result<ExitCode> {
     match what {
@@ -45,6 +45,7 @@ pub async fn run(config: &Config, what: Models) -> anyhow::Result<ExitCode> {
 /// The registry, and the log's time at which a decision is recorded.
 async fn connect(config: &Config) -> anyhow::Result<(Registry, jiff::Timestamp)> {
     let registry = Registry::connect(&config.registry).await.context("could not reach the registry")?;
-    let at = open(config).await?.watermark().await?.context("the warehouse is empty, so there is no time to record the decision at")?;
-    Ok((registry, at))
+    let watermark =
+        open(config).await?.watermark().await?.context("the warehouse is empty, so there is no time to record the decision at")?;
+    Ok((registry, services::decided_at(watermark, services::now())))
 }

@@ -15,6 +15,8 @@ use crate::output;
 
 /// How often orders, alarms and the schedule are looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// Pause behind a cycle that failed.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Looking takes at most one part in so many of the time.
 const SPARE: u32 = 4;
 
@@ -70,12 +72,14 @@ impl Cycles {
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
+            let failed = turned.is_err();
             if let Err(error) = turned {
                 tracing::error!(error = format!("{error:#}"), "a training cycle failed; trying again");
             }
             self.training.with(|orders| orders.running = false);
+            let pause = EVERY.max(looked * (SPARE - 1)).max(if failed { AGAIN } else { EVERY });
             tokio::select! {
-                () = tokio::time::sleep(EVERY.max(looked * (SPARE - 1))) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -100,12 +104,12 @@ impl Cycles {
         let Some(reason) = trainer::called(&self.warehouse, &self.registry, settings).await? else {
             return Ok(None);
         };
-        let now = self.warehouse.watermark().await?;
+        let now = self.warehouse.watermark().await?.map(|watermark| decided_at(watermark, super::now()));
         let look = now.map(|now| (now, reason));
         if self.training.with(|orders| orders.looked == look) {
             return Ok(None);
         }
-        let ready = trainer::ready(&self.warehouse, &self.registry, settings, (reason, self.refused(reason))).await?;
+        let ready = trainer::ready(&self.warehouse, &self.registry, settings, (reason, self.refused(reason)), now).await?;
         self.training.with(|orders| {
             orders.running = ready;
             orders.looked = look.filter(|_| !ready);
@@ -119,7 +123,8 @@ impl Cycles {
     }
 
     async fn cycle(&self, reason: Reason) -> anyhow::Result<Report> {
-        let at = self.warehouse.watermark().await?.context("there is nothing in the warehouse to learn from")?;
+        let watermark = self.warehouse.watermark().await?.context("there is nothing in the warehouse to learn from")?;
+        let at = decided_at(watermark, super::now());
         let workdir = self.config.state.folder.join("trainer");
         let order = Order { reason, at, workdir: &workdir };
         trainer::run(&self.warehouse, &self.registry, &self.weights, &self.config.trainer, order, |progress| {
@@ -128,6 +133,12 @@ impl Cycles {
         .await
         .context("could not finish the training cycle; it goes on from its last checkpoint when it is started again")
     }
+}
+
+/// The log's time at which somebody decides: its watermark, but of a log that runs ahead of the wall clock the last whole minute of that. One record that was
+/// stamped years ahead moves the watermark there: with a first promotion recorded at it, every note until then were history, which nobody answers.
+pub fn decided_at(watermark: Timestamp, wall: Timestamp) -> Timestamp {
+    if watermark <= wall { watermark } else { Timestamp::from_second(wall.as_second() / 60 * 60).unwrap_or(wall) }
 }
 
 /// One cycle now, on all that is known; then weights go that nothing keeps any more.
@@ -148,4 +159,18 @@ pub async fn train_once(config: Config) -> anyhow::Result<ExitCode> {
     output::line(serde_json::to_string(&report)?);
     services.removal().turn().await;
     Ok(if report.promoted { ExitCode::SUCCESS } else { ExitCode::from(output::FAILED) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_decided_later_than_now() -> Result<(), jiff::Error> {
+        let at = |text: &str| text.parse::<Timestamp>();
+        let wall = at("2026-03-01T10:20:30Z")?;
+        assert_eq!(decided_at(at("2013-01-01T00:00:01.5Z")?, wall), at("2013-01-01T00:00:01.5Z")?);
+        assert_eq!(decided_at(at("2099-01-01T00:00:00Z")?, wall), at("2026-03-01T10:20:00Z")?);
+        Ok(())
+    }
 }
