@@ -149,8 +149,12 @@ impl Answering {
     /// # Errors
     /// Where the model cannot answer.
     pub fn answer(&mut self, live: &Live, arrived: &[Arrived]) -> Result<Vec<Prediction>, ScoreError> {
-        let asked: Vec<(usize, Vec<Task>)> =
-            arrived.iter().enumerate().filter_map(|(index, one)| self.asks(live, &one.note).map(|tasks| (index, tasks))).collect();
+        let mut touched = BTreeSet::new();
+        let asked: Vec<(usize, Vec<Task>)> = arrived
+            .iter()
+            .enumerate()
+            .filter_map(|(index, one)| self.asks(live, &one.note, &mut touched).map(|tasks| (index, tasks)))
+            .collect();
         let notes: Vec<Asked<'_>> =
             asked.iter().filter_map(|(index, tasks)| arrived.get(*index).map(|one| Asked { text: &one.note.text, tasks })).collect();
         let mut answers: BTreeMap<usize, Vec<Answer>> = asked.iter().map(|(index, _)| *index).zip(live.model.score(&notes)?).collect();
@@ -183,11 +187,15 @@ impl Answering {
         Task::of(note.kind).next().is_none() && earlier(note).next().is_none() && !self.standing.contains_key(&note.note_id)
     }
 
-    /// The tasks that are asked about a note; `None` where there are none or they are answered already.
-    fn asks(&self, live: &Live, note: &CanonicalNote) -> Option<Vec<Task>> {
+    /// The tasks that are asked about a note; `None` where there are none or they are answered already. Of a note that something before it in the batch has
+    /// `touched`, a retraction that is undone or another version, what stands now does not say whether it will be answered still.
+    fn asks(&self, live: &Live, note: &CanonicalNote, touched: &mut BTreeSet<NoteId>) -> Option<Vec<Task>> {
         let tasks: Vec<Task> = Task::of(note.kind).collect();
         let due = !tasks.is_empty() && note.known_at > live.since && note.status != NoteStatus::Retracted;
-        (due && !self.is_done_with(note, &tasks) && schemas::cleaning::worth_reading(&note.text)).then_some(tasks)
+        let is_first = !touched.contains(&note.note_id);
+        touched.extend(note.replaces.into_iter().chain([note.note_id]));
+        let is_done = is_first && self.is_done_with(note, &tasks);
+        (due && !is_done && schemas::cleaning::worth_reading(&note.text)).then_some(tasks)
     }
 
     /// Whether nothing is left to say about this version. One that another note has replaced is answered all the same, once: a stay may be judged by it,

@@ -85,6 +85,27 @@ fn a_retraction_takes_back_what_was_said_when_the_note_was_of_another_kind() -> 
     Ok(())
 }
 
+/// What comes back within one batch, behind a retraction or an amendment that is undone, is answered anew: between two batches or not.
+#[test]
+fn what_is_undone_within_a_batch_is_said_again() -> anyhow::Result<()> {
+    let live = live()?;
+    let version = |status, text: &str, minute| arrives("A", (NoteKind::Admission, status, text), minute);
+    let tasks = Task::of(NoteKind::Admission).count();
+    for (status, text, undone) in
+        [(NoteStatus::Retracted, WORDS, (2 * tasks, 0, tasks)), (NoteStatus::Final, CHANGED, (2 * tasks, 2 * tasks, 0))]
+    {
+        let mut answering = Answering::new(10);
+        let first = answering.answer(&live, &[version(NoteStatus::Final, WORDS, 1)])?;
+        let batch = [version(status, text, 2), version(NoteStatus::Final, WORDS, 3)];
+        let records = answering.answer(&live, &batch)?;
+        assert_eq!(said(&records), undone);
+        let (again, ids) = (records.iter().skip(tasks), first.iter().map(|record| record.prediction_id));
+        assert_eq!(again.map(|record| record.prediction_id).collect::<Vec<_>>(), ids.collect::<Vec<_>>());
+        assert!(answering.answer(&live, &batch[1..])?.is_empty(), "a repeat says nothing");
+    }
+    Ok(())
+}
+
 /// A group whose offsets are gone reads all that the topic still holds: of notes that are older than what was heard the warehouse knows more.
 #[test]
 fn a_note_that_is_older_than_what_was_heard_is_asked_about() {
