@@ -21,6 +21,8 @@ use crate::tune::{Plan, Tuned, tune};
 
 /// Bootstrap resamples of every interval (L1 section 3).
 const RESAMPLES: usize = 1_000;
+/// Cases of the second class from which on a refresh sets a task's threshold by recent ones alone.
+const ENOUGH_CASES: usize = 20;
 /// Where checkpoints lie within a cycle's folder.
 const STATE: &str = "state";
 /// Where the weights lie that a cycle starts from.
@@ -400,14 +402,22 @@ impl Work {
         Ok(whole.iter().filter_map(|one| shift(one, eighth.iter().find(|other| other.task == one.task)?)).max_by(f64::total_cmp))
     }
 
-    /// Thresholds of the two-class tasks, on the validation fold.
+    /// Thresholds of the two-class tasks, on the validation fold. Of a task whose answers are known late, such as claims, a refresh knows few recent ones or none:
+    /// those of all periods count then. Without a threshold the likelier class would be decided for, and that is hardly ever the second.
     fn thresholds(&self, learner: &Learner) -> Result<BTreeMap<Task, f64>, CycleError> {
         let from = self.recent_from();
         let keep = |example: &Example| match from {
             Some(from) => example.fold == "validation" && example.prediction_at >= from,
             None => example.split.as_deref() == Some("validation"),
         };
-        let measured = self.measure(keep, &|notes: &[Asked<'_>]| learner.score(notes))?;
+        let mut measured = self.measure(keep, &|notes: &[Asked<'_>]| learner.score(notes))?;
+        if from.is_some() {
+            measured.retain(|one| one.labels.iter().filter(|label| **label == 1).count() >= ENOUGH_CASES);
+            let known: Vec<Task> = measured.iter().map(|one| one.task).collect();
+            let is_missing = |task: Task| task.classes() == 2 && !known.contains(&task);
+            let of_all_periods = |example: &Example| example.fold == "validation" && is_missing(example.task);
+            measured.extend(self.measure(of_all_periods, &|notes: &[Asked<'_>]| learner.score(notes))?);
+        }
         Ok(measured
             .iter()
             .filter(|one| one.task.classes() == 2)

@@ -70,3 +70,54 @@ async fn a_cycle_that_goes_on_keeps_the_moment_of_its_pin() {
     std::fs::write(&file, serde_json::to_vec(&gone).expect("is JSON")).expect("is written");
     assert_eq!(begins(&warehouse, &workdir, "b", 13).await.before, moment(13), "its rows are there no more");
 }
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(number: usize) -> T {
+    format!("00000000-0000-0000-0000-{number:012}").parse().expect("an id")
+}
+
+/// The answer to one question about one note of the validation fold.
+fn validation(task: Task, at: &str, (number, label): (usize, i32)) -> Example {
+    Example {
+        task,
+        split: None,
+        fold: "validation".to_owned(),
+        encounter_id: id(number),
+        patient_id: id(number),
+        note_id: id(number),
+        note_version_id: id(number),
+        prediction_at: at.parse().expect("an instant"),
+        label,
+        text: format!("Seen with the team, day {number}."),
+    }
+}
+
+/// The champion's decisions went by a threshold; its refresh has one, too, of a task whose recent answers nobody knows yet.
+#[test]
+fn a_refresh_has_thresholds_of_tasks_that_are_answered_late() {
+    let place = tempfile::tempdir().expect("room");
+    let (old, recent) = ("2020-01-01T00:00:00Z", "2021-06-01T00:00:00Z");
+    let deaths = (0..2 * ENOUGH_CASES).map(|number| validation(Task::Mortality, recent, (number, i32::from(number % 2 == 0))));
+    let denials = (100..110).map(|number| validation(Task::Denial, old, (number, i32::from(number % 2 == 0))));
+    let returns = (200..204).map(|number| validation(Task::Readmission, recent, (number, 1)));
+    let since = "2021-05-01T00:00:00Z".parse().expect("an instant");
+    let work = Work {
+        settings: Settings::default(),
+        workdir: place.path().to_owned(),
+        begun: Begun {
+            reason: Reason::Alarm { since },
+            at: since,
+            pin: Pin { versions: BTreeMap::new(), watermark: None },
+            before: moment(0),
+            parent: None,
+            lora: None,
+            settings: String::new(),
+        },
+        parent: Some(place.path().to_owned()),
+        examples: deaths.chain(denials).chain(returns).collect(),
+        dataset_id: DatasetId("none".to_owned()),
+    };
+    let tokenizer = model::train_tokenizer(std::iter::once("Seen with the team, day 0123456789."), 400).expect("a tokenizer");
+    let learner = Learner::new(Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 1).expect("a learner");
+    let thresholds = work.thresholds(&learner).expect("measured");
+    assert_eq!(thresholds.into_keys().collect::<Vec<_>>(), [Task::Readmission, Task::Mortality, Task::Denial]);
+}
