@@ -1,8 +1,9 @@
 -- drift: one row per (task, model, month, kind, measure), for months that are complete: everything of them is known, and for
 -- performance every label mature. What is one feed's is complete when that feed has come so far. Performance and scores are of all feeds that were
 -- predicted about in the month, and wait for the last of them, but for a month at most: a feed that has ended holds up nobody. An alarm needs enough cases, a change that matters, and one that chance hardly ever makes.
--- AUROC is held against the model's months before that did not fall themselves, so that a fall does not become what is normal;
--- inputs and scores against the twelve months before (`score_mean`: by how many standard deviations their mean moved); a feed's shares against all months before.
+-- AUROC is held against the model's months before that did not fall themselves, by what was normal before the first fall (`sound`), so that a fall does not
+-- become what is normal, however long it lasts; inputs and scores against the twelve months before (`score_mean`: by how many standard deviations their mean
+-- moved); a feed's shares against all months before.
 WITH reached AS (
     SELECT s.task, s.model_version, s.month, greatest(min(w.watermark), max(w.watermark) - INTERVAL '31 days') AS watermark
     FROM scored_prompts AS s JOIN watermarks AS w ON w.facility = s.facility
@@ -21,11 +22,19 @@ first_look AS (
            sqrt(avg(auroc_error * auroc_error) OVER before / count(*) OVER before) AS reference_error
     FROM monthly WINDOW before AS (PARTITION BY task, model_version ORDER BY month ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ),
+looked AS (
+    SELECT *, reference_months >= 3 AND auroc < reference - greatest(0.10, 4.0 * sqrt(auroc_error * auroc_error + reference_error * reference_error)) AS fell
+    FROM first_look
+),
+since AS (
+    SELECT *, first_value(CASE WHEN fell THEN reference END) IGNORE NULLS OVER upto AS sound,
+           first_value(CASE WHEN fell THEN reference_error END) IGNORE NULLS OVER upto AS sound_error
+    FROM looked WINDOW upto AS (PARTITION BY task, model_version ORDER BY month ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+),
 kept AS (
     SELECT task, model_version, month, n, auroc, auroc_low, auroc_high, auroc_error,
-           CASE WHEN reference_months >= 3 AND auroc < reference - greatest(0.10, 4.0 * sqrt(auroc_error * auroc_error + reference_error * reference_error))
-                THEN NULL ELSE auroc END AS normal
-    FROM first_look
+           CASE WHEN auroc < sound - greatest(0.10, 4.0 * sqrt(auroc_error * auroc_error + sound_error * sound_error)) THEN NULL ELSE auroc END AS normal
+    FROM since
 ),
 held AS (
     SELECT *, avg(normal) OVER before AS reference, count(normal) OVER before AS reference_months,
