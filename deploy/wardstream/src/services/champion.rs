@@ -1,5 +1,6 @@
 //! The champion as the registry names it: fetched, loaded, and handed to the scorer; takeovers are recorded.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ impl Watcher {
         if self.champion.borrow().as_ref().is_some_and(|live| *live.model.version() == row.model_version) {
             return Ok(());
         }
+        let _alone = alone(&self.folder).await?;
         let folder = self.folder.join(&row.model_version.0);
         self.registry.fetch(&self.weights, &row, &folder).await.context("could not fetch the champion's weights")?;
         let settings = Settings { device: self.device, ..Settings::default() };
@@ -66,6 +68,17 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// The folder of fetched models for one process, as long as the file is open: weights are mapped while they are loaded, and another process that fetched the same
+/// ones to the same place would cut them off under it.
+async fn alone(folder: &Path) -> anyhow::Result<File> {
+    let place = || format!("could not use {}", folder.display());
+    tokio::fs::create_dir_all(folder).await.with_context(place)?;
+    let file = File::create(folder.join("lock")).with_context(place)?;
+    let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    anyhow::ensure!(!is_taken, "another process is just loading a champion from {}", folder.display());
+    Ok(file)
 }
 
 /// Removes every folder within `folder` but the version's.
@@ -136,6 +149,19 @@ mod tests {
         stop.cancel();
         insist(|| succeeds_at(u32::MAX), EVERY * 3_600, &stop).await;
         assert_eq!(attempts.get(), 4);
+    }
+
+    #[tokio::test]
+    async fn one_process_at_a_time_fetches_and_loads() -> anyhow::Result<()> {
+        let place = tempfile::tempdir()?;
+        let folder = place.path().join("champion");
+        let first = alone(&folder).await?;
+        assert!(alone(&folder).await.is_err());
+        keep_only(&ModelVersion("b2".to_owned()), &folder).await?;
+        assert!(alone(&folder).await.is_err(), "what removes earlier champions leaves the lock");
+        drop(first);
+        alone(&folder).await?;
+        Ok(())
     }
 
     #[tokio::test]
