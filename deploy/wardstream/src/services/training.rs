@@ -117,9 +117,8 @@ impl Cycles {
         Ok(ready.then_some(reason))
     }
 
-    /// Refused attempts for the same reason.
     fn refused(&self, reason: Reason) -> usize {
-        self.training.with(|orders| orders.reports.iter().filter(|report| !report.promoted && report.reason == reason).count())
+        self.training.with(|orders| refused(&orders.reports, reason))
     }
 
     async fn cycle(&self, reason: Reason) -> anyhow::Result<Report> {
@@ -133,6 +132,11 @@ impl Cycles {
         .await
         .context("could not finish the training cycle; it goes on from its last checkpoint when it is started again")
     }
+}
+
+/// Refused attempts for the same reason, since a model went live: the next one's schedule begins anew.
+fn refused(reports: &[Report], reason: Reason) -> usize {
+    reports.iter().rev().take_while(|report| !report.promoted).filter(|report| report.reason == reason).count()
 }
 
 /// The log's time at which somebody decides: its watermark, but of a log that runs ahead of the wall clock the last whole minute of that. One record that was
@@ -163,7 +167,26 @@ pub async fn train_once(config: Config) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use schemas::{DatasetId, ModelVersion};
+
     use super::*;
+
+    fn report(reason: Reason, promoted: bool) -> Report {
+        let (model_version, dataset_id) = (ModelVersion("a".to_owned()), DatasetId("b".to_owned()));
+        let (figures, advantage, refused, lora) = (Vec::new(), None, None, None);
+        Report { reason, model_version, dataset_id, figures, advantage, refused, promoted, notes_read: 0, tokens_read: 0, lora }
+    }
+
+    /// A refused refresh makes the next one wait for longer, and not those of the model that went live since.
+    #[test]
+    fn what_was_refused_before_a_promotion_makes_nobody_wait() {
+        let mut reports = vec![report(Reason::First, true), report(Reason::Scheduled, false), report(Reason::Scheduled, false)];
+        assert_eq!((refused(&reports, Reason::Scheduled), refused(&reports, Reason::First)), (2, 0));
+        reports.push(report(Reason::Alarm { since: Timestamp::UNIX_EPOCH }, true));
+        assert_eq!(refused(&reports, Reason::Scheduled), 0);
+        reports.push(report(Reason::Scheduled, false));
+        assert_eq!(refused(&reports, Reason::Scheduled), 1);
+    }
 
     #[test]
     fn nothing_is_decided_later_than_now() -> Result<(), jiff::Error> {
