@@ -11,8 +11,8 @@ use warehouse::{AsOf, Warehouse};
 use crate::metrics;
 use crate::settings::{Period, Settings};
 
-/// Judges drift once a period of the log until `stop`, publishes the alarms that are new, and then says at which watermark of the
-/// log it judged. An alarm's id says what it is about: one that has landed is not raised again, by this process or a later one.
+/// Judges drift once a period of the log until `stop`, publishes the alarms that are new, and then says at which time of the
+/// log it judged; `now` tells the wall clock's. An alarm's id says what it is about: one that has landed is not raised again, by this process or a later one.
 ///
 /// # Errors
 /// Where the producer cannot be made; everything later is tried again at the next turn.
@@ -20,7 +20,7 @@ pub async fn run(
     settings: &Settings,
     bus: &bus::Settings,
     warehouse: &Warehouse,
-    judged_at: impl Fn(jiff::Timestamp),
+    (judged_at, now): (impl Fn(jiff::Timestamp), impl Fn() -> jiff::Timestamp),
     stop: &CancellationToken,
 ) -> Result<(), bus::BusError> {
     let publisher = Publisher::new(bus)?;
@@ -31,8 +31,8 @@ pub async fn run(
             () = tokio::time::sleep(Duration::from_millis(settings.monitor_ms)) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        match turn(settings.judge_once_a, warehouse, &publisher, (&mut judged, &mut published)).await {
-            Ok(Some(watermark)) => judged_at(watermark),
+        match turn(settings.judge_once_a, warehouse, &publisher, now(), (&mut judged, &mut published)).await {
+            Ok(Some(at)) => judged_at(at),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "could not judge drift; trying again at the next turn"),
         }
@@ -56,14 +56,15 @@ async fn turn(
     period: Period,
     warehouse: &Warehouse,
     publisher: &Publisher,
+    wall: jiff::Timestamp,
     (judged, published): (&mut Option<jiff::Timestamp>, &mut BTreeSet<uuid::Uuid>),
 ) -> Result<Option<jiff::Timestamp>, TurnError> {
     let Some(watermark) = warehouse.watermark().await? else {
         return Ok(None);
     };
-    if judged.is_some_and(|last| period.is_same(last, watermark)) {
+    let Some(at) = due(period, *judged, (watermark, wall)) else {
         return Ok(None);
-    }
+    };
     published.extend(warehouse.alarms().await?.iter().map(|alarm| alarm.alert_id));
     let alarms: Vec<DriftAlert> =
         warehouse.drift(&AsOf::default()).await?.into_iter().filter(|alarm| !published.contains(&alarm.alert_id)).collect();
@@ -74,8 +75,15 @@ async fn turn(
         tracing::warn!(task = alarm.task, measure = alarm.measure, month = %alarm.month, value = alarm.value, limit = alarm.limit, "drift alarm");
         published.insert(alarm.alert_id);
     }
-    *judged = Some(watermark);
-    Ok(Some(watermark))
+    *judged = Some(at);
+    Ok(Some(at))
+}
+
+/// The time of the log at which to judge now; `None` in the period of the last judgement. Of a log whose newest record was stamped ahead of the wall clock, that
+/// clock's: its watermark stands still there for as long as it takes.
+fn due(period: Period, judged: Option<jiff::Timestamp>, (watermark, wall): (jiff::Timestamp, jiff::Timestamp)) -> Option<jiff::Timestamp> {
+    let at = watermark.min(wall);
+    judged.is_none_or(|last| !period.is_same(last, at)).then_some(at)
 }
 
 fn outgoing(alarm: &DriftAlert) -> Result<Outgoing, serde_json::Error> {
@@ -92,4 +100,22 @@ fn outgoing(alarm: &DriftAlert) -> Result<Outgoing, serde_json::Error> {
         .headers(),
         timestamp: Some(alarm.alarmed_at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_from_the_future_does_not_end_the_watch() -> Result<(), jiff::Error> {
+        let at = |text: &str| text.parse::<jiff::Timestamp>();
+        let (past, today, tomorrow, ahead) =
+            (at("2013-05-01T10:00:00Z")?, at("2026-03-01T10:00:00Z")?, at("2026-03-02T10:00:00Z")?, at("2099-01-01T00:00:00Z")?);
+        assert_eq!(due(Period::Day, None, (past, today)), Some(past));
+        assert_eq!(due(Period::Day, Some(past), (past, tomorrow)), None, "the log stands still");
+        assert_eq!(due(Period::Day, Some(past), (ahead, today)), Some(today));
+        assert_eq!(due(Period::Day, Some(today), (ahead, today)), None);
+        assert_eq!(due(Period::Day, Some(today), (ahead, tomorrow)), Some(tomorrow));
+        Ok(())
+    }
 }

@@ -133,7 +133,7 @@ impl Services {
             (Arc::clone(&self.config), self.warehouse.clone(), self.stop.clone(), self.training.clone());
         self.keep("monitor", move || {
             let (config, warehouse, stop, training) = (Arc::clone(&config), warehouse.clone(), stop.clone(), training.clone());
-            async move { scorer::monitor::run(&config.scorer, &config.bus, &warehouse, |at| training.judged(at), &stop).await }
+            async move { scorer::monitor::run(&config.scorer, &config.bus, &warehouse, (|at| training.judged(at), now), &stop).await }
         });
     }
 
