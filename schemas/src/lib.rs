@@ -7,6 +7,7 @@ pub mod drift;
 pub mod event;
 pub mod facility;
 pub mod id;
+pub mod instant;
 pub mod message;
 pub mod note;
 pub mod prediction;

@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::arrow::error::ArrowError;
 use jiff::Timestamp;
 use schemas::cleaning::worth_reading;
+use schemas::instant::nearest;
 use schemas::{Event, Message, NoteRow, Source, Table};
 use serde::Serialize;
 
@@ -41,7 +42,8 @@ fn json<T, V: Serialize>(rows: &[&T], of: impl Fn(&T) -> &[V]) -> ArrayRef {
 }
 
 fn instant<T>(rows: &[&T], of: impl Fn(&T) -> Option<Timestamp>) -> ArrayRef {
-    Arc::new(rows.iter().map(|row| of(row).map(Timestamp::as_microsecond)).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    let micros = rows.iter().map(|row| of(row).map(|at| nearest(at).as_microsecond()));
+    Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 /// `known_at`, the source record and the reading of it, which end every row.

@@ -64,7 +64,30 @@ fn condition(partition: &TopicPartition, offset: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use schemas::instant::{FIRST, LAST};
+    use schemas::{EventCode, Fact, Source};
+
     use super::*;
+    use crate::store::tests::{RAW, Record, Ward, fact, rows};
+
+    /// A clock may say anything: its record is known again after a restart, and no query stumbles over it.
+    #[tokio::test]
+    async fn a_record_of_a_broken_clock_can_be_read() {
+        let ward = Ward::empty().await;
+        for (offset, at, patient) in [(0, Timestamp::MIN, "4711"), (1, Timestamp::MAX, "4712")] {
+            let born = Fact { time: Some(at), asserted_at: Some(at), ..fact(EventCode::PatientBirthDate, patient, None, None) };
+            let source = Source { topic: RAW.to_owned(), partition: 0, offset };
+            ward.warehouse.append(&mut rows(Record::of(vec![born]), source, at)).await.expect("lands");
+        }
+        let partition = TopicPartition { topic: RAW.to_owned(), partition: 0 };
+        for (offset, known_at) in [(0, FIRST), (1, LAST)] {
+            let found = ward.warehouse.landmarks(&[(partition.clone(), offset)].into()).await.expect("can be read");
+            assert!(found.get(&partition).is_some_and(|landmark| landmark.is_of(known_at, None)));
+        }
+        assert_eq!(ward.warehouse.watermark().await.expect("can be read"), Some(LAST));
+        let months = "SELECT count(DISTINCT date_trunc('month', known_at)), count(DISTINCT date_trunc('month', time)) FROM events";
+        assert_eq!(ward.told_of(months).await.trim(), "2,2");
+    }
 
     /// Another topic's record at the same offset has another timestamp; only where there are none do bytes tell.
     #[test]

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::Timestamp;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers, Timestamp as Stamp};
+use schemas::instant::{FIRST, LAST, nearest};
 use schemas::{Skip, TopicPartition};
 
 /// One record. Key, headers and payload may identify a person, so `Debug` gives only the address and sizes.
@@ -17,7 +18,8 @@ pub struct Record {
     pub partition: i32,
     /// Offset within the partition.
     pub offset: i64,
-    /// The record's timestamp, whole milliseconds; 1970-01-01 where the record has none.
+    /// The record's timestamp, whole milliseconds; 1970-01-01 where the record has none, the nearest of [`schemas::instant`] where it is
+    /// impossible.
     pub timestamp: Timestamp,
     /// Key, if any.
     pub key: Option<Vec<u8>>,
@@ -74,8 +76,8 @@ fn headers(from: &impl Headers) -> Vec<(String, Option<Vec<u8>>)> {
 
 fn instant(stamp: Stamp) -> Timestamp {
     let millis = stamp.to_millis().unwrap_or(0);
-    let end = if millis < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_millisecond(millis).unwrap_or(end)
+    let end = if millis < 0 { FIRST } else { LAST };
+    Timestamp::from_millisecond(millis).map_or(end, nearest)
 }
 
 #[cfg(test)]
@@ -86,7 +88,10 @@ mod tests {
     #[test]
     fn an_impossible_timestamp_is_the_nearest_possible_one() {
         assert_eq!(instant(Stamp::NotAvailable), Timestamp::UNIX_EPOCH);
-        assert_eq!(instant(Stamp::CreateTime(i64::MAX)), Timestamp::MAX);
+        assert_eq!(instant(Stamp::CreateTime(i64::MAX)), LAST);
+        assert_eq!(instant(Stamp::CreateTime(LAST.as_millisecond() + 1)), LAST);
+        assert_eq!(instant(Stamp::CreateTime(i64::MIN)), FIRST);
+        assert_eq!(instant(Stamp::CreateTime(-377_705_023_201_000)), FIRST);
         assert_eq!(instant(Stamp::CreateTime(1_500)).as_millisecond(), 1_500);
     }
 
