@@ -4,6 +4,9 @@ use jiff::Timestamp;
 
 use crate::Record;
 
+/// The header that holds an event's time.
+pub(crate) const TIME: &str = "ce_time";
+
 /// The attributes of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEvent {
@@ -29,7 +32,7 @@ impl CloudEvent {
             pair("ce_id", &self.id),
             pair("ce_source", &self.source),
             pair("ce_type", &self.kind),
-            pair("ce_time", &self.time.to_string()),
+            pair(TIME, &self.time.to_string()),
             pair("content-type", "application/json"),
         ]
     }
@@ -41,7 +44,7 @@ impl CloudEvent {
             String::from_utf8(value.clone()?).ok()
         };
         text("ce_specversion").filter(|version| version.starts_with("1."))?;
-        Some(Self { id: text("ce_id")?, source: text("ce_source")?, kind: text("ce_type")?, time: text("ce_time")?.parse().ok()? })
+        Some(Self { id: text("ce_id")?, source: text("ce_source")?, kind: text("ce_type")?, time: text(TIME)?.parse().ok()? })
     }
 }
 

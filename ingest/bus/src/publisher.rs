@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use crate::cloudevents::HeaderList;
+use crate::cloudevents::{HeaderList, TIME};
 use crate::{BusError, Settings};
 
+/// How often a record is sent again that was refused for its timestamp, or for that of another one beside it.
+const RESENT: usize = 3;
 /// How long to wait before a full queue, or an unfinished flush, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -29,8 +31,7 @@ pub struct Outgoing {
     pub timestamp: Option<Timestamp>,
 }
 
-/// A connection for publishing. Cheap to clone; clones share the queue. The last one that is dropped takes along what was not delivered:
-/// those deliveries fail.
+/// A connection for publishing. Cheap to clone; clones share the queue, and a delivery that is awaited holds one.
 #[derive(Clone)]
 pub struct Publisher {
     producer: FutureProducer,
@@ -41,15 +42,61 @@ pub struct Publisher {
 pub struct Delivery {
     topic: String,
     answer: DeliveryFuture,
+    producer: FutureProducer,
 }
 
 impl Delivery {
-    /// Waits until all replicas have the record, as long as that takes. Gives `(partition, offset)`.
+    /// Waits until all replicas have the record, as long as that takes. Gives `(partition, offset)`. A topic may refuse timestamps that lie
+    /// far from its own now: a CloudEvent, which carries its time in a header, is then sent again with the time of sending.
     pub async fn done(self) -> Result<(i32, i64), BusError> {
-        match self.answer.await {
-            Ok(Ok(delivery)) => Ok((delivery.partition, delivery.offset)),
-            Ok(Err((source, _))) => Err(BusError::undelivered(&self.topic, source)),
-            Err(_) => Err(BusError::Fatal { action: "publish", source: KafkaError::Canceled }),
+        let Self { topic, mut answer, producer } = self;
+        let mut left = RESENT;
+        loop {
+            let (source, message) = match answer.await {
+                Ok(Ok(delivery)) => return Ok((delivery.partition, delivery.offset)),
+                Ok(Err(refused)) => refused,
+                Err(_) => return Err(BusError::Fatal { action: "publish", source: KafkaError::Canceled }),
+            };
+            let Some(record) = again(&source, &message).filter(|_| left > 0) else {
+                return Err(BusError::undelivered(&topic, source));
+            };
+            left -= 1;
+            tracing::debug!(topic, %source, "a record is sent again");
+            answer = queue(&producer, record).await.map_err(|source| BusError::undelivered(&topic, source))?;
+        }
+    }
+}
+
+/// The record as it may yet be taken; `None` where it would be refused again.
+fn again<'a>(refused: &KafkaError, message: &'a OwnedMessage) -> Option<FutureRecord<'a, [u8], [u8]>> {
+    let timestamp = match refused.rdkafka_error_code()? {
+        // It was sent together with one that is at fault.
+        RDKafkaErrorCode::InvalidDifferentRecord => message.timestamp().to_millis(),
+        RDKafkaErrorCode::InvalidTimestamp | RDKafkaErrorCode::InvalidRecord if tells_its_time(message) => None,
+        _ => return None,
+    };
+    let mut record = FutureRecord::to(message.topic());
+    record.key = message.key();
+    record.payload = message.payload();
+    record.headers = message.headers().cloned();
+    record.timestamp = timestamp;
+    Some(record)
+}
+
+fn tells_its_time(message: &OwnedMessage) -> bool {
+    message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == TIME))
+}
+
+/// Puts a record on the queue, waiting while it is full.
+async fn queue(producer: &FutureProducer, mut record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture, KafkaError> {
+    loop {
+        match producer.send_result(record) {
+            Ok(answer) => return Ok(answer),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                record = again;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err((source, _)) => return Err(source),
         }
     }
 }
@@ -71,16 +118,8 @@ impl Publisher {
         record.key = outgoing.key.as_deref();
         record.payload = outgoing.payload.as_deref();
         record.timestamp = outgoing.timestamp.map(Timestamp::as_millisecond);
-        loop {
-            match self.producer.send_result(record) {
-                Ok(answer) => return Ok(Delivery { topic: outgoing.topic.clone(), answer }),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    record = again;
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                Err((source, _)) => return Err(BusError::undelivered(&outgoing.topic, source)),
-            }
-        }
+        let answer = queue(&self.producer, record).await.map_err(|source| BusError::undelivered(&outgoing.topic, source))?;
+        Ok(Delivery { topic: outgoing.topic.clone(), answer, producer: self.producer.clone() })
     }
 
     /// Publishes all and waits until all are delivered. Gives `(partition, offset)` in the order given. After an error some may

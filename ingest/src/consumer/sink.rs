@@ -95,7 +95,9 @@ impl Sink {
             match sent {
                 Ok(()) => return Ok(true),
                 Err(error @ bus::BusError::Fatal { .. }) => return Err(RunError::Bus(error)),
-                Err(error) => tracing::warn!(%error, "could not publish canonical notes; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, cause = ?std::error::Error::source(&error), "could not publish canonical notes; trying again")
+                }
             }
             metrics::retried();
             if self.pause().await {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use schemas::{Skip, Skipped, TopicPartition};
 
 use super::{Feed, Received, Start};
+use crate::cloudevents::{CloudEvent, HeaderList};
 use crate::{BusError, Outgoing, Publisher, Record, Settings};
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
@@ -60,6 +63,35 @@ async fn payloads(feed: &mut Feed, count: usize) -> Result<Vec<String>, BusError
         texts.push(String::from_utf8_lossy(&payload).into_owned());
     }
     Ok(texts)
+}
+
+/// A topic that takes no record of the past or the future takes our events all the same; of what carries no time of its own it is told.
+#[tokio::test]
+async fn an_event_whose_timestamp_is_refused_is_published_at_the_time_of_sending() -> Result<(), BusError> {
+    let mock = cluster(&["events"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    let time = Timestamp::from_second(4_102_444_800).expect("an instant");
+    let event = CloudEvent { id: "7".to_owned(), source: "/ward".to_owned(), kind: "note".to_owned(), time };
+    let outgoing = |headers: HeaderList| {
+        let mut all = numbered("events", 7..8);
+        for one in &mut all {
+            (one.timestamp, one.headers) = (Some(time), headers.clone());
+        }
+        all
+    };
+    for refused in [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD] {
+        mock.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        assert_eq!(publisher.send_all(outgoing(event.headers())).await?.len(), 1);
+        mock.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        assert!(matches!(publisher.send_all(outgoing(Vec::new())).await, Err(BusError::Undelivered { .. })));
+    }
+
+    let mut feed = Feed::subscribe(&settings(&mock, "g"), &["events".to_owned()], |_: &TopicPartition| Start::Beginning).await?;
+    for _ in 0..2 {
+        let record = record(&mut feed).await?;
+        assert!(record.timestamp != time && CloudEvent::of(&record).is_some_and(|read| read == event));
+    }
+    Ok(())
 }
 
 /// The tables say where to go on; whatever the group committed, no other record is seen first.
