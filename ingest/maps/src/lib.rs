@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use schemas::{Fact, Flag, Format, MappedNote, Outcome, Reject};
 
 /// Version of the maps; raised whenever the same bytes would give other rows, so that `replay` finds what is out of date.
-pub const PARSER_VERSION: i32 = 3;
+pub const PARSER_VERSION: i32 = 4;
 
 /// What one message or resource (a part of a record) says.
 #[derive(Clone)]

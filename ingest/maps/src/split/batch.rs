@@ -88,7 +88,7 @@ impl<'a> Cutter<'a> {
         loop {
             let rest = content.get(at..).unwrap_or_default();
             let end = memchr2(b'\r', b'\n', rest).map_or(rest.len(), |end| end + 1);
-            if let Some((header, before)) = header::of(rest) {
+            if let Some((header, before)) = header::of(rest).filter(|(header, before)| !self.is_word(*header, rest.get(before + 3))) {
                 self.push(content.get(begun..at));
                 begun = at + before;
                 if header != Header::Message {
@@ -102,6 +102,11 @@ impl<'a> Cutter<'a> {
             }
         }
         self.push(content.get(begun..));
+    }
+
+    /// The name of a trailer without its usual separator is a word of a text, where nothing is open that it could close.
+    fn is_word(&self, header: Header, after: Option<&u8>) -> bool {
+        header.is_trailer() && after != Some(&b'|') && !self.open.batch.is_open && !self.open.file.is_open
     }
 
     fn push(&mut self, message: Option<&'a [u8]>) {
@@ -224,6 +229,18 @@ mod tests {
         let cut = records(b"FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\rBTS|2\rFTS|1\r");
         assert_eq!(cut, [b"MSH|^~\\&|1\rPID|1".as_slice(), b"MSH|^~\\&|2".as_slice()]);
         assert_eq!(records(b"FHS|^~\\&\rFTS|0\r").len(), 1, "an empty batch is kept as it is");
+    }
+
+    /// A text with line breaks loses nothing to what its lines begin with, and its message is one.
+    #[test]
+    fn a_text_may_have_lines_that_begin_like_an_envelope() {
+        let text = "term\nFHS: 140 bpm\nBTS. given\nMSH: seen there\nFTS\nend";
+        let message = format!("MSH|^~\\&|1\rOBX|1|TX|||{text}||||||F");
+        let file = format!("{message}\r{message}\r");
+        assert_eq!(records(file.as_bytes()), [message.as_bytes(), message.as_bytes()]);
+        let message = message.replace("\nFTS\n", "\n");
+        let batch = format!("BHS#^~\\&\r{message}\rBTS#1\r");
+        assert_eq!(cut(batch.as_bytes()).messages, [message.as_bytes()]);
     }
 
     #[test]
