@@ -17,7 +17,7 @@ const FIELD_BYTES: usize = 1_000;
 impl Header {
     /// Reads the header of a message, or of the first message of a batch. `None` where there is none.
     pub(crate) fn read(content: &[u8]) -> Option<Self> {
-        let line = content.split(|byte| matches!(byte, b'\r' | b'\n')).map(trim).find(|line| line.starts_with(b"MSH"))?;
+        let line = content.split(|byte| matches!(byte, b'\r' | b'\n')).map(trim).find(|line| names_header(line))?;
         let separator = *line.get(3).filter(|byte| byte.is_ascii_punctuation() || (byte.is_ascii_control() && **byte != 0))?;
         let fields = line.get(4..)?.split(|byte| *byte == separator).take(LAST_FIELD - 1);
         let fields = fields.map(|field| field.get(..FIELD_BYTES).unwrap_or(field).to_vec()).collect();
@@ -55,6 +55,11 @@ impl Header {
     }
 }
 
+/// In small letters, too: what is read as a message is answered as one.
+fn names_header(line: &[u8]) -> bool {
+    line.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"MSH"))
+}
+
 fn trim(line: &[u8]) -> &[u8] {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let blanks = line.iter().take_while(|byte| matches!(**byte, 0 | b' ' | b'\t' | 0x0b)).count();
@@ -82,6 +87,7 @@ mod tests {
             Header::read(b"FHS|^~\\&\rBHS|^~\\&\r\xef\xbb\xbfMSH|^~\\&|A|||||||1\r").map(|header| header.field(10).to_vec()),
             Some(b"1".to_vec())
         );
+        assert_eq!(Header::read(b"msh|^~\\&|A|||||||1\r").map(|header| header.field(10).to_vec()), Some(b"1".to_vec()));
         assert!(Header::read(b"PID|1").is_none() && Header::read(b"MSH").is_none() && Header::read(b"MSHA").is_none());
         assert!(Header::read(b"").is_none());
     }
