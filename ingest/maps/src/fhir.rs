@@ -59,7 +59,7 @@ use resource::{Reader, Resource};
 /// faults then count bytes of the text after decoding. In NDJSON a byte is counted from the start of its line.
 #[must_use]
 pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
-    let reader = Reader::new(facility);
+    let reader = Reader::new(facility, bytes.len());
     let (decoded, charset) = decode(bytes, &reader);
     let mut parts = text(&decoded, &reader);
     if let Some((charset, decision)) = charset {
@@ -149,21 +149,23 @@ fn part(
     let Some(kind) = json::kind(value) else {
         return refused(Stage::Map, place.field("resourceType"), "this is no FHIR resource");
     };
-    let mut draft = Draft::default();
+    let mut draft = Draft::within(reader.left.get());
     draft.repeats_a_name = repeats_a_name;
     let here = Place::Kind(&place, kind);
     for (entry, refusal) in broken {
         draft.reject(Stage::Parse, refusal.position(&Place::Entry(&here, *entry)), refusal.reason);
     }
-    if kind == "Bundle" {
+    let mapped = if kind == "Bundle" {
         let header = bundle::map(value, &here, reader, &mut draft);
-        return draft.finish(header.trigger, header.control_id, header.sent_at);
-    }
-    let index = Index::default();
-    let resource = Resource::alone(value, kind, here, reader, &index);
-    resource.map(&mut draft);
-    let sent_at = resource.updated_at;
-    draft.finish(kind.to_owned(), resource.id.map(str::to_owned), sent_at)
+        draft.finish(header.trigger, header.control_id, header.sent_at)
+    } else {
+        let index = Index::default();
+        let resource = Resource::alone(value, kind, here, reader, &index);
+        resource.map(&mut draft);
+        draft.finish(kind.to_owned(), resource.id.map(str::to_owned), resource.updated_at)
+    };
+    reader.left.set(reader.left.get().less(&mapped));
+    mapped
 }
 
 fn refused(stage: Stage, position: String, reason: &'static str) -> Mapped {

@@ -37,6 +37,7 @@ use self::chart::Chart;
 use self::lines::Layout;
 use self::reader::{Message, Reading, Segment};
 use self::separators::Separators;
+use crate::rows::Allowance;
 use crate::split::batch;
 use crate::{Mapped, split};
 
@@ -47,11 +48,19 @@ const MESSAGES: usize = 100_000;
 #[must_use]
 pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
     let cut = batch::cut(bytes);
+    let mut left = Allowance::of(bytes.len());
     let mut parts: Vec<Mapped> = match cut.messages.as_slice() {
         // A batch of nothing was understood.
         [] if cut.enveloped => vec![Mapped::ignored(Format::Hl7v2)],
-        [] => vec![map_message(bytes, facility)],
-        messages => messages.iter().take(MESSAGES).map(|message| map_message(message, facility)).collect(),
+        [] => vec![map_message(bytes, facility, left)],
+        messages => {
+            let map = |message: &&[u8]| {
+                let part = map_message(message, facility, left);
+                left = left.less(&part);
+                part
+            };
+            messages.iter().take(MESSAGES).map(map).collect()
+        }
     };
     for batch::Doubt { after, position, decision } in cut.doubts {
         if let Some(part) = parts.get_mut(after.saturating_sub(1)).filter(|part| part.flags.len() < chart::MOST) {
@@ -64,7 +73,7 @@ pub fn map(bytes: &[u8], facility: &Facility) -> Vec<Mapped> {
     parts
 }
 
-fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
+fn map_message(bytes: &[u8], facility: &Facility, left: Allowance) -> Mapped {
     let bytes = split::trim_start(bytes);
     let header = bytes.get(..memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len())).unwrap_or_default();
     let begins = header.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"MSH"));
@@ -77,7 +86,7 @@ fn map_message(bytes: &[u8], facility: &Facility) -> Mapped {
     let reading = Reading { separators, encoding: decoded.encoding };
     let layout = Layout::of(decoded.text.as_bytes(), separators.field);
     let message = Message::cut(&decoded.text, &layout, &reading);
-    let mut chart = Chart::open(&message, facility);
+    let mut chart = Chart::open(&message, facility, left);
     chart.charset = Some(decoded.encoding.name());
     doubts(&mut chart, &layout, decoded.doubt);
     let trigger = trigger::decide(&mut chart);

@@ -8,6 +8,7 @@ pub mod fhir;
 pub mod hl7;
 mod markup;
 mod record;
+mod rows;
 pub mod split;
 
 pub use record::map_record;

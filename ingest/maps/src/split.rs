@@ -17,7 +17,7 @@ pub use self::batch::Rest;
 use crate::Mapped;
 
 /// The most bytes a compressed record may unfold to.
-pub const UNZIPPED_BYTES: u64 = 256 * 1024 * 1024;
+pub const UNZIPPED_BYTES: u64 = 64 * 1024 * 1024;
 
 const FRAME_START: u8 = 0x0b;
 const FRAME_END: u8 = 0x1c;
@@ -102,7 +102,7 @@ pub fn unzip(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::bufread::MultiGzDecoder::new(bytes.as_slice()).take(UNZIPPED_BYTES + 1).read_to_end(&mut plain)?;
     if plain.len() as u64 > UNZIPPED_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the compressed record unfolds to more than 256 MB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the compressed record unfolds to more than 64 MB"));
     }
     Ok(plain)
 }

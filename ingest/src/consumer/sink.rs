@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Outgoing, Publisher, Record, cloudevents::CloudEvent};
 use envelope::{Envelopes, Hints, Schemas};
-use schemas::{CanonicalNote, Facility, Outcome, Source, TopicPartition, topic};
+use schemas::{CanonicalNote, Event, Facility, Identifier, NoteRow, Outcome, Source, TopicPartition, topic};
 use tokio_util::sync::CancellationToken;
 use warehouse::{AppendError, Batch, Begun, Warehouse};
 
@@ -18,7 +18,7 @@ use crate::settings::Routes;
 
 /// How many bytes of facts and notes a commit may hold; the record that exceeds them is its last.
 const ROWS_BYTES: usize = 64 << 20;
-/// Bytes of a fact beside its text.
+/// Bytes of a fact or a note beside its texts.
 const EVENT_BYTES: usize = 256;
 /// How long a batch waits for its dead letters.
 const DEAD_LETTERS_WITHIN: Duration = Duration::from_secs(10);
@@ -209,9 +209,13 @@ impl Reader {
 /// Bytes of the rows from these on: what was compressed, or is repeated in many facts, is larger than the record that held it.
 fn unfolded(batch: &Batch, events: usize, notes: usize) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let events = batch.events.iter().skip(events).map(|event| EVENT_BYTES + text(&event.fact.text_value));
-    let notes = batch.notes.iter().skip(notes).map(|row| row.note.text.len());
-    events.chain(notes).sum()
+    let named = |patient: &Option<Identifier>| patient.as_ref().map_or(0, |patient| patient.system.len() + patient.value.len());
+    let event = |Event { fact, .. }: &Event| {
+        EVENT_BYTES + named(&fact.patient) + text(&fact.encounter) + text(&fact.text_value) + text(&fact.related)
+    };
+    let note = |NoteRow { note, .. }: &NoteRow| EVENT_BYTES + named(&note.patient) + text(&note.encounter) + note.text.len();
+    let events = batch.events.iter().skip(events).map(event);
+    events.chain(batch.notes.iter().skip(notes).map(note)).sum()
 }
 
 fn raw(record: Record) -> Raw {
@@ -258,4 +262,32 @@ pub fn outgoing(note: &CanonicalNote) -> Option<Outgoing> {
         .headers(),
         timestamp: Some(note.known_at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number that stands once in a record and in each of its facts counts with each of them, or a commit would hold more than it may.
+    #[test]
+    fn what_a_record_repeats_in_its_facts_is_counted() {
+        let number = "1".repeat(1_000);
+        let message = format!(
+            "MSH|^~\\&|||||2020||ADT^A01|1|P|2.5\rPID|1||{number}^^^H^MR\rPV1|1|I|||||||||||||||||{number}\rDG1|1||A01\rDG1|2||B01\r"
+        );
+        let record = Record {
+            topic: topic::HL7_RAW.to_owned(),
+            partition: 0,
+            offset: 0,
+            timestamp: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            headers: Vec::new(),
+            payload: Some(message.into_bytes()),
+            skip: None,
+        };
+        let mut batch = Batch::default();
+        reading::read(raw(record), &Facility::new("north"), &Schemas::default(), &mut batch);
+        let of_stay = batch.events.iter().filter(|event| event.fact.encounter.is_some()).count();
+        assert!(of_stay > 2 && unfolded(&batch, 0, 0) > of_stay * 2 * number.len());
+    }
 }

@@ -67,8 +67,12 @@ fn text(resource: &Resource<'_>, attachment: &Node<'_>, flavour: Flavour) -> Res
             ("url", data.ok_or(("url", "the attachment's Binary holds no data"))?, &binary["contentType"])
         }
     };
+    let too_much = (part, "the attachments of the record unfold to too much");
+    resource.reader.unfold(data.len() / 4 * 3).ok_or(too_much)?;
     let bytes = decode_base64(data).ok_or((part, "attachment is not base64"))?;
+    let packed = bytes.len();
     let bytes = split::unzip(bytes).map_err(|_| (part, "the attachment's gzip stream is damaged or unfolds to too much"))?;
+    resource.reader.unfold(bytes.len().saturating_sub(packed)).ok_or(too_much)?;
     let declared = [&attachment["contentType"], binary_type].into_iter().find_map(|kind| charset(kind.as_str()?));
     let encoding = declared.or_else(|| Encoding::for_bom(&bytes).map(|(marked, _)| marked));
     let decoded = match encoding.filter(|encoding| *encoding != encoding_rs::UTF_8) {

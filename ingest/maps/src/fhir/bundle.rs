@@ -35,8 +35,10 @@ pub(super) struct Header {
 /// Adds what all entries of the Bundle say. One bad entry costs that entry.
 pub(super) fn map<'a>(bundle: &'a Node<'a>, place: &Place<'_>, reader: &Reader<'_>, draft: &mut Draft) -> Header {
     let own_time = [&bundle["timestamp"], json::at(bundle, "meta.lastUpdated")].into_iter().find_map(|time| reader.instant(time));
-    let entries: Vec<Entry<'_>> =
-        json::each(&bundle["entry"]).enumerate().map(|(i, entry)| Entry::new(entry, i, own_time, reader)).collect();
+    // An entry that holds nothing is ten times as large as it is written.
+    let entries = json::each(&bundle["entry"]).enumerate();
+    let entries = entries.filter(|(_, entry)| !entry["resource"].is_null() || !entry["request"].is_null());
+    let entries: Vec<Entry<'_>> = entries.map(|(i, entry)| Entry::new(entry, i, own_time, reader)).collect();
     let (mut index, mut newest) = (Index::default(), Newest::default());
     for entry in &entries {
         if let Some(key) = entry.key {

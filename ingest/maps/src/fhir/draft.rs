@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use schemas::{Fact, Flag, Format, MappedNote, Outcome, Reject, Stage};
 
 use crate::Mapped;
+use crate::rows::{Allowance, Rows, TOO_MUCH};
 
 /// A record of nothing but rubbish must not become larger by being described.
 pub(super) const MOST_REJECTS: usize = 1_000;
 
 /// Facts, notes and rejects in the order in which they were found.
-#[derive(Default)]
 pub(super) struct Draft {
-    pub(super) facts: Vec<Fact>,
-    pub(super) notes: Vec<MappedNote>,
+    pub(super) facts: Rows<Fact>,
+    pub(super) notes: Rows<MappedNote>,
     rejects: Vec<Reject>,
     flags: Vec<Flag>,
     stated_at: Option<Timestamp>,
@@ -23,6 +23,18 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Nothing yet, and no more than is left to its record.
+    pub(super) fn within(left: Allowance) -> Self {
+        Self {
+            facts: Rows::within(left.facts),
+            notes: Rows::within(left.notes),
+            rejects: Vec::new(),
+            flags: Vec::new(),
+            stated_at: None,
+            repeats_a_name: false,
+        }
+    }
+
     /// Notes what could not be used. The reason is a fixed sentence, so it cannot carry a patient's data.
     /// After `MOST_REJECTS` one more says that there were others.
     pub(super) fn reject(&mut self, stage: Stage, position: String, reason: &'static str) {
@@ -47,7 +59,10 @@ impl Draft {
     }
 
     /// Rejected where there is nothing but rejects, ignored where there is nothing at all.
-    pub(super) fn finish(self, trigger: String, control_id: Option<String>, sent_at: Option<Timestamp>) -> Mapped {
+    pub(super) fn finish(mut self, trigger: String, control_id: Option<String>, sent_at: Option<Timestamp>) -> Mapped {
+        if self.facts.are_more() || self.notes.are_more() {
+            self.reject(Stage::Map, "record".to_owned(), TOO_MUCH);
+        }
         let has_rows = !self.facts.is_empty() || !self.notes.is_empty();
         let outcome = match (has_rows, self.rejects.is_empty()) {
             (true, true) => Outcome::Mapped,
@@ -65,8 +80,8 @@ impl Draft {
             rejects: self.rejects,
             flags: self.flags,
             charset: None,
-            facts: self.facts,
-            notes: self.notes,
+            facts: self.facts.into_vec(),
+            notes: self.notes.into_vec(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One resource with everything needed to read it: its place in the record, its Bundle's index, the facility's zone and charset.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use encoding_rs::Encoding;
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use super::place::Place;
 use super::reference::{Index, Target, identifier_of};
 use super::version::Version;
 use super::{claim, composition, condition, decision, document, encounter, instant, insurance, json, patient, procedure, report};
+use crate::rows::Allowance;
 
 /// Where the facility's records leave out a zone or a charset.
 pub(super) struct Reader<'f> {
@@ -23,15 +25,19 @@ pub(super) struct Reader<'f> {
     /// What makes an Encounter a stay, and what makes it none.
     pub(super) stays: &'f [String],
     pub(super) visits: &'f [String],
+    /// What the record may still give.
+    pub(super) left: Cell<Allowance>,
 }
 
 impl<'f> Reader<'f> {
-    pub(super) fn new(facility: &'f Facility) -> Self {
+    /// Of a record of so many bytes.
+    pub(super) fn new(facility: &'f Facility, bytes: usize) -> Self {
         Self {
             zone: TimeZone::get(&facility.zone).unwrap_or(TimeZone::UTC),
             charset: &facility.charset,
             stays: &facility.stays,
             visits: &facility.visits,
+            left: Cell::new(Allowance::of(bytes)),
         }
     }
 
@@ -46,6 +52,13 @@ impl<'f> Reader<'f> {
             }
             Err(_) => (String::from_utf8_lossy(bytes), Some(encoding_rs::UTF_8)),
         }
+    }
+
+    /// Takes so many bytes off what the attachments of the record may hold; `None` where less is left.
+    pub(super) fn unfold(&self, bytes: usize) -> Option<()> {
+        let left = self.left.get();
+        self.left.set(Allowance { attachments: left.attachments.checked_sub(bytes)?, ..left });
+        Some(())
     }
 
     /// The instant that a JSON text names.

@@ -10,6 +10,7 @@ use schemas::{EventCode, Facility, Fact, Flag, Format, Identifier, MappedNote, N
 use super::reader::{Field, Message, Segment};
 use super::time;
 use crate::Mapped;
+use crate::rows::{Allowance, Rows, TOO_MUCH};
 
 /// The most rejects, and the most flags, that one message keeps; what comes after adds nothing that a reader could use.
 pub(crate) const MOST: usize = 1_000;
@@ -31,8 +32,8 @@ pub(crate) struct Chart<'a> {
     pub(crate) patient: Option<Identifier>,
     /// The stay that it is about.
     pub(crate) visit: Option<String>,
-    pub(crate) facts: Vec<Fact>,
-    pub(crate) notes: Vec<MappedNote>,
+    pub(crate) facts: Rows<Fact>,
+    pub(crate) notes: Rows<MappedNote>,
     /// What the message was read in.
     pub(crate) charset: Option<&'static str>,
     latest: Option<Timestamp>,
@@ -44,7 +45,7 @@ pub(crate) struct Chart<'a> {
 
 impl<'a> Chart<'a> {
     /// Opens the chart of `message` and reads its own times.
-    pub(crate) fn open(message: &'a Message<'a>, facility: &'a Facility) -> Self {
+    pub(crate) fn open(message: &'a Message<'a>, facility: &'a Facility, left: Allowance) -> Self {
         let zone = if facility.zone == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(&facility.zone) };
         let mut chart = Self {
             message,
@@ -56,8 +57,8 @@ impl<'a> Chart<'a> {
             occurred_at: None,
             patient: None,
             visit: None,
-            facts: Vec::new(),
-            notes: Vec::new(),
+            facts: Rows::within(left.facts),
+            notes: Rows::within(left.notes),
             charset: None,
             latest: None,
             rejects: Vec::new(),
@@ -201,7 +202,10 @@ impl<'a> Chart<'a> {
     }
 
     /// Closes the chart.
-    pub(crate) fn close(self, trigger: Option<String>) -> Mapped {
+    pub(crate) fn close(mut self, trigger: Option<String>) -> Mapped {
+        if self.facts.are_more() || self.notes.are_more() {
+            self.reject(Stage::Map, "record".to_owned(), TOO_MUCH);
+        }
         let outcome = match (self.facts.is_empty() && self.notes.is_empty(), self.rejects.is_empty()) {
             (false, true) => Outcome::Mapped,
             (false, false) => Outcome::Partly,
@@ -218,8 +222,8 @@ impl<'a> Chart<'a> {
             rejects: self.rejects,
             flags: self.flags,
             charset: self.charset,
-            facts: self.facts,
-            notes: self.notes,
+            facts: self.facts.into_vec(),
+            notes: self.notes.into_vec(),
         }
     }
 }
