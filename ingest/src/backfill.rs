@@ -79,7 +79,7 @@ pub async fn run(warehouse: &Warehouse, facility: &Facility, files: &[PathBuf]) 
     let mut done = Backfilled::default();
     let mut commits =
         Commits { warehouse: warehouse.clone(), begun: BTreeSet::new(), pending: Batch::default(), bytes: 0, work: JoinSet::new() };
-    for file in all(files)? {
+    for file in all(files, &mut BTreeSet::new())? {
         done.files += 1;
         match backfill(&file, &facility, &mut commits, &mut done).await {
             // One file costs itself: the others land.
@@ -226,8 +226,8 @@ fn in_parts<T: Sync, R: Send>(all: &[T], work: impl Fn(&[T]) -> Vec<R> + Sync) -
     })
 }
 
-/// The files, those of folders in the order of their names.
-fn all(files: &[PathBuf]) -> Result<Vec<PathBuf>, BackfillError> {
+/// The files, those of folders in the order of their names. A folder is gone through once, however many links lead back to it.
+fn all(files: &[PathBuf], folders: &mut BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, BackfillError> {
     let mut found = Vec::new();
     for file in files {
         if !file.is_dir() {
@@ -235,10 +235,13 @@ fn all(files: &[PathBuf]) -> Result<Vec<PathBuf>, BackfillError> {
             continue;
         }
         let cannot_read = |source| BackfillError::File { file: file.clone(), source };
+        if !folders.insert(file.canonicalize().map_err(cannot_read)?) {
+            continue;
+        }
         let below = std::fs::read_dir(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(cannot_read)?;
         let mut below: Vec<PathBuf> = below.into_iter().map(|entry| entry.path()).collect();
         below.sort();
-        found.extend(all(&below)?);
+        found.extend(all(&below, folders)?);
     }
     Ok(found)
 }
@@ -248,4 +251,24 @@ fn all(files: &[PathBuf]) -> Result<Vec<PathBuf>, BackfillError> {
 pub fn own_time(parts: &[Mapped]) -> Option<Timestamp> {
     let sent = parts.iter().filter_map(|part| part.sent_at).max();
     sent.or_else(|| parts.iter().filter_map(|part| part.stated_at).max())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that holds links to itself has as many files as it has, and is not gone through two to the fortieth times.
+    #[test]
+    fn links_that_lead_back_are_not_followed() -> std::io::Result<()> {
+        let folder = std::env::temp_dir().join(format!("wardstream-links-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("one.hl7"), "MSH|")?;
+        for name in ["a", "b", "c"] {
+            std::os::unix::fs::symlink(&folder, folder.join(name))?;
+        }
+        let found = all(std::slice::from_ref(&folder), &mut BTreeSet::new());
+        std::fs::remove_dir_all(&folder)?;
+        assert_eq!(found.expect("the folder can be read"), [folder.join("one.hl7")]);
+        Ok(())
+    }
 }

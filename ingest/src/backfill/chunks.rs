@@ -21,6 +21,10 @@ pub fn fingerprint(file: &Path) -> io::Result<String> {
     let mut hasher = sha2::Sha256::new();
     hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes());
     hasher.update([0]);
+    // To open a pipe is to wait for somebody who writes into it.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
     let mut input = File::open(file)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -159,6 +163,11 @@ mod tests {
         let input = Box::new(io::Cursor::new(bytes.to_vec()));
         let mut chunks = Chunks { input, rest: Vec::new(), shape: None, ended: false, run_bytes };
         std::iter::from_fn(|| chunks.next_run().expect("memory can be read")).collect()
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_before_it_is_opened() {
+        assert!(fingerprint(Path::new("/dev/null")).is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput));
     }
 
     /// Wherever the runs are cut, they hold the records that the whole file holds.
