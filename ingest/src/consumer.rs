@@ -134,6 +134,10 @@ impl Loop {
             Received::Assigned(partitions) => {
                 self.settle().await?;
                 self.places.refresh(&self.sink.warehouse).await?;
+                let unread = self.places.unread(&partitions);
+                if !unread.is_empty() {
+                    self.places.begin(self.feed.beginnings(&unread).await?);
+                }
                 self.landmarks.extend(self.sink.warehouse.landmarks(&self.places.landmarks(&partitions)).await?);
                 self.begun.extend(self.sink.warehouse.begun(&self.places.names(&partitions).into_iter().collect()).await?);
             }

@@ -9,6 +9,7 @@
 //! A partition that begins later than it should is told at once, even where no record follows. While a feed reads, that is seen with
 //! the next record alone, since what the client holds ahead of us may be older than what the broker still has.
 
+mod beginning;
 mod bounds;
 mod group;
 
@@ -173,6 +174,15 @@ impl Feed {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
             Err(source) => Err(BusError::unanswered("commit offsets of", "the group", source)),
         }
+    }
+
+    /// Where these partitions begin for a reader that has read none of them and wants what comes from now on: behind their newest record,
+    /// or where that was noted with the group before. To be called when they are announced, before the next `recv`.
+    pub async fn beginnings(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        let (consumer, partitions) = (Arc::clone(&self.consumer), partitions.to_vec());
+        let noted = tokio::task::spawn_blocking(move || beginning::noted(&consumer, &partitions)).await;
+        let noted = noted.unwrap_or(Err(KafkaError::Canceled));
+        noted.map_err(|source| BusError::unanswered("note where to begin with", "the group", source))
     }
 
     /// How many records each of our partitions is behind. Asks the brokers.

@@ -65,6 +65,21 @@ impl Places {
         }
     }
 
+    /// Those of these partitions of which nothing is known, where what stands on them already is to be left out.
+    pub fn unread(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        let places = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let leaves_out = self.unknown == Oldest::Latest;
+        partitions.iter().filter(|one| leaves_out && !places.contains_key(*one)).cloned().collect()
+    }
+
+    /// Unread partitions begin at these offsets.
+    pub fn begin(&self, at: BTreeMap<TopicPartition, i64>) {
+        let mut places = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (partition, next) in at {
+            places.entry(partition).or_insert(Place { making: 1, next });
+        }
+    }
+
     /// From now on the partition's records stand under the name of another topic.
     pub fn began_anew(&self, partition: &TopicPartition) {
         let mut places = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -154,6 +169,19 @@ mod tests {
         let mut positions: Positions = [at("hl7.raw", 9)].into();
         positions.entry(partition("hl7.raw")).or_default().insert(Table::Notes, 4);
         assert_eq!(places(positions).get(&partition("hl7.raw")), Some(&Place { making: 1, next: 5 }));
+    }
+
+    /// What comes after a partition was first seen is never left out, though nothing of it has landed: it begins where it was noted.
+    #[test]
+    fn an_unread_partition_begins_where_it_was_noted() {
+        let (seen, other) = (partition("hl7.raw"), partition("fhir.raw"));
+        assert_eq!(Places::starting(Oldest::Earliest).unread(std::slice::from_ref(&seen)), []);
+        let held = Places::starting(Oldest::Latest);
+        held.take(places([at("fhir.raw", 5)].into()));
+        assert_eq!(held.unread(&[seen.clone(), other.clone()]), [seen.clone()]);
+        held.begin([(seen.clone(), 50), (other.clone(), 99)].into());
+        assert!(matches!((held.start(&seen), held.start(&other)), (Start::After(49), Start::After(5))));
+        assert_eq!(held.unread(&[seen, other]), []);
     }
 
     /// Records of a topic that was made anew never hide behind the offsets of the one before.

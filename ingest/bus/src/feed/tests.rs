@@ -65,6 +65,22 @@ async fn payloads(feed: &mut Feed, count: usize) -> Result<Vec<String>, BusError
     Ok(texts)
 }
 
+/// Who begins behind what stands there begins at the same place again after a crash: what came meanwhile is not left out.
+#[tokio::test]
+async fn a_beginning_behind_the_newest_record_is_noted_with_the_group() -> Result<(), BusError> {
+    let mock = cluster(&["raw"]);
+    let publisher = Publisher::new(&settings(&mock, "")).expect("a publisher");
+    let home = publisher.send_all(numbered("raw", 0..10)).await?.first().map(|(partition, _)| *partition).expect("ten places");
+    for came in [10..15, 15..20] {
+        let mut feed = Feed::subscribe(&settings(&mock, "g"), &["raw".to_owned()], |_: &TopicPartition| Start::End).await?;
+        let Received::Assigned(ours) = next(&mut feed).await? else { panic!("an assignment comes first") };
+        assert_eq!(feed.beginnings(&ours).await?, [(place("raw", home), 10), (place("raw", 1 - home), 0)].into());
+        publisher.send_all(numbered("raw", came)).await?;
+        feed.close().await;
+    }
+    Ok(())
+}
+
 /// A topic that takes no record of the past or the future takes our events all the same; of what carries no time of its own it is told.
 #[tokio::test]
 async fn an_event_whose_timestamp_is_refused_is_published_at_the_time_of_sending() -> Result<(), BusError> {
