@@ -1,6 +1,6 @@
 //! The schema registry: asked once for each schema, patient with one that is away, and never for longer than it was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,8 @@ const ANSWER_BYTES: usize = 4 << 20;
 const ASKED: usize = 256;
 /// So many schemas one may refer to, at any depth.
 const REFERENCES: usize = 64;
+/// A schema that cannot be had says nothing of the others; so many in a row say that none can.
+const IN_VAIN: usize = 2;
 /// How long the registry is believed that it has no schema of a number.
 const ABSENT_FOR: Duration = Duration::from_secs(60);
 
@@ -125,25 +127,30 @@ impl Asking {
 
     async fn get(&self, ids: BTreeSet<u32>) -> BTreeMap<u32, Known> {
         let mut found = BTreeMap::new();
-        let mut missing: Vec<u32> = Vec::new();
+        let mut missing: VecDeque<u32> = VecDeque::new();
         for id in ids {
             match self.remembered(id) {
                 Some(known) => drop(found.insert(id, known)),
-                None if missing.len() < ASKED => missing.push(id),
+                None if missing.len() < ASKED => missing.push_back(id),
                 None => drop(found.insert(id, Known::Away)),
             }
         }
         let patience = if self.away.load(Ordering::Relaxed) { 0 } else { self.settings.patience_ms };
         let deadline = Instant::now() + Duration::from_millis(patience);
-        while let Some(id) = missing.last().copied() {
+        let mut in_vain = 0;
+        while let Some(id) = missing.pop_front() {
             if let Ok(known) = self.fetch(id).await {
                 self.remember(id, &known);
                 found.insert(id, known);
-                missing.pop();
+                in_vain = 0;
                 if self.away.swap(false, Ordering::Relaxed) {
                     tracing::info!("the schema registry answers again; replay what was rejected meanwhile");
                 }
-            } else if Instant::now() >= deadline {
+                continue;
+            }
+            missing.push_back(id);
+            in_vain += 1;
+            if Instant::now() >= deadline && in_vain >= missing.len().min(IN_VAIN) {
                 if !self.away.swap(true, Ordering::Relaxed) {
                     tracing::error!(
                         url = self.base,
@@ -152,8 +159,9 @@ impl Asking {
                     );
                 }
                 found.extend(missing.drain(..).map(|id| (id, Known::Away)));
-            } else {
+            } else if in_vain >= missing.len() {
                 tokio::time::sleep(Duration::from_millis(self.settings.retry_ms)).await;
+                in_vain = 0;
             }
         }
         found
@@ -220,6 +228,11 @@ impl Asking {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
+            // It was asked for what cannot be there, a number beyond its own for one: noise may look like a frame. To wait would not help.
+            status if status.is_client_error() && !may_change(status) => {
+                tracing::warn!(%status, path, "the schema registry refuses the question");
+                return Ok(None);
+            }
             status => {
                 tracing::warn!(%status, path, "the schema registry did not give a schema");
                 return Err(Away);
@@ -238,6 +251,11 @@ impl Asking {
             Away
         })
     }
+}
+
+/// Whether the same question may be answered later: once rights are given, or the rush is over.
+fn may_change(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// The value of the header `Authorization`.

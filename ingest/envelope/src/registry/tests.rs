@@ -124,6 +124,32 @@ async fn a_registry_that_stays_away_rejects_what_needs_it_and_holds_up_nothing_e
     Ok(())
 }
 
+/// A schema that the registry cannot give costs the records that name it, not the others of their batch.
+#[tokio::test]
+async fn one_schema_that_cannot_be_had_says_nothing_of_the_others() -> Result<(), Box<dyn Error>> {
+    let broken = (500, String::new());
+    let registry = Played::start(&[broken.clone(), schema(r#""string""#), broken]).await?;
+    let envelopes = open(Registry { patience_ms: 0, ..registry.settings() })?;
+    let (refused, other) = (framed(), [&[0, 0, 0, 0, 10], framed().get(5..).expect("a datum")].concat());
+    let schemas = envelopes.prepare([refused.as_slice(), other.as_slice()]).await;
+    assert!(schemas.unwrap(&refused, Hints::default()).is_err_and(|reject| reject.reason.contains("could not be fetched")));
+    assert!(schemas.unwrap(&other, Hints::default()).is_ok_and(|all| *all.payload == *MESSAGE.as_bytes()));
+    assert!(registry.asked()[1].starts_with("GET /schemas/ids/10 "), "{:?}", registry.asked());
+    Ok(())
+}
+
+/// Noise that looks like a frame may name a number that the registry refuses to look for: nothing waits for it.
+#[tokio::test]
+async fn a_question_that_is_refused_is_not_asked_again() -> Result<(), Box<dyn Error>> {
+    for (status, is_final, reason) in [(422, true, "no schema of the number"), (403, false, "could not be fetched")] {
+        let registry = Played::start(&[(status, String::new())]).await?;
+        let envelopes = open(registry.settings())?;
+        assert!(read(&envelopes, &framed()).await.is_err_and(|told| told.contains(reason)), "{status}");
+        assert_eq!(registry.asked().len() == 1, is_final, "{status}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_number_without_a_schema_is_not_asked_for_again_at_once() -> Result<(), Box<dyn Error>> {
     let registry = Played::start(&[(404, r#"{"error_code": 40403}"#.to_owned())]).await?;
