@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use warehouse::{AppendError, Begun, Landmark, Warehouse};
 
 use crate::consumer::placing::Places;
-use crate::consumer::sink::{Landed, Sink};
+use crate::consumer::sink::{Landed, Letters, Sink};
 use crate::metrics;
 use crate::settings::{RouteError, Routes, Settings};
 
@@ -67,7 +67,7 @@ pub async fn run(settings: &Settings, bus: &bus::Settings, warehouse: &Warehouse
         warehouse: warehouse.clone(),
         envelopes: Arc::new(Envelopes::open(&settings.envelope)?),
         retry: Duration::from_millis(settings.retry_ms),
-        dead_letters: settings.dead_letters,
+        letters: settings.dead_letters.then(|| Letters::new(bus)).transpose()?,
         stop: stop.clone(),
     };
     let mut bus = bus.clone();

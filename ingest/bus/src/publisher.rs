@@ -108,6 +108,14 @@ impl Publisher {
         Ok(Self { producer })
     }
 
+    /// The same for what may be given up: a record that is not delivered within this time fails, and has a place on the queue no longer. What
+    /// is published here never fills the queue of another connection.
+    pub fn giving_up(settings: &Settings, within: Duration) -> Result<Self, BusError> {
+        let mut config = settings.producer()?;
+        config.set("message.timeout.ms", within.as_millis().to_string());
+        Ok(Self { producer: config.create().map_err(|source| BusError::building("create a publisher", source))? })
+    }
+
     /// Puts one record on the queue, waiting while it is full. Records of one sender to one partition keep their order.
     pub async fn send(&self, outgoing: Outgoing) -> Result<Delivery, BusError> {
         let mut headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());

@@ -1,7 +1,7 @@
 //! Everything a batch passes through on its way to the tables: the maps, the notes' topic, the commit, and the dead letters.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bus::{Outgoing, Publisher, Record, cloudevents::CloudEvent};
@@ -20,8 +20,10 @@ use crate::settings::Routes;
 const ROWS_BYTES: usize = 64 << 20;
 /// Bytes of a fact or a note beside its texts.
 const EVENT_BYTES: usize = 256;
-/// How long a batch waits for its dead letters.
+/// How long a batch waits for its dead letters,
 const DEAD_LETTERS_WITHIN: Duration = Duration::from_secs(10);
+/// and for how long none are tried after one has waited in vain.
+const DEAD_LETTERS_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a batch needs on its way. Clones share all of it.
 #[derive(Clone)]
@@ -31,8 +33,39 @@ pub struct Sink {
     pub warehouse: Warehouse,
     pub envelopes: Arc<Envelopes>,
     pub retry: Duration,
-    pub dead_letters: bool,
+    /// Where dead letters are wanted: a connection of their own, for a topic that takes none must not hold up the notes.
+    pub letters: Option<Letters>,
     pub stop: CancellationToken,
+}
+
+/// What copies rejected records, and when it has last done so in vain. Clones share it.
+#[derive(Clone)]
+pub struct Letters {
+    publisher: Publisher,
+    in_vain: InVain,
+}
+
+impl Letters {
+    /// Builds the client; does not wait for a broker.
+    pub fn new(bus: &bus::Settings) -> Result<Self, bus::BusError> {
+        Ok(Self { publisher: Publisher::giving_up(bus, DEAD_LETTERS_WITHIN)?, in_vain: InVain::default() })
+    }
+}
+
+/// When something has last been waited for in vain.
+#[derive(Clone, Default)]
+struct InVain(Arc<Mutex<Option<Instant>>>);
+
+impl InVain {
+    fn note(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// Whether that was so lately that it is not tried again.
+    fn is_recent(&self, now: Instant) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| now.saturating_duration_since(last) < DEAD_LETTERS_AGAIN)
+    }
 }
 
 /// A batch that is durable.
@@ -68,7 +101,7 @@ impl Sink {
             () = self.stop.cancelled() => return Ok(None),
         };
         let mut reader =
-            Reader { routes: Arc::clone(&self.routes), schemas, dead_letters: self.dead_letters, begun, records: records.into_iter() };
+            Reader { routes: Arc::clone(&self.routes), schemas, dead_letters: self.letters.is_some(), begun, records: records.into_iter() };
         while !reader.records.as_slice().is_empty() {
             let (mut batch, letters);
             (reader, batch, letters) = tokio::task::spawn_blocking(move || {
@@ -148,20 +181,24 @@ impl Sink {
     /// Copies what was rejected to its topic's dead letters. The row in `messages` is the truth, so a copy that is not delivered in time costs
     /// a warning and stops nothing.
     async fn copy_dead(&self, letters: Vec<Outgoing>) {
-        let count = letters.len();
-        if count == 0 {
-            return;
+        let (count, began) = (letters.len(), Instant::now());
+        let Some(Letters { publisher, in_vain }) = self.letters.as_ref().filter(|_| count > 0) else { return };
+        if in_vain.is_recent(began) {
+            return tracing::warn!(
+                count,
+                "rejected records are not copied: their dead-letter topic took none a moment ago; they stand in messages"
+            );
         }
         let copied = tokio::select! {
-            copied = tokio::time::timeout(DEAD_LETTERS_WITHIN, self.publisher.send_all(letters)) => copied,
+            copied = publisher.send_all(letters) => copied,
             () = self.stop.cancelled() => return,
         };
-        match copied {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, count, "could not copy rejected records to their dead-letter topic; they stand in messages")
+        if let Err(error) = copied {
+            tracing::warn!(%error, count, "could not copy rejected records to their dead-letter topic; they stand in messages");
+            // What is refused at once, as for its size, costs no time.
+            if began.elapsed() >= DEAD_LETTERS_WITHIN / 2 {
+                in_vain.note(Instant::now());
             }
-            Err(_) => tracing::warn!(count, "rejected records were not copied to their dead-letter topic in time; they stand in messages"),
         }
     }
 
@@ -267,6 +304,16 @@ pub fn outgoing(note: &CanonicalNote) -> Option<Outgoing> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A dead-letter topic that takes nothing holds up one batch a minute, not each.
+    #[test]
+    fn what_was_waited_for_in_vain_is_not_waited_for_by_the_next() {
+        let (now, in_vain) = (Instant::now(), InVain::default());
+        assert!(!in_vain.is_recent(now));
+        in_vain.clone().note(now);
+        assert!(in_vain.is_recent(now) && in_vain.is_recent(now + DEAD_LETTERS_AGAIN / 2));
+        assert!(!in_vain.is_recent(now + DEAD_LETTERS_AGAIN));
+    }
 
     /// A number that stands once in a record and in each of its facts counts with each of them, or a commit would hold more than it may.
     #[test]

@@ -65,6 +65,18 @@ async fn payloads(feed: &mut Feed, count: usize) -> Result<Vec<String>, BusError
     Ok(texts)
 }
 
+/// A topic that nobody leads takes nothing; what may be given up leaves the queue then, and does not fill it for ever.
+#[tokio::test]
+async fn what_may_be_given_up_is_given_up() -> Result<(), BusError> {
+    let mock = cluster(&["letters"]);
+    mock.topic_error("letters", RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE).expect("a mock topic");
+    let publisher = Publisher::giving_up(&settings(&mock, ""), Duration::from_millis(500))?;
+    let sent = tokio::time::timeout(PATIENCE, publisher.send_all(numbered("letters", 0..3))).await;
+    assert!(matches!(sent, Ok(Err(BusError::Undelivered { .. }))));
+    assert!(tokio::time::timeout(PATIENCE, publisher.flush()).await.is_ok(), "nothing is on its way any more");
+    Ok(())
+}
+
 /// Who begins behind what stands there begins at the same place again after a crash: what came meanwhile is not left out.
 #[tokio::test]
 async fn a_beginning_behind_the_newest_record_is_noted_with_the_group() -> Result<(), BusError> {
