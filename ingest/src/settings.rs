@@ -1,7 +1,11 @@
 //! What ingest is told: which topics, whose they are, and how large a commit may grow.
 
+use jiff::tz::TimeZone;
 use schemas::{Facility, topic};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::reading;
 
 /// The `[ingest]` part of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -12,8 +16,10 @@ pub struct Settings {
     /// Where a partition begins of which the tables hold nothing.
     pub start: Oldest,
     /// A batch is committed when it holds this many records,
+    #[serde(deserialize_with = "some")]
     pub batch_records: usize,
     /// or this many bytes of payload,
+    #[serde(deserialize_with = "some")]
     pub batch_bytes: usize,
     /// or when its oldest record has waited this long.
     pub batch_age_ms: u64,
@@ -24,6 +30,7 @@ pub struct Settings {
     /// Whether rejected records are copied to `<topic>.dlq`; the row in `messages` is the truth either way.
     pub dead_letters: bool,
     /// Pause between two attempts at a commit or a publication that failed.
+    #[serde(deserialize_with = "some")]
     pub retry_ms: u64,
 }
 
@@ -59,9 +66,42 @@ pub enum Oldest {
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// `hl7.raw`, or `^hl7\..*`.
+    #[serde(deserialize_with = "pattern")]
     pub topic: String,
     /// How its records are read.
+    #[serde(deserialize_with = "known")]
     pub facility: Facility,
+}
+
+fn some<'de, D: Deserializer<'de>, N: Deserialize<'de> + Default + PartialEq>(reader: D) -> Result<N, D::Error> {
+    let number = N::deserialize(reader)?;
+    if number == N::default() { Err(D::Error::custom("it must be more than 0")) } else { Ok(number) }
+}
+
+fn pattern<'de, D: Deserializer<'de>>(reader: D) -> Result<String, D::Error> {
+    let topic = String::deserialize(reader)?;
+    Pattern::new(&topic).map_err(D::Error::custom)?;
+    Ok(topic)
+}
+
+fn known<'de, D: Deserializer<'de>>(reader: D) -> Result<Facility, D::Error> {
+    let facility = Facility::deserialize(reader)?;
+    refusal(&facility).map_or(Ok(facility), |refusal| Err(D::Error::custom(refusal)))
+}
+
+/// Why no record can be read as this facility's, and what to write instead; `None` where they can.
+#[must_use]
+pub fn refusal(facility: &Facility) -> Option<String> {
+    let Facility { name, zone, charset, .. } = facility;
+    if name.is_empty() || name == reading::OWN {
+        return Some(format!("a facility cannot be called `{name}`: it needs a name, and `{}` are our own records", reading::OWN));
+    }
+    if TimeZone::get(zone).is_err() {
+        return Some(format!("the zone `{zone}` of facility `{name}` is not known: write one of IANA's, such as America/New_York"));
+    }
+    let known = maps::is_charset(charset);
+    (!known)
+        .then(|| format!("the charset `{charset}` of facility `{name}` is not known: write one of WHATWG's labels, such as windows-1252"))
 }
 
 /// Routes with their expressions compiled.
@@ -116,6 +156,22 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A setting under which nothing would be read, or everything wrongly, is refused by its name before anything is read.
+    #[test]
+    fn what_could_not_be_meant_is_refused() {
+        let told = |json: &str| serde_json::from_str::<Settings>(json).err().map(|error| error.to_string()).unwrap_or_default();
+        let route = |topic: &str, facility: &str| told(&format!(r#"{{"routes": [{{"topic": "{topic}", "facility": {facility}}}]}}"#));
+        for key in ["batch_records", "batch_bytes", "retry_ms"] {
+            assert!(told(&format!(r#"{{"{key}": 0}}"#)).contains("more than 0"), "{key}");
+        }
+        assert!(route("^(", r#"{"name": "north"}"#).contains("no regular expression"));
+        assert!(route("raw", r#"{"name": "north", "zone": "Mars/Olympus"}"#).contains("IANA"));
+        assert!(route("raw", r#"{"name": "north", "charset": "klingon"}"#).contains("WHATWG"));
+        assert!(route("raw", r#"{"name": ""}"#).contains("needs a name") && route("raw", r#"{"name": "wardstream"}"#).contains("our own"));
+        let good = r#"{"name": "north", "zone": "America/New_York", "charset": "ISO-8859-15"}"#;
+        assert_eq!((route("^hl7.*", good), told(r#"{"batch_records": 1}"#)), (String::new(), String::new()));
+    }
 
     #[test]
     fn a_topic_belongs_to_the_first_route_that_matches() -> Result<(), RouteError> {

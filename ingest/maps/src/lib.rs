@@ -16,6 +16,12 @@ pub use record::map_record;
 use jiff::Timestamp;
 use schemas::{Fact, Flag, Format, MappedNote, Outcome, Reject};
 
+/// Whether a facility's charset is one: a label of WHATWG's.
+#[must_use]
+pub fn is_charset(label: &str) -> bool {
+    encoding_rs::Encoding::for_label(label.as_bytes()).is_some()
+}
+
 /// Version of the maps; raised whenever the same bytes would give other rows, so that `replay` finds what is out of date.
 pub const PARSER_VERSION: i32 = 4;
 

@@ -37,8 +37,12 @@ pub fn map(config: &Config, name: &str, files: &[PathBuf]) -> anyhow::Result<Exi
 }
 
 pub async fn backfill(config: &Config, name: &str, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let facility = facility(config, name);
+    if let Some(refusal) = ingest::settings::refusal(&facility) {
+        anyhow::bail!("could not backfill: {refusal}");
+    }
     let warehouse = open(config).await?;
-    let done = ingest::backfill::run(&warehouse, &facility(config, name), files)
+    let done = ingest::backfill::run(&warehouse, &facility, files)
         .await
         .context("could not finish the backfill; repeat the command, it goes on where it stopped")?;
     output::line(serde_json::to_string(&done)?);
