@@ -12,8 +12,12 @@ use warehouse::{AppendError, Batch, NEWEST, QueryError, Stored, StoredReading, W
 use crate::consumer::{outgoing, topic_of};
 use crate::reading::{self, Raw};
 
-/// Records that are read and committed together.
+/// The most records that are read and committed together,
 const RUN_RECORDS: usize = 250;
+/// the bytes of them that a run is meant to hold, of which replay needs about three times as much,
+const RUN_BYTES: usize = 32 << 20;
+/// and the records of the first run, before anything is known of their size.
+const FIRST_RECORDS: usize = 4;
 
 /// What is read again where nothing else is said: what was refused, in whole or in part, or read by maps of another version.
 #[must_use]
@@ -77,8 +81,14 @@ impl Replay<'_> {
     pub async fn run(&self, warehouse: &Warehouse, condition: &str) -> Result<Replayed, ReplayError> {
         let found = warehouse.find(condition).await?;
         let mut done = Replayed::default();
-        for run in found.chunk_by(same_partition).flat_map(|partition| partition.chunks(RUN_RECORDS)) {
-            let batch = self.read(warehouse.stored(run).await?, &mut done).await;
+        let (mut rest, mut records) = (found.as_slice(), FIRST_RECORDS);
+        while let Some(first) = rest.first() {
+            let of_one = rest.iter().take(records).take_while(|one| same_partition(first, one)).count();
+            let (run, after) = rest.split_at(of_one);
+            rest = after;
+            let stored = warehouse.stored(run).await?;
+            records = paced(stored.len(), stored.iter().map(|one| one.payload.as_ref().map_or(0, Vec::len)).sum());
+            let batch = self.read(stored, &mut done).await;
             if batch.messages.is_empty() {
                 continue;
             }
@@ -106,6 +116,12 @@ impl Replay<'_> {
         }
         batch
     }
+}
+
+/// How many records the next run holds, where the last one held so many of so many bytes.
+fn paced(records: usize, bytes: usize) -> usize {
+    let fitting = records.max(1).saturating_mul(RUN_BYTES) / bytes.max(1);
+    fitting.clamp(1, records.max(1).saturating_mul(4).min(RUN_RECORDS))
 }
 
 fn same_partition(one: &Source, other: &Source) -> bool {
@@ -162,5 +178,23 @@ fn stated(message: &Message, rows_reading: i64) -> StoredReading {
         rows_digest: Some(message.rows_digest.clone()),
         parser_version: i64::from(message.parser_version),
         rows_reading,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scanned documents of megabytes are read a few at a time, or a replay of what was refused would take more memory than ingest ever did.
+    #[test]
+    fn a_run_holds_as_many_records_as_their_size_allows() {
+        let (mut records, mut runs) = (FIRST_RECORDS, Vec::new());
+        for _ in 0..5 {
+            runs.push(records);
+            records = paced(records, records * 3_000);
+        }
+        assert_eq!(runs, [4, 16, 64, 250, 250]);
+        assert_eq!(paced(250, 250 * (4 << 20)), 8);
+        assert_eq!((paced(8, 8 * (60 << 20)), paced(1, 60 << 20), paced(0, 0), paced(4, 0)), (1, 1, 4, 16));
     }
 }
