@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(Places::starting(Oldest::Earliest).unread(std::slice::from_ref(&seen)), []);
         let held = Places::starting(Oldest::Latest);
         held.take(places([at("fhir.raw", 5)].into()));
-        assert_eq!(held.unread(&[seen.clone(), other.clone()]), [seen.clone()]);
+        assert_eq!(held.unread(&[seen.clone(), other.clone()]), std::slice::from_ref(&seen));
         held.begin([(seen.clone(), 50), (other.clone(), 99)].into());
         assert!(matches!((held.start(&seen), held.start(&other)), (Start::After(49), Start::After(5))));
         assert_eq!(held.unread(&[seen, other]), []);
