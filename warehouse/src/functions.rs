@@ -1,6 +1,6 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
 //! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, aggregates that say
-//! what their answers take, instants as text and on the clocks of a place, parts of texts, and arithmetic that refuses what has no
+//! what their answers take, sums that do not wrap, instants as text and on the clocks of a place, parts of texts, and arithmetic that refuses what has no
 //! result.
 
 mod arguments;
@@ -19,6 +19,7 @@ mod predictions;
 mod scalar;
 mod structs;
 mod substring;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod time_zone;
@@ -45,8 +46,13 @@ pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::R
 
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
-    let aggregates =
-        predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all()).chain(gathered::all());
+    let aggregates = predictions::all()
+        .into_iter()
+        .chain(distributions::all())
+        .chain(charlson::all())
+        .chain(ordered::all())
+        .chain(gathered::all())
+        .chain([sums::sum()]);
     aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
     // PostgreSQL's own that the engine lacks: age, width_bucket, justify_days ...
     let mut registry = ctx.clone();
