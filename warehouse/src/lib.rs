@@ -59,6 +59,7 @@ pub mod views;
 mod weights;
 mod widths;
 mod written;
+mod yielding;
 
 pub use append::{Batch, NEWEST, PredictionRow};
 pub use begun::Begun;

@@ -32,6 +32,7 @@ use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
 use crate::tying::Tying;
 use crate::widths::Widths;
+use crate::yielding::Yielding;
 use crate::{functions, meds, moments, views};
 
 /// The name under which a table stands in SQL, before the view of the same name as the table.
@@ -232,10 +233,11 @@ pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     ctx
 }
 
-/// The session in which anybody's statement runs: what it would take beyond the pool is bounded.
+/// The session in which anybody's statement runs: what it would take beyond the pool is bounded, and others have their turn beside it.
 fn bounded(state: SessionState) -> SessionState {
     let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Holding));
-    state.with_physical_optimizer_rule(Arc::new(Widths)).with_physical_optimizer_rule(Arc::new(Parting)).build()
+    let state = state.with_physical_optimizer_rule(Arc::new(Widths)).with_physical_optimizer_rule(Arc::new(Parting));
+    state.with_physical_optimizer_rule(Arc::new(Yielding)).build()
 }
 
 /// What a session becomes with another configuration. Its catalogue stays: one that a state made for itself would take the place of the session's, whose list of
@@ -246,7 +248,8 @@ pub(crate) fn configured(state: SessionState, config: SessionConfig) -> SessionS
 
 /// The session in which a view is computed that a statement names, and kept for all: it is ours, and bounds of the statement's own would make it begin anew.
 pub(crate) fn of_views(state: &SessionState) -> SessionState {
-    let is_bound = |rule: &dyn PhysicalOptimizerRule| [Holding.name(), Widths.name(), Parting.name()].contains(&rule.name());
+    let is_bound =
+        |rule: &dyn PhysicalOptimizerRule| [Holding.name(), Widths.name(), Parting.name(), Yielding.name()].contains(&rule.name());
     let rules = state.physical_optimizers().iter().filter(|rule| !is_bound(rule.as_ref())).cloned().collect();
     let config = state.config().clone().with_batch_size(SessionConfig::new().batch_size());
     configured(state.clone(), config).with_physical_optimizer_rules(rules).build()
