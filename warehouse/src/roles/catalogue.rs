@@ -43,7 +43,14 @@ const EMPTY: [&str; 17] = [
 ];
 
 /// Phrases of clients, and what the engine reads instead. No type here is a relation's.
-const PHRASES: [(&str, &str); 6] = [
+const PHRASES: [(&str, &str); 7] = [
+    // How Grafana asks for the schemas of the search path: one of them has relations here.
+    (
+        "SELECT CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END \
+         FROM generate_series(array_lower(string_to_array(current_setting('search_path'),','),1), \
+         array_upper(string_to_array(current_setting('search_path'),','),1)) as i, string_to_array(current_setting('search_path'),',') s",
+        "'public'",
+    ),
     ("SELECT setting FROM pg_catalog.pg_settings WHERE name='max_index_keys'", "SELECT '32' AS setting"),
     ("COALESCE(proallargtypes::regtype[], proargtypes::regtype[])::text[]", "CAST(NULL AS TEXT)"),
     ("(SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid)", "false"),
@@ -60,7 +67,7 @@ pub(super) fn is_asked(sql: &str) -> bool {
 
 /// The text with the phrases that are known.
 pub(super) fn respelled(sql: &str) -> String {
-    let spaced = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let spaced = sql.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(").replace(" )", ")");
     if !PHRASES.iter().any(|(phrase, _)| spaced.contains(phrase)) {
         return sql.to_owned();
     }

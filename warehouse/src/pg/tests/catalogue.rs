@@ -44,6 +44,21 @@ async fn sqlalchemy_is_told_the_columns() {
     assert!(told.iter().any(|row| row.starts_with("task|")), "{told:?}");
 }
 
+/// Grafana lists relations of the search path without their schema, and asks for the columns of one by the name that it listed.
+#[tokio::test]
+async fn grafana_is_told_the_columns_of_a_relation_as_it_lists_it() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let mut asks = include_str!("../catalogue/grafana.sql").split("\n-- next\n");
+    let listed = rows(&client, asks.next().expect("relations are asked for first")).await;
+    assert!(listed.contains(&"labels".to_owned()), "{listed:?}");
+    let columns = asks.next().expect("then the columns of one");
+    for asked in ["public.labels", "labels"] {
+        let told = rows(&client, &columns.replace("public.labels", asked)).await;
+        assert!(told.iter().any(|row| row.starts_with("task|")), "{asked}: {told:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_catalogue_names_the_relations_and_their_columns() {
     let mut stand = Stand::new().await;
