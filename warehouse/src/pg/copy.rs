@@ -37,7 +37,7 @@ impl Options {
             _ => None,
         });
         let header = options.iter().any(|option| matches!(option, CopyOption::Header(true)));
-        let (mut text, mut csv, mut quoted) = (CopyTextOptions::default(), CopyCsvOptions::default(), Vec::new());
+        let (mut text, mut csv, mut quoted, mut escape) = (CopyTextOptions::default(), CopyCsvOptions::default(), Vec::new(), None);
         for option in options {
             match option {
                 CopyOption::Format(_) | CopyOption::Header(_) | CopyOption::Freeze(false) => {}
@@ -51,10 +51,14 @@ impl Options {
                 }
                 CopyOption::ForceQuote(columns) => quoted.extend(columns.iter().map(|column| column.value.clone())),
                 CopyOption::Quote(character) => csv.quote = character.to_string().as_str().into(),
-                CopyOption::Escape(character) => csv.escape = character.to_string().as_str().into(),
+                CopyOption::Escape(character) => escape = Some(character.to_string()),
                 CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
                 other => return Err(Refusal::new("0A000", format!("COPY option {other} is not supported"))),
             }
+        }
+        // A quote within a value is written twice, whatever the escape.
+        if let Some(other) = escape.filter(|escape| escape.as_str() != csv.quote.as_str()) {
+            return Err(Refusal::new("0A000", format!("COPY option ESCAPE '{other}' is not supported")));
         }
         match named.as_deref() {
             None | Some("text" | "binary") if !quoted.is_empty() => Err(Refusal::new("0A000", "COPY FORCE_QUOTE requires CSV mode")),

@@ -157,6 +157,8 @@ async fn rows_are_copied_and_cursors_go_on() {
     assert_eq!(copied(&format!("COPY {values} TO STDOUT CSV HEADER FORCE QUOTE n")).await, "n,word\n\"1\",\"a,\"\"b\"\n\"2\",\n");
     assert_eq!(copied(&format!("COPY {values} TO STDOUT (FORMAT csv, FORCE_QUOTE (n))")).await.lines().next(), Some("\"1\",\"a,\"\"b\""));
     assert_eq!(refused(&client, &format!("COPY {values} TO STDOUT (FORMAT csv, FORCE_QUOTE (m))")).await.0, "42703");
+    assert_eq!(copied(&format!("COPY {values} TO STDOUT (FORMAT csv, ESCAPE '\"')")).await.lines().next(), Some("1,\"a,\"\"b\""));
+    assert_eq!(refused(&client, &format!("COPY {values} TO STDOUT (FORMAT csv, ESCAPE '\\')")).await.0, "0A000");
     assert_eq!(copied("COPY messages (topic, \"offset\") TO STDOUT").await.lines().count(), 2);
     assert_eq!(refused(&client, "COPY nothing TO STDOUT").await.0, "42P01");
     assert_eq!(refused(&client, "DECLARE c CURSOR FOR SELECT 1").await.0, "25P01");
