@@ -6,6 +6,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+mod places;
+
 use super::texts;
 use crate::error::QueryError;
 use crate::widths::Wide;
@@ -35,7 +37,7 @@ impl Refusal {
 
     /// The first place where `word` stands in the text by itself.
     fn at_word(self, sql: &str, word: &str) -> Self {
-        Self { position: self.position.or_else(|| place_of(sql, word)), ..self }
+        Self { position: self.position.or_else(|| places::of_word(sql, word)), ..self }
     }
 }
 
@@ -137,9 +139,12 @@ fn names(error: &SchemaError, asked: Asked<'_>) -> Refusal {
         SchemaError::AmbiguousReference { field } => {
             Refusal::new("42702", format!("column reference \"{}\" is ambiguous", field.name)).at_word(asked.sql, &field.name)
         }
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            Refusal::new("42701", format!("column \"{name}\" specified more than once"))
+        // Two relations of one name have columns of one name.
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
+            Refusal::new("42712", format!("table name \"{}\" specified more than once", qualifier.table()))
+                .at_word(asked.sql, qualifier.table())
         }
+        SchemaError::DuplicateUnqualifiedField { name } => Refusal::new("42701", format!("column \"{name}\" specified more than once")),
     }
 }
 
@@ -184,6 +189,8 @@ const PLANNING: &[(&str, &str)] = &[
     ("Cannot coerce", "42883"),
     ("Cannot infer common argument type", "42883"),
     ("Cannot get result type", "42883"),
+    ("Unary operator", "42883"),
+    ("Substring without", "42883"),
     ("Unsupported CAST", "42846"),
     ("Cannot automatically convert", "42846"),
     ("annot cast", "42846"),
@@ -220,18 +227,40 @@ fn planning(reason: &str, asked: Asked<'_>) -> Refusal {
         };
     }
     let code = PLANNING.iter().find(|(words, _)| reason.contains(words)).map_or("42000", |(_, code)| code);
-    Refusal::new(code, reason.to_owned())
+    let refusal = match (reason.split_once("given name and argument types '"), reason.split_once("Candidate functions:")) {
+        (Some((words, called)), Some((_, known))) => unfitting(words, called, known),
+        _ => Refusal::new(code, reason.to_owned()),
+    };
+    Refusal { position: places::of(reason, asked.sql), ..refusal }
+}
+
+/// A call whose arguments fit no function of the name. Of the engine's words before it, what a function says of its own arguments counts, not what the engine says
+/// of itself.
+fn unfitting(words: &str, called: &str, known: &str) -> Refusal {
+    let called = called.split('\'').next().unwrap_or(called);
+    let own = words.split_once("coercion failed with: ").and_then(|(_, own)| own.split(". No function").next());
+    let why = own.map_or("no function is called by these arguments", |own| own.rsplit_once("rror: ").map_or(own, |(_, own)| own));
+    let known: Vec<&str> = known.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Refusal::new("42883", format!("{why}: {called}")).with_hint(format!("there is {}", known.join(", ")))
 }
 
 fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
     if reason.starts_with("Unsupported SQL type") || reason.contains("Unsupported custom") {
-        return Refusal::new("42704", reason.to_owned());
+        return Refusal { position: places::of(reason, asked.sql), ..Refusal::new("42704", reason.to_owned()) };
     }
     if reason.contains("does not support logical expression WindowFunction") {
-        return Refusal::new("42P20", "window functions are not allowed in WHERE").with_hint("choose by them in a query around this one");
+        let refusal =
+            Refusal::new("42P20", "window functions are not allowed in WHERE").with_hint("choose by them in a query around this one");
+        return Refusal { position: places::of(reason, asked.sql), ..refusal };
     }
     if reason.contains("Unsupported compound identifier") || reason.contains("Unsupported value") {
         return planning(reason, asked);
+    }
+    if reason.contains("with AS alias not supported") {
+        return Refusal {
+            position: places::of(reason, asked.sql),
+            ..Refusal::new("42601", "syntax error: a list of all columns has no name")
+        };
     }
     Refusal::new("0A000", reason.to_owned())
 }
@@ -303,6 +332,7 @@ fn begins_as_date(text: &str) -> bool {
 
 /// What the engine says of values that it works on, and the class it belongs to.
 const RUNNING: &[(&str, &str)] = &[
+    ("cannot access field", "42809"),
     ("square root of a negative", "2201F"),
     ("zero raised to a negative", "2201F"),
     ("complex result", "2201F"),
@@ -337,7 +367,7 @@ fn running(reason: &str, asked: Asked<'_>) -> Refusal {
         return Refusal::new("22023", reason.to_owned());
     }
     if lower.starts_with("placeholder") {
-        return Refusal::new("42P02", reason.to_owned());
+        return Refusal { position: places::of(reason, asked.sql), ..Refusal::new("42P02", reason.to_owned()) };
     }
     if lower.contains("regular expression") || lower.contains("regex") {
         return Refusal::new("2201B", reason.to_owned());
@@ -361,17 +391,6 @@ fn character(sql: &str, line: u64, column: u64) -> Option<usize> {
     (column > 0).then_some(before + column)
 }
 
-/// Where `word` stands by itself, whatever its case.
-fn place_of(sql: &str, word: &str) -> Option<usize> {
-    let (text, wanted) = (sql.to_lowercase(), word.to_lowercase());
-    let within = |character: Option<char>| character.is_some_and(|character| character.is_alphanumeric() || character == '_');
-    let found = text.match_indices(&wanted).find(|(at, found)| {
-        let (before, after) = (text.get(..*at), text.get(at + found.len()..));
-        !within(before.and_then(|before| before.chars().next_back())) && !within(after.and_then(|after| after.chars().next()))
-    });
-    Some(text.get(..found?.0)?.chars().count() + 1).filter(|_| !wanted.is_empty())
-}
-
 /// Where a text stands within quotes.
 fn place_of_literal(sql: &str, value: &str) -> Option<usize> {
     let at = sql.find(&format!("'{value}'"))?;
@@ -385,8 +404,8 @@ mod tests {
     #[test]
     fn places_are_counted_in_characters() {
         assert_eq!(character("SELECT\n 'ü', x", 2, 7), Some(14));
-        assert_eq!(place_of("SELECT 'ü', labelled, Label FROM t", "label"), Some(23));
-        assert_eq!(place_of("SELECT 1", "nothing"), None);
+        assert_eq!(places::of_word("SELECT 'ü', labelled, Label FROM t", "label"), Some(23));
+        assert_eq!(places::of_word("SELECT 1", "nothing"), None);
         assert_eq!(place_of_literal("SELECT 'ü', '12x'::int", "12x"), Some(13));
     }
 }

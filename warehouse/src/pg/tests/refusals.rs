@@ -17,7 +17,7 @@ async fn wrong_questions_get_postgresqls_classes_and_a_place() {
         ("SELECT * FROM other.nothing", "42P01", Some(21)),
         ("SELECT nothing(1)", "42883", Some(8)),
         ("SELECT * FROM nothing(1)", "42883", Some(15)),
-        ("SELECT abs('x', 2)", "42883", None),
+        ("SELECT abs('x', 2)", "42883", Some(8)),
         ("SELECT CAST('12x' AS INT)", "22P02", Some(13)),
         ("SELECT '12x'::int", "22P02", Some(8)),
         ("SELECT 'x'::timestamp", "22007", Some(8)),
@@ -32,13 +32,13 @@ async fn wrong_questions_get_postgresqls_classes_and_a_place() {
         ("SELECT 'nonsense'::interval", "22007", Some(8)),
         ("SELECT date_trunc('nonsense', now())", "22023", None),
         ("SELECT NOT 1", "42804", None),
-        ("SELECT 1 WHERE 1", "42804", None),
-        ("SELECT a FROM (VALUES (1)) AS t(a) ORDER BY 2", "42P10", None),
+        ("SELECT 1 WHERE 1", "42804", Some(16)),
+        ("SELECT a FROM (VALUES (1)) AS t(a) ORDER BY 2", "42P10", Some(45)),
         ("SELECT a FROM (VALUES (1)) AS t(a) OFFSET -1", "2201X", None),
         ("SELECT u.a FROM (VALUES (1)) AS t(a)", "42P01", Some(8)),
-        ("SELECT count(*) FROM labels WHERE count(*) > 0", "42803", None),
-        ("SELECT task FROM labels WHERE row_number() OVER () = 1", "42P20", None),
-        ("SELECT (SELECT 1, 2)", "42601", None),
+        ("SELECT count(*) FROM labels WHERE count(*) > 0", "42803", Some(35)),
+        ("SELECT task FROM labels WHERE row_number() OVER () = 1", "42P20", Some(31)),
+        ("SELECT (SELECT 1, 2)", "42601", Some(8)),
         ("SELECT json_build_object('a', 1)", "42883", Some(8)),
         ("SET timezone = 'Nowhere/Land'", "22023", None),
         ("SELECT 1 / 0", "22012", Some(12)),
@@ -49,10 +49,19 @@ async fn wrong_questions_get_postgresqls_classes_and_a_place() {
         ("SELECT * FROM labels LIMIT -1", "2201W", None),
         ("SELECT (SELECT topic FROM messages)", "21000", None),
         ("SELECT 1 UNION SELECT 1, 2", "42601", None),
-        ("SELECT $1", "42P02", None),
+        ("SELECT $1", "42P02", Some(8)),
         ("SELECT regexp_like('a', '(')", "2201B", None),
-        ("SELECT 1::nothing", "42704", None),
+        ("SELECT 1::nothing", "42704", Some(11)),
         ("SHOW nothing", "42704", None),
+        ("SELECT auroc(label) FROM judged", "42883", Some(8)),
+        ("SELECT sum(task) FROM labels", "42883", Some(8)),
+        ("SELECT -task FROM labels", "42883", Some(9)),
+        ("SELECT task.x FROM labels", "42809", None),
+        ("SELECT * labels", "42601", Some(8)),
+        ("SELECT 1 FROM labels AS l, labels AS l", "42712", None),
+        ("SELECT labels.* FROM labels AS l", "42P01", Some(8)),
+        ("WITH a AS (SELECT 1), a AS (SELECT 2) SELECT * FROM a", "42712", Some(23)),
+        ("SELECT topic FROM messages GROUP BY 3", "42P10", Some(37)),
     ] {
         let found = refused(&client, sql).await;
         if found.0 != code || (place.is_some() && found.1 != place) {
@@ -61,6 +70,8 @@ async fn wrong_questions_get_postgresqls_classes_and_a_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let said = client.simple_query("SELECT auroc(label) FROM judged").await.err().map(|error| super::stand::said(&error));
+    assert!(said.as_ref().is_some_and(|said| said.contains("auroc(Int32)") && !said.contains("bug")), "{said:?}");
     assert_eq!(rows(&client, "SELECT 1").await, ["1"], "the connection goes on");
 }
 
