@@ -274,7 +274,12 @@ impl World {
                 Claimed::Withdrawn | Claimed::Open | Claimed::Waits => i64::MIN,
             },
             Task::Mortality if self.died(stay) => {
-                self.died.get(&stay.person).copied().filter(|at| *at > stay.came && *at < left).unwrap_or(left)
+                match self.died.get(&stay.person).copied().filter(|at| *at < left) {
+                    // A day may stand for its midnight, which is a full quarter of an hour everywhere.
+                    Some(at) if at % 15 == 0 && at + DAY > stay.came => left.min(at + DAY),
+                    Some(at) if at > stay.came => at,
+                    _ => left,
+                }
             }
             _ => left,
         }
