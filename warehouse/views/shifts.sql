@@ -1,4 +1,5 @@
 -- shifts: one row per (task, model, measure, month): the population stability index of the month against the twelve before it.
+-- Added up as decimals, so that it is the same in whatever order its parts come.
 -- `noise`: what chance alone exceeds once in some three million times (chi-squared over the sizes, after Wilson and Hilferty).
 WITH months AS (SELECT DISTINCT task, model_version, measure, facility, month FROM population),
 beside AS (
@@ -23,7 +24,7 @@ shares AS (
 ),
 compared AS (
     SELECT task, model_version, measure, facility, month, min(n) AS n, min(reference_n) AS reference_n, min(freedom) AS freedom,
-           sum((share - reference) * ln(share / reference)) AS psi
+           CAST(sum(CAST((share - reference) * ln(share / reference) AS DECIMAL(38, 18))) AS DOUBLE) AS psi
     FROM shares GROUP BY task, model_version, measure, facility, month
 )
 SELECT task, model_version, measure, facility, month, n, reference_n, psi,
