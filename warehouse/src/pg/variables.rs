@@ -33,6 +33,8 @@ enum May {
     Time,
     /// One of these.
     OneOf(&'static [&'static str]),
+    /// UTF8, or bytes as they are, which psql asks for on a terminal without a language: those of UTF8.
+    Encoding,
     /// An instant, or nothing.
     Instant,
     /// A version, or nothing.
@@ -42,11 +44,14 @@ enum May {
 /// Name as it is written, default, what it may be, and whether clients are told of every change.
 struct Known(&'static str, &'static str, May, bool);
 
+/// Whoever asks for this encoding gets bytes as they are.
+const ASCII: &str = "SQL_ASCII";
+
 const KNOWN: &[Known] = &[
     Known("allow_system_table_mods", "off", May::Fixed, false),
     Known("application_name", "", May::Anything, true),
     Known("bytea_output", "hex", May::OneOf(&["hex", "escape"]), false),
-    Known("client_encoding", "UTF8", May::Same, true),
+    Known("client_encoding", "UTF8", May::Encoding, true),
     Known("client_min_messages", "notice", May::Anything, false),
     Known("DateStyle", "ISO, YMD", May::Anything, true),
     Known("default_table_access_method", "heap", May::Anything, false),
@@ -196,6 +201,9 @@ fn checked(name: &str, default: &str, may: May, value: &str) -> Result<String, R
             Err(Refusal::new("25006", "cannot set transaction read-write mode: this server only reads"))
         }
         May::Same => Err(wrong().with_hint(format!("only {default} is supported"))),
+        May::Encoding if is_same(default, value) => Ok(default.to_owned()),
+        May::Encoding if is_same(ASCII, value) => Ok(ASCII.to_owned()),
+        May::Encoding => Err(wrong().with_hint(format!("only {default} is supported"))),
         May::Zone if is_zone(value) => Ok(value.to_owned()),
         May::Zone => Err(wrong().with_hint("name a zone as IANA does, such as Europe/Berlin")),
         May::Number => value.parse::<i64>().map(|number| number.to_string()).map_err(|_| wrong()),
@@ -264,6 +272,8 @@ mod tests {
             ("CLIENT_ENCODING", "utf-8", ""),
             // As asyncpg sends it.
             ("client_encoding", "'utf-8'", ""),
+            // As psql on a terminal where no language is set.
+            ("client_encoding", "SQL_ASCII", ""),
             ("transaction_read_only", "off", "25006"),
             ("statement_timeout", "5 fortnights", "22023"),
             ("statement_timeout", "5s", ""),
