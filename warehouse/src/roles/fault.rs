@@ -6,6 +6,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+mod filtered;
 mod places;
 
 use super::texts;
@@ -70,6 +71,17 @@ pub(crate) fn of_tables(error: &QueryError, asked: Asked<'_>) -> Refusal {
     }
 }
 
+/// What the engine says where a statement may have no more disk.
+const DISK: &str = "disk space";
+
+fn full() -> Refusal {
+    Refusal::new("53100", "the statement needs more disk than it may use").with_hint("ask for fewer rows or groups at a time")
+}
+
+fn unread() -> Refusal {
+    Refusal::new("58030", "the tables could not be read")
+}
+
 fn of_engine(root: &DataFusionError, asked: Asked<'_>) -> Refusal {
     match root {
         DataFusionError::SQL(error, _) => syntax(error, asked.sql),
@@ -79,9 +91,12 @@ fn of_engine(root: &DataFusionError, asked: Asked<'_>) -> Refusal {
         DataFusionError::Configuration(reason) => Refusal::new("22023", reason.clone()),
         DataFusionError::ArrowError(error, _) => values(error, asked),
         DataFusionError::Execution(reason) => running(reason, asked),
-        DataFusionError::ResourcesExhausted(reason) if reason.contains("disk space") => {
-            Refusal::new("53100", "the statement needs more disk than it may use").with_hint("ask for fewer rows or groups at a time")
-        }
+        DataFusionError::ResourcesExhausted(reason) if reason.contains(DISK) => full(),
+        DataFusionError::IoError(error) if error.to_string().contains(DISK) => full(),
+        DataFusionError::ParquetError(error) => match filtered::of(&error.to_string()) {
+            Some(error) => values(&error, asked),
+            None => unread(),
+        },
         DataFusionError::ResourcesExhausted(_) => Refusal::new("53200", "out of memory: the statement needs more than it may use")
             .with_hint("ask for fewer rows or groups at a time, or for a role with a larger memory_limit_mb"),
         DataFusionError::External(error) => match (error.downcast_ref::<Refusal>(), error.downcast_ref::<Wide>()) {
@@ -90,9 +105,7 @@ fn of_engine(root: &DataFusionError, asked: Asked<'_>) -> Refusal {
                 .with_hint("join without the long values, and look them up for the rows that remain"),
             (None, None) => outside(error.as_ref()),
         },
-        DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) | DataFusionError::IoError(_) => {
-            Refusal::new("58030", "the tables could not be read")
-        }
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => unread(),
         _ => Refusal::new("XX000", "internal error of the query engine").with_hint(root.strip_backtrace()),
     }
 }
@@ -273,6 +286,7 @@ fn values(error: &ArrowError, asked: Asked<'_>) -> Refusal {
         ArrowError::CastError(reason) => literal(reason, asked),
         ArrowError::ParseError(reason) => literal(reason, asked),
         ArrowError::InvalidArgumentError(reason) | ArrowError::ComputeError(reason) => running(reason, asked),
+        ArrowError::IoError(reason, _) if reason.contains(DISK) => full(),
         ArrowError::MemoryError(_) => Refusal::new("53200", "out of memory"),
         ArrowError::ExternalError(error) => match (error.downcast_ref::<Refusal>(), error.downcast_ref::<DataFusionError>()) {
             (Some(refusal), _) => refusal.clone(),
@@ -290,7 +304,7 @@ fn outside(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
     if words.starts_with("regex parse error") {
         return Refusal::new("2201B", words);
     }
-    Refusal::new("58030", "the tables could not be read")
+    unread()
 }
 
 /// A value that is none of its type.
@@ -400,6 +414,19 @@ fn place_of_literal(sql: &str, value: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_however_it_is_told() {
+        let words = "The used disk space during the spilling process has exceeded the allowable limit of 4.0 GB.";
+        let arrow = ArrowError::IoError(words.to_owned(), std::io::Error::other(words));
+        for error in [
+            DataFusionError::IoError(std::io::Error::other(words)),
+            DataFusionError::ResourcesExhausted(words.to_owned()),
+            DataFusionError::ArrowError(Box::new(arrow), None),
+        ] {
+            assert_eq!(refusal(&error, Asked { sql: "SELECT 1", notes: false }).code, "53100", "{error}");
+        }
+    }
 
     #[test]
     fn places_are_counted_in_characters() {

@@ -53,6 +53,11 @@ async fn wrong_questions_get_postgresqls_classes_and_a_place() {
         ("SELECT regexp_like('a', '(')", "2201B", None),
         ("SELECT 1::nothing", "42704", Some(11)),
         ("SHOW nothing", "42704", None),
+        // Conditions that are computed while files are read.
+        ("SELECT count(*) FROM messages WHERE topic::int > 3", "22P02", None),
+        ("SELECT count(*) FROM messages WHERE topic::timestamp > now()", "22007", None),
+        ("SELECT count(*) FROM message_rows WHERE 10 / (\"offset\" - \"offset\") = 1", "22012", None),
+        ("SELECT count(*) FROM message_rows WHERE \"offset\" + 9223372036854775807 > 0", "22003", None),
         ("SELECT auroc(label) FROM judged", "42883", Some(8)),
         ("SELECT sum(task) FROM labels", "42883", Some(8)),
         ("SELECT -task FROM labels", "42883", Some(9)),
