@@ -101,12 +101,12 @@ impl Pass for Parts {
 
     fn pass(self: Arc<Self>, rows: SendableRecordBatchStream, context: Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> {
         let most = context.session_config().batch_size();
-        let parting = Parting { rows, rest: None, size: Size { rows: 1, most }, given: None, turn: Turn(Instant::now()) };
-        stream::try_unfold(parting, Parting::next).boxed()
+        let cutting = Cutting { rows, rest: None, size: Size { rows: 1, most }, given: None, turn: Turn(Instant::now()) };
+        stream::try_unfold(cutting, Cutting::next).boxed()
     }
 }
 
-struct Parting {
+struct Cutting {
     rows: SendableRecordBatchStream,
     /// What is left of a batch.
     rest: Option<RecordBatch>,
@@ -116,7 +116,7 @@ struct Parting {
     turn: Turn,
 }
 
-impl Parting {
+impl Cutting {
     async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
         if let Some((at, rows)) = self.given.take() {
             self.size = self.size.after(rows, at.elapsed());

@@ -2,12 +2,12 @@
 //!
 //! The query engine's words go to who asked, never into a log: they may quote values. Words that name files do not go out.
 
+mod filtered;
+mod places;
+
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
-
-mod filtered;
-mod places;
 
 use super::texts;
 use crate::error::QueryError;
