@@ -44,7 +44,7 @@ codes! {
     PatientSex = "patient.sex",
     /// `text_value`: race as coded by the sender.
     PatientRace = "patient.race",
-    /// `time`: death, where the sender says when.
+    /// `time`: death, where the sender says when. `text_value`: `day` where no hour of it was stated, and `time` is where its day begins.
     PatientDied = "patient.died",
     /// The patient did not die: the sender takes the death back.
     PatientDeathRetracted = "patient.death_retracted",

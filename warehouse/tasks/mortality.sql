@@ -1,10 +1,9 @@
 -- mortality: one row per stay: whether its discharge disposition says that the patient died. It comes to be when the stay ends; a death that was stated within
--- the stay when it was, or when its day was over, where it may be known to the day alone (on a full quarter of an hour, as midnight is somewhere).
+-- the stay when it was, or when its day was over, where no hour of it was stated.
 SELECT encounter_id,
        CAST(died AS INT) AS outcome,
        CASE WHEN NOT died OR died_at >= discharged_at THEN discharged_at
-            WHEN date_trunc('minute', died_at) = died_at AND CAST(date_part('minute', died_at) AS INT) % 15 = 0
-                 AND died_at + INTERVAL '1 day' > admitted_at THEN least(discharged_at, died_at + INTERVAL '1 day')
+            WHEN died_by_day AND died_at + INTERVAL '1 day' > admitted_at THEN least(discharged_at, died_at + INTERVAL '1 day')
             WHEN died_at > admitted_at THEN died_at
             ELSE discharged_at END AS outcome_at,
        discharged_at IS NULL AS not_discharged,

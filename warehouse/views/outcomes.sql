@@ -4,11 +4,11 @@
 -- `department_kind`: of a department that is no acute care. `denied`: any claim that was not withdrawn was denied at first.
 -- `claim_decided_at`: since when that is settled: by the first denial, else when the last claim was decided first. `claims_undecided`: those on which nobody has.
 WITH people AS (
-    SELECT p.patient_id, p.died_at, TRY_CAST(CASE WHEN character_length(p.birth_date) >= 10 THEN left(p.birth_date, 10) END AS DATE) AS born_on, s.survivor_id IS NOT NULL AS merged
+    SELECT p.patient_id, p.died_at, p.died_by_day, TRY_CAST(CASE WHEN character_length(p.birth_date) >= 10 THEN left(p.birth_date, 10) END AS DATE) AS born_on, s.survivor_id IS NOT NULL AS merged
     FROM patients AS p LEFT JOIN (SELECT DISTINCT survivor_id FROM survivors) AS s ON s.survivor_id = p.patient_id
 ),
 ended AS (
-    SELECT e.*, p.died_at, p.merged,
+    SELECT e.*, p.died_at, p.died_by_day, p.merged,
            COALESCE(lower(e.disposition) IN ('20', '40', '41', '42', 'exp', 'expired', 'died', 'dead', 'death', 'deceased', '371828006', '419099009'), false)
                OR (e.disposition IS NULL AND COALESCE(p.died_at >= e.admitted_at - INTERVAL '1 day' AND p.died_at <= e.discharged_at, false)) AS died,
            COALESCE(lower(e.disposition) IN ('50', '51', 'hosp', 'hospice'), false) AS hospice,
@@ -32,7 +32,7 @@ planned_returns AS (
 SELECT e.encounter_id, e.patient_id, e.facility, e.admitted_at, e.discharged_at, e.department, e.disposition, e.died, e.whole_days,
        COALESCE(p.next_admitted_at <= e.discharged_at + INTERVAL '30 days', false) AS readmitted, c.charlson_index, d.denied,
        p.next_admitted_at AS returned_at, r.patient_id IS NOT NULL AS returned_planned,
-       p.episode_id, p.continued, p.transferred, p.overlaps, e.hospice, e.newborn, e.died_at, COALESCE(e.merged, false) AS patient_merged, k.kind AS department_kind,
+       p.episode_id, p.continued, p.transferred, p.overlaps, e.hospice, e.newborn, e.died_at, COALESCE(e.died_by_day, false) AS died_by_day, COALESCE(e.merged, false) AS patient_merged, k.kind AS department_kind,
        upper(e.class) IN ('O', 'OBS', 'OBSENC', 'SS', 'OBSERVATION') AS observation, e.days, n.encounter_id IS NOT NULL AS planned,
        COALESCE(d.claims, 0) AS claims, COALESCE(d.claims_cancelled, 0) AS claims_cancelled, COALESCE(d.claims_undecided, 0) AS claims_undecided,
        d.claim_decided_at

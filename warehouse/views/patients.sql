@@ -1,11 +1,14 @@
 -- patients: one row per living identity, with what was last stated of it. A death that the end of a stay told of (FHIR's dispositions) stands as long as that end.
-SELECT patient_id, birth_date, sex, race, CASE WHEN death_retracted_asserted_at >= died_asserted_at THEN NULL ELSE died_at END AS died_at
+-- `died_by_day`: no hour of the death was stated; `died_at` is where its day begins.
+SELECT patient_id, birth_date, sex, race, CASE WHEN death_retracted_asserted_at >= died_asserted_at THEN NULL ELSE died_at END AS died_at,
+       COALESCE(died_at IS NOT NULL AND died_by = 'day' AND (death_retracted_asserted_at >= died_asserted_at) IS NOT TRUE, false) AS died_by_day
 FROM (
     SELECT patient_id,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.birth_date') AS birth_date,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.sex') AS sex,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.race') AS race,
-           last_value(time ORDER BY asserted_at, time) FILTER (WHERE died AND time IS NOT NULL) AS died_at,
+           last_value(time ORDER BY asserted_at, time, text_value) FILTER (WHERE died AND time IS NOT NULL) AS died_at,
+           last_value(text_value ORDER BY asserted_at, time, text_value) FILTER (WHERE died AND time IS NOT NULL) AS died_by,
            max(asserted_at) FILTER (WHERE died) AS died_asserted_at,
            max(asserted_at) FILTER (WHERE code = 'patient.death_retracted') AS death_retracted_asserted_at
     FROM (

@@ -63,7 +63,8 @@ fn says_something(text: &str) -> bool {
 struct World {
     visits: BTreeMap<String, Visit>,
     born: BTreeMap<String, String>,
-    died: BTreeMap<String, i64>,
+    /// When, and whether no hour of it was stated.
+    died: BTreeMap<String, (i64, bool)>,
     now: i64,
 }
 
@@ -112,7 +113,7 @@ impl World {
         if let What::Fact { code, time, text, .. } = &line.what {
             match (code, text, time) {
                 (EventCode::PatientBirthDate, Some(date), _) => drop(self.born.insert(person.clone(), date.clone())),
-                (EventCode::PatientDied, _, Some(at)) => drop(self.died.insert(person.clone(), *at)),
+                (EventCode::PatientDied, by, Some(at)) => drop(self.died.insert(person.clone(), (*at, by.as_deref() == Some("day")))),
                 _ => {}
             }
         }
@@ -215,7 +216,7 @@ impl World {
 
     fn died(&self, stay: &Stay) -> bool {
         let left = stay.left.unwrap_or(0);
-        let in_stay = self.died.get(&stay.person).is_some_and(|at| *at >= stay.came - DAY && *at <= left);
+        let in_stay = self.died.get(&stay.person).is_some_and(|(at, _)| *at >= stay.came - DAY && *at <= left);
         stay.disposition.as_deref() == Some("20") || (stay.disposition.is_none() && in_stay)
     }
 
@@ -273,14 +274,11 @@ impl World {
                 Claimed::Decided(_, at) => at,
                 Claimed::Withdrawn | Claimed::Open | Claimed::Waits => i64::MIN,
             },
-            Task::Mortality if self.died(stay) => {
-                match self.died.get(&stay.person).copied().filter(|at| *at < left) {
-                    // A day may stand for its midnight, which is a full quarter of an hour everywhere.
-                    Some(at) if at % 15 == 0 && at + DAY > stay.came => left.min(at + DAY),
-                    Some(at) if at > stay.came => at,
-                    _ => left,
-                }
-            }
+            Task::Mortality if self.died(stay) => match self.died.get(&stay.person).copied().filter(|(at, _)| *at < left) {
+                Some((at, true)) if at + DAY > stay.came => left.min(at + DAY),
+                Some((at, _)) if at > stay.came => at,
+                _ => left,
+            },
             _ => left,
         }
     }

@@ -222,7 +222,8 @@ impl Teller {
         let disposition = self.dice.pick(&["01", "01", "01", "01", "02", "03", "20", "50"]);
         self.fact(left, EventCode::EncounterDischarged, Some(left), Some(disposition).filter(|_| left % 20 != 0));
         if disposition == "20" {
-            self.fact(left, EventCode::PatientDied, Some(left), None);
+            let by_day = left % 3 == 0;
+            self.fact(left, EventCode::PatientDied, Some(if by_day { left - left % DAY } else { left }), by_day.then_some("day"));
         }
         self.note(left + 30, NoteKind::Discharge);
         for code in ["ICD10CM/I50.9", "ICD10CM/E11.9", "ICD10CM/C78.0", "ICD10CM/S72.0"] {

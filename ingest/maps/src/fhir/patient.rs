@@ -11,6 +11,7 @@ use super::node::Node;
 use super::reference::identifier_of;
 use super::resource::Resource;
 use super::{instant, json};
+use crate::BY_DAY;
 
 /// Adds what a Patient says. A death known to the day stands at that day's local midnight, one known only as such has no time.
 pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
@@ -35,7 +36,8 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     }
     if !body["deceasedDateTime"].is_null() || body["deceasedBoolean"] == true {
         let time = resource.instant(draft, "deceasedDateTime");
-        draft.facts.push(Fact { time, ..fact(EventCode::PatientDied) });
+        let by_day = time.is_some() && json::word(&body["deceasedDateTime"]).is_some_and(|stated| !stated.contains('T'));
+        draft.facts.push(Fact { time, text_value: by_day.then(|| BY_DAY.to_owned()), ..fact(EventCode::PatientDied) });
     } else if body["deceasedBoolean"] == false {
         draft.facts.push(Fact { time: resource.updated_at, ..fact(EventCode::PatientDeathRetracted) });
     }
@@ -130,7 +132,7 @@ patient.identified - p=|p1 r=|B2
 patient.birth_date - p=|p1 =1950-02
 patient.sex - p=|p1 =female
 patient.race - p=|p1 =2106-3;1002-5
-patient.died 2021-03-01T05:00:00Z p=|p1
+patient.died 2021-03-01T05:00:00Z p=|p1 =day
 patient.merged 2021-03-04T05:06:07Z p=|p1 r=|p0
 patient.merged 2021-03-04T05:06:07Z p=|p2 r=|p1
 patient.linked 2021-03-04T05:06:07Z p=|p1 r=|p3"
@@ -142,6 +144,7 @@ patient.linked 2021-03-04T05:06:07Z p=|p1 r=|p3"
         let told_of = |deceased: &str| told(&format!("{{'resourceType':'Patient','id':'p',{deceased}}}"));
         assert_eq!(told_of("'deceasedBoolean':true"), "mapped Patient p\npatient.identified - p=|p\npatient.died - p=|p");
         assert_eq!(told_of("'deceasedBoolean':false"), "mapped Patient p\npatient.identified - p=|p\npatient.death_retracted - p=|p");
+        assert!(told_of("'deceasedDateTime':'2021-03-01T00:00:00-05:00'").ends_with("patient.died 2021-03-01T05:00:00Z p=|p"), "an hour");
         assert!(told_of("'deceasedDateTime':'?'").contains("! map Patient.deceasedDateTime: this is no date or time"));
     }
 
@@ -149,7 +152,7 @@ patient.linked 2021-03-04T05:06:07Z p=|p1 r=|p3"
     #[test]
     fn death_only_in_deceased_date_time_as_a_date() {
         let told = told("{'resourceType':'Patient','id':'p','deceasedDateTime':'2180-07-03'}");
-        assert!(told.ends_with("patient.died 2180-07-03T04:00:00Z p=|p"), "{told}");
+        assert!(told.ends_with("patient.died 2180-07-03T04:00:00Z p=|p =day"), "{told}");
     }
 
     #[test]

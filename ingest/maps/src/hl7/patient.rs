@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use schemas::{EventCode, Fact, Stage};
 
 use super::chart::Chart;
 use super::identity::{self, Merged, joined};
 use super::reader::Segment;
+use super::time;
+use crate::BY_DAY;
 
 /// Takes the patient of `pid` as the one at hand and says under which numbers the sender knows them.
 pub(crate) fn identify(chart: &mut Chart<'_>, pid: &Segment<'_>) {
@@ -61,17 +64,23 @@ pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>, corrects: Corre
         say(chart, EventCode::PatientRace, Some(race));
     }
     let died_at = chart.instant(pid, 29);
+    let by_day = pid.field(29).component(1).subcomponent(1).text().is_some_and(|stamp| time::is_of_a_day(stamp.as_bytes()));
     let death = death(pid);
     if matches!(death, Death::Denied) && died_at.is_some() {
         chart.flag(pid.position(30), "PID-29 states a death that PID-30 denies; PID-30 decides");
     }
     match death {
-        Death::Stated => chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) }),
-        Death::Dated if died_at.is_some() => chart.facts.push(Fact { time: died_at, ..chart.of_patient(EventCode::PatientDied) }),
+        Death::Stated => chart.facts.push(died(chart, died_at, by_day)),
+        Death::Dated if died_at.is_some() => chart.facts.push(died(chart, died_at, by_day)),
         Death::Retracted => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
         Death::Denied if corrects == Corrects::Yes => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
         Death::Dated | Death::Denied | Death::Unsaid => {}
     }
+}
+
+fn died(chart: &Chart<'_>, time: Option<Timestamp>, by_day: bool) -> Fact {
+    let text_value = (by_day && time.is_some()).then(|| BY_DAY.to_owned());
+    Fact { time, text_value, ..chart.of_patient(EventCode::PatientDied) }
 }
 
 /// Whether a message corrects what was said before (A08, A13, A31), so that `N` in PID-30 is news: most senders put it into every message

@@ -57,6 +57,11 @@ pub(crate) fn instant(text: &[u8], zone: &TimeZone) -> Option<Stated<Timestamp>>
     Some(Stated { value: Some(value), doubt })
 }
 
+/// Whether a stamp states a day, or less, and no hour of it.
+pub(crate) fn is_of_a_day(text: &[u8]) -> bool {
+    Stamp::read(text).is_some_and(|stamp| !stamp.has_hour)
+}
+
 /// The date that `text` states, in ISO 8601: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`. `None` if there is no such date.
 pub(crate) fn date(text: &[u8]) -> Option<Stated<String>> {
     let stamp = Stamp::read(text)?;

@@ -75,9 +75,16 @@ async fn wrong_questions_get_postgresqls_classes_and_a_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"], "the connection goes on");
+}
+
+/// Nobody who mistakes a function is told of a mistake in the engine.
+#[tokio::test]
+async fn a_function_that_does_not_fit_is_named_with_its_types() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
     let said = client.simple_query("SELECT auroc(label) FROM judged").await.err().map(|error| super::stand::said(&error));
     assert!(said.as_ref().is_some_and(|said| said.contains("auroc(Int32)") && !said.contains("bug")), "{said:?}");
-    assert_eq!(rows(&client, "SELECT 1").await, ["1"], "the connection goes on");
 }
 
 /// Nothing writes, nothing reads a file, whatever the trick.
