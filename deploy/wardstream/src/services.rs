@@ -1,10 +1,10 @@
 //! What runs: each service as a task that is kept alive, joined at shutdown, and told everything it needs.
 
+mod accounts;
 mod champion;
 mod removal;
 mod training;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -178,7 +178,7 @@ impl Services {
         ready.awaits();
         self.tracker.spawn(async move {
             let served = async {
-                let accounts = accounts(&config.sql)?;
+                let accounts = accounts::of(&config.sql)?;
                 let told = |ports: warehouse::Ports| {
                     ready.set();
                     tell_how_to_ask(&config.sql, ports);
@@ -258,26 +258,6 @@ fn tell_how_to_ask(sql: &warehouse::SqlSettings, ports: warehouse::Ports) {
     if !sql.user.is_empty() {
         tracing::info!(user, file = %sql.password_file.display(), "the password of the operator lies in a file");
     }
-}
-
-/// Who may ask. The password of the user of our own is made where there is none yet.
-fn accounts(sql: &warehouse::SqlSettings) -> anyhow::Result<warehouse::Accounts> {
-    let own = if sql.user.is_empty() { None } else { Some(password(&sql.password_file)?.into()) };
-    #[expect(clippy::disallowed_methods, reason = "only the binary reads the environment")]
-    let environment = |name: &str| std::env::var(name).ok();
-    Ok(sql.accounts(own, environment)?)
-}
-
-/// The password in `file`; a new random one where there is no file yet.
-fn password(file: &Path) -> anyhow::Result<String> {
-    if let Ok(text) = std::fs::read_to_string(file) {
-        return Ok(text.trim().to_owned());
-    }
-    let mut random = [0_u8; 18];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    crate::embedded::write_secret(file, &text).with_context(|| format!("could not keep the SQL password in {}", file.display()))?;
-    Ok(text)
 }
 
 /// Addresses of embedded services that run already, where the configuration names none.
