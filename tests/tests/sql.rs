@@ -1,6 +1,8 @@
 //! SQL as people ask it: psql against a running server. Needs nothing but the machine.
 #![cfg(feature = "live")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,27 @@ impl<'a> Server<'a> {
         let (out, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
         ensure!(output.status.success() && !said.contains("ERROR"), "{commands:?}: {said}");
         Ok(out)
+    }
+
+    /// The page beside SQL, once it has been computed: the head of the answer, and the page.
+    fn page(&self) -> anyhow::Result<(String, String)> {
+        let began = Instant::now();
+        loop {
+            let log = std::fs::read_to_string(self.stand.path().join("serve.log"))?;
+            let address = log.split("\"url\":\"http://").nth(1).and_then(|rest| rest.split('/').next());
+            if let Some(address) = address {
+                let mut client = TcpStream::connect(address)?;
+                client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
+                let mut said = String::new();
+                client.read_to_string(&mut said)?;
+                let (head, page) = said.split_once("\r\n\r\n").context("an answer has a head")?;
+                if !page.contains("being computed") {
+                    return Ok((head.to_owned(), page.to_owned()));
+                }
+            }
+            ensure!(began.elapsed() < PATIENCE, "the page never comes: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What is said to the command; it must be refused.
@@ -112,6 +135,29 @@ fn psql_is_answered_as_by_postgresql() -> anyhow::Result<()> {
         assert!(said.contains(class), "{command}: {said}");
     }
     drop(ingest);
+    server.service.signal("TERM")?;
+    assert_eq!(server.service.ended()?, Some(0));
+    Ok(())
+}
+
+/// The page is made of the same views: it names the tasks and says that every record is there. Whoever may open it learns of no patient.
+#[test]
+fn the_page_beside_sql_names_the_tasks_and_no_patient() -> anyhow::Result<()> {
+    let stand = Stand::start()?;
+    let feed = stand.hospital(&["--seed", "7", "--patients", "20", "--from", "2019-01-01", "--to", "2019-06-01", "--speak", "hl7"])?;
+    stand.must(&["backfill", "--facility", "north", feed.join("hl7").to_str().context("a folder has a name")?])?;
+    let server = Server::start(&stand)?;
+    let (head, page) = server.page()?;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    for told in ["Readmission", "Length of stay", "No alarm is open", "No model answers yet", "None missing, none doubled", ">north<"] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+    assert!(!page.contains("could not be read"), "{page}");
+    let numbers = "SELECT DISTINCT value FROM identifiers UNION SELECT DISTINCT visit_number FROM encounters";
+    let numbers = stand.must(&["sql", "--format", "csv", numbers])?;
+    // Shorter ones are counts as well.
+    let numbers: Vec<&str> = numbers.lines().skip(1).filter(|number| number.len() >= 5).collect();
+    assert!(!numbers.is_empty() && numbers.iter().all(|number| !page.contains(number)), "a patient's number stands in {page}");
     server.service.signal("TERM")?;
     assert_eq!(server.service.ended()?, Some(0));
     Ok(())

@@ -36,7 +36,7 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// SQL over the PostgreSQL protocol.
+    /// SQL over the PostgreSQL protocol and Arrow Flight SQL, and the page that says whether the models hold.
     Serve,
     /// HL7 v2 over TCP (MLLP) onto raw topics, by the ports of the configuration.
     Mllp,

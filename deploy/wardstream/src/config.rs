@@ -41,7 +41,7 @@ pub struct State {
 pub struct Telemetry {
     /// `tracing` filter, `info,rdkafka=warn`.
     pub log: String,
-    /// Address of `/metrics`, `/livez` and `/readyz`.
+    /// Address of `/metrics`, `/livez` and `/readyz`, and of the page of `serve` and `up`.
     pub listen: SocketAddr,
 }
 

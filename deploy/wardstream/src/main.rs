@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod embedded;
 mod output;
+mod page;
 mod services;
 mod spill;
 mod telemetry;

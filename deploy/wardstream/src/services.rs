@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use scorer::Live;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,7 +20,7 @@ use warehouse::{Registry, RegistryError, Warehouse, Weights};
 use crate::config::Config;
 use crate::embedded::{Embedded, Wanted};
 use crate::telemetry::{self, Ready};
-use crate::{output, spill};
+use crate::{output, page, spill};
 
 pub use training::{Training, decided_at, train_once};
 
@@ -42,7 +44,7 @@ pub struct Services {
     pub training: Training,
     champion: watch::Sender<Option<Live>>,
     ready: Ready,
-    tracker: TaskTracker,
+    pub tracker: TaskTracker,
     pub stop: CancellationToken,
 }
 
@@ -190,6 +192,22 @@ impl Services {
                 failed.cancel();
             }
         });
+    }
+
+    /// Health, metrics and what else is `shown`, on one address.
+    pub fn start_telemetry(&self, handle: PrometheusHandle, shown: Router) {
+        let (listen, ready, stop) = (self.config.telemetry.listen, self.ready.clone(), self.stop.clone());
+        self.tracker.spawn(telemetry::sum_up(handle.clone(), stop.clone()));
+        self.tracker.spawn(async move {
+            if let Err(error) = telemetry::serve(listen, handle, ready, shown, stop).await {
+                tracing::error!(error = format!("{error:#}"), "metrics and health are not served");
+            }
+        });
+    }
+
+    /// What the process starts is started: it is ready once that answers.
+    pub fn ready(&self) {
+        self.ready.set();
     }
 
     /// The version that answers now.
@@ -351,7 +369,7 @@ pub async fn mllp_alone(config: Config) -> anyhow::Result<ExitCode> {
     let listener = mllp::Listener::bind(&config.mllp).await.context("could not listen for MLLP")?;
     let (ready, listen) = (Ready::default(), config.telemetry.listen);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(telemetry::serve(listen, handle.clone(), ready.clone(), stop.clone()));
+    tasks.spawn(telemetry::serve(listen, handle.clone(), ready.clone(), Router::new(), stop.clone()));
     let summing = telemetry::sum_up(handle, stop.clone());
     tasks.spawn(async move {
         summing.await;
@@ -383,7 +401,7 @@ pub async fn up(mut config: Config) -> anyhow::Result<ExitCode> {
             .context("could not start the embedded services")?;
     fill(&mut config, embedded.addresses());
     create_topics(&config).await?;
-    let code = alone(config, |services| {
+    let start = |services: &Services| {
         services.start_ingest();
         services.start_scorer();
         services.start_trainer();
@@ -391,8 +409,9 @@ pub async fn up(mut config: Config) -> anyhow::Result<ExitCode> {
         if !services.config.mllp.ports.is_empty() {
             services.start_mllp();
         }
-    })
-    .await;
+        page::router(services)
+    };
+    let code = run(config, start, std::future::pending()).await;
     embedded.stop().await;
     code
 }
@@ -419,37 +438,37 @@ pub async fn embedded_alone(config: &Config) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Where something cannot be started.
 pub async fn alone(config: Config, start: impl FnOnce(&Services)) -> anyhow::Result<ExitCode> {
+    let start = |services: &Services| {
+        start(services);
+        Router::new()
+    };
     run(config, start, std::future::pending()).await
 }
 
-/// SQL alone; where it cannot be served, there is nothing to go on for.
+/// SQL and the page alone; where it cannot be served, there is nothing to go on for.
 ///
 /// # Errors
 /// Where something cannot be started.
 pub async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let failed = CancellationToken::new();
-    run(config, |services| services.start_sql(&failed), failed.cancelled()).await
+    let start = |services: &Services| {
+        services.start_sql(&failed);
+        page::router(services)
+    };
+    run(config, start, failed.cancelled()).await
 }
 
-async fn run(config: Config, start: impl FnOnce(&Services), failed: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+async fn run(config: Config, start: impl FnOnce(&Services) -> Router, failed: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let handle = telemetry::start_metrics()?;
     let listen = config.telemetry.listen;
-    let services = Services::open(config, stop.clone()).await?;
-    let ready = services.ready.clone();
-    services.tracker.spawn(telemetry::sum_up(handle.clone(), stop.clone()));
-    services.tracker.spawn({
-        let (ready, stop) = (ready.clone(), stop.clone());
-        async move {
-            if let Err(error) = telemetry::serve(listen, handle, ready, stop).await {
-                tracing::error!(error = format!("{error:#}"), "metrics and health are not served");
-            }
-        }
-    });
-    start(&services);
-    ready.set();
+    let services = Services::open(config, stop).await?;
+    let shown = start(&services);
+    let named = telemetry::named(&shown);
+    services.start_telemetry(handle, shown);
+    services.ready();
     output::progress(format_args!(
-        "wardstream is up; metrics and health on http://{listen}, SQL on {} and {} as {}",
+        "wardstream is up; {named} on http://{listen}, SQL on {} and {} as {}",
         services.config.sql.listen, services.config.sql.flight_listen, services.config.sql.user
     ));
     let code = tokio::select! {

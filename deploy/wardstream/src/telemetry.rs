@@ -1,4 +1,4 @@
-//! Logs, metrics and health: structured, and never a patient's data.
+//! Logs, metrics and health: structured, and never a patient's data. On the address of the last two the page stands, where the process shows it.
 
 mod door;
 
@@ -71,18 +71,37 @@ impl Ready {
     }
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics` until `stop`.
+/// What stands on the address.
+pub fn named(shown: &Router) -> &'static str {
+    if shown.has_routes() { "page, metrics and health" } else { "metrics and health" }
+}
+
+/// Serves `/livez`, `/readyz`, `/metrics` and what else the process shows until `stop`.
 ///
 /// # Errors
 /// Where the address cannot be listened on.
-pub async fn serve(listen: SocketAddr, handle: PrometheusHandle, ready: Ready, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    listen: SocketAddr,
+    handle: PrometheusHandle,
+    ready: Ready,
+    shown: Router,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("could not listen on {listen}; set telemetry.listen to a free address"))?;
-    answer(listener, handle, ready, stop).await
+    let bound = listener.local_addr().context("could not find out on which address metrics are served")?;
+    tracing::info!(url = %format_args!("http://{bound}/"), "{} are served", named(&shown));
+    answer(listener, handle, ready, shown, stop).await
 }
 
 /// Answers until `stop`, and whoever is being answered then for a moment longer: a client that never ends its request does not hold the process.
-async fn answer(listener: TcpListener, handle: PrometheusHandle, ready: Ready, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn answer(
+    listener: TcpListener,
+    handle: PrometheusHandle,
+    ready: Ready,
+    shown: Router,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route(
@@ -95,7 +114,8 @@ async fn answer(listener: TcpListener, handle: PrometheusHandle, ready: Ready, s
                 }
             }),
         )
-        .route("/metrics", get(move || async move { handle.render() }));
+        .route("/metrics", get(move || async move { handle.render() }))
+        .merge(shown);
     let serving = axum::serve(door::Door::of(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let overdue = async {
         stop.cancelled().await;
@@ -130,7 +150,7 @@ mod tests {
         let (address, stop, ready) = (listener.local_addr()?, CancellationToken::new(), Ready::default());
         let handle = PrometheusBuilder::new().build_recorder().handle();
         let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(answer(listener, handle, ready.clone(), stop.clone()));
+        serving.spawn(answer(listener, handle, ready.clone(), Router::new(), stop.clone()));
         let mut endless = TcpStream::connect(address).await?;
         endless.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").await?;
         assert_eq!((status(address, "/livez").await?, status(address, "/metrics").await?), (200, 200));
