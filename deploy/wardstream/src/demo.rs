@@ -38,7 +38,7 @@ pub async fn run(config: Config, args: &Demo) -> anyhow::Result<ExitCode> {
         }
     };
     if args.serve {
-        story.serve();
+        story.serve()?;
         output::progress(story.how_to_connect());
         services::signal().await?;
     }

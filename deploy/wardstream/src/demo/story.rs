@@ -14,8 +14,8 @@ use trainer::Reason;
 use super::{feed::Feed, judge, latency, report::Report, truth};
 use crate::config::Config;
 use crate::embedded::{Embedded, Wanted};
-use crate::output;
 use crate::services::{self, Services};
+use crate::{output, page, telemetry};
 
 const FROM: Date = jiff::civil::date(2013, 1, 1);
 /// The first month that flows while predictions come out.
@@ -240,15 +240,22 @@ impl Story {
         Ok(())
     }
 
-    /// Keeps SQL up.
-    pub fn serve(&self) {
-        self.services.start_sql(&tokio_util::sync::CancellationToken::new());
+    /// Keeps SQL, page and metrics up.
+    ///
+    /// # Errors
+    /// Where metrics cannot be told.
+    pub fn serve(&self) -> anyhow::Result<()> {
+        self.services.start_sql(&CancellationToken::new());
+        self.services.start_telemetry(telemetry::start_metrics()?, page::router(&self.services));
+        self.services.ready();
+        Ok(())
     }
 
     /// How a person looks at what the demo left.
     pub fn how_to_connect(&self) -> String {
         format!(
-            "psql -h {} -p {} -U {} wardstream   # password in {}\nkcat -b {} -t prediction.v1 -C\nCtrl-C ends it",
+            "http://{}/   # do the models hold?\npsql -h {} -p {} -U {} wardstream   # password in {}\nkcat -b {} -t prediction.v1 -C\nCtrl-C ends it",
+            self.config.telemetry.listen,
             self.config.sql.listen.ip(),
             self.config.sql.listen.port(),
             self.config.sql.user,
