@@ -261,7 +261,7 @@ pub struct Answering {
     /// Where it answers: cpu, or cuda:0 for an NVIDIA card of a program that was built with the feature `cuda`.
     #[arg(long, default_value_t = Device::Cpu)]
     pub device: Device,
-    /// How weights are held and multiplied: f32, bf16 or int8; where none is named, as the model's own manifest allows and this machine is best at.
+    /// How weights are held and multiplied: f32, bf16, int16 or int8; where none is named, as the model's own manifest allows and this machine is best at.
     #[arg(long)]
     pub precision: Option<Precision>,
     /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.
@@ -289,7 +289,7 @@ pub struct BenchModel {
     /// cuda:0-3 for several together, with the feature `nccl`.
     #[arg(long, default_value_t)]
     pub device: Devices,
-    /// How weights are held and multiplied: f32, bf16 or, for answering, int8. Where none is named a model answers as one whose AUROC was found not
+    /// How weights are held and multiplied: f32, bf16 or, for answering, int16 and int8. Where none is named a model answers as one whose AUROC was found not
     /// to be moved by 8 bits, and learns in what this machine is best at.
     #[arg(long)]
     pub precision: Option<String>,

@@ -68,7 +68,7 @@ class Ours:
         model = ["--model", str(options.models / f"{shape}-q8_0")] if case == "gguf" else ["--shape", shape]
         self.command = [options.wardstream, "bench", "model", what, *model, "--threads", str(options.threads), "--batch", named, "--reps", "1"]
         self.command += ["--loss", "answer" if case == "joint" else "full"] if learns else []
-        precision = options.precision if not learns or options.precision != "int8" else None
+        precision = options.precision if not learns or options.precision not in ("int16", "int8") else None
         self.command += ["--precision", precision] if precision else []
         self.command += ["--instructions", options.instructions] if options.instructions else []
 
@@ -176,7 +176,7 @@ def options():
     parser.add_argument("--case", nargs="+", default=CASES, choices=CASES)
     parser.add_argument("--engines", nargs="+", default=USUAL_PEERS, choices=PEERS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=["f32", "bf16", "int8"], default="int8", help="of ours; with int8 a step is in what ours finds best")
+    parser.add_argument("--precision", choices=["f32", "bf16", "int16", "int8"], default="int8", help="of ours; with whole numbers a step is in what ours finds best")
     parser.add_argument("--instructions", help="of ours; with avx2 also of the peers that can be told")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--limit-s", type=float, default=180, help="a pair begins no more turns after that long")

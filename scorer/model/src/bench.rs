@@ -82,7 +82,7 @@ pub struct Figure {
     pub lora: Option<usize>,
     /// The model's name.
     pub shape: Cow<'static, str>,
-    /// `f32`, `bf16` or `int8`.
+    /// `f32`, `bf16`, `int16` or `int8`.
     pub precision: &'static str,
     /// The kernels' instruction set.
     pub instructions: &'static str,

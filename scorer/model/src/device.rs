@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packed::Precision;
+
 mod attention;
 #[cfg(feature = "cuda")]
 mod card;
@@ -74,8 +76,13 @@ pub enum DeviceError {
     #[error("a model answers on one device, not on {0}")]
     Several(Devices),
     /// On a card numbers are `bf16` or `f32`.
-    #[error("a model answers in f32 or bf16 on {0}, not in int8")]
-    Int8(Device),
+    #[error("a model answers in f32 or bf16 on {device}, not in {}", precision.as_str())]
+    WholeNumbers {
+        /// Which.
+        device: Device,
+        /// What was asked for.
+        precision: Precision,
+    },
 }
 
 impl Device {

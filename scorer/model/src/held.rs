@@ -22,7 +22,7 @@ impl Held {
     pub fn with_room(precision: Precision, count: usize) -> Self {
         match precision {
             Precision::F32 => Self::F32(Vec::with_capacity(count)),
-            Precision::Bf16 | Precision::Int8 => Self::Bf16(Vec::with_capacity(count)),
+            Precision::Bf16 | Precision::Int16 | Precision::Int8 => Self::Bf16(Vec::with_capacity(count)),
         }
     }
 

@@ -197,7 +197,9 @@ impl Model {
     fn prepared(ready: Ready) -> Result<Self, LoadError> {
         let settings = &ready.settings;
         match settings.device.open()? {
-            Some(_) if settings.precision() == Precision::Int8 => Err(DeviceError::Int8(settings.device).into()),
+            Some(_) if matches!(settings.precision(), Precision::Int16 | Precision::Int8) => {
+                Err(DeviceError::WholeNumbers { device: settings.device, precision: settings.precision() }.into())
+            }
             Some(device) => {
                 let precision = settings.precision();
                 Self::through_candle(ready, (&device, precision))

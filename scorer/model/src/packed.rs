@@ -1,7 +1,7 @@
 //! Matrix products over packed weights: the layout of panels and rows, and the walk over tiles. The arithmetic of a tile is a kernel's.
 //!
-//! Everything is made of 32-bit words. A word holds one `f32`, two `bf16` or four 8-bit numbers that follow each other along the inner
-//! dimension, so that one layout and one loop serve every precision: `sum[row][column] += left[row][word] * right[word][column]`.
+//! Everything is made of 32-bit words. A word holds one `f32`, two `bf16` or whole numbers of 16 bits, or four of 8 bits that follow each other
+//! along the inner dimension, so that one layout and one loop serve every precision: `sum[row][column] += left[row][word] * right[word][column]`.
 //! Each sum runs over the words in their order, alone: a row's result does not depend on the rows beside it or on how they are split.
 
 mod ahead;
@@ -82,7 +82,7 @@ pub(crate) struct Left<'a> {
     pub words: &'a [u32],
     pub stride: usize,
     pub rows: usize,
-    /// What each row was divided by; only 8-bit rows have it.
+    /// What each row was divided by; only rows of whole numbers have it.
     pub scales: &'a [f32],
 }
 
@@ -102,9 +102,9 @@ impl<'a> Left<'a> {
 }
 
 impl<'a> Right<'a> {
-    /// The lines of an 8-bit panel, and what is behind them.
-    fn body_and_tail(self) -> (&'a [Line], &'a [Line]) {
-        self.lines.split_at(self.lines.len() - words::INT8_TAIL)
+    /// The lines of a panel's words, and what is behind them.
+    fn body_and_tail(self, precision: Precision) -> (&'a [Line], &'a [Line]) {
+        self.lines.split_at(self.lines.len() - precision.tail())
     }
 }
 

@@ -246,7 +246,7 @@ fn every_kernel_answers_what_the_stock_llama_answers_to_the_whole_prompt() -> Re
     let expected = stock(&network, &weights, &page)?;
     let questions: Vec<&[u32]> = page.branches.iter().map(|branch| &page.tokens[branch.rows.clone()]).collect();
     let prompt = Prompt { note: &page.tokens[..page.note], questions: &questions };
-    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2), (Precision::Int8, 1e-1)] {
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2), (Precision::Int16, 1e-2), (Precision::Int8, 1e-1)] {
         for set in InstructionSet::tested() {
             let settings = Settings { precision: Some(precision), instructions: Some(set), threads: Some(2), ..Settings::default() };
             let scorer = Scorer::new(&network.config, &weights, &LETTERS, &settings).map_err(candle_core::Error::wrap)?;

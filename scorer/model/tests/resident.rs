@@ -26,7 +26,7 @@ fn a_loaded_model_takes_little_more_than_its_weights() -> Tested {
         return stays_within(precision.parse()?);
     }
     let folder = random_folder(Shape::Llama110m)?;
-    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8] {
         std::fs::write(folder.path().join(PRECISION), precision.as_str())?;
         let itself = ["--exact", "a_loaded_model_takes_little_more_than_its_weights", "--nocapture"];
         let alone = Command::new(std::env::current_exe()?).args(itself).current_dir(folder.path()).output()?;
@@ -40,7 +40,7 @@ fn a_loaded_model_takes_little_more_than_its_weights() -> Tested {
 fn stays_within(precision: Precision) -> Tested {
     let bytes = match precision {
         Precision::F32 => 4,
-        Precision::Bf16 => 2,
+        Precision::Bf16 | Precision::Int16 => 2,
         Precision::Int8 => 1,
     };
     let weights = (Shape::Llama110m.config().parameters() * bytes) as f64 / 1e6;

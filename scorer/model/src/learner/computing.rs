@@ -28,7 +28,7 @@ impl Arithmetic {
     }
 }
 
-/// A name that is none of an arithmetic in which a model learns; `int8` is one in which it answers alone.
+/// A name that is none of an arithmetic in which a model learns; in `int16` and `int8` it answers alone.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a model learns in f32 or bf16, not in {name}")]
 pub struct UnknownArithmetic {
@@ -80,9 +80,10 @@ mod tests {
 
     /// It once took `bf16` for it, without a word.
     #[test]
-    fn a_learner_refuses_8_bits_in_a_sentence() {
+    fn a_learner_refuses_whole_numbers_in_a_sentence() {
         let refusal = |name: &str| name.parse::<Arithmetic>().err().map(|error| error.to_string());
         assert_eq!(refusal("int8").as_deref(), Some("a model learns in f32 or bf16, not in int8"));
+        assert_eq!(refusal("int16").as_deref(), Some("a model learns in f32 or bf16, not in int16"));
         assert_eq!((refusal("bf16"), "f32".parse()), (None, Ok(Arithmetic::F32)));
     }
 }

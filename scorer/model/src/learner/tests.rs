@@ -89,7 +89,7 @@ fn a_trained_model_answers_nearly_the_same_in_every_precision() -> Tested {
     };
     let exact = answers(Precision::F32)?;
     assert!(exact.iter().any(|share| (0.1..0.4).contains(share)) && exact.iter().any(|share| share > &0.7), "{exact:?}");
-    for precision in [Precision::Bf16, Precision::Int8] {
+    for precision in [Precision::Bf16, Precision::Int16, Precision::Int8] {
         let apart = answers(precision)?.iter().zip(&exact).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
         assert!(apart < 1e-2, "{precision:?}: {apart} apart");
     }

@@ -28,7 +28,7 @@ fn only(folder: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
 
 #[test]
 fn what_was_kept_answers_bit_for_bit_as_what_is_packed() -> Tested {
-    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8] {
         let settings = Settings { precision: Some(precision), threads: Some(1), ..Settings::default() };
         let cache = tempfile::tempdir()?;
         let expected = answers(&Model::load_with(&golden(), &settings)?)?;
@@ -50,13 +50,13 @@ fn what_was_kept_answers_bit_for_bit_as_what_is_packed() -> Tested {
 #[test]
 fn each_way_of_packing_is_kept_under_a_name_of_its_own() -> Tested {
     let cache = tempfile::tempdir()?;
-    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8] {
         for instructions in [None, Some(crate::InstructionSet::Portable)] {
             let settings = Settings { precision: Some(precision), instructions, threads: Some(1), ..Settings::default() };
             Model::load_cached(&golden(), &settings, cache.path())?;
         }
     }
-    let names = if Settings::default().instructions() == crate::InstructionSet::Portable { 3 } else { 6 };
+    let names = if Settings::default().instructions() == crate::InstructionSet::Portable { 4 } else { 8 };
     assert_eq!(std::fs::read_dir(cache.path())?.count(), names);
     Ok(())
 }
@@ -138,10 +138,12 @@ fn the_devices_path_answers_as_the_packed_one() -> Tested {
 }
 
 #[test]
-fn a_model_that_should_answer_in_8_bits_on_a_card_is_refused() {
-    let settings = Settings { precision: Some(Precision::Int8), device: Device::Cuda(0), ..Settings::default() };
-    let refused = Model::load_with(&golden(), &settings).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(refused.contains("cuda:0"), "{refused}");
+fn a_model_that_should_answer_in_whole_numbers_on_a_card_is_refused() {
+    for precision in [Precision::Int16, Precision::Int8] {
+        let settings = Settings { precision: Some(precision), device: Device::Cuda(0), ..Settings::default() };
+        let refused = Model::load_with(&golden(), &settings).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("cuda:0"), "{refused}");
+    }
 }
 
 /// What a manifest says of 8 bits decides, unless somebody asks for something else.

@@ -14,7 +14,7 @@ mod tests;
 use std::arch::asm;
 
 use super::ahead::ask;
-use super::{Begin, COLUMNS, Left, Line, Panels, Right, Tile};
+use super::{Begin, COLUMNS, Left, Line, Panels, Precision, Right, Tile};
 use crate::vectorised::vectorised;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 pub(crate) use emulated::stands_in;
@@ -187,7 +187,7 @@ pub(crate) fn bf16_panels(left: Left<'_>, panels: Panels<'_>, tiles: &mut [Tile]
 }
 
 pub(crate) fn int8(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
-    let (lines, tail) = right.body_and_tail();
+    let (lines, tail) = right.body_and_tail(Precision::Int8);
     if lines.is_empty() {
         sums[..left.rows].fill([0.0; COLUMNS]);
     } else {

@@ -2,17 +2,19 @@
 
 use std::str::FromStr;
 
-use super::words::{INT8_TAIL, MOST};
+use super::words::MOST;
 use super::{Begin, COLUMNS, Left, Line, Panels, ROWS, Right, Tile, portable};
 
-/// How weights and the rows that meet them are held. Sums are always `f32`, or exact in 8 bits.
+/// How weights and the rows that meet them are held. Sums are `f32`, and of whole numbers exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// 32 bits.
     F32,
     /// The upper half of an `f32`.
     Bf16,
-    /// 8 bits, with a scale for each output of a weight and for each row of its input.
+    /// Whole numbers of 16 bits, with a scale for each output of a weight and for each row of its input.
+    Int16,
+    /// Whole numbers of 8 bits, with such scales.
     Int8,
 }
 
@@ -40,12 +42,21 @@ pub struct UnknownName {
 }
 
 impl Precision {
-    /// Bytes of a number, without the scales of 8 bits.
+    /// Bytes of a number, without the scales of whole numbers.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::Int16 => 2,
             Self::Int8 => 1,
+        }
+    }
+
+    /// Lines of a panel behind its words: the columns' scales, and before them in 8 bits the sums that undo the rows' offset.
+    pub(crate) fn tail(self) -> usize {
+        match self {
+            Self::F32 | Self::Bf16 => 0,
+            Self::Int16 => 1,
+            Self::Int8 => 2,
         }
     }
 
@@ -53,7 +64,7 @@ impl Precision {
     pub(crate) fn numbers(self) -> usize {
         match self {
             Self::F32 => 1,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::Int16 => 2,
             Self::Int8 => 4,
         }
     }
@@ -64,6 +75,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int16 => "int16",
             Self::Int8 => "int8",
         }
     }
@@ -73,8 +85,8 @@ impl FromStr for Precision {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let known = [Self::F32, Self::Bf16, Self::Int8].into_iter().find(|precision| precision.as_str() == name);
-        known.ok_or_else(|| UnknownName { name: name.to_owned(), known: "f32, bf16, int8" })
+        let known = [Self::F32, Self::Bf16, Self::Int16, Self::Int8].into_iter().find(|precision| precision.as_str() == name);
+        known.ok_or_else(|| UnknownName { name: name.to_owned(), known: "f32, bf16, int16, int8" })
     }
 }
 
@@ -187,7 +199,7 @@ pub(crate) struct Kernel {
     pub rows: usize,
     /// The largest magnitude of a weight in 8 bits.
     pub most: i8,
-    /// Words of a panel that all rows meet before the next ones do, so that they stay in the first cache. A panel of 8 bits is met whole.
+    /// Words of a panel that all rows meet before the next ones do, so that they stay in the first cache. A panel of whole numbers is met whole.
     pub block: usize,
     /// How many times as many rows as elsewhere meet a panel before the next one does: more where they are multiplied faster than panels come from
     /// beyond the second cache.
@@ -215,7 +227,7 @@ impl Kernel {
 
     /// One whose rows and panels are of any length.
     fn vectors(precision: Precision, multiply: Multiply) -> Self {
-        let block = if precision == Precision::Int8 { usize::MAX } else { BLOCK };
+        let block = if precision.tail() > 0 { usize::MAX } else { BLOCK };
         Self { precision, rows: 1, most: MOST, block, reuse: 1, step: 1, multiply, multiply_panels: None }
     }
 
@@ -223,6 +235,7 @@ impl Kernel {
         let multiply = match precision {
             Precision::F32 => portable::float,
             Precision::Bf16 => portable::bf16,
+            Precision::Int16 => portable::int16,
             Precision::Int8 => portable::int8,
         };
         Self { rows: portable::ROWS, ..Self::vectors(precision, multiply) }
@@ -245,11 +258,13 @@ impl Kernel {
             (InstructionSet::Portable, _) => Some(Self::portable(precision)),
             (InstructionSet::Avx2, Precision::F32) => vector(avx2::ROWS, avx2::float),
             (InstructionSet::Avx2, Precision::Bf16) => vector(avx2::HALVED_ROWS, avx2::bf16),
+            (InstructionSet::Avx2, Precision::Int16) => vector(avx2::ROWS, avx2::int16),
             (InstructionSet::Avx2, Precision::Int8) => {
                 vector(avx2::BYTES_ROWS, avx2::int8).map(|kernel| Self { most: avx2::BYTES_MOST, ..kernel })
             }
             (InstructionSet::Avx512, Precision::F32) => vector(avx512::ROWS, avx512::float),
             (InstructionSet::Avx512, Precision::Bf16) => vector(avx512::ROWS, avx512::widened),
+            (InstructionSet::Avx512, Precision::Int16) => vector(avx512::ROWS, avx512::int16),
             (InstructionSet::Avx512, Precision::Int8) if is_x86_feature_detected!("avx512vnni") => vector(avx512::ROWS, avx512::int8),
             (InstructionSet::Avx512Bf16, Precision::Bf16) => vector(avx512::ROWS, avx512::bf16),
             (InstructionSet::Amx, Precision::Bf16) => {
@@ -272,7 +287,7 @@ impl Kernel {
 
     /// Lines of a panel of `inner` rows.
     pub fn lines(self, inner: usize) -> usize {
-        self.words(inner) + if self.precision == Precision::Int8 { INT8_TAIL } else { 0 }
+        self.words(inner) + self.precision.tail()
     }
 
     /// The product of a few rows with one panel. Panics if the rows leave their slice or the lines are no whole steps: that is a mistake in
@@ -281,11 +296,11 @@ impl Kernel {
         self.multiply_from(Begin::Zero, left, Right { lines, ahead: &[] }, &mut tile.0);
     }
 
-    /// As [`Kernel::multiply`], with sums that may go on from what is found there, but for those of 8 bits, and before other lines are read.
+    /// As [`Kernel::multiply`], with sums that may go on from what is found there, but for those of whole numbers, and before other lines are read.
     pub fn multiply_from(self, begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
         self.check(left, right.lines.len());
         assert!(sums.len() >= left.rows, "sums leave their slice");
-        assert!(begin == Begin::Zero || self.precision != Precision::Int8, "a part of a panel of 8 bits");
+        assert!(begin == Begin::Zero || self.precision.tail() == 0, "a part of a panel of whole numbers");
         (self.multiply)(begin, left, right, sums);
     }
 
@@ -307,7 +322,7 @@ impl Kernel {
 
     /// Whether the rows are as long as a panel of so many lines, and those are whole steps.
     fn check(self, left: Left<'_>, lines: usize) {
-        let tail = if self.precision == Precision::Int8 { INT8_TAIL } else { 0 };
+        let tail = self.precision.tail();
         assert!(left.rows <= self.rows.min(ROWS) && left.rows > 0 && lines >= tail, "a tile of too many rows");
         let needed = (left.rows - 1) * left.stride + lines - tail;
         assert!(needed <= left.words.len() && left.scales.len() >= left.rows, "rows leave their slice");

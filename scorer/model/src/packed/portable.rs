@@ -2,7 +2,7 @@
 //!
 //! Loops over whole lines, which compilers turn into whatever vectors the target has.
 
-use super::{Begin, COLUMNS, Left, Line, Right, ask};
+use super::{Begin, COLUMNS, Left, Line, Precision, Right, ask};
 
 /// Rows at once: four rows of sums stay in the first cache at any width of vectors.
 pub(crate) const ROWS: usize = 4;
@@ -45,13 +45,30 @@ fn four(a: u32, b: u32) -> i32 {
     product(0) + product(8) + product(16) + product(24)
 }
 
+/// Of rows in which something is no number, and so the scale none, the products are anything.
+fn two(a: u32, b: u32) -> i32 {
+    let half = |word: u32, shift: u32| i32::from(((word >> shift) as u16).cast_signed());
+    (half(a, 0) * half(b, 0)).wrapping_add(half(a, 16) * half(b, 16))
+}
+
+/// The exact sums of a row, each times the row's scale and the column's.
+fn whole((left, row): (Left<'_>, usize), sums: [i32; COLUMNS], scales: &Line) -> [f32; COLUMNS] {
+    std::array::from_fn(|column| sums[column] as f32 * (left.scales[row] * f32::from_bits(scales.0[column])))
+}
+
+pub(crate) fn int16(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
+    ask(right.ahead);
+    let (lines, tail) = right.body_and_tail(Precision::Int16);
+    for (row, to) in sums.iter_mut().enumerate().take(left.rows) {
+        let sums = add_up([0; COLUMNS], (left, row), lines, |sum: i32, a, b| sum.wrapping_add(two(a, b)));
+        *to = whole((left, row), sums, &tail[0]);
+    }
+}
+
 pub(crate) fn int8(_: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
-    let (lines, tail) = right.body_and_tail();
+    let (lines, tail) = right.body_and_tail(Precision::Int8);
     for (row, to) in sums.iter_mut().enumerate().take(left.rows) {
         let sums = add_up([0; COLUMNS], (left, row), lines, |sum: i32, a, b| sum.wrapping_add(four(a, b)));
-        for (column, sum) in sums.into_iter().enumerate() {
-            let exact = sum.wrapping_sub(tail[0].0[column].cast_signed());
-            to[column] = exact as f32 * (left.scales[row] * f32::from_bits(tail[1].0[column]));
-        }
+        *to = whole((left, row), std::array::from_fn(|column| sums[column].wrapping_sub(tail[0].0[column].cast_signed())), &tail[1]);
     }
 }

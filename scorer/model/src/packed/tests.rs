@@ -4,7 +4,7 @@ use rand::SeedableRng as _;
 
 use super::{Begin, COLUMNS, InstructionSet, Kernel, Left, Line, Packed, Panels, Precision, ROWS, Right, Rows, Tile};
 
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
+const PRECISIONS: [Precision; 4] = [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8];
 
 fn numbers(count: usize, random: &mut impl rand::Rng) -> Vec<f32> {
     (0..count).map(|_| random.random_range(-1.0..1.0)).collect()
@@ -36,6 +36,8 @@ fn tolerance(kernel: Kernel, inner: usize) -> f32 {
     let rounding = match kernel.precision {
         Precision::F32 => 1e-6,
         Precision::Bf16 => 8e-3,
+        // The steps of a row become wider with its length.
+        Precision::Int16 => 5e-5 * (inner as f32).sqrt(),
         Precision::Int8 => 1.5 / f32::from(kernel.most),
     };
     rounding * (inner as f32).sqrt().max(1.0)
@@ -59,6 +61,8 @@ fn every_kernel_multiplies_as_plain_sums_do_over_ragged_shapes() {
                     let name = format!("{precision:?} on {set:?}, {count} x {inner} x {columns} at {at}: {value}");
                     assert!((value - exact).abs() <= tolerance(kernel, inner), "{name}, expected {exact}");
                     assert!((value - other).abs() <= 2e-6 * (inner as f32), "{name}, portable {other}");
+                    // Sums of whole numbers are exact and their scaling is one formula: no bit may differ.
+                    assert!(precision.tail() == 0 || value.to_bits() == other.to_bits(), "{name}, portable {other}");
                 }
             }
         }
@@ -120,6 +124,52 @@ fn the_largest_numbers_of_8_bits_give_exact_sums() {
         let found = multiplied(kernel, &[1.0; 3 * 64], (&[sign; 33 * 64], 64));
         assert!(found.iter().all(|sum| (sum - 64.0 * sign).abs() < 1e-4), "{set:?}: {found:?}");
     }
+}
+
+/// What makes the largest sums of 16 bits, by place: numbers all alike, by turns of either sign, one by itself, one above others, and a fall.
+const LARGE: [fn(usize) -> f32; 5] = [
+    |_| 1.0,
+    |at| if at % 2 == 0 { 1.0 } else { -1.0 },
+    |at| if at == 0 { 3.0 } else { 0.0 },
+    |at| if at == 0 { 100.0 } else { 1.0 },
+    |at| 1.0 / (at as f32 + 1.0),
+];
+
+/// The sum of a row's products with a column in words of 16 bits, and the farthest from zero that it goes on its way.
+fn exactly(row: &[u32], column: impl Iterator<Item = u32>) -> (i64, i64) {
+    let half = |word: u32, shift: u32| i64::from(((word >> shift) as u16).cast_signed());
+    row.iter().zip(column).flat_map(|(&a, b)| [0, 16].map(|shift| half(a, shift) * half(b, shift))).fold((0, 0), |(sum, most), product| {
+        let sum = sum + product;
+        (sum, most.max(i64::abs(sum)))
+    })
+}
+
+#[test]
+fn no_sum_of_16_bits_leaves_32() {
+    let mut largest = 0;
+    for inner in [1, 2, 5, 64, 577, 2048, 11_008, 1 << 17] {
+        let rows = |sign: f32| LARGE.iter().flat_map(move |number| (0..inner).map(move |at| sign * number(at)));
+        let right: Vec<f32> = rows(1.0).chain(rows(-1.0)).collect();
+        for set in InstructionSet::tested() {
+            let kernel = Kernel::of(Precision::Int16, set);
+            let (packed, mut left) = (Packed::whole(kernel, &right, inner), Rows::default());
+            left.reset(kernel, LARGE.len(), inner);
+            right.chunks(inner).take(LARGE.len()).enumerate().for_each(|(row, values)| left.encode(kernel, row, values));
+            let (words, factors) = packed.lines.split_at(kernel.words(inner));
+            let mut expected = vec![0; LARGE.len() * packed.columns()];
+            for (at, expected) in expected.iter_mut().enumerate() {
+                let (row, column) = (at / packed.columns(), at % packed.columns());
+                let (sum, most) = exactly(&left.words[row * left.stride..][..left.stride], words.iter().map(|line| line.0[column]));
+                assert!(most <= i64::from(i32::MAX), "row {row} and column {column} of {inner} reach {most}");
+                largest = most.max(largest);
+                *expected = (sum as f32 * (left.scales[row] * f32::from_bits(factors[0].0[column]))).to_bits();
+            }
+            let found = multiplied(kernel, &right[..LARGE.len() * inner], (&right, inner));
+            assert_eq!(found.iter().map(|sum| sum.to_bits()).collect::<Vec<_>>(), expected, "{set:?}, {inner}");
+        }
+    }
+    // As near as it is meant to come.
+    assert!(largest > 1_990_000_000, "{largest}");
 }
 
 /// Several panels at once, with lines between them that nobody asks for.

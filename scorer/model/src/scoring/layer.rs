@@ -42,7 +42,7 @@ impl Shape {
     pub fn new(config: &Config, precision: Precision, set: InstructionSet) -> Self {
         let (queries, keys, width) = config.heads();
         let heads = Heads { queries, keys, width };
-        // Shares and scores are of one row and one tile: 8 bits would gain little there and lose much.
+        // Shares and scores are of one row and one tile: whole numbers would gain little there, and those of 8 bits lose much.
         let soft = if precision == Precision::F32 { Precision::F32 } else { Precision::Bf16 };
         let mut attention = Attention { heads, kernel: Kernel::of(soft, set) };
         if attention.kernel.words(width) != attention.words() {

@@ -1,4 +1,4 @@
-//! The rows of the vocabulary, widened one at a time: in `int8` each has a scale of its own, as a weight's outputs have.
+//! The rows of the vocabulary, widened one at a time: in `int8` each has a scale of its own, as a weight's outputs have; in `int16` they are `bf16`.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -66,7 +66,7 @@ impl Table {
     pub fn blank(precision: Precision, count: usize, width: usize) -> Self {
         let numbers = match precision {
             Precision::F32 => Numbers::F32(vec![0.0; count]),
-            Precision::Bf16 => Numbers::Bf16(vec![0; count]),
+            Precision::Bf16 | Precision::Int16 => Numbers::Bf16(vec![0; count]),
             Precision::Int8 => Numbers::Int8(vec![0; count], vec![0.0; count / width]),
         };
         Self { width, numbers }
@@ -114,7 +114,9 @@ mod tests {
     #[test]
     fn rows_are_those_that_were_read_as_nearly_as_they_are_held() {
         let rows: Vec<f32> = (0..3 * 7).map(|place| (place as f32 - 9.5) / 3.0).collect();
-        for (precision, bytes, nearly) in [(Precision::F32, 84, 0.0), (Precision::Bf16, 42, 2e-2), (Precision::Int8, 21 + 12, 2e-2)] {
+        for (precision, bytes, nearly) in
+            [(Precision::F32, 84, 0.0), (Precision::Bf16, 42, 2e-2), (Precision::Int16, 42, 2e-2), (Precision::Int8, 21 + 12, 2e-2)]
+        {
             let table = table(precision, &rows, 7);
             assert_eq!(table.bytes(), bytes);
             for (token, expected) in rows.chunks_exact(7).enumerate() {
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_stays_none() {
-        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8] {
             let mut stream = Vec::new();
             table(precision, &[f32::NAN, 1.0], 2).extend(&mut stream, 0);
             assert!(stream[0].is_nan(), "{precision:?}");
