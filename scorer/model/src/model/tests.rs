@@ -146,6 +146,25 @@ fn a_model_that_should_answer_in_whole_numbers_on_a_card_is_refused() {
     }
 }
 
+/// Whatever it reads, and however it was stored, a model of which nothing is known answers in 16 bits where vectors multiply no `bf16`.
+#[test]
+fn a_model_of_which_nothing_is_known_answers_in_what_the_instructions_multiply() -> Tested {
+    use crate::InstructionSet::{Amx, Avx2, Avx512, Avx512Bf16, Portable};
+    for (set, expected) in [
+        (Portable, Precision::F32),
+        (Avx2, Precision::Int16),
+        (Avx512, Precision::Int16),
+        (Avx512Bf16, Precision::Bf16),
+        (Amx, Precision::Bf16),
+    ] {
+        if set.is_here() {
+            let settings = Settings { instructions: Some(set), threads: Some(1), ..Settings::default() };
+            assert_eq!((settings.precision(), Model::load_with(&golden(), &settings)?.precision()), (expected, expected), "{set:?}");
+        }
+    }
+    Ok(())
+}
+
 /// What a manifest says of 8 bits decides, unless somebody asks for something else.
 #[test]
 fn a_model_whose_auroc_8_bits_do_not_move_answers_in_them() -> Tested {
