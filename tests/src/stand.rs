@@ -89,11 +89,12 @@ impl Stand {
     /// # Errors
     /// Where they do not.
     pub fn start_services(&mut self) -> anyhow::Result<()> {
-        let mut child = self.command("wardstream")?.arg("services").stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let log = std::fs::File::create(self.path().join("services.log")).context("could not write a log")?;
+        let mut child = self.command("wardstream")?.arg("services").stdout(Stdio::piped()).stderr(log).spawn()?;
         let stdout = child.stdout.take().context("stdout was asked for")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        ensure!(line.contains("kafka"), "the embedded services did not start");
+        ensure!(line.contains("kafka"), "the embedded services did not start:\n{}", self.logs()?);
         self.services = Some(child);
         Ok(())
     }
