@@ -262,6 +262,7 @@ pub struct Answering {
     #[arg(long, default_value_t = Device::Cpu)]
     pub device: Device,
     /// How weights are held and multiplied: f32, bf16, int16 or int8; where none is named, as the model's own manifest allows and this machine is best at.
+    /// 8 bits of which the manifest says nothing are tried on one page first, and not taken if they move an answer.
     #[arg(long)]
     pub precision: Option<Precision>,
     /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.

@@ -15,7 +15,7 @@ where a run was cut short while it made them, remove them.
 Cases: ROWSxTOKENS is whole prompts of which the last position is read, with `mixed` lengths from 25 to 100 %, padded for PyTorch and ONNX Runtime and one by one for
 CTranslate2 and llama.cpp, which reads all prompts one by one. `questionsN` and `tasksN` are N questions behind one note, in PyTorch by a cache of the note.
 `train` is a step of 8x512 with the loss of all tokens, `joint` four questions of 40 tokens a note against one by one, by answers a second. `gguf` is one prompt of 512 tokens
-by the very file that llama.cpp reads; the other cases take random weights.
+by the very file that llama.cpp reads, in int8 only if the model bears it (`precision` says so); the other cases take random weights.
 """
 import argparse
 import contextlib

@@ -84,6 +84,9 @@ pub struct Figure {
     pub shape: Cow<'static, str>,
     /// `f32`, `bf16`, `int16` or `int8`.
     pub precision: &'static str,
+    /// By how much 8 bits move the model's answers, where they were asked for and not taken for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8_apart: Option<f64>,
     /// The kernels' instruction set.
     pub instructions: &'static str,
     /// The instruction sets that decide figures, of those that the processor has.
@@ -181,6 +184,7 @@ struct Answering {
     limits: Limits,
     /// How weights are held where the model decided it.
     precision: Option<Precision>,
+    int8_apart: Option<f64>,
 }
 
 impl Answering {
@@ -188,16 +192,21 @@ impl Answering {
         match model {
             Measured::Random(shape) => {
                 let config = shape.config();
-                Ok(Self { engine: random(&config, settings)?, limits: Limits::of(&config), precision: None })
+                Ok(Self { engine: random(&config, settings)?, limits: Limits::of(&config), precision: None, int8_apart: None })
             }
             Measured::Stored(path) => {
                 let model = Model::load_with(path, settings)?;
-                let precision = Some(model.precision());
+                let (precision, int8_apart) = (Some(model.precision()), apart(&model));
                 let (engine, limits) = model.into_engine();
-                Ok(Self { engine, limits, precision })
+                Ok(Self { engine, limits, precision, int8_apart })
             }
         }
     }
+}
+
+/// By how much 8 bits move the model's answers, where they were asked for and not taken.
+fn apart(model: &Model) -> Option<f64> {
+    model.too_coarse().map(|too_coarse| too_coarse.apart)
 }
 
 /// What answers with random weights.
@@ -273,6 +282,7 @@ impl Wanted {
             tokens: Some(tokens),
             tokens_per_second: a_second(tokens),
             notes_per_second: a_second(notes.len()),
+            int8_apart: scorer.int8_apart,
             ..self.figure(batch.what(), &rounds, (scorer.engine.bytes(), scorer.precision))
         })
     }
@@ -295,10 +305,10 @@ impl Wanted {
         let load = || Model::load_with(path, &self.settings);
         let first = load()?;
         let resident = process::resident_mb() - before;
-        let held = (first.bytes(), Some(first.precision()));
+        let (held, int8_apart) = ((first.bytes(), Some(first.precision())), apart(&first));
         drop(first);
         let rounds = Rounds::of(self.rounds, || load().map(drop))?;
-        Ok(Figure { resident_mb: Some(rounded(resident)), ..self.figure("load", &rounds, held) })
+        Ok(Figure { resident_mb: Some(rounded(resident)), int8_apart, ..self.figure("load", &rounds, held) })
     }
 
     /// Of weights of so many bytes, held as the model or else the settings say.
@@ -354,6 +364,7 @@ mod tests {
             assert_eq!((line["shape"].as_str(), line["precision"].as_str()), (name, Some("int8")), "{line}");
         }
         let long = Wanted { batches: vec!["1x4096".parse()?], ..wanted.clone() };
+        std::fs::remove_file(folder.path().join("wardstream.json"))?;
         let config = Config { max_position_embeddings: 4_095, ..Shape::Tiny.config() };
         std::fs::write(folder.path().join("config.json"), serde_json::to_vec(&config).unwrap_or_default())?;
         let refused = long.answering(|_| Ok::<_, BenchError>(())).map_err(|error| error.to_string());

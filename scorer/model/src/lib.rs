@@ -45,7 +45,7 @@ pub use device::{Device, DeviceError, Devices, UnknownDevice, UnknownDevices};
 pub use folder::{Draft, INT8_SHIFT, MAX_NOTE_TOKENS, Manifest, SaveError};
 pub use learner::{Arithmetic, Computing, LearnError, Learner, Lesson, Recipe, StepReport, UnknownArithmetic, Watch};
 pub use load_error::LoadError;
-pub use model::{Answer, Asked, Model, ScoreError};
+pub use model::{Answer, Asked, Model, ScoreError, TooCoarse};
 pub use packed::{InstructionSet, Precision, UnknownName};
 pub use scoring::{PoolError, Prompt, Scorer, Settings};
 pub use tokens::{TokenizerError, train_tokenizer};

@@ -1,5 +1,7 @@
 //! A model that answers: weights that do not change any more, under a version.
 
+mod probe;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
@@ -18,6 +20,7 @@ use crate::page::Page;
 use crate::scoring::{PoolError, Prompt, Scorer, Settings, Unkept};
 use crate::tokens::{Reader, TokenizerError};
 use crate::weights::Weights;
+pub use probe::TooCoarse;
 
 /// What a loaded model may take beside its numbers, in hundredths of them: scales, and what a panel is filled up with.
 const BESIDE_PERCENT: u64 = 15;
@@ -78,6 +81,7 @@ pub struct Model {
     reader: Reader,
     manifest: Manifest,
     limits: Limits,
+    too_coarse: Option<TooCoarse>,
 }
 
 /// What a model can read.
@@ -130,13 +134,23 @@ struct Ready {
     manifest: Manifest,
     /// As asked, with a precision that does for this model.
     settings: Settings,
+    /// What is to be taken instead if 8 bits harm it, where they are asked for and nobody measured what they do.
+    wider: Option<Settings>,
+    /// What was found out about that.
+    too_coarse: Option<TooCoarse>,
 }
 
 impl Ready {
     fn open(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
         let opened = folder::open(dir)?;
-        let settings = settings.for_shift(opened.said.as_ref().and_then(|said| said.int8_shift));
-        let numbers = opened.config.parameters() as u64 * settings.precision().bytes();
+        let int8_shift = opened.said.as_ref().and_then(|said| said.int8_shift);
+        let wider = Settings { precision: None, ..*settings };
+        let settings = settings.for_shift(int8_shift);
+        let is_unmeasured = settings.device == Device::Cpu && settings.precision() == Precision::Int8 && int8_shift.is_none();
+        let wider = is_unmeasured.then_some(wider);
+        // One form after the other stands in memory, never both.
+        let widest = wider.map_or(settings.precision(), |wider| wider.precision());
+        let numbers = opened.config.parameters() as u64 * widest.bytes();
         // A card's memory is the card's to refuse; here nothing stands longer than one matrix.
         if settings.device == Device::Cpu {
             memory::room_for(numbers + numbers / 100 * BESIDE_PERCENT + opened.config.rotary_bytes())?;
@@ -145,7 +159,33 @@ impl Ready {
         let manifest = opened.manifest(&digest)?;
         let Opened { config, weights, tokenizer, .. } = opened;
         let reader = Reader::new(tokenizer, &config, manifest.max_note_tokens)?;
-        Ok(Self { layout: Layout::of(&config), config, weights, digest, reader, manifest, settings })
+        Ok(Self { layout: Layout::of(&config), config, weights, digest, reader, manifest, settings, wider, too_coarse: None })
+    }
+
+    fn packed(&self, settings: &Settings) -> Result<Scorer, LoadError> {
+        let read = |range: Range<usize>| self.weights.run(&self.layout, range).map(Cow::Owned);
+        Scorer::packed(&self.config, &read, &self.reader.letters, settings)
+    }
+
+    /// With a precision that the model bears: 8 bits of which nobody knows what they do are tried on one page first, by the kernels that are to answer.
+    fn probed(mut self) -> Result<Self, LoadError> {
+        let Some(wider) = self.wider else { return Ok(self) };
+        // What is no number here is said to whoever asks.
+        let answers = |settings: &Settings| {
+            let pages = score(&self.packed(settings)?, &self.reader, &[probe::PAGE]);
+            Ok::<_, LoadError>(pages.ok().map(|pages| pages.concat()))
+        };
+        let (eighth, other) = (answers(&self.settings)?, answers(&wider)?);
+        self.too_coarse = probe::judged(eighth.as_deref(), (other.as_deref(), wider.precision()));
+        if self.too_coarse.is_some() {
+            self.settings = wider;
+        }
+        Ok(self)
+    }
+
+    fn answering(self, engine: Engine) -> Model {
+        let Self { config, reader, manifest, settings, too_coarse, .. } = self;
+        Model { engine, precision: settings.precision(), reader, manifest, limits: Limits::of(&config), too_coarse }
     }
 }
 
@@ -161,12 +201,13 @@ impl Model {
         Self::load_with(dir, &Settings::default())
     }
 
-    /// As [`Model::load`], with a precision, instructions, threads and a device of one's own choice.
+    /// As [`Model::load`], with a precision, instructions, threads and a device of one's own choice. Where 8 bits are asked for and no manifest says what
+    /// they do, one page is read first, and they are not taken if they move an answer: [`Model::too_coarse`].
     ///
     /// # Errors
     /// As there, or if there are no threads to be had, or no such device.
     pub fn load_with(dir: &Path, settings: &Settings) -> Result<Self, LoadError> {
-        Self::prepared(Ready::open(dir, settings)?)
+        Self::prepared(Ready::open(dir, settings)?.probed()?)
     }
 
     /// As [`Model::load_with`], and packs nothing that `cache`, a folder, holds packed of an earlier time; what it does not hold is put
@@ -176,7 +217,7 @@ impl Model {
     /// # Errors
     /// As there.
     pub fn load_cached(dir: &Path, settings: &Settings, cache: &Path) -> Result<Self, LoadError> {
-        let ready = Ready::open(dir, settings)?;
+        let ready = Ready::open(dir, settings)?.probed()?;
         let settings = ready.settings;
         if settings.device != Device::Cpu {
             return Self::prepared(ready);
@@ -184,8 +225,7 @@ impl Model {
         let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, &settings);
         let file = cache.join(key.file_name());
         if let Ok(scorer) = Scorer::kept(&ready.config, &settings, (&file, &key)) {
-            let (precision, engine) = (settings.precision(), Engine::Packed(scorer));
-            return Ok(Self { engine, precision, reader: ready.reader, manifest: ready.manifest, limits: Limits::of(&ready.config) });
+            return Ok(ready.answering(Engine::Packed(scorer)));
         }
         let mut model = Self::prepared(ready)?;
         if let Engine::Packed(scorer) = &mut model.engine {
@@ -205,15 +245,8 @@ impl Model {
                 Self::through_candle(ready, (&device, precision))
             }
             None => {
-                let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
-                let engine = Engine::Packed(Scorer::packed(&ready.config, &read, &ready.reader.letters, settings)?);
-                Ok(Self {
-                    engine,
-                    precision: settings.precision(),
-                    reader: ready.reader,
-                    manifest: ready.manifest,
-                    limits: Limits::of(&ready.config),
-                })
+                let engine = Engine::Packed(ready.packed(settings)?);
+                Ok(ready.answering(engine))
             }
         }
     }
@@ -221,7 +254,7 @@ impl Model {
     fn through_candle(ready: Ready, device: (&candle_core::Device, Precision)) -> Result<Self, LoadError> {
         let read = |range: Range<usize>| ready.weights.run(&ready.layout, range).map(Cow::Owned);
         let engine = Engine::Device(DeviceScorer::new(&ready.config, &read, &ready.reader.letters, device)?);
-        Ok(Self { engine, precision: device.1, reader: ready.reader, manifest: ready.manifest, limits: Limits::of(&ready.config) })
+        Ok(Self { precision: device.1, ..ready.answering(engine) })
     }
 
     /// Who answers.
@@ -234,6 +267,12 @@ impl Model {
     #[must_use]
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Why it does not answer in 8 bits, where these were asked for and would have moved its answers.
+    #[must_use]
+    pub fn too_coarse(&self) -> Option<TooCoarse> {
+        self.too_coarse
     }
 
     /// Bytes of the weights as they are held.

@@ -40,6 +40,9 @@ pub fn run(folder: &Path, how: &Answering, file: &Path) -> anyhow::Result<ExitCo
     );
     let settings = Settings { precision: how.precision, instructions: how.instructions, threads: how.threads, device: how.device };
     let model = Model::load_with(folder, &settings).with_context(|| format!("could not load the model {}", folder.display()))?;
+    if let Some(too_coarse) = model.too_coarse() {
+        output::progress(too_coarse);
+    }
     let reader = std::io::BufReader::new(std::fs::File::open(file).with_context(|| format!("could not read {}", file.display()))?);
     for (number, line) in reader.lines().enumerate() {
         let line = line.with_context(|| format!("could not read line {} of {}: it must be UTF-8", number + 1, file.display()))?;

@@ -7,13 +7,15 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 
 use super::{BenchError, Shape};
+use crate::folder::{self, Manifest};
 use crate::layout::Layout;
 use crate::tokens::train_tokenizer;
 
 /// Words that the tokenizer learns: with them a vocabulary becomes as large as a real one's, and as slow to read.
 const WORDS: usize = 20_000;
 
-/// A folder of random weights that is gone when it is dropped: `config.json`, `model.safetensors` in `f32`, `tokenizer.json`.
+/// A folder of random weights that is gone when it is dropped: `config.json`, `model.safetensors` in `f32`, `tokenizer.json`, and a manifest that allows
+/// 8 bits, for it ranks nobody.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -30,6 +32,9 @@ pub fn random_folder(shape: Shape) -> Result<tempfile::TempDir, BenchError> {
     let json = tokenizer.to_string(false).map_err(std::io::Error::other)?;
     std::fs::write(path("tokenizer.json"), json)?;
     weights(&Layout::of(&config), BufWriter::new(File::create(path("model.safetensors"))?))?;
+    let opened = folder::open(folder.path())?;
+    let manifest = Manifest { int8_shift: Some(0.0), ..opened.manifest(&opened.weights.digest())? };
+    std::fs::write(path("wardstream.json"), serde_json::to_vec(&manifest).map_err(as_io)?)?;
     Ok(folder)
 }
 

@@ -56,11 +56,13 @@ fn no_precision_moves_the_auroc_of_a_trained_model() -> Tested {
         learner.step(&batch.iter().collect::<Vec<_>>(), &Recipe { learning_rate, ..Recipe::default() }, 2)?;
     }
     let dir = tempfile::tempdir()?;
-    learner.export(dir.path(), Draft::default())?;
+    // Measured: 8 bits are taken as they are asked for.
+    learner.export(dir.path(), Draft { int8_shift: Some(0.0), ..Draft::default() })?;
     let unseen = notes(4000, 2);
     let asked: Vec<Asked<'_>> = unseen.iter().map(|(text, _)| Asked { text, tasks: &[Task::Mortality] }).collect();
     let ranked = |precision| -> Result<f64, Box<dyn std::error::Error>> {
         let model = Model::load_with(dir.path(), &Settings { precision: Some(precision), ..Settings::default() })?;
+        assert_eq!(model.precision(), precision);
         let scores: Vec<f64> = model.score(&asked)?.iter().flatten().map(|answer| answer.probabilities[1]).collect();
         Ok(auroc(&scores, &unseen))
     };

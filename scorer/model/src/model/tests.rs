@@ -12,6 +12,13 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/linear")
 }
 
+/// The golden with a manifest that allows 8 bits: without, whoever asks for them gets what it bears.
+fn measured(int8_shift: Option<f64>) -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    crate::Learner::from(&golden())?.export(dir.path(), crate::Draft { int8_shift, ..crate::Draft::default() })?;
+    Ok(dir)
+}
+
 fn answers(model: &Model) -> Result<Vec<u64>, ScoreError> {
     let notes = ["Chest pain since the morning.", "Fever."].map(|text| Asked { text, tasks: &TASKS });
     Ok(model.score(&notes)?.iter().flatten().flat_map(|answer| &answer.probabilities).map(|share| share.to_bits()).collect())
@@ -28,20 +35,21 @@ fn only(folder: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
 
 #[test]
 fn what_was_kept_answers_bit_for_bit_as_what_is_packed() -> Tested {
+    let dir = measured(Some(0.0))?;
     for precision in [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8] {
         let settings = Settings { precision: Some(precision), threads: Some(1), ..Settings::default() };
         let cache = tempfile::tempdir()?;
-        let expected = answers(&Model::load_with(&golden(), &settings)?)?;
+        let expected = answers(&Model::load_with(dir.path(), &settings)?)?;
         for _ in 0..2 {
-            assert_eq!(answers(&Model::load_cached(&golden(), &settings, cache.path())?)?, expected);
+            assert_eq!(answers(&Model::load_cached(dir.path(), &settings, cache.path())?)?, expected);
         }
         // It is read, and not packed again: the very file that is there stays.
         let file = only(cache.path())?;
         let written = std::fs::metadata(&file)?.modified()?;
-        let ready = Ready::open(&golden(), &settings)?;
+        let ready = Ready::open(dir.path(), &settings)?;
         let key = Scorer::key(&ready.config, &ready.digest, &ready.reader.letters, &settings);
         assert!(Scorer::kept(&ready.config, &settings, (&file, &key)).is_ok());
-        Model::load_cached(&golden(), &settings, cache.path())?;
+        Model::load_cached(dir.path(), &settings, cache.path())?;
         assert_eq!(std::fs::metadata(&file)?.modified()?, written);
     }
     Ok(())
@@ -49,11 +57,11 @@ fn what_was_kept_answers_bit_for_bit_as_what_is_packed() -> Tested {
 
 #[test]
 fn each_way_of_packing_is_kept_under_a_name_of_its_own() -> Tested {
-    let cache = tempfile::tempdir()?;
+    let (dir, cache) = (measured(Some(0.0))?, tempfile::tempdir()?);
     for precision in [Precision::F32, Precision::Bf16, Precision::Int16, Precision::Int8] {
         for instructions in [None, Some(crate::InstructionSet::Portable)] {
             let settings = Settings { precision: Some(precision), instructions, threads: Some(1), ..Settings::default() };
-            Model::load_cached(&golden(), &settings, cache.path())?;
+            Model::load_cached(dir.path(), &settings, cache.path())?;
         }
     }
     let names = if Settings::default().instructions() == crate::InstructionSet::Portable { 4 } else { 8 };
@@ -64,8 +72,8 @@ fn each_way_of_packing_is_kept_under_a_name_of_its_own() -> Tested {
 #[test]
 fn a_kept_file_that_is_cut_damaged_or_anothers_is_packed_anew() -> Tested {
     let settings = Settings { precision: Some(Precision::Int8), threads: Some(1), ..Settings::default() };
-    let cache = tempfile::tempdir()?;
-    let expected = answers(&Model::load_cached(&golden(), &settings, cache.path())?)?;
+    let (dir, cache) = (measured(Some(0.0))?, tempfile::tempdir()?);
+    let expected = answers(&Model::load_cached(dir.path(), &settings, cache.path())?)?;
     let file = only(cache.path())?;
     let whole = std::fs::read(&file)?;
     let flipped = |place: usize| {
@@ -83,11 +91,11 @@ fn a_kept_file_that_is_cut_damaged_or_anothers_is_packed_anew() -> Tested {
     ];
     for bytes in broken {
         std::fs::write(&file, &bytes)?;
-        assert_eq!(answers(&Model::load_cached(&golden(), &settings, cache.path())?)?, expected);
+        assert_eq!(answers(&Model::load_cached(dir.path(), &settings, cache.path())?)?, expected);
         assert_eq!(std::fs::read(&file)?, whole);
     }
     // A folder that is none is no reason not to answer.
-    assert_eq!(answers(&Model::load_cached(&golden(), &settings, &file)?)?, expected);
+    assert_eq!(answers(&Model::load_cached(dir.path(), &settings, &file)?)?, expected);
     Ok(())
 }
 
@@ -168,15 +176,10 @@ fn a_model_of_which_nothing_is_known_answers_in_what_the_instructions_multiply()
 /// What a manifest says of 8 bits decides, unless somebody asks for something else.
 #[test]
 fn a_model_whose_auroc_8_bits_do_not_move_answers_in_them() -> Tested {
-    let folder = |int8_shift| {
-        let dir = tempfile::tempdir()?;
-        crate::Learner::from(&golden())?.export(dir.path(), crate::Draft { int8_shift, ..crate::Draft::default() })?;
-        Ok::<_, Box<dyn std::error::Error>>(dir)
-    };
     let quickest = if Settings::default().instructions() > crate::InstructionSet::Portable { Precision::Int8 } else { Precision::F32 };
     let usual = Settings::default().precision();
     for (shift, expected) in [(None, usual), (Some(1e-4), quickest), (Some(2.1e-3), usual)] {
-        let dir = folder(shift)?;
+        let dir = measured(shift)?;
         let (model, cache) = (Model::load(dir.path())?, tempfile::tempdir()?);
         assert_eq!((model.precision(), model.manifest().int8_shift), (expected, shift));
         assert_eq!(Model::load_cached(dir.path(), &Settings::default(), cache.path())?.precision(), expected);
