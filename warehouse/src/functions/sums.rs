@@ -221,7 +221,8 @@ mod tests {
                 "SELECT value, sum(v) OVER (PARTITION BY part ORDER BY value ROWS BETWEEN 3 PRECEDING AND CURRENT ROW), sum(v) OVER () FROM {rows} ORDER BY value"
             ),
             format!("SELECT value / 2 AS half, sum(value) FROM {rows} GROUP BY value / 2 ORDER BY half LIMIT 5"),
-            format!("SELECT sum(v / 2.0), sum(CAST(v AS DECIMAL(10, 2))) AS decimals, arrow_typeof(sum(v)) AS kind FROM {rows}"),
+            format!("SELECT sum(v / 2.0), sum(CAST(v AS DECIMAL(10, 2))) FROM {rows}"),
+            format!("SELECT arrow_typeof(sum(v)) FROM {rows}"),
         ] {
             let engines = pretty_format_batches(&plain.sql(&sql).await.expect(&sql).collect().await.expect(&sql)).expect("prints");
             assert_eq!(told(&sql).await.expect(&sql), engines.to_string(), "{sql}");
