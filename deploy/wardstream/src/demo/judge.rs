@@ -187,10 +187,11 @@ async fn refresh(report: &mut Report, warehouse: &Warehouse) -> anyhow::Result<(
     report.refresh.auroc_after = if by_model.len() > 1 { by_model.values().last().and_then(|(_, auroc)| *auroc) } else { None };
     let (before, after) = (report.refresh.auroc_before, report.refresh.auroc_after);
     let held = report.refresh.promoted && before.zip(after).is_some_and(|(before, after)| after > before);
+    let told = |auroc: Option<f64>| auroc.map_or_else(|| "unknown".to_owned(), |auroc| format!("{auroc:.3}"));
     report.check(
         "a refresh is promoted and performance recovers",
         held,
-        format_args!("mean AUROC since the shift {before:.3?} before, {after:.3?} after"),
+        format_args!("mean AUROC since the shift {} before, {} after", told(before), told(after)),
     );
     Ok(())
 }

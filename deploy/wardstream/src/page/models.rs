@@ -29,7 +29,7 @@ fn show_champion(html: &mut Markup, facts: &Facts, champion: &Champion) {
     let history = facts.history.as_deref().unwrap_or_default();
     let decided = history.iter().filter(of_it).find(|happened| matches!(happened.event.as_str(), "promoted" | "rolled_back"));
     if let Some(decided) = decided {
-        html.raw(" by ").text(&decided.by).raw(" (").text(&decided.reason).raw(")");
+        html.raw(" by ").text(&decided.by).raw(" (").text(words::reason(&decided.reason)).raw(")");
     }
     let taken = history.iter().filter(of_it).find(|happened| happened.event == "took_over" && happened.at >= champion.promoted_at);
     if let Some(taken) = taken {
@@ -144,7 +144,7 @@ fn show_history(html: &mut Markup, history: &[Happened]) {
     for happened in history {
         html.raw("<tr><th scope=\"row\">").text(words::instant(happened.at)).raw("</th><td><code>").text(&happened.model_version);
         html.raw("</code></td><td>").text(words::event(&happened.event)).raw("</td><td>").text(&happened.by);
-        html.raw("</td><td class=\"words\">").text(&happened.reason).raw("</td></tr>");
+        html.raw("</td><td class=\"words\">").text(words::reason(&happened.reason)).raw("</td></tr>");
     }
     html.raw("</tbody></table></div></details>");
 }

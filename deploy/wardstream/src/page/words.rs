@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use jiff::{SignedDuration, Timestamp};
+use trainer::Reason;
 
 use super::facts::Judged;
 
@@ -124,6 +125,16 @@ pub fn event(name: &str) -> &str {
     }
 }
 
+/// Why something was done to a model: a trainer writes it as JSON, people as they like.
+pub fn reason(stated: &str) -> String {
+    match serde_json::from_str(stated) {
+        Ok(Reason::First) => "there was no model yet".to_owned(),
+        Ok(Reason::Scheduled) => "the calendar had come round".to_owned(),
+        Ok(Reason::Alarm { since }) => format!("performance alarmed about {}", month(since)),
+        Err(_) => stated.to_owned(),
+    }
+}
+
 /// Several as one: `a`, `a and b`, `a, b and c`.
 pub fn listed(names: &[impl Display]) -> String {
     let mut text = String::new();
@@ -151,6 +162,15 @@ mod tests {
         assert_eq!((figure(Some(0.7)), figure(Some(f64::NAN)), figure(None)), ("0.700".to_owned(), "–".to_owned(), "–".to_owned()));
         assert_eq!((task("length_of_stay"), task("")), ("Length of stay".to_owned(), String::new()));
         assert_eq!([&["a"][..], &["a", "b"], &["a", "b", "c"]].map(listed), ["a", "a and b", "a, b and c"]);
+    }
+
+    #[test]
+    fn why_a_model_answers_is_told_in_words() {
+        let written = |reason: Reason| serde_json::to_string(&reason).expect("is JSON");
+        let since = "2024-02-01T00:00:00Z".parse().expect("an instant");
+        let told = [Reason::First, Reason::Scheduled, Reason::Alarm { since }].map(|why| reason(&written(why)));
+        assert_eq!(told, ["there was no model yet", "the calendar had come round", "performance alarmed about Feb 2024"]);
+        assert_eq!(reason("it answers {\"better\"}"), "it answers {\"better\"}");
     }
 
     /// Of every measure that `drift` has, and of one that it does not have yet.
