@@ -132,28 +132,27 @@ fn show_past(html: &mut Markup, facts: &Facts) {
         return;
     }
     html.raw("<details><summary>").text(words::count(as_count(past.len()), "alarm")).raw(" of the past</summary>");
-    html.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Alarms of the past\"><table><thead><tr>");
-    html.raw("<th scope=\"col\">Month</th><th scope=\"col\">About</th><th scope=\"col\">What</th><th scope=\"col\">Model</th></tr></thead><tbody>");
-    for one in past.iter().take(PAST) {
-        html.raw("<tr><th scope=\"row\">").text(words::month(one.month())).raw("</th><td>");
-        match one {
-            Past::Judged(judged) => {
-                html.text(words::subject(judged)).raw("</td><td class=\"words\">").text(words::sentence(judged));
-                html.raw("</td><td><code>").text(&judged.model_version);
+    html.table("Alarms of the past", &["Month", "About", "What", "Model"], |html| {
+        for one in past.iter().take(PAST) {
+            html.raw("<tr><th scope=\"row\">").text(words::month(one.month())).raw("</th><td>");
+            match one {
+                Past::Judged(judged) => {
+                    html.text(words::subject(judged)).raw("</td><td class=\"words\">").text(words::sentence(judged));
+                    html.raw("</td><td><code>").text(&judged.model_version);
+                }
+                Past::Fallen(alert) => {
+                    let about = if alert.model_version.is_empty() { "Feed".to_owned() } else { words::task(&alert.task) };
+                    html.text(about)
+                        .raw("</td><td class=\"words\">")
+                        .text(&alert.measure)
+                        .raw(" was published on ")
+                        .text(words::day(alert.alarmed_at));
+                    html.raw(", and is no alarm by what is known now.</td><td><code>").text(&alert.model_version);
+                }
             }
-            Past::Fallen(alert) => {
-                let about = if alert.model_version.is_empty() { "Feed".to_owned() } else { words::task(&alert.task) };
-                html.text(about)
-                    .raw("</td><td class=\"words\">")
-                    .text(&alert.measure)
-                    .raw(" was published on ")
-                    .text(words::day(alert.alarmed_at));
-                html.raw(", and is no alarm by what is known now.</td><td><code>").text(&alert.model_version);
-            }
+            html.raw("</code></td></tr>");
         }
-        html.raw("</code></td></tr>");
-    }
-    html.raw("</tbody></table></div>");
+    });
     if past.len() > PAST {
         html.raw("<p>Older ones: <code>SELECT * FROM drift WHERE alarm</code></p>");
     }

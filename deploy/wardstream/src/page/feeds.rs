@@ -29,17 +29,16 @@ fn show_feeds(html: &mut Markup, feeds: &[Feed], now: Timestamp) {
         html.raw("<p>Nothing has landed yet.</p>");
         return;
     }
-    html.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Feeds\"><table><thead><tr><th scope=\"col\">Feed</th>");
-    html.raw("<th scope=\"col\">Watermark</th><th scope=\"col\">By the clock</th><th scope=\"col\">Messages</th>");
-    html.raw("<th scope=\"col\">Refused</th><th scope=\"col\">In part</th></tr></thead><tbody>");
-    for feed in feeds {
-        html.raw("<tr><th scope=\"row\">").text(&feed.facility).raw("</th><td>").text(words::instant(feed.watermark)).raw("</td><td>");
-        html.raw(if feed.watermark > now { "<strong class=\"bad\">" } else { "<span>" }).text(age(feed, now));
-        html.raw(if feed.watermark > now { "</strong>" } else { "</span>" });
-        html.raw("</td><td>").text(words::whole(feed.messages)).raw("</td><td>").text(words::whole(feed.refused));
-        html.raw("</td><td>").text(words::whole(feed.partly)).raw("</td></tr>");
-    }
-    html.raw("</tbody></table></div><p class=\"note\">A feed&#39;s watermark is its newest message. Counted is what came in the seven days before it: all messages, those refused, those read only in part.</p>");
+    html.table("Feeds", &["Feed", "Watermark", "By the clock", "Messages", "Refused", "In part"], |html| {
+        for feed in feeds {
+            html.raw("<tr><th scope=\"row\">").text(&feed.facility).raw("</th><td>").text(words::instant(feed.watermark)).raw("</td><td>");
+            html.raw(if feed.watermark > now { "<strong class=\"bad\">" } else { "<span>" }).text(age(feed, now));
+            html.raw(if feed.watermark > now { "</strong>" } else { "</span>" });
+            html.raw("</td><td>").text(words::whole(feed.messages)).raw("</td><td>").text(words::whole(feed.refused));
+            html.raw("</td><td>").text(words::whole(feed.partly)).raw("</td></tr>");
+        }
+    });
+    html.raw("<p class=\"note\">A feed&#39;s watermark is its newest message. Counted is what came in the seven days before it: all messages, those refused, those read only in part.</p>");
 }
 
 /// A topic over all its partitions.
@@ -77,22 +76,18 @@ fn show_topics(html: &mut Markup, topics: &[Topic]) {
         html.raw("<p>Nothing has landed yet.</p>");
         return;
     }
-    html.raw(
-        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Records by topic\"><table><thead><tr><th scope=\"col\">Topic</th>",
-    );
-    html.raw(
-        "<th scope=\"col\">Landed</th><th scope=\"col\">Missing or doubled</th><th scope=\"col\">Deleted unread</th></tr></thead><tbody>",
-    );
-    for topic in topics {
-        html.raw("<tr><th scope=\"row\">").text(&topic.name).raw("</th><td>").text(words::whole(topic.landed)).raw("</td><td>");
-        if topic.troubles.is_empty() {
-            html.raw("<span class=\"good\">nothing</span>");
-        } else {
-            html.raw("<strong class=\"bad\">").text(words::listed(&topic.troubles)).raw("</strong>");
+    html.table("Records by topic", &["Topic", "Landed", "Missing or doubled", "Deleted unread"], |html| {
+        for topic in topics {
+            html.raw("<tr><th scope=\"row\">").text(&topic.name).raw("</th><td>").text(words::whole(topic.landed)).raw("</td><td>");
+            if topic.troubles.is_empty() {
+                html.raw("<span class=\"good\">nothing</span>");
+            } else {
+                html.raw("<strong class=\"bad\">").text(words::listed(&topic.troubles)).raw("</strong>");
+            }
+            html.raw("</td><td>").text(words::whole(topic.lost)).raw("</td></tr>");
         }
-        html.raw("</td><td>").text(words::whole(topic.lost)).raw("</td></tr>");
-    }
-    html.raw("</tbody></table></div><p class=\"note\"><code>wardstream verify</code> names the ranges, and holds every record to its digest.</p>");
+    });
+    html.raw("<p class=\"note\"><code>wardstream verify</code> names the ranges, and holds every record to its digest.</p>");
 }
 
 /// Whether every record is there once: how that is to be seen, and in a few words.
@@ -117,20 +112,20 @@ fn show_maturity(html: &mut Markup, facts: &Facts, maturity: &[Maturity]) {
         html.raw("<p>No stay is known yet.</p>");
         return;
     }
-    html.raw(
-        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Labels by task\"><table><thead><tr><th scope=\"col\">Task</th>",
+    html.table(
+        "Labels by task",
+        &["Task", "Stays", "Labelled", "Left out", "Not mature", "Waiting for an outcome", "First month not mature", "Mature on"],
+        |html| {
+            let mut rows: Vec<&Maturity> = maturity.iter().collect();
+            rows.sort_by_key(|row| facts.place(&row.task));
+            for row in rows {
+                html.raw("<tr><th scope=\"row\">").text(words::task(&row.task)).raw("</th>");
+                for number in [row.stays, row.labelled, row.excluded, row.immature, row.waiting] {
+                    html.raw("<td>").text(words::whole(number)).raw("</td>");
+                }
+                html.raw("<td>").text(row.first_immature.map_or_else(|| "none".to_owned(), words::month));
+                html.raw("</td><td>").text(row.mature_at.map_or_else(|| "–".to_owned(), words::day)).raw("</td></tr>");
+            }
+        },
     );
-    html.raw("<th scope=\"col\">Stays</th><th scope=\"col\">Labelled</th><th scope=\"col\">Left out</th><th scope=\"col\">Not mature</th>");
-    html.raw("<th scope=\"col\">Waiting for an outcome</th><th scope=\"col\">First month not mature</th><th scope=\"col\">Mature on</th></tr></thead><tbody>");
-    let mut rows: Vec<&Maturity> = maturity.iter().collect();
-    rows.sort_by_key(|row| facts.place(&row.task));
-    for row in rows {
-        html.raw("<tr><th scope=\"row\">").text(words::task(&row.task)).raw("</th>");
-        for number in [row.stays, row.labelled, row.excluded, row.immature, row.waiting] {
-            html.raw("<td>").text(words::whole(number)).raw("</td>");
-        }
-        html.raw("<td>").text(row.first_immature.map_or_else(|| "none".to_owned(), words::month));
-        html.raw("</td><td>").text(row.mature_at.map_or_else(|| "–".to_owned(), words::day)).raw("</td></tr>");
-    }
-    html.raw("</tbody></table></div>");
 }

@@ -33,6 +33,17 @@ impl Markup {
         }
     }
 
+    /// A table that scrolls by itself where the page is narrow; `label` says what it is of, `heads` what its columns are.
+    pub fn table(&mut self, label: impl Display, heads: &[&'static str], rows: impl FnOnce(&mut Self)) {
+        self.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"").text(label).raw("\"><table><thead><tr>");
+        for &head in heads {
+            self.raw("<th scope=\"col\">").raw(head).raw("</th>");
+        }
+        self.raw("</tr></thead><tbody>");
+        rows(self);
+        self.raw("</tbody></table></div>");
+    }
+
     /// The whole.
     pub fn into_string(self) -> String {
         self.0

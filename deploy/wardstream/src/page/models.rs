@@ -103,13 +103,11 @@ fn show_tasks(html: &mut Markup, facts: &Facts, champion: &Champion) {
         html.raw("<p>It has answered nothing yet.</p>");
         return;
     }
-    html.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"The model, by task\"><table><thead><tr><th scope=\"col\">Task</th>");
-    html.raw("<th scope=\"col\">State</th><th scope=\"col\">AUROC</th><th scope=\"col\">Limit</th><th scope=\"col\">Month</th>");
-    html.raw("<th scope=\"col\">Threshold</th><th scope=\"col\">Last prediction</th></tr></thead><tbody>");
-    for name in names {
-        show_row(html, facts, name, (decisive(facts, version, name), answers().find(|answered| answered.task == name)));
-    }
-    html.raw("</tbody></table></div>");
+    html.table("The model, by task", &["Task", "State", "AUROC", "Limit", "Month", "Threshold", "Last prediction"], |html| {
+        for name in names {
+            show_row(html, facts, name, (decisive(facts, version, name), answers().find(|answered| answered.task == name)));
+        }
+    });
 }
 
 fn show_row(html: &mut Markup, facts: &Facts, name: &str, (newest, answered): (Option<&Month>, Option<&Answered>)) {
@@ -138,13 +136,12 @@ fn show_history(html: &mut Markup, history: &[Happened]) {
         return;
     }
     html.raw("<details><summary>What happened to models</summary>");
-    html.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"What happened to models\"><table><thead><tr>");
-    html.raw("<th scope=\"col\">When</th><th scope=\"col\">Model</th><th scope=\"col\">What</th><th scope=\"col\">By</th>");
-    html.raw("<th scope=\"col\">Why</th></tr></thead><tbody>");
-    for happened in history {
-        html.raw("<tr><th scope=\"row\">").text(words::instant(happened.at)).raw("</th><td><code>").text(&happened.model_version);
-        html.raw("</code></td><td>").text(words::event(&happened.event)).raw("</td><td>").text(&happened.by);
-        html.raw("</td><td class=\"words\">").text(words::reason(&happened.reason)).raw("</td></tr>");
-    }
-    html.raw("</tbody></table></div></details>");
+    html.table("What happened to models", &["When", "Model", "What", "By", "Why"], |html| {
+        for happened in history {
+            html.raw("<tr><th scope=\"row\">").text(words::instant(happened.at)).raw("</th><td><code>").text(&happened.model_version);
+            html.raw("</code></td><td>").text(words::event(&happened.event)).raw("</td><td>").text(&happened.by);
+            html.raw("</td><td class=\"words\">").text(words::reason(&happened.reason)).raw("</td></tr>");
+        }
+    });
+    html.raw("</details>");
 }

@@ -118,26 +118,29 @@ fn show_legend(html: &mut Markup, lines: &[Line]) {
 }
 
 fn show_table(html: &mut Markup, facts: &Facts, name: &str, months: &[&Month]) {
-    html.raw("<details><summary>Figures by month</summary><div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"").text(name);
-    html.raw(" by month\"><table><thead><tr><th scope=\"col\">Month</th><th scope=\"col\">AUROC</th><th scope=\"col\">95 % interval</th>");
-    html.raw("<th scope=\"col\">Limit</th><th scope=\"col\">Labels</th><th scope=\"col\">Positive</th><th scope=\"col\">Not mature</th>");
-    html.raw("<th scope=\"col\">Model</th></tr></thead><tbody>");
+    html.raw("<details><summary>Figures by month</summary>");
     let mut newest_first = months.to_vec();
     newest_first.sort_by_key(|month| std::cmp::Reverse(month.month));
-    for month in newest_first {
-        let judged = judged(facts, month);
-        let is_alarm = judged.is_some_and(|judged| judged.alarm);
-        html.raw(if is_alarm { "<tr class=\"alarm\">" } else { "<tr>" });
-        html.raw("<th scope=\"row\">").text(words::month(month.month)).raw("</th><td>").text(words::figure(month.auroc));
-        html.raw(if is_alarm { " alarm</td><td>" } else { "</td><td>" });
-        match interval(month) {
-            Some((low, high)) => html.text(format_args!("{low:.3} to {high:.3}")),
-            None => html.raw("–"),
-        };
-        html.raw("</td><td>").text(words::figure(judged.and_then(|judged| judged.limit)));
-        html.raw("</td><td>").text(words::whole(month.n)).raw("</td><td>").text(words::whole(month.positives));
-        html.raw("</td><td>").text(words::whole(month.immature)).raw("</td><td><code>").text(&month.model_version);
-        html.raw("</code></td></tr>");
-    }
-    html.raw("</tbody></table></div></details>");
+    html.table(
+        format_args!("{name} by month"),
+        &["Month", "AUROC", "95 % interval", "Limit", "Labels", "Positive", "Not mature", "Model"],
+        |html| {
+            for month in newest_first {
+                let judged = judged(facts, month);
+                let is_alarm = judged.is_some_and(|judged| judged.alarm);
+                html.raw(if is_alarm { "<tr class=\"alarm\">" } else { "<tr>" });
+                html.raw("<th scope=\"row\">").text(words::month(month.month)).raw("</th><td>").text(words::figure(month.auroc));
+                html.raw(if is_alarm { " alarm</td><td>" } else { "</td><td>" });
+                match interval(month) {
+                    Some((low, high)) => html.text(format_args!("{low:.3} to {high:.3}")),
+                    None => html.raw("–"),
+                };
+                html.raw("</td><td>").text(words::figure(judged.and_then(|judged| judged.limit)));
+                html.raw("</td><td>").text(words::whole(month.n)).raw("</td><td>").text(words::whole(month.positives));
+                html.raw("</td><td>").text(words::whole(month.immature)).raw("</td><td><code>").text(&month.model_version);
+                html.raw("</code></td></tr>");
+            }
+        },
+    );
+    html.raw("</details>");
 }
