@@ -1,7 +1,7 @@
 //! One cycle from a pinned version to a line in the registry. A cycle that dies goes on from its last checkpoint.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use schemas::{DatasetId, ModelVersion, Task};
 use serde::{Deserialize, Serialize};
 use warehouse::{
     AsOf, Champion, Deeds, Evaluation, Example, KeepingError, NewModel, Pin, Registry, RegistryError, Warehouse, Weights, WeightsError,
+    claimed,
 };
 
 use crate::dataset::{self, Known};
@@ -168,18 +169,11 @@ pub async fn run(
     Ok(report)
 }
 
-/// The work folder for one cycle alone, as long as the file is open: a process that dies lets go of it. A file system that knows no locks keeps nobody out.
+/// The work folder for one cycle alone, as long as the file is open: a process that dies lets go of it.
 fn alone(workdir: &Path) -> Result<File, CycleError> {
     let path = workdir.with_extension("lock");
-    let failed = |source| CycleError::Folder { path: path.clone(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let file = File::create(&path).map_err(failed)?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(CycleError::Busy { path: workdir.to_owned() }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-    }
+    let held = claimed::alone(&path).map_err(|source| CycleError::Folder { path, source })?;
+    held.ok_or_else(|| CycleError::Busy { path: workdir.to_owned() })
 }
 
 /// The cycle that was begun for the same reason, to learn the same, and never ended, while its rows are still there; or a new one.

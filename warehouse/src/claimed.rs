@@ -1,7 +1,7 @@
-//! Folders of one user each: numbered, and held locked by whoever uses them. The system ends a lock with its process, however that ends; so what nobody holds
+//! Folders of one user each, most of them numbered, and held locked by whoever uses them. The system ends a lock with its process, however that ends; so what nobody holds
 //! was left by somebody who is no more.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,24 @@ pub fn hold(folder: &Path) -> io::Result<File> {
     let folder = File::open(folder)?;
     folder.lock()?;
     Ok(folder)
+}
+
+/// The file, made where it is not there, for one process alone until it is dropped; `None` while another one has it. A file system that knows no locks keeps
+/// nobody out.
+///
+/// # Errors
+/// Where the file, or the folder that it lies in, cannot be made.
+pub fn alone(path: &Path) -> io::Result<Option<File>> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = File::create(path)?;
+    Ok(if is_held(&file) { None } else { Some(file) })
+}
+
+/// Whether somebody else holds what is open here; it is held here from now on where nobody does.
+pub fn is_held(open: &File) -> bool {
+    matches!(open.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 /// Removes a folder that nobody holds. One that is claimed and not held yet passes for such a one: whoever asks must know better.

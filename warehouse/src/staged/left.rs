@@ -1,6 +1,6 @@
 //! What exports left that were killed: folders half written, with texts of notes in them, and the earlier folder that had just made room.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ fn is_begun(folder: &Path) -> bool {
 /// Brings the earlier folder back where the one that was to take its place never did, and removes it where it did.
 fn settle(target: &Path, old: &Path, mark: &str) -> io::Result<()> {
     let Ok(held) = File::open(old) else { return Ok(()) };
-    if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) {
+    if claimed::is_held(&held) {
         // Somebody is just putting theirs in its place.
         return Ok(());
     }

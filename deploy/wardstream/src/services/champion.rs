@@ -1,6 +1,6 @@
 //! The champion as the registry names it: fetched, loaded, and handed to the scorer; takeovers are recorded.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use schemas::ModelVersion;
 use scorer::{Live, consumer::Takeover};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use warehouse::{Registry, Warehouse, Weights};
+use warehouse::{Registry, Warehouse, Weights, claimed};
 
 /// How often the registry is asked.
 const EVERY: Duration = Duration::from_millis(1_000);
@@ -48,7 +48,7 @@ impl Watcher {
         if self.champion.borrow().as_ref().is_some_and(|live| *live.model.version() == row.model_version) {
             return Ok(());
         }
-        let _alone = alone(&self.folder).await?;
+        let _alone = alone(&self.folder)?;
         let folder = self.folder.join(&row.model_version.0);
         self.registry.fetch(&self.weights, &row, &folder).await.context("could not fetch the champion's weights")?;
         let settings = Settings { device: self.device, ..Settings::default() };
@@ -72,13 +72,9 @@ impl Watcher {
 
 /// The folder of fetched models for one process, as long as the file is open: weights are mapped while they are loaded, and another process that fetched the same
 /// ones to the same place would cut them off under it.
-async fn alone(folder: &Path) -> anyhow::Result<File> {
-    let place = || format!("could not use {}", folder.display());
-    tokio::fs::create_dir_all(folder).await.with_context(place)?;
-    let file = File::create(folder.join("lock")).with_context(place)?;
-    let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
-    anyhow::ensure!(!is_taken, "another process is just loading a champion from {}", folder.display());
-    Ok(file)
+fn alone(folder: &Path) -> anyhow::Result<File> {
+    let held = claimed::alone(&folder.join("lock")).with_context(|| format!("could not use {}", folder.display()))?;
+    held.with_context(|| format!("another process is just loading a champion from {}", folder.display()))
 }
 
 /// Removes every folder within `folder` but the version's.
@@ -155,12 +151,12 @@ mod tests {
     async fn one_process_at_a_time_fetches_and_loads() -> anyhow::Result<()> {
         let place = tempfile::tempdir()?;
         let folder = place.path().join("champion");
-        let first = alone(&folder).await?;
-        assert!(alone(&folder).await.is_err());
+        let first = alone(&folder)?;
+        assert!(alone(&folder).is_err());
         keep_only(&ModelVersion("b2".to_owned()), &folder).await?;
-        assert!(alone(&folder).await.is_err(), "what removes earlier champions leaves the lock");
+        assert!(alone(&folder).is_err(), "what removes earlier champions leaves the lock");
         drop(first);
-        alone(&folder).await?;
+        alone(&folder)?;
         Ok(())
     }
 
