@@ -237,7 +237,7 @@ impl Model {
     fn prepared(ready: Ready) -> Result<Self, LoadError> {
         let settings = &ready.settings;
         match settings.device.open()? {
-            Some(_) if matches!(settings.precision(), Precision::Int16 | Precision::Int8) => {
+            Some(_) if settings.precision().is_whole() => {
                 Err(DeviceError::WholeNumbers { device: settings.device, precision: settings.precision() }.into())
             }
             Some(device) => {

@@ -51,6 +51,11 @@ impl Precision {
         }
     }
 
+    /// Whether numbers are whole ones, whose sums are exact.
+    pub(crate) fn is_whole(self) -> bool {
+        self.tail() > 0
+    }
+
     /// Lines of a panel behind its words: the columns' scales, and before them in 8 bits the sums that undo the rows' offset.
     pub(crate) fn tail(self) -> usize {
         match self {
@@ -227,7 +232,7 @@ impl Kernel {
 
     /// One whose rows and panels are of any length.
     fn vectors(precision: Precision, multiply: Multiply) -> Self {
-        let block = if precision.tail() > 0 { usize::MAX } else { BLOCK };
+        let block = if precision.is_whole() { usize::MAX } else { BLOCK };
         Self { precision, rows: 1, most: MOST, block, reuse: 1, step: 1, multiply, multiply_panels: None }
     }
 
@@ -300,7 +305,7 @@ impl Kernel {
     pub fn multiply_from(self, begin: Begin, left: Left<'_>, right: Right<'_>, sums: &mut [[f32; COLUMNS]]) {
         self.check(left, right.lines.len());
         assert!(sums.len() >= left.rows, "sums leave their slice");
-        assert!(begin == Begin::Zero || self.precision.tail() == 0, "a part of a panel of whole numbers");
+        assert!(begin == Begin::Zero || !self.precision.is_whole(), "a part of a panel of whole numbers");
         (self.multiply)(begin, left, right, sums);
     }
 
