@@ -15,7 +15,6 @@ use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -64,9 +63,7 @@ impl PhysicalOptimizerRule for Compacting {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let around = |plan: Arc<dyn ExecutionPlan>| {
             let (sorts, joins) = (plan.is::<SortExec>(), plan.is::<HashJoinExec>());
-            let keeps =
-                plan.downcast_ref::<AggregateExec>().is_some_and(|plan| plan.aggr_expr().iter().any(|expr| gathered::is(expr.fun())));
-            if !sorts && !joins && !keeps {
+            if !sorts && !joins && !gathered::adds_up(plan.as_ref()) {
                 return Ok(Transformed::no(plan));
             }
             let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();

@@ -1,6 +1,7 @@
 //! Relations whose rows are no files but are computed when a query names them.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -260,10 +261,10 @@ impl Query {
                 continue;
             }
             let part = match &self.optimizing {
-                Some(optimizing) => optimizing.optimizer().optimize(part.clone(), optimizing, |_, _| {})?,
-                None => part.clone(),
+                Some(optimizing) => Cow::Owned(optimizing.optimizer().optimize(part.clone(), optimizing, |_, _| {})?),
+                None => Cow::Borrowed(part),
             };
-            let physical = state.query_planner().create_physical_plan(&part, state).await?;
+            let physical = state.query_planner().create_physical_plan(part.as_ref(), state).await?;
             let rows = (0..physical.output_partitioning().partition_count()).map(|place| {
                 let task = task.clone();
                 begun(&physical, place, state.task_ctx()).map_err(move |error| of_task(error, task.as_deref())).boxed()

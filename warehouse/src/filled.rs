@@ -10,7 +10,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use futures::stream::BoxStream;
@@ -28,8 +27,7 @@ use crate::written::{self, Views};
 pub(crate) fn watched(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(dealing) = plan.downcast_ref::<RepartitionExec>().filter(|dealing| !dealing.preserve_order()) else { return Ok(None) };
     let input = dealing.input();
-    let aggregates = input.downcast_ref::<AggregateExec>().map(AggregateExec::aggr_expr).unwrap_or_default();
-    if !aggregates.iter().any(|aggregate| gathered::is(aggregate.fun())) {
+    if !gathered::adds_up(input.as_ref()) {
         return Ok(None);
     }
     let streams = input.properties().output_partitioning().partition_count();

@@ -90,11 +90,11 @@ fn is_small(batch: &RecordBatch) -> bool {
     batch.num_rows() < BATCH_ROWS / 2
 }
 
-/// What of a kept batch holds on. One that stays is not touched.
-fn held_on(batch: RecordBatch, key: usize, holds: &impl Holds, stays: bool) -> Result<Piece> {
+/// What of a kept batch holds on. One of which all does is not touched, unless it is small and those are to be put together.
+fn held_on(batch: RecordBatch, key: usize, holds: &impl Holds, small_stay: bool) -> Result<Piece> {
     let rows = holds(batch.column(key))?;
     match rows.true_count() {
-        count if count == batch.num_rows() && stays => Ok(Piece::Whole(batch)),
+        count if count == batch.num_rows() && (small_stay || !is_small(&batch)) => Ok(Piece::Whole(batch)),
         _ => Ok(Piece::Loose(filter_record_batch(&batch, &rows)?)),
     }
 }
@@ -104,11 +104,7 @@ async fn run_held_on(run: Run, key: usize, holds: impl Holds) -> Result<BoxStrea
     if let Some(run) = run.without(key, &holds).await? {
         return Ok(stream::once(async { Ok(Piece::Stored(run)) }).boxed());
     }
-    let held_on = move |batch: RecordBatch| {
-        let stays = !is_small(&batch);
-        held_on(batch, key, &holds, stays)
-    };
-    Ok(run.read(None).map(move |batch| held_on(batch?)).boxed())
+    Ok(run.read(None).map(move |batch| held_on(batch?, key, &holds, false)).boxed())
 }
 
 /// The rows.
@@ -147,11 +143,7 @@ impl Kept {
             let (of_runs, of_batches) = (holds.clone(), holds.clone());
             let on_disk = stream::iter(part.runs.clone()).then(move |run| run_held_on(run, key, of_runs.clone())).try_flatten();
             let are_few = part.batches.iter().filter(|batch| is_small(batch)).count() < SMALL;
-            let in_memory = stream::iter(part.batches.clone());
-            let in_memory = in_memory.map(move |batch| {
-                let stays = are_few || !is_small(&batch);
-                held_on(batch, key, &of_batches, stays)
-            });
+            let in_memory = stream::iter(part.batches.clone()).map(move |batch| held_on(batch, key, &of_batches, are_few));
             pieces.push(on_disk.chain(in_memory).boxed());
         }
         pieces.resize_with(before.parts.len().max(1), || stream::empty().boxed());

@@ -1,7 +1,7 @@
 -- patients: one row per living identity, with what was last stated of it. A death that the end of a stay told of (FHIR's dispositions) stands as long as that end.
 -- `died_by_day`: no hour of the death was stated; `died_at` is where its day begins.
 SELECT patient_id, birth_date, sex, race, CASE WHEN death_retracted_asserted_at >= died_asserted_at THEN NULL ELSE died_at END AS died_at,
-       COALESCE(died_at IS NOT NULL AND died_by = 'day' AND (death_retracted_asserted_at >= died_asserted_at) IS NOT TRUE, false) AS died_by_day
+       COALESCE(died_by = 'day', false) AND (death_retracted_asserted_at >= died_asserted_at) IS NOT TRUE AS died_by_day
 FROM (
     SELECT patient_id,
            last_value(text_value ORDER BY asserted_at, text_value) FILTER (WHERE code = 'patient.birth_date') AS birth_date,

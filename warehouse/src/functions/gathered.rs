@@ -20,6 +20,8 @@ use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 
 use crate::written::{self, Views};
 
@@ -37,6 +39,11 @@ pub fn all() -> [AggregateUDF; 5] {
 /// Whether the aggregate is one of these.
 pub(crate) fn is(function: &AggregateUDF) -> bool {
     function.inner().is::<Gathered>()
+}
+
+/// Whether the operator adds up by one of these.
+pub(crate) fn adds_up(plan: &dyn ExecutionPlan) -> bool {
+    plan.downcast_ref::<AggregateExec>().is_some_and(|plan| plan.aggr_expr().iter().any(|aggregate| is(aggregate.fun())))
 }
 
 fn of(engines: Arc<AggregateUDF>, keeps: Keeps) -> AggregateUDF {

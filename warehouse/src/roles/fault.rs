@@ -40,6 +40,11 @@ impl Refusal {
     fn at_word(self, sql: &str, word: &str) -> Self {
         Self { position: self.position.or_else(|| places::of_word(sql, word)), ..self }
     }
+
+    /// Where in the text the engine's words are about, if that can be told.
+    fn at_reason(self, sql: &str, reason: &str) -> Self {
+        Self { position: places::of(reason, sql), ..self }
+    }
 }
 
 /// What was asked, and by whom.
@@ -244,7 +249,7 @@ fn planning(reason: &str, asked: Asked<'_>) -> Refusal {
         (Some((words, called)), Some((_, known))) => unfitting(words, called, known),
         _ => Refusal::new(code, reason.to_owned()),
     };
-    Refusal { position: places::of(reason, asked.sql), ..refusal }
+    refusal.at_reason(asked.sql, reason)
 }
 
 /// A call whose arguments fit no function of the name. Of the engine's words before it, what a function says of its own arguments counts, not what the engine says
@@ -259,21 +264,18 @@ fn unfitting(words: &str, called: &str, known: &str) -> Refusal {
 
 fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
     if reason.starts_with("Unsupported SQL type") || reason.contains("Unsupported custom") {
-        return Refusal { position: places::of(reason, asked.sql), ..Refusal::new("42704", reason.to_owned()) };
+        return Refusal::new("42704", reason.to_owned()).at_reason(asked.sql, reason);
     }
     if reason.contains("does not support logical expression WindowFunction") {
         let refusal =
             Refusal::new("42P20", "window functions are not allowed in WHERE").with_hint("choose by them in a query around this one");
-        return Refusal { position: places::of(reason, asked.sql), ..refusal };
+        return refusal.at_reason(asked.sql, reason);
     }
     if reason.contains("Unsupported compound identifier") || reason.contains("Unsupported value") {
         return planning(reason, asked);
     }
     if reason.contains("with AS alias not supported") {
-        return Refusal {
-            position: places::of(reason, asked.sql),
-            ..Refusal::new("42601", "syntax error: a list of all columns has no name")
-        };
+        return Refusal::new("42601", "syntax error: a list of all columns has no name").at_reason(asked.sql, reason);
     }
     Refusal::new("0A000", reason.to_owned())
 }
@@ -381,7 +383,7 @@ fn running(reason: &str, asked: Asked<'_>) -> Refusal {
         return Refusal::new("22023", reason.to_owned());
     }
     if lower.starts_with("placeholder") {
-        return Refusal { position: places::of(reason, asked.sql), ..Refusal::new("42P02", reason.to_owned()) };
+        return Refusal::new("42P02", reason.to_owned()).at_reason(asked.sql, reason);
     }
     if lower.contains("regular expression") || lower.contains("regex") {
         return Refusal::new("2201B", reason.to_owned());
