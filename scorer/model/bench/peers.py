@@ -13,7 +13,7 @@ either side. Files that peers read are made once in --models and kept, about 0.9
 where a run was cut short while it made them, remove them.
 
 Cases: ROWSxTOKENS is whole prompts of which the last position is read, with `mixed` lengths from 25 to 100 %, padded for PyTorch and ONNX Runtime and one by one for
-CTranslate2 and llama.cpp, which reads all prompts one by one. `questionsN` and `tasksN` are N questions behind one note, in PyTorch by a cache of the note.
+CTranslate2 and llama.cpp, which reads all prompts one by one. `questionsN`, `tasksN` and `wordsN` are N questions behind one note, in PyTorch by a cache of the note.
 `train` is a step of 8x512 with the loss of all tokens, `joint` four questions of 40 tokens a note against one by one, by answers a second. `gguf` is one prompt of 512 tokens
 by the very file that llama.cpp reads, in int8 only if the model bears it (`precision` says so); the other cases take random weights.
 """
@@ -32,7 +32,7 @@ import time
 ENGINES = pathlib.Path(__file__).with_name("engines.py")
 PEERS = ["torch-f32", "torch-bf16", "torch-int8", "torch-f32-compiled", "torch-bf16-compiled", "onnxruntime-f32", "onnxruntime-int8",
          "ctranslate2-f32", "ctranslate2-int8", "ctranslate2-int8_float32", "llama.cpp-q8_0"]
-CASES = ["1x128", "1x512", "8x512", "8x512mixed", "1x2048", "questions1", "questions5", "tasks1", "tasks5", "gguf", "train", "joint"]
+CASES = ["1x128", "1x512", "8x512", "8x512mixed", "1x2048", "questions1", "questions5", "tasks1", "tasks5", "words1", "words5", "gguf", "train", "joint"]
 # CTranslate2 computes `int8` as `int8_float32` on a processor: one of them is enough.
 USUAL_PEERS = [peer for peer in PEERS if peer != "ctranslate2-int8_float32"]
 # What the peer does where its case has another name.
@@ -48,7 +48,7 @@ SWITCHED = ("torch", "ctranslate2")
 def can(engine, case):
     if case in ("train", "joint"):
         return engine in ("torch-f32", "torch-bf16")
-    if case.startswith(("questions", "tasks")):
+    if case.startswith(("questions", "tasks", "words")):
         return engine.startswith("torch")
     return case != "gguf" or engine.startswith("llama.cpp")
 
@@ -64,7 +64,7 @@ class Ours:
         known = {"train": ("train", "8x512"), "joint": ("train", "2x512+4x40"), "gguf": ("prefill", "1x512")}
         what, named = known.get(case) or (case.rstrip("0123456789"), case)
         learns = what == "train"
-        what = what if what in ("questions", "tasks", "train") else "prefill"
+        what = what if what in ("questions", "tasks", "words", "train") else "prefill"
         model = ["--model", str(options.models / f"{shape}-q8_0")] if case == "gguf" else ["--shape", shape]
         self.command = [options.wardstream, "bench", "model", what, *model, "--threads", str(options.threads), "--batch", named, "--reps", "1"]
         self.command += ["--loss", "answer" if case == "joint" else "full"] if learns else []

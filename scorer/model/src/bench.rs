@@ -31,7 +31,8 @@ pub use shape::Shape;
 pub use training::{Lessons, Loss, Training};
 
 /// What is measured, in the order in which it is told.
-pub const BATCHES: [&str; 9] = ["1x128", "1x512", "8x512", "1x2048", "8x512mixed", "questions1", "questions5", "tasks1", "tasks5"];
+pub const BATCHES: [&str; 11] =
+    ["1x128", "1x512", "8x512", "1x2048", "8x512mixed", "questions1", "questions5", "tasks1", "tasks5", "words1", "words5"];
 
 /// Which model is measured.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ pub struct Figure {
     pub engine: &'static str,
     /// Of this program.
     pub version: &'static str,
-    /// `prefill`, `questions`, `tasks`, `load` or `train`.
+    /// `prefill`, `questions`, `tasks`, `words`, `load` or `train`.
     pub what: &'static str,
     /// What a step minimised.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +183,8 @@ pub enum BenchError {
 struct Answering {
     engine: Engine,
     limits: Limits,
+    /// The questions in the model's own tokens, where it has some.
+    questions: Option<Vec<Vec<u32>>>,
     /// How weights are held where the model decided it.
     precision: Option<Precision>,
     int8_apart: Option<f64>,
@@ -192,13 +195,20 @@ impl Answering {
         match model {
             Measured::Random(shape) => {
                 let config = shape.config();
-                Ok(Self { engine: random(&config, settings)?, limits: Limits::of(&config), precision: None, int8_apart: None })
+                Ok(Self {
+                    engine: random(&config, settings)?,
+                    limits: Limits::of(&config),
+                    questions: None,
+                    precision: None,
+                    int8_apart: None,
+                })
             }
             Measured::Stored(path) => {
                 let model = Model::load_with(path, settings)?;
                 let (precision, int8_apart) = (Some(model.precision()), apart(&model));
+                let questions = Some(model.questions().to_vec());
                 let (engine, limits) = model.into_engine();
-                Ok(Self { engine, limits, precision, int8_apart })
+                Ok(Self { engine, limits, questions, precision, int8_apart })
             }
         }
     }
@@ -264,7 +274,7 @@ impl Wanted {
 
     fn answer(&self, scorer: &Answering, batch: &Batch) -> Result<Figure, BenchError> {
         let Limits { vocabulary, positions } = scorer.limits;
-        let notes = batch.notes(vocabulary)?;
+        let notes = batch.notes(vocabulary, scorer.questions.as_deref())?;
         if notes.iter().any(|note| note.positions() > positions) {
             return Err(BenchError::Long { batch: *batch, positions });
         }
@@ -376,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_figure_has_the_fields_of_the_peers() -> Result<(), BenchError> {
-        let batches = ["2x9mixed", "questions2", "tasks5"].map(|name| name.parse()).into_iter().collect::<Result<_, _>>()?;
+        let batches = ["2x9mixed", "questions2", "tasks5", "words2"].map(|name| name.parse()).into_iter().collect::<Result<_, _>>()?;
         let settings = Settings { threads: Some(1), ..Settings::default() };
         let wanted = Wanted { model: Measured::Random(Shape::Tiny), settings, batches, rounds: 2 };
         let mut lines = Vec::new();
@@ -396,7 +406,7 @@ mod tests {
             })?;
         }
         let whats: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();
-        assert_eq!(whats, ["prefill", "questions", "tasks", "load", "train", "train"]);
+        assert_eq!(whats, ["prefill", "questions", "tasks", "words", "load", "train", "train"]);
         assert_eq!((lines[4].get("lora"), lines[5]["lora"].as_u64()), (None, Some(4)));
         assert_eq!(
             (lines[4]["loss"].as_str(), lines[4]["answers"].as_u64(), lines[4]["batch"].as_str()),

@@ -292,6 +292,11 @@ impl Model {
         (self.engine, self.limits)
     }
 
+    /// The tokens of all questions, in the tasks' order.
+    pub(crate) fn questions(&self) -> &[Vec<u32>] {
+        self.reader.questions()
+    }
+
     /// Tokens of the whole cleaned note, before any cut; 0 where the tokenizer refuses it.
     #[must_use]
     pub fn count_tokens(&self, text: &str) -> usize {

@@ -34,9 +34,14 @@ fn asked(task: Task) -> (&'static str, &'static str, &'static [&'static str]) {
 /// question's first, when the model learns and when it answers.
 #[must_use]
 pub fn question(task: Task) -> String {
+    phrases(task).concat()
+}
+
+/// The three parts of a question: of which note it is asked, what is asked, and the lettered options with `Answer:`.
+pub(crate) fn phrases(task: Task) -> [String; 3] {
     let (kind, asks, options) = asked(task);
     let options: String = LETTERS.iter().zip(options).map(|(letter, option)| format!("{letter}. {option}\n")).collect();
-    format!("\n\nGiven the above {kind} note of the patient, {asks}\n{options}Answer:")
+    [format!("\n\nGiven the above {kind} note of the patient,"), format!(" {asks}\n"), format!("{options}Answer:")]
 }
 
 /// Digest of everything that this module turns a note into: 16 hexadecimal digits.

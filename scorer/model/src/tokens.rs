@@ -1,8 +1,8 @@
 //! Text to tokens: the note's first tokens, the questions, and the letters of the options.
 //!
 //! The tokenizer that we train is byte-level BPE over printable ASCII (all that [`prompt::clean`] leaves), without splitting words by
-//! spaces of their own: a leading space belongs to its word, so ` A` to ` E` are tokens of one piece. Training sees the questions and
-//! the lettered answers often enough to make them so, and refuses to end otherwise.
+//! spaces of their own: a leading space belongs to its word, so ` A` to ` E` are tokens of one piece. Training sees the lettered answers often
+//! enough to make them so, and refuses to end otherwise. What the questions are made of stands beside what is learned, each phrase one token.
 
 use std::cell::Cell;
 use std::sync::Once;
@@ -100,18 +100,31 @@ pub(crate) fn of_sentencepiece(model: &[u8]) -> Result<Vec<u8>, String> {
     Ok(protobuf::sentencepiece_json(model)?.to_string().into_bytes())
 }
 
-/// Trains a byte-level BPE of at most `vocab` entries on cleaned `texts` and the questions. The same texts in the same order give the
-/// same tokenizer. Token 0 is `<s>`, which opens every text; token 1 is `</s>`.
+/// Trains a byte-level BPE of at most `vocab` entries on cleaned `texts`. The three parts of each question are one token each, behind all that is
+/// learned from the texts: a question is the same for every note, and its words need not be read anew behind each. The same texts in the same order
+/// give the same tokenizer. Token 0 is `<s>`, which opens every text; token 1 is `</s>`.
 ///
 /// # Errors
 /// If `vocab` is too small for the options' letters to become single tokens, or the library refuses.
 pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str>, vocab: usize) -> Result<Tokenizer, TokenizerError> {
-    let mut corpus: Vec<String> = texts.map(prompt::clean).collect();
+    let phrases = phrases();
+    let mut tokenizer = learned(texts.map(prompt::clean).collect(), vocab.saturating_sub(phrases.len()))?;
+    tokenizer.add_tokens(phrases.into_iter().map(|phrase| AddedToken::from(phrase, false))).map_err(library("extend"))?;
+    letters(&tokenizer)?;
+    Ok(tokenizer)
+}
+
+/// One that reads the questions word by word, each word one token, as the large vocabulary of a model that was not trained here does.
+///
+/// # Errors
+/// As [`train_tokenizer`].
+pub(crate) fn wordy_tokenizer(vocab: usize) -> Result<Tokenizer, TokenizerError> {
+    learned(Task::ALL.iter().flat_map(|&task| std::iter::repeat_n(prompt::question(task), 10)).collect(), vocab)
+}
+
+/// Byte-level BPE of `corpus`, and of the letters behind `Answer:`.
+fn learned(mut corpus: Vec<String>, vocab: usize) -> Result<Tokenizer, TokenizerError> {
     let repeats = corpus.len() / 10 + 10;
-    for task in Task::ALL {
-        let question = prompt::question(task);
-        corpus.extend(std::iter::repeat_n(question, repeats));
-    }
     for letter in LETTERS {
         corpus.extend(std::iter::repeat_n(format!("Answer: {letter}"), repeats));
     }
@@ -128,8 +141,18 @@ pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str>, vocab: usize) -
     template.try_single("<s> $A").map_err(|reason| library("open")(reason.into()))?;
     let opening = template.special_tokens(vec![("<s>", 0)]).build().map_err(|reason| library("open")(reason.into()))?;
     tokenizer.with_post_processor(Some(opening));
-    letters(&tokenizer)?;
     Ok(tokenizer)
+}
+
+/// What the questions are made of, each once.
+fn phrases() -> Vec<String> {
+    let mut phrases = Vec::new();
+    for phrase in Task::ALL.into_iter().flat_map(prompt::phrases) {
+        if !phrases.contains(&phrase) {
+            phrases.push(phrase);
+        }
+    }
+    phrases
 }
 
 /// Rows of an embedding that has one for every token: by the highest number and not by how many there are, for a token without a row would
@@ -254,6 +277,11 @@ impl Reader {
         index.and_then(|index| self.questions.get(index)).map_or(&[], Vec::as_slice)
     }
 
+    /// The tokens of all questions, in the tasks' order.
+    pub fn questions(&self) -> &[Vec<u32>] {
+        &self.questions
+    }
+
     /// The note, cut, with its questions.
     pub fn page(&self, text: &str, tasks: &[Task]) -> Result<Page, TokenizerError> {
         let (note, truncated) = self.note(text)?;
@@ -299,7 +327,23 @@ mod tests {
 
     #[test]
     fn a_vocabulary_without_room_for_the_letters_is_refused() {
-        assert!(matches!(trained(97), Err(TokenizerError::Letter { .. })));
+        assert!(matches!(trained(97 + phrases().len()), Err(TokenizerError::Letter { .. })));
+    }
+
+    /// Which note, what is asked, and the options: so five questions cost little more than one.
+    #[test]
+    fn a_question_is_three_tokens_of_those_that_we_train() -> Result<(), TokenizerError> {
+        let tokenizer = trained(400)?;
+        assert_eq!(tokenizer.get_vocab_size(true), 400);
+        let reader = Reader::new(tokenizer.clone(), &Config::demo(400), 512)?;
+        for task in Task::ALL {
+            let tokens = reader.question(task);
+            assert_eq!(tokens.len(), 3, "{task:?}");
+            assert_eq!(tokenizer.decode(tokens, false).map_err(library("use"))?, prompt::question(task));
+        }
+        assert_eq!(reader.question(Task::Mortality)[0], reader.question(Task::Denial)[0]);
+        assert!(ids(&wordy_tokenizer(1000)?, &prompt::question(Task::Readmission))?.len() > 30);
+        Ok(())
     }
 
     /// So a prompt written out as one text has exactly the tokens that the model reads.

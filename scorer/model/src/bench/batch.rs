@@ -5,15 +5,16 @@ use std::str::FromStr;
 
 use rand::{Rng as _, SeedableRng as _};
 use schemas::Task;
+use tokenizers::Tokenizer;
 
 use super::BenchError;
 use crate::config::Config;
-use crate::tokens::{Reader, train_tokenizer};
+use crate::tokens::{Reader, TokenizerError, train_tokenizer, wordy_tokenizer};
 
 /// Tokens of the note behind which questions are asked, and of each question, as the peers' script has them.
 const NOTE: usize = 512;
 const QUESTION: usize = 60;
-/// Entries of the tokenizer that splits the real questions: enough for each of their words to be one token, as in a large vocabulary.
+/// Entries of the tokenizers that split the real questions: enough for each of their words to be one token, as in a large vocabulary.
 const VOCABULARY: usize = 1000;
 /// The most that a batch may hold, so that a slip of the hand takes no machine down.
 pub(super) const MOST: usize = 1 << 20;
@@ -37,8 +38,10 @@ pub enum Batch {
     },
     /// `questionsN`: N questions of 60 random tokens, which have nothing in common, behind a note of 512.
     Questions(usize),
-    /// `tasksN`: the first N of the questions that are really asked, which begin alike, behind a note of 512.
+    /// `tasksN`: the first N of the questions that are really asked behind a note of 512: in the tokens of the model that is named, or of one trained here.
     Tasks(usize),
+    /// `wordsN`: the same questions word by word, as a model that was not trained here has them.
+    Words(usize),
 }
 
 /// A prompt of random tokens.
@@ -67,6 +70,7 @@ impl fmt::Display for Batch {
             Self::Mixed { rows, tokens } => write!(f, "{rows}x{tokens}mixed"),
             Self::Questions(count) => write!(f, "questions{count}"),
             Self::Tasks(count) => write!(f, "tasks{count}"),
+            Self::Words(count) => write!(f, "words{count}"),
         }
     }
 }
@@ -75,7 +79,7 @@ impl FromStr for Batch {
     type Err = BenchError;
 
     fn from_str(name: &str) -> Result<Self, BenchError> {
-        let known = "ROWSxTOKENS, ROWSxTOKENSmixed, questionsN, tasksN with N up to 5";
+        let known = "ROWSxTOKENS, ROWSxTOKENSmixed, questionsN, tasksN and wordsN with N up to 5";
         let unknown = || BenchError::Unknown { name: name.to_owned(), known };
         let number = |text: &str, most: usize| text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(unknown);
         if let Some(count) = name.strip_prefix("questions") {
@@ -83,6 +87,9 @@ impl FromStr for Batch {
         }
         if let Some(count) = name.strip_prefix("tasks") {
             return Ok(Self::Tasks(number(count, Task::ALL.len())?));
+        }
+        if let Some(count) = name.strip_prefix("words") {
+            return Ok(Self::Words(number(count, Task::ALL.len())?));
         }
         let (sizes, mixed) = name.strip_suffix("mixed").map_or((name, false), |sizes| (sizes, true));
         let (rows, tokens) = sizes.split_once('x').ok_or_else(unknown)?;
@@ -102,11 +109,12 @@ impl Batch {
             Self::Whole { .. } | Self::Mixed { .. } => "prefill",
             Self::Questions(_) => "questions",
             Self::Tasks(_) => "tasks",
+            Self::Words(_) => "words",
         }
     }
 
-    /// The prompts, of tokens below `vocabulary`, the same each time.
-    pub(crate) fn notes(&self, vocabulary: usize) -> Result<Vec<Note>, BenchError> {
+    /// The prompts, of tokens below `vocabulary`, the same each time; `own` are the questions as the model's tokenizer has them, where it has one.
+    pub(crate) fn notes(&self, vocabulary: usize, own: Option<&[Vec<u32>]>) -> Result<Vec<Note>, BenchError> {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(2);
         let highest = u32::try_from(vocabulary).unwrap_or(u32::MAX);
         let mut tokens = |count: usize| -> Vec<u32> { (0..count).map(|_| random.random_range(0..highest)).collect() };
@@ -119,13 +127,19 @@ impl Batch {
             }
             Self::Questions(count) => vec![Note { tokens: tokens(NOTE), questions: (0..count).map(|_| tokens(QUESTION)).collect() }],
             Self::Tasks(count) => {
-                let tokenizer = train_tokenizer(std::iter::empty(), VOCABULARY)?;
-                let reader = Reader::new(tokenizer, &Config::demo(vocabulary), NOTE)?;
-                let asked = Task::ALL.iter().take(count);
-                vec![Note { tokens: tokens(NOTE), questions: asked.map(|&task| reader.question(task).to_vec()).collect() }]
+                let asked = own.map_or_else(|| asked(train_tokenizer(std::iter::empty(), VOCABULARY)), |own| Ok(own.to_vec()))?;
+                vec![Note { tokens: tokens(NOTE), questions: asked.into_iter().take(count).collect() }]
+            }
+            Self::Words(count) => {
+                vec![Note { tokens: tokens(NOTE), questions: asked(wordy_tokenizer(VOCABULARY))?.into_iter().take(count).collect() }]
             }
         })
     }
+}
+
+/// All questions by a tokenizer.
+fn asked(tokenizer: Result<Tokenizer, TokenizerError>) -> Result<Vec<Vec<u32>>, BenchError> {
+    Ok(Reader::new(tokenizer?, &Config::demo(VOCABULARY), NOTE)?.questions().to_vec())
 }
 
 #[cfg(test)]
@@ -145,7 +159,7 @@ mod tests {
 
     #[test]
     fn mixed_lengths_are_those_of_the_peers_script() -> Result<(), BenchError> {
-        let notes = "8x512mixed".parse::<Batch>()?.notes(100)?;
+        let notes = "8x512mixed".parse::<Batch>()?.notes(100, None)?;
         let lengths: Vec<usize> = notes.iter().map(Note::len).collect();
         assert_eq!(lengths, [128, 182, 237, 292, 347, 402, 457, 512]);
         Ok(())
@@ -153,10 +167,22 @@ mod tests {
 
     #[test]
     fn real_questions_begin_alike() -> Result<(), BenchError> {
-        let note = Batch::Tasks(5).notes(32_000)?.swap_remove(0);
-        let (admission, other) = (&note.questions[1], &note.questions[2]);
-        let alike = admission.iter().zip(other).take_while(|(x, y)| x == y).count();
-        assert!(alike >= 8 && alike < other.len(), "{alike} of {}", other.len());
+        let alike = |batch: Batch| -> Result<(usize, usize), BenchError> {
+            let note = batch.notes(32_000, None)?.swap_remove(0);
+            let (admission, other) = (&note.questions[1], &note.questions[2]);
+            Ok((admission.iter().zip(other).take_while(|(x, y)| x == y).count(), other.len()))
+        };
+        assert_eq!(alike(Batch::Tasks(5))?, (1, 3));
+        let (shared, whole) = alike(Batch::Words(5))?;
+        assert!(shared >= 8 && shared < whole, "{shared} of {whole}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_is_asked_in_its_own_tokens() -> Result<(), BenchError> {
+        let own = [vec![7], vec![8, 9]];
+        assert_eq!(Batch::Tasks(1).notes(10, Some(&own))?[0].questions, [[7]]);
+        assert_ne!(Batch::Words(1).notes(10, Some(&own))?[0].questions, [[7]]);
         Ok(())
     }
 }

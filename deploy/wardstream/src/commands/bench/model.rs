@@ -12,9 +12,9 @@ use crate::cli::BenchModel;
 use crate::output;
 
 /// What can be measured. A figure's `what` is one of these.
-const WHATS: [&str; 5] = ["prefill", "questions", "tasks", "load", "train"];
+const WHATS: [&str; 6] = ["prefill", "questions", "tasks", "words", "load", "train"];
 /// What is measured in no more than a minute or two.
-const QUICK: [&str; 4] = ["prefill", "questions", "tasks", "load"];
+const QUICK: [&str; 5] = ["prefill", "questions", "tasks", "words", "load"];
 /// What a step reads where nothing is named.
 const LESSONS: &str = "8x512";
 /// Share of their inputs that measured adapters drop, so that the draw is measured with them.
@@ -58,7 +58,7 @@ fn instructions(asked: &BenchModel) -> anyhow::Result<Option<InstructionSet>> {
 
 fn wanted(asked: &BenchModel) -> anyhow::Result<Wanted> {
     let mut batches = Vec::new();
-    if ["prefill", "questions", "tasks"].iter().any(|what| is_asked(asked, what)) {
+    if ["prefill", "questions", "tasks", "words"].iter().any(|what| is_asked(asked, what)) {
         let names: Vec<&str> = if asked.batch.is_empty() { BATCHES.to_vec() } else { asked.batch.iter().map(String::as_str).collect() };
         batches = names.into_iter().map(str::parse).collect::<Result<Vec<Batch>, BenchError>>()?;
         batches.retain(|batch| is_asked(asked, batch.what()));
