@@ -3,11 +3,12 @@
 //! The engine adds here too, but in 128 bits, which no table's rows leave; so the order of the rows, and how they are dealt to threads, decides nothing. A sum that is
 //! itself beyond 64 bits is refused, as PostgreSQL refuses a `bigint` (22003).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef};
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Int64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -60,12 +61,16 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        // Of different numbers in a frame that moves the engine adds up no others.
-        if !wraps(arguments.return_type()) || arguments.is_distinct {
+        if !wraps(arguments.return_type()) {
             return self.engines.create_sliding_accumulator(arguments);
         }
-        let arguments = AccumulatorArgs { return_field: wide(), expr_fields: &[wide()], ..arguments };
-        Ok(Box::new(One(self.engines.create_sliding_accumulator(arguments)?)))
+        let is_distinct = arguments.is_distinct;
+        let arguments = AccumulatorArgs { return_field: wide(), expr_fields: &[wide()], is_distinct: false, ..arguments };
+        let sum = One(self.engines.create_sliding_accumulator(arguments)?);
+        if is_distinct {
+            return Ok(Box::new(Moving { sum, frame: HashMap::new() }));
+        }
+        Ok(Box::new(sum))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -154,6 +159,76 @@ impl Accumulator for One {
     }
 }
 
+/// The sum of the different numbers of a frame that moves: each is added once the first of its kind comes, and taken away once the last has gone.
+#[derive(Debug)]
+struct Moving {
+    sum: One,
+    /// How often each number stands in the frame.
+    frame: HashMap<i64, usize>,
+}
+
+impl Moving {
+    /// What comes that was not there.
+    fn come(&mut self, value: i64) -> bool {
+        let times = self.frame.entry(value).or_default();
+        *times += 1;
+        *times == 1
+    }
+
+    /// What goes and is there no more.
+    fn go(&mut self, value: i64) -> bool {
+        let Some(times) = self.frame.get_mut(&value) else { return false };
+        *times -= 1;
+        let is_last = *times == 0;
+        if is_last {
+            self.frame.remove(&value);
+        }
+        is_last
+    }
+
+    /// The numbers of which `counts` is true.
+    fn those(&mut self, values: &[ArrayRef], counts: fn(&mut Self, i64) -> bool) -> Result<[ArrayRef; 1]> {
+        let [numbers] = values else { return exec_err!("sum(DISTINCT ...) of {} arguments", values.len()) };
+        let Some(numbers) = numbers.as_primitive_opt::<Int64Type>() else {
+            return exec_err!("a sum of whole numbers is given {}", numbers.data_type());
+        };
+        let those: Int64Array = numbers.iter().flatten().filter(|value| counts(self, *value)).collect();
+        Ok([Arc::new(those) as ArrayRef])
+    }
+}
+
+impl Accumulator for Moving {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let come = self.those(values, Self::come)?;
+        self.sum.update_batch(&come)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let gone = self.those(values, Self::go)?;
+        self.sum.retract_batch(&gone)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
+        exec_err!("a frame that moves is added up in one place")
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        exec_err!("a frame that moves is added up in one place")
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.sum.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.sum.size() + self.frame.capacity() * size_of::<(i64, usize)>()
+    }
+}
+
 /// Those of many groups.
 struct Groups(Box<dyn GroupsAccumulator>);
 
@@ -220,6 +295,9 @@ mod tests {
             format!(
                 "SELECT value, sum(v) OVER (PARTITION BY part ORDER BY value ROWS BETWEEN 3 PRECEDING AND CURRENT ROW), sum(v) OVER () FROM {rows} ORDER BY value"
             ),
+            format!(
+                "SELECT value, sum(DISTINCT v % 5) OVER (PARTITION BY part ORDER BY value ROWS BETWEEN 4 PRECEDING AND 1 PRECEDING) FROM {rows} ORDER BY value"
+            ),
             format!("SELECT value / 2 AS half, sum(value) FROM {rows} GROUP BY value / 2 ORDER BY half LIMIT 5"),
             format!("SELECT sum(v / 2.0), sum(CAST(v AS DECIMAL(10, 2))) FROM {rows}"),
             format!("SELECT arrow_typeof(sum(v)) FROM {rows}"),
@@ -239,6 +317,8 @@ mod tests {
             format!("SELECT sum(v) OVER (ORDER BY part) FROM {numbers}"),
             format!("SELECT sum(v) OVER (ORDER BY part ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM {numbers}"),
             format!("SELECT sum(DISTINCT v) FROM {numbers}"),
+            format!("SELECT sum(DISTINCT v) OVER (ORDER BY part) FROM {numbers}"),
+            format!("SELECT sum(DISTINCT v) OVER (ORDER BY part, v ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM {numbers}"),
         ] {
             let refused = told(&sql).await.expect_err(&sql).to_string();
             assert!(refused.contains("bigint out of range"), "{sql}: {refused}");
