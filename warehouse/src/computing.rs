@@ -51,7 +51,7 @@ impl Needs {
 
     /// With what the aggregate keeps of columns as they are, of which a text may be a view into a buffer that others point to as well.
     fn and_kept(mut self, aggregate: &AggregateExec, input: &Schema) -> Self {
-        let kept = aggregate.aggr_expr().iter().filter(|expr| gathered::is(expr.fun())).flat_map(|expr| expr.expressions());
+        let kept = aggregate.aggr_expr().iter().filter(|expr| gathered::keeps(expr)).flat_map(|expr| expr.expressions());
         for column in kept.filter_map(|argument| argument.downcast_ref::<Column>().map(Column::index)) {
             if input.fields().get(column).is_some_and(|field| written::is_long(field.data_type())) {
                 *self.times.entry(column).or_default() += 1;

@@ -1,8 +1,8 @@
 //! Groups that are held until there are as many of them as a batch has.
 //!
 //! Where groups are made beside one another, they are dealt out among those who put them together, in batches of the usual number of rows, and no pool is asked
-//! for what waits until such a batch is full: of a thousand groups of long texts all that there are, again and again. A statement whose groups are too long
-//! for that begins anew with fewer rows in a batch.
+//! for what waits until such a batch is full: of a thousand groups of long texts all that there are, again and again, whether a text is what groups them, the
+//! greatest of a group, or one of those that are kept. A statement whose groups are too long for that begins anew with fewer rows in a batch.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use crate::functions::gathered;
 use crate::passing::{Pass, PassExec};
 use crate::widths;
 use crate::written::{self, Views};
 
-/// The operator with [`Filled`] before it, where it deals out groups of which an aggregate keeps every value.
+/// The operator with [`Filled`] before it, where it deals out groups of which something may be long.
 ///
 /// # Errors
 /// Where the plan does not take its input.
 pub(crate) fn watched(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(dealing) = plan.downcast_ref::<RepartitionExec>().filter(|dealing| !dealing.preserve_order()) else { return Ok(None) };
     let input = dealing.input();
-    if !gathered::adds_up(input.as_ref()) {
+    if !input.is::<AggregateExec>() || !input.schema().fields().iter().any(|field| written::is_long(field.data_type())) {
         return Ok(None);
     }
     let streams = input.properties().output_partitioning().partition_count();
@@ -81,6 +81,7 @@ mod tests {
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::physical_plan::displayable;
     use datafusion::prelude::{DataFrame, SessionContext};
 
     use super::*;
@@ -93,11 +94,12 @@ mod tests {
         SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Widths)).build())
     }
 
-    /// A thousand groups of twenty thousand such texts, which are made beside one another.
-    fn grouped(text_bytes: usize) -> String {
-        let half =
-            |from: usize| format!("SELECT value % 1000 AS part, repeat('x', {text_bytes}) AS text FROM range({from}, {})", from + 10_000);
-        format!("SELECT part, string_agg(text, '') AS text FROM ({} UNION ALL {}) GROUP BY part", half(0), half(10_000))
+    /// Twenty thousand texts at least as long, of a thousand groups that are made beside one another.
+    fn rows(text_bytes: usize) -> String {
+        let half = |from: usize| {
+            format!("SELECT value % 1000 AS part, repeat('x', {text_bytes}) || value AS text FROM range({from}, {})", from + 10_000)
+        };
+        format!("({} UNION ALL {})", half(0), half(10_000))
     }
 
     /// As if nobody had begun it anew.
@@ -110,13 +112,40 @@ mod tests {
     #[tokio::test]
     async fn long_groups_are_dealt_out_in_batches_that_fit() {
         let ctx = session();
-        let sql = |text_bytes: usize| format!("SELECT count(*), sum(length(text)) FROM ({})", grouped(text_bytes));
-        let short = once(&ctx, &sql(100)).await.expect("two megabytes");
-        assert!(pretty_format_batches(&short).expect("rows").to_string().contains(" 2000000 "));
-        let refused = once(&ctx, &sql(5_000)).await.expect_err("100 MB of fewer groups than a batch has rows");
-        assert!(Wide::of(&refused).is_some(), "{refused}");
-        let answered = statement::all(ctx.sql(&sql(5_000)).await.expect("plans")).await.expect("with fewer in a batch");
-        assert!(pretty_format_batches(&answered).expect("rows").to_string().contains(" 100000000 "));
+        for (groups, counted, answers) in [
+            ("SELECT string_agg(text, '') AS text FROM", "sum(length(text))", ["2088890", "100088890"]),
+            (
+                "SELECT count(DISTINCT text) AS texts, count(DISTINCT length(text)) AS lengths FROM",
+                "sum(texts) + sum(lengths)",
+                ["23000"; 2],
+            ),
+        ] {
+            let sql = |text_bytes: usize| format!("SELECT count(*), {counted} FROM ({groups} {} GROUP BY part)", rows(text_bytes));
+            let told = |rows: &[RecordBatch]| pretty_format_batches(rows).expect("rows").to_string();
+            let short = told(&once(&ctx, &sql(100)).await.expect("two megabytes"));
+            assert!(short.contains(&format!(" {} ", answers[0])), "{groups}: {short}");
+            let refused = once(&ctx, &sql(5_000)).await.expect_err("100 MB of fewer groups than a batch has rows");
+            assert!(Wide::of(&refused).is_some(), "{groups}: {refused}");
+            let answered = statement::all(ctx.sql(&sql(5_000)).await.expect("plans")).await.expect("with fewer in a batch");
+            assert!(told(&answered).contains(&format!(" {} ", answers[1])), "{groups}: {}", told(&answered));
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_of_which_nothing_is_long_are_not_looked_at() {
+        let ctx = session();
+        for (groups, is_long) in [
+            ("SELECT part, max(text) FROM", true),
+            ("SELECT text, count(*) FROM", true),
+            ("SELECT part, sum(DISTINCT length(text)), count(*) FROM", true),
+            ("SELECT part, max(length(text)), count(*) FROM", false),
+        ] {
+            let by = if groups.starts_with("SELECT text") { "text" } else { "part" };
+            let plan =
+                ctx.sql(&format!("{groups} {} GROUP BY {by}", rows(10))).await.expect("plans").create_physical_plan().await.expect("plans");
+            let told = displayable(plan.as_ref()).indent(false).to_string();
+            assert_eq!(told.contains(Filled::NAME), is_long, "{told}");
+        }
     }
 
     #[test]

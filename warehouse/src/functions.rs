@@ -7,6 +7,7 @@ mod arguments;
 mod arithmetic;
 mod charlson;
 mod date_trunc;
+mod different;
 mod distributions;
 mod domains;
 pub(crate) mod gathered;
@@ -46,13 +47,8 @@ pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::R
 
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
-    let aggregates = predictions::all()
-        .into_iter()
-        .chain(distributions::all())
-        .chain(charlson::all())
-        .chain(ordered::all())
-        .chain(gathered::all())
-        .chain([sums::sum()]);
+    let aggregates =
+        predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all()).chain(gathered::all());
     aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
     // PostgreSQL's own that the engine lacks: age, width_bucket, justify_days ...
     let mut registry = ctx.clone();

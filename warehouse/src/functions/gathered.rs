@@ -1,16 +1,16 @@
-//! Aggregates of the engine that keep every value they are given: `string_agg`, `array_agg`, medians.
+//! Aggregates of the engine that keep every value they are given: `string_agg`, `array_agg`, medians, and `count`, `sum` and `avg` of DISTINCT values.
 //!
 //! An aggregate says how much it keeps, and the engine asks the pool for that once it is kept. Nobody asks for what comes of it: an answer is copied twice before it
 //! is a row, a text grows in a buffer that may be twice as long and is copied into the next, and a text that is a view into a buffer counts as the view. So
 //! each of these says from the beginning what its answer will take too, and goes to disk, or is refused, while there is room for it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::median::median_udaf;
 use datafusion::functions_aggregate::nth_value::nth_value_udaf;
 use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
@@ -18,32 +18,41 @@ use datafusion::functions_aggregate::string_agg::string_agg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
 };
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
-use crate::written::{self, Views};
+use super::{different, sums};
+
+mod counted;
+
+use counted::{Groups, One};
 
 /// All of them, under the engine's names, whose place they take.
-pub fn all() -> [AggregateUDF; 5] {
+pub fn all() -> [AggregateUDF; 8] {
     [
         of(string_agg_udaf(), Keeps::Values),
         of(array_agg_udaf(), Keeps::Batches),
         of(nth_value_udaf(), Keeps::Values),
         of(median_udaf(), Keeps::Numbers),
         of(percentile_cont_udaf(), Keeps::Numbers),
+        of(count_udaf(), Keeps::Different),
+        of(Arc::new(sums::sum()), Keeps::Different),
+        of(avg_udaf(), Keeps::Different),
     ]
 }
 
-/// Whether the aggregate is one of these.
-pub(crate) fn is(function: &AggregateUDF) -> bool {
-    function.inner().is::<Gathered>()
+/// Whether the aggregate keeps what it is given.
+pub(crate) fn keeps(aggregate: &AggregateFunctionExpr) -> bool {
+    let keeps_all = |gathered: &Gathered| gathered.keeps != Keeps::Different;
+    aggregate.is_distinct() || aggregate.fun().inner().downcast_ref::<Gathered>().is_some_and(keeps_all)
 }
 
-/// Whether the operator adds up by one of these.
+/// Whether the operator adds up by an aggregate that does.
 pub(crate) fn adds_up(plan: &dyn ExecutionPlan) -> bool {
-    plan.downcast_ref::<AggregateExec>().is_some_and(|plan| plan.aggr_expr().iter().any(|aggregate| is(aggregate.fun())))
+    plan.downcast_ref::<AggregateExec>().is_some_and(|plan| plan.aggr_expr().iter().any(|aggregate| keeps(aggregate)))
 }
 
 fn of(engines: Arc<AggregateUDF>, keeps: Keeps) -> AggregateUDF {
@@ -59,6 +68,8 @@ enum Keeps {
     Values,
     /// In the batches in which they came, where the aggregate states no order; else written out.
     Batches,
+    /// Each that differs once, where the aggregate says DISTINCT; else nothing.
+    Different,
 }
 
 impl Keeps {
@@ -67,7 +78,7 @@ impl Keeps {
     fn times(self) -> usize {
         match self {
             Self::Numbers => 2,
-            Self::Values | Self::Batches => 3,
+            Self::Values | Self::Batches | Self::Different => 3,
         }
     }
 }
@@ -79,15 +90,23 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// Whether the engine's own adds up and keeps nothing.
+    fn keeps_nothing(&self, is_distinct: bool) -> bool {
+        self.keeps == Keeps::Different && !is_distinct
+    }
+
+    /// Keeps what differs in the place of the engine's, where that is what is kept.
+    fn engines(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        match self.keeps {
+            Keeps::Different => different::accumulator(&self.engines, arguments),
+            Keeps::Numbers | Keeps::Values | Keeps::Batches => self.engines.accumulator(arguments),
+        }
+    }
+
     /// Whether texts are kept as views, which the engine counts without what they point to.
     fn keeps_views(&self, arguments: &AccumulatorArgs<'_>) -> bool {
         let as_they_came = self.keeps == Keeps::Batches && !arguments.is_distinct && arguments.order_bys.is_empty();
         as_they_came && arguments.expr_fields.first().is_some_and(|field| has_views(field.data_type()))
-    }
-
-    fn one(&self, engines: Box<dyn Accumulator>, keeps_views: bool) -> Box<dyn Accumulator> {
-        let empty_bytes = engines.size();
-        Box::new(One { engines, times: self.keeps.times(), empty_bytes, keeps_views, behind_bytes: 0 })
     }
 }
 
@@ -117,17 +136,26 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if self.keeps_nothing(arguments.is_distinct) {
+            return self.engines.accumulator(arguments);
+        }
         let keeps_views = self.keeps_views(&arguments);
-        Ok(self.one(self.engines.accumulator(arguments)?, keeps_views))
+        Ok(Box::new(One::new(self.engines(arguments)?, self.keeps.times(), keeps_views)))
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if self.keeps_nothing(arguments.is_distinct) {
+            return self.engines.create_sliding_accumulator(arguments);
+        }
         let keeps_views = self.keeps_views(&arguments);
-        Ok(self.one(self.engines.create_sliding_accumulator(arguments)?, keeps_views))
+        Ok(Box::new(One::new(self.engines.create_sliding_accumulator(arguments)?, self.keeps.times(), keeps_views)))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        self.engines.state_fields(arguments)
+        match self.keeps {
+            Keeps::Different if arguments.is_distinct => different::state_fields(&self.engines, arguments),
+            _ => self.engines.state_fields(arguments),
+        }
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
@@ -135,9 +163,12 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        if self.keeps_nothing(arguments.is_distinct) {
+            return self.engines.create_groups_accumulator(arguments);
+        }
         let keeps_views = self.keeps_views(&arguments);
         let engines = self.engines.create_groups_accumulator(arguments)?;
-        Ok(Box::new(Groups { engines, times: self.keeps.times(), keeps_views, behind: Vec::new(), behind_bytes: 0 }))
+        Ok(Box::new(Groups::new(engines, self.keeps.times(), keeps_views)))
     }
 
     fn with_beneficial_ordering(self: Arc<Self>, beneficial_ordering: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
@@ -162,6 +193,14 @@ impl AggregateUDFImpl for Gathered {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         self.engines.coerce_types(arguments)
+    }
+
+    fn value_from_stats(&self, arguments: &StatisticsArgs<'_>) -> Option<ScalarValue> {
+        self.engines.value_from_stats(arguments)
+    }
+
+    fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
+        self.engines.inner().set_monotonicity(kind)
     }
 
     fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
@@ -190,138 +229,15 @@ fn has_views(kind: &DataType) -> bool {
     }
 }
 
-/// Bytes of the texts that views of these rows point to.
-fn behind(values: &dyn Array, rows: Range<usize>) -> usize {
-    written::bytes(values, rows.clone(), Views::Written).saturating_sub(written::bytes(values, rows, Views::Shared))
-}
-
-/// What is kept of one group.
-#[derive(Debug)]
-struct One {
-    engines: Box<dyn Accumulator>,
-    times: usize,
-    /// What the engine's takes that has been given nothing: of many groups most of it.
-    empty_bytes: usize,
-    keeps_views: bool,
-    /// Bytes of the texts that the views of the group point to.
-    behind_bytes: usize,
-}
-
-impl One {
-    fn behind(&self, values: &[ArrayRef]) -> usize {
-        values.first().filter(|_| self.keeps_views).map_or(0, |values| behind(values.as_ref(), 0..values.len()))
-    }
-}
-
-impl Accumulator for One {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.behind_bytes += self.behind(values);
-        self.engines.update_batch(values)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.behind_bytes += self.behind(states);
-        self.engines.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.behind_bytes = self.behind_bytes.saturating_sub(self.behind(values));
-        self.engines.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.engines.supports_retract_batch()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.engines.state()
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.engines.evaluate()
-    }
-
-    fn size(&self) -> usize {
-        let kept = self.engines.size().saturating_sub(self.empty_bytes) + self.behind_bytes;
-        size_of_val(self) + self.empty_bytes + kept.saturating_mul(self.times)
-    }
-}
-
-/// What is kept of many groups.
-struct Groups {
-    engines: Box<dyn GroupsAccumulator>,
-    times: usize,
-    keeps_views: bool,
-    /// Bytes of the texts that the views of each group point to, and of all of them.
-    behind: Vec<usize>,
-    behind_bytes: usize,
-}
-
-impl Groups {
-    /// Rows, each of a group, of which those count that `counts` is true of.
-    fn point(&mut self, values: &[ArrayRef], groups: &[usize], counts: Option<&BooleanArray>, total: usize) {
-        let Some(values) = values.first().filter(|_| self.keeps_views) else { return };
-        self.behind.resize(total, 0);
-        for (row, group) in groups.iter().enumerate() {
-            if counts.is_none_or(|counts| counts.is_valid(row) && counts.value(row)) {
-                let bytes = behind(values.as_ref(), row..row + 1);
-                self.behind[*group] += bytes;
-                self.behind_bytes += bytes;
-            }
-        }
-    }
-
-    fn let_go(&mut self, emit_to: EmitTo) {
-        if self.keeps_views {
-            self.behind_bytes -= emit_to.take_needed(&mut self.behind).into_iter().sum::<usize>();
-        }
-    }
-}
-
-impl GroupsAccumulator for Groups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        group_indices: &[usize],
-        opt_filter: Option<&BooleanArray>,
-        total_num_groups: usize,
-    ) -> Result<()> {
-        self.point(values, group_indices, opt_filter, total_num_groups);
-        self.engines.update_batch(values, group_indices, opt_filter, total_num_groups)
-    }
-
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.point(values, group_indices, None, total_num_groups);
-        self.engines.merge_batch(values, group_indices, total_num_groups)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.let_go(emit_to);
-        self.engines.evaluate(emit_to)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.let_go(emit_to);
-        self.engines.state(emit_to)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.engines.convert_to_state(values, opt_filter)
-    }
-
-    fn size(&self) -> usize {
-        self.behind.capacity() * size_of::<usize>() + (self.engines.size() + self.behind_bytes).saturating_mul(self.times)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{RecordBatch, StringViewArray};
+    use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray};
     use datafusion::arrow::datatypes::{Field, Schema};
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::datasource::MemTable;
     use datafusion::execution::memory_pool::GreedyMemoryPool;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::logical_expr::EmitTo;
     use datafusion::physical_expr::PhysicalExpr;
     use datafusion::physical_expr::expressions::Column;
     use datafusion::prelude::SessionContext;
@@ -380,10 +296,11 @@ mod tests {
         let ctx = SessionContext::new();
         crate::functions::register(&ctx);
         let state = ctx.state();
-        for name in ["string_agg", "array_agg", "nth_value", "median", "percentile_cont", "quantile_cont"] {
-            assert!(is(state.aggregate_functions().get(name).expect(name)), "{name}");
+        let is = |name: &str| state.aggregate_functions().get(name).expect(name).inner().is::<Gathered>();
+        for name in ["string_agg", "array_agg", "nth_value", "median", "percentile_cont", "quantile_cont", "count", "sum", "avg", "mean"] {
+            assert!(is(name), "{name}");
         }
-        assert!(!is(state.aggregate_functions().get("max").expect("max")));
+        assert!(!is("max"));
     }
 
     /// A session with so much memory, and a table of so many texts of a kilobyte that are views.
@@ -407,6 +324,7 @@ mod tests {
             "array_length(array_agg(text))",
             "array_length(array_agg(text ORDER BY text DESC))",
             "array_length(array_agg(DISTINCT text))",
+            "count(DISTINCT text) + count(DISTINCT length(text))",
         ] {
             let few = format!("SELECT {answer} FROM (SELECT text FROM rows LIMIT 2000)");
             statement::all(ctx.sql(&few).await.expect("plans")).await.expect("two megabytes");
