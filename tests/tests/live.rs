@@ -64,6 +64,11 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
     let [version] = versions.as_slice() else { anyhow::bail!("one cycle registers one model, not {versions:?}") };
     let refused = stand.run(&["models", "promote", version])?;
     assert_eq!(refused.status.code(), Some(1));
+    // Asked to, it starts from nothing though a champion answers, as before there was one.
+    promote_fresh_weights(&stand)?;
+    let anew: serde_json::Value = serde_json::from_slice(&stand.run(&["trainer", "--once", "--anew"])?.stdout)?;
+    assert_eq!(anew["reason"], "first", "{anew}");
+    assert_eq!(stand.count("SELECT count(*) FROM models WHERE parent <> ''")?, 0);
     stand.must(&["verify"])?;
     no_patient_in(&stand)
 }

@@ -35,6 +35,9 @@ pub enum Command {
         /// Runs one cycle now, on all that is known, and ends.
         #[arg(long)]
         once: bool,
+        /// Learns from nothing, not from the weights of the model that answers: what those carry of patients who were erased since is not carried on.
+        #[arg(long, requires = "once")]
+        anew: bool,
     },
     /// SQL over the PostgreSQL protocol and Arrow Flight SQL, and the page that says whether the models hold.
     Serve,
@@ -384,5 +387,12 @@ mod tests {
         };
         assert_eq!([asked("1"), asked("1024")], [(true, true); 2]);
         assert_eq!([asked("0"), asked("1025"), asked("-1")], [(false, false); 3]);
+    }
+
+    /// A trainer that runs answers alarms by refreshes: it would learn from nothing again and again.
+    #[test]
+    fn learning_from_nothing_is_asked_for_once() {
+        assert!(Cli::try_parse_from(["wardstream", "trainer", "--once", "--anew"]).is_ok());
+        assert!(Cli::try_parse_from(["wardstream", "trainer", "--anew"]).is_err());
     }
 }

@@ -13,6 +13,7 @@ pub use files::outgoing;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use trainer::Reason;
 use warehouse::{AsOf, Warehouse};
 
 use crate::cli::{Command, Topics};
@@ -31,8 +32,9 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Services => services::embedded_alone(&config).await,
         Command::Ingest => services::alone(config, |services| services.start_ingest()).await,
         Command::Scorer => services::alone(config, Services::start_scorer).await,
-        Command::Trainer { once: false } => services::alone(config, Services::start_trainer).await,
-        Command::Trainer { once: true } => services::train_once(config).await,
+        Command::Trainer { once: false, .. } => services::alone(config, Services::start_trainer).await,
+        Command::Trainer { once: true, anew: false } => services::train_once(config, None).await,
+        Command::Trainer { once: true, anew: true } => services::train_once(config, Some(Reason::First)).await,
         Command::Serve => services::serve(config).await,
         Command::Mllp => services::mllp_alone(config).await,
         Command::Publish(publish) => files::publish(&config, &publish).await,

@@ -145,12 +145,13 @@ pub fn decided_at(watermark: Timestamp, wall: Timestamp) -> Timestamp {
     if watermark <= wall { watermark } else { Timestamp::from_second(wall.as_second() / 60 * 60).unwrap_or(wall) }
 }
 
-/// One cycle now, on all that is known; then weights go that nothing keeps any more.
-pub async fn train_once(config: Config) -> anyhow::Result<ExitCode> {
+/// One cycle now, on all that is known; then weights go that nothing keeps any more. Where no reason is given it is a refresh, or a first model where none answers.
+pub async fn train_once(config: Config, asked: Option<Reason>) -> anyhow::Result<ExitCode> {
     let services = super::Services::open(config, CancellationToken::new()).await?;
-    let reason = match services.registry.champion().await? {
-        Some(_) => Reason::Scheduled,
-        None => Reason::First,
+    let reason = match (asked, services.registry.champion().await?) {
+        (Some(reason), _) => reason,
+        (None, Some(_)) => Reason::Scheduled,
+        (None, None) => Reason::First,
     };
     let cycles = Cycles {
         warehouse: services.warehouse.clone(),
