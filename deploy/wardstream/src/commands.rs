@@ -14,12 +14,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use trainer::Reason;
-use warehouse::{AsOf, Warehouse};
+use warehouse::{AsOf, Secret, Warehouse};
 
 use crate::cli::{Command, Topics};
 use crate::config::Config;
 use crate::services::{self, Services};
-use crate::{demo, output, spill};
+use crate::{demo, embedded, output, spill};
 
 /// Does what the command line asked.
 ///
@@ -69,6 +69,12 @@ async fn open(config: &Config) -> anyhow::Result<Warehouse> {
         spill::within(&config.state.folder);
     }
     opened.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))
+}
+
+/// Whether the registry is the one that `wardstream up` or `services` started: where they were killed, its address is still written down.
+fn is_our_own(config: &Config) -> bool {
+    let noted = embedded::Services::read(&config.state.folder).ok().flatten().and_then(|services| services.postgres);
+    noted.is_some_and(|url| Secret::from(url) == config.registry.url)
 }
 
 /// The facility of that name as the configuration knows it, else one with defaults.

@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use schemas::DatasetId;
-use warehouse::{AsOf, DatasetError, Deeds, Registry, Secret};
+use warehouse::{AsOf, DatasetError, Deeds, Registry};
 
-use super::open;
+use super::{is_our_own, open};
 use crate::cli::{Dataset, Export};
 use crate::config::Config;
-use crate::embedded::Services;
 use crate::{output, services};
 
 pub async fn dataset(config: &Config, wanted: &Dataset) -> anyhow::Result<ExitCode> {
@@ -85,10 +84,4 @@ async fn registry(config: &Config) -> anyhow::Result<Option<(Registry, Deeds)>> 
         }
         Err(error) => Err(error).context("could not reach the registry, which records every export; nothing was written"),
     }
-}
-
-/// Whether the registry is the one that `wardstream up` or `services` started: where they were killed, its address is still written down.
-fn is_our_own(config: &Config) -> bool {
-    let noted = Services::read(&config.state.folder).ok().flatten().and_then(|services| services.postgres);
-    noted.is_some_and(|url| Secret::from(url) == config.registry.url)
 }

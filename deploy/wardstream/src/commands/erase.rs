@@ -5,20 +5,20 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use warehouse::{Deed, EraseError, Registry, Subject, Traces, UsedBy, Warehouse};
 
-use super::open;
+use super::{is_our_own, open};
 use crate::cli::Erase;
 use crate::config::Config;
+use crate::embedded::Postgres;
 use crate::{output, services};
+
+/// What is begun is finished by the same command, also where nothing of the patient is left to be found.
+const UNRECORDED: &str = "could not record the erasure; give the same command again, which goes on from here";
 
 pub async fn run(config: &Config, wanted: Erase) -> anyhow::Result<ExitCode> {
     let value = if wanted.value == "-" { typed()? } else { wanted.value.clone() };
     let subject = Subject { system: wanted.system.clone(), value, facility: wanted.facility.clone() };
+    let registry = registry(config).await?;
     let warehouse = open(config).await?;
-    let registry = if config.registry.url.is_empty() {
-        None
-    } else {
-        Some(Registry::connect(&config.registry).await.context("could not reach the registry, which keeps the audit")?)
-    };
     let erasing = Erasing { config, wanted: &wanted, subject: &subject, warehouse: &warehouse, registry: registry.as_ref() };
     match warehouse.traces(&subject).await {
         Ok(traces) => erasing.shown(traces).await,
@@ -26,6 +26,36 @@ pub async fn run(config: &Config, wanted: Erase) -> anyhow::Result<ExitCode> {
         Err(EraseError::Nobody) if wanted.confirm => erasing.finished().await,
         Err(error) => Err(error).context("could not look for the patient"),
     }
+}
+
+/// Who keeps the audit, and knows what used the patient. Where it is away nothing is looked for, let alone changed; where there is none at all, the audit is kept
+/// beside the tables, and whoever erases is told.
+async fn registry(config: &Config) -> anyhow::Result<Option<Registry>> {
+    let (folder, is_set) = (config.state.folder.display(), !config.registry.url.is_empty());
+    if !is_set && Postgres::was_made(&config.state.folder) {
+        anyhow::bail!("{}", of_our_own(&folder));
+    }
+    if !is_set {
+        output::progress(
+            "registry.url is not set, and no PostgreSQL of our own was ever started here: models and exports that used the patient are not listed, and the audit \
+             is kept beside the tables",
+        );
+        return Ok(None);
+    }
+    match Registry::connect(&config.registry).await {
+        Ok(registry) => Ok(Some(registry)),
+        Err(error) if error.is_passing() && is_our_own(config) => Err(error).context(of_our_own(&folder)),
+        Err(error) => Err(error)
+            .context("could not open the registry, which keeps the audit; nothing was changed: give the same command again once it can be"),
+    }
+}
+
+/// What to do about a registry of our own that does not run.
+fn of_our_own(folder: &impl std::fmt::Display) -> String {
+    format!(
+        "the registry, which keeps the audit, is the PostgreSQL of our own in {folder}, and it does not answer; nothing was changed: \
+         start `wardstream services` or `wardstream up` and give the same command again"
+    )
 }
 
 /// One patient's erasure.
@@ -122,8 +152,8 @@ impl Erasing<'_> {
 
     async fn record(&self, deed: &Deed) -> anyhow::Result<()> {
         match self.registry {
-            Some(registry) => registry.record_deed(deed).await.context("could not record the erasure"),
-            None => self.warehouse.record_deed(deed).await.context("could not record the erasure"),
+            Some(registry) => registry.record_deed(deed).await.context(UNRECORDED),
+            None => self.warehouse.record_deed(deed).await.context(UNRECORDED),
         }
     }
 
@@ -133,7 +163,7 @@ impl Erasing<'_> {
         let deed = deed.done(services::now(), traces);
         let (Some(registry), Some(since)) = (self.registry, since) else { return self.record(&deed).await };
         let before = deed.used_by.clone();
-        let used_by = registry.record_done(deed, since).await.context("could not record the erasure")?;
+        let used_by = registry.record_done(deed, since).await.context(UNRECORDED)?;
         if serde_json::to_value(&used_by)? != before {
             output::line(serde_json::json!({"used_by": used_by}));
         }

@@ -14,6 +14,8 @@ use super::{ANSWER_WITHIN, EmbeddedError, steady_port};
 
 const USER: &str = "wardstream";
 const DATABASE: &str = "postgres";
+/// Within the state folder.
+const FOLDER: &str = "postgres";
 /// Where Debian and others put the server's programs.
 const PLACES: [&str; 3] = ["/usr/lib/postgresql", "/usr/pgsql", "/opt/postgresql"];
 
@@ -25,6 +27,11 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// Whether a server of ours was ever started with this state, running or not.
+    pub fn was_made(state: &Path) -> bool {
+        state.join(FOLDER).is_dir()
+    }
+
     /// Starts the server whose state is in `state/postgres`, making its cluster the first time, and waits until it answers.
     pub async fn start(state: &Path) -> Result<Self, EmbeddedError> {
         let programs = programs()?;
@@ -141,7 +148,7 @@ fn password(place: &Path) -> Result<String, EmbeddedError> {
 
 /// Where the cluster lies: in the state folder if its owner can enter that.
 fn home(state: &Path) -> Result<PathBuf, EmbeddedError> {
-    let beside = state.join("postgres");
+    let beside = state.join(FOLDER);
     let near = std::path::absolute(&beside).map_err(EmbeddedError::state("find", &beside))?;
     std::fs::create_dir_all(&near).map_err(EmbeddedError::state("create", &near))?;
     own(&near)?;
