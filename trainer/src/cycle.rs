@@ -154,7 +154,7 @@ pub async fn run(
         tracing::warn!(
             model = %report.model_version,
             erasures = listed,
-            "the model may have learned from patients who were erased since its rows were pinned; the audit lists it, in erasures: retrain"
+            "the model may carry what it, or a model before it, learned from patients who were erased since; the audit lists it, in erasures: `wardstream trainer --once --anew` learns one from nothing"
         );
     }
     if report.refused.is_none() && settings.auto_promote {

@@ -1,7 +1,9 @@
 //! The registry in PostgreSQL: versions, evaluations, promotions. History is append-only; champion is its last word.
 
 mod audit;
+mod catching_up;
 mod keeping;
+mod lineage;
 mod migrations;
 mod relations;
 mod removal;
@@ -238,8 +240,8 @@ impl Registry {
     }
 
     /// Registers a model whose weights are kept already, with its figures and its first line of history; its rows were pinned when the audit had come to
-    /// `before`. Where a patient whom they may hold was erased since, the audit names the model in a line of its own, `listed`, beside that erasure's. How many
-    /// such lines were written.
+    /// `before`. Where a patient whom they may hold was erased since, or an erasure lists the model that it started from, or one before that, the audit names
+    /// the model in a line of its own, `listed`, beside that erasure's. How many such lines were written.
     ///
     /// # Errors
     /// Where PostgreSQL refuses or is away. Registering the same version again changes nothing.
@@ -268,6 +270,10 @@ impl Registry {
                 .await
                 .map_err(refused)?;
             listed = audit::list_late(transaction.client(), model, before).await?;
+            if parent.is_some() {
+                let inherited = lineage::list_descendants(transaction.client(), "trainer").await?;
+                listed += inherited.iter().filter(|version| **version == model.model_version.0).count();
+            }
         }
         transaction.commit().await.map_err(refused)?;
         Ok(listed)

@@ -1,6 +1,7 @@
 //! What runs: each service as a task that is kept alive, joined at shutdown, and told everything it needs.
 
 mod accounts;
+mod audit;
 mod champion;
 mod removal;
 mod training;
@@ -22,6 +23,7 @@ use crate::embedded::{Embedded, Wanted};
 use crate::telemetry::{self, Ready};
 use crate::{output, page, spill};
 
+pub use audit::caught_up;
 pub use training::{Training, decided_at, train_once};
 
 /// Pause before a service that ended with an error is started again.
@@ -62,6 +64,7 @@ impl Services {
             .with_context(|| format!("could not open the store of weights {}", config.weights.url))?;
         let registry = Arc::new(registry);
         warehouse.tie(registry.relations());
+        audit::catch_up(&warehouse, &registry).await;
         Ok(Self {
             config: Arc::new(config),
             warehouse,

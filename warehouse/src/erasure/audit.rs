@@ -9,6 +9,7 @@ use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use jiff::Timestamp;
 use schemas::Digest;
+use url::Url;
 
 use super::{Subject, Traces};
 use crate::error::{OpenError, QueryError};
@@ -23,7 +24,8 @@ const ROUNDS: usize = 200_000;
 
 /// One line of the audit.
 pub struct Deed {
-    /// `begun` before the first table is touched, `done` after the last; `listed` where a model is registered since that learned from the patient before.
+    /// `begun` before the first table is touched, `done` after the last; `listed` where a model is registered since that learned from the patient before, or
+    /// that started from the weights of one that is listed.
     pub event: &'static str,
     /// When, by the wall clock.
     pub at: Timestamp,
@@ -73,9 +75,9 @@ fn digest(salt: &str, subject: &Subject) -> String {
     (0..ROUNDS).fold(Digest::of(named.as_bytes()), |digest, _| Digest::of(format!("{salt}{digest}").as_bytes())).to_string()
 }
 
-/// The lines that were begun and not done.
-fn open(batches: &[RecordBatch]) -> Result<Vec<Deed>, QueryError> {
-    let (mut begun, mut done): (Vec<Deed>, BTreeSet<String>) = (Vec::new(), BTreeSet::new());
+/// The lines, the first first.
+fn lines(batches: &[RecordBatch]) -> Result<Vec<Deed>, QueryError> {
+    let mut lines: Vec<Deed> = Vec::new();
     for batch in batches {
         let names = ["event", "at", "by", "reason", "salt", "subject", "counts", "used_by"];
         let columns = names.map(|name| texts(batch, name));
@@ -84,12 +86,8 @@ fn open(batches: &[RecordBatch]) -> Result<Vec<Deed>, QueryError> {
         let (subjects, counts, used_by) = (subjects?, counts?, used_by?);
         for (row, event) in events.iter().enumerate() {
             let of = |column: &[Option<String>]| column.get(row).cloned().flatten().unwrap_or_default();
-            if event.as_deref() != Some("begun") {
-                done.insert(of(&salts));
-                continue;
-            }
-            begun.push(Deed {
-                event: "begun",
+            lines.push(Deed {
+                event: if event.as_deref() == Some("begun") { "begun" } else { "done" },
                 at: parsed(&at, row, "at")?,
                 by: of(&by),
                 reason: of(&reasons),
@@ -100,9 +98,16 @@ fn open(batches: &[RecordBatch]) -> Result<Vec<Deed>, QueryError> {
             });
         }
     }
-    begun.retain(|deed| !done.contains(&deed.salt));
-    begun.sort_by_key(|deed| deed.at);
-    Ok(begun)
+    // Of one instant, what begins comes before what ends.
+    lines.sort_by_key(|deed| (deed.at, deed.event));
+    Ok(lines)
+}
+
+/// Those that were begun and not done.
+fn open(mut lines: Vec<Deed>) -> Vec<Deed> {
+    let done: BTreeSet<String> = lines.iter().filter(|deed| deed.event == "done").map(|deed| deed.salt.clone()).collect();
+    lines.retain(|deed| deed.event == "begun" && !done.contains(&deed.salt));
+    lines
 }
 
 impl Warehouse {
@@ -135,7 +140,19 @@ impl Warehouse {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn open_deeds(&self) -> Result<Vec<Deed>, OpenError> {
+        Ok(open(self.deeds_beside().await?))
+    }
+
+    /// All lines of that table, the first first; none where there is no such table.
+    ///
+    /// # Errors
+    /// Where the table cannot be read.
+    pub async fn deeds_beside(&self) -> Result<Vec<Deed>, OpenError> {
         let failed = |source| OpenError::Table { table: FOLDER, source };
+        // Whoever only reads makes no folder.
+        if self.deeds_place()?.to_file_path().is_ok_and(|path| !path.exists()) {
+            return Ok(Vec::new());
+        }
         let (delta, is_there) = self.deeds().await?;
         if !is_there {
             return Ok(Vec::new());
@@ -147,14 +164,14 @@ impl Warehouse {
             statement::all(ctx.sql(&format!("SELECT * FROM {FOLDER}")).await?).await
         };
         let batches = read.await.map_err(|error| OpenError::Audit(QueryError::from(error)))?;
-        open(&batches).map_err(OpenError::Audit)
+        lines(&batches).map_err(OpenError::Audit)
     }
 
     /// The table, and whether it was made before.
     async fn deeds(&self) -> Result<(DeltaTable, bool), OpenError> {
         let failed = |source| OpenError::Table { table: FOLDER, source };
         let settings = &self.0.settings;
-        let place = folder(&base(&settings.url)?, FOLDER)?;
+        let place = self.deeds_place()?;
         if let Ok(path) = place.to_file_path() {
             std::fs::create_dir_all(path).map_err(|_| OpenError::Address { url: settings.url.clone() })?;
         }
@@ -165,5 +182,9 @@ impl Warehouse {
             Err(deltalake_core::DeltaTableError::NotATable(_)) => Ok((delta, false)),
             Err(source) => Err(failed(source)),
         }
+    }
+
+    fn deeds_place(&self) -> Result<Url, OpenError> {
+        folder(&base(&self.0.settings.url)?, FOLDER)
     }
 }

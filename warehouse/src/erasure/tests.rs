@@ -436,10 +436,16 @@ async fn the_audit_beside_the_tables_keeps_who_and_why_and_not_whom() {
     let ward = ward().await;
     let victim = subject("PLANTED-111");
     let at: Timestamp = "2026-03-01T00:00:00Z".parse().expect("an instant");
+    let kept = ward.folder.path().join("erasures");
+    assert!(ward.warehouse.deeds_beside().await.expect("read").is_empty());
+    assert!(!kept.exists(), "whoever only reads makes no folder");
     let begun = Deed::begun(&victim, at, "the officer", "asked by letter");
     ward.warehouse.record_deed(&begun).await.expect("recorded");
+    let salt = begun.salt.clone();
     ward.warehouse.record_deed(&begun.done(at, Traces { events: 9, ..Traces::default() })).await.expect("recorded");
-    let kept = ward.folder.path().join("erasures");
+    let lines = ward.warehouse.deeds_beside().await.expect("read");
+    let told: Vec<_> = lines.iter().map(|line| (line.event, line.salt == salt, line.traces.events)).collect();
+    assert_eq!(told, [("begun", true, 0), ("done", true, 9)], "what began comes first, of one instant too");
     assert!(!holds(&kept, b"PLANTED-111"));
     assert!(std::fs::read_dir(kept).expect("a folder").count() >= 3, "two rows and a log");
     assert!(ward.warehouse.open_deeds().await.expect("read").is_empty(), "it was done");

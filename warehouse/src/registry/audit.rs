@@ -1,12 +1,13 @@
 //! Who was erased, what was exported, and which of what was made may have used a patient's rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemas::DatasetId;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Row, Transaction};
 
+use super::lineage::{self, Learned};
 use super::{NewModel, Registry, RegistryError, migrations, removal};
 use crate::erasure::{Deed, Traces};
 
@@ -14,7 +15,8 @@ use crate::erasure::{Deed, Traces};
 /// later sees its line.
 const LOCK: i64 = 0x6c65_6674;
 /// Why the audit names a model behind an erasure.
-const LATE: &str = "the model was registered since, and the rows that it learned from were pinned before this erasure was done: retrain";
+const LATE: &str = "the model was registered since, and the rows that it learned from were pinned before this erasure was done: \
+                    `wardstream trainer --once --anew` learns one from nothing";
 
 /// A copy of rows that left the warehouse: a dataset, a MEDS export.
 pub struct Export {
@@ -35,7 +37,7 @@ pub struct Export {
 /// What was made of rows that were known by an instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UsedBy {
-    /// Versions of models.
+    /// Versions of models: those that learned from such rows, and those that started from the weights of one.
     pub models: Vec<String>,
     /// Those of them whose weights were removed, so that only their lines are left.
     pub weights_removed: Vec<String>,
@@ -51,13 +53,18 @@ pub struct UsedBy {
 pub struct Deeds(i64);
 
 /// An erasure, as one or all of its lines tell of it.
-struct Told {
-    salt: String,
-    subject: String,
-    traces: Traces,
+pub(super) struct Told {
+    pub salt: String,
+    pub subject: String,
+    pub traces: Traces,
 }
 
-fn refused(source: tokio_postgres::Error) -> RegistryError {
+/// A line of `salt, subject, counts`.
+pub(super) fn told(row: &Row) -> Told {
+    Told { salt: row.get(0), subject: row.get(1), traces: serde_json::from_value(row.get(2)).unwrap_or_default() }
+}
+
+pub(super) fn refused(source: tokio_postgres::Error) -> RegistryError {
     RegistryError::Refused { action: "write or read the audit", source }
 }
 
@@ -161,10 +168,9 @@ async fn deeds(client: &Client) -> Result<Deeds, RegistryError> {
 pub(super) async fn list_late(client: &Client, model: &NewModel, before: Deeds) -> Result<usize, RegistryError> {
     let sql = "SELECT salt, subject, counts FROM wardstream.erasures WHERE event <> 'listed' AND salt IN \
                (SELECT salt FROM wardstream.erasures WHERE event <> 'listed' AND seq > $1) ORDER BY seq";
-    let line = |row: &Row| Told { salt: row.get(0), subject: row.get(1), traces: serde_json::from_value(row.get(2)).unwrap_or_default() };
     let lines = client.query(sql, &[&before.0]).await.map_err(refused)?;
     let watermark = model.details.pointer("/pin/watermark").and_then(serde_json::Value::as_str);
-    let erasures = reached(lines.iter().map(line), watermark);
+    let erasures = reached(lines.iter().map(told), watermark);
     let (models, datasets) = (vec![model.model_version.0.clone()], vec![model.dataset_id.0.clone()]);
     let used_by = serde_json::to_value(UsedBy { models, datasets, ..UsedBy::default() }).unwrap_or_default();
     let at = removal::clock(client).await?;
@@ -176,19 +182,25 @@ pub(super) async fn list_late(client: &Client, model: &NewModel, before: Deeds) 
     Ok(listed)
 }
 
-/// The erasures that these lines tell of, of whose patients something was known by `watermark`. Each comes as its last line has it, since the earliest
-/// instant that any has: one that died and went on found the first records gone.
+/// The erasures that these lines tell of, of whose patients something was known by `watermark`.
 fn reached(lines: impl Iterator<Item = Told>, watermark: Option<&str>) -> Vec<Told> {
+    let erasures = whole(lines).into_values();
+    erasures.filter(|told| told.traces.first_known_at.is_none_or(|since| reaches(watermark, since))).collect()
+}
+
+/// The erasures that these lines tell of, by salt. Each comes as its last line has it, since the earliest instant that any has: one that died and went on
+/// found the first records gone.
+pub(super) fn whole(lines: impl Iterator<Item = Told>) -> BTreeMap<String, Told> {
     let mut erasures: BTreeMap<String, Told> = BTreeMap::new();
     for mut told in lines {
         let earlier = erasures.get(&told.salt).and_then(|earlier| earlier.traces.first_known_at);
         told.traces.first_known_at = told.traces.first_known_at.into_iter().chain(earlier).min();
         erasures.insert(told.salt.clone(), told);
     }
-    erasures.into_values().filter(|told| told.traces.first_known_at.is_none_or(|since| reaches(watermark, since))).collect()
+    erasures
 }
 
-async fn record_deed(client: &Client, deed: &Deed) -> Result<(), RegistryError> {
+pub(super) async fn record_deed(client: &Client, deed: &Deed) -> Result<(), RegistryError> {
     let sql =
         "INSERT INTO wardstream.erasures (event, at, by, reason, salt, subject, counts, used_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let (at, counts) = (deed.at.to_string(), deed.counts());
@@ -199,29 +211,36 @@ async fn record_deed(client: &Client, deed: &Deed) -> Result<(), RegistryError> 
     Ok(())
 }
 
-async fn used_since(client: &Client, since: Timestamp) -> Result<UsedBy, RegistryError> {
-    let models = "SELECT details->'pin'->>'watermark', model_version, dataset_id, EXISTS (SELECT FROM wardstream.model_history AS h \
-                  WHERE h.model_version = m.model_version AND h.event = 'weights_removed') FROM wardstream.models AS m ORDER BY created_at, model_version";
+pub(super) async fn used_since(client: &Client, since: Timestamp) -> Result<UsedBy, RegistryError> {
     let exports = "SELECT watermark, kind, COALESCE(dataset_id, ''), at FROM wardstream.exports ORDER BY seq";
-    let mut used = UsedBy::default();
-    for row in client.query(models, &[]).await.map_err(refused)?.iter().filter(|row| may_hold(row, since)) {
-        used.models.push(row.get(1));
-        used.weights_removed.extend(row.get::<_, bool>(3).then(|| row.get::<_, String>(1)));
-        let dataset: String = row.get(2);
-        if !used.datasets.contains(&dataset) {
-            used.datasets.push(dataset);
+    let mut used = learned_since(&lineage::models(client).await?, since);
+    for row in client.query(exports, &[]).await.map_err(refused)? {
+        if reaches(row.get(0), since) {
+            let (kind, dataset, at): (String, String, String) = (row.get(1), row.get(2), row.get(3));
+            used.exports.push(format!("{kind} {dataset} {at}"));
         }
-    }
-    for row in client.query(exports, &[]).await.map_err(refused)?.iter().filter(|row| may_hold(row, since)) {
-        let (kind, dataset, at): (String, String, String) = (row.get(1), row.get(2), row.get(3));
-        used.exports.push(format!("{kind} {dataset} {at}"));
     }
     Ok(used)
 }
 
-/// Whether what was made up to the row's first column may hold what became known at `since`.
-fn may_hold(row: &Row, since: Timestamp) -> bool {
-    reaches(row.get::<_, Option<String>>(0).as_deref(), since)
+/// The models that may hold what became known at `since`, by their own rows or by the weights that they started from, and the datasets whose rows may.
+fn learned_since(models: &[Learned], since: Timestamp) -> UsedBy {
+    let may_hold = models.iter().filter(|model| reaches(model.watermark.as_deref(), since));
+    let read: BTreeSet<&str> = may_hold.map(|model| model.version.as_str()).collect();
+    let inherited: BTreeSet<&str> = lineage::descendants(models, &read).into_iter().map(|(model, _)| model.version.as_str()).collect();
+    let mut used = UsedBy::default();
+    for model in models {
+        let (is_reader, version) = (read.contains(model.version.as_str()), &model.version);
+        if !is_reader && !inherited.contains(version.as_str()) {
+            continue;
+        }
+        used.models.push(version.clone());
+        used.weights_removed.extend(model.weights_removed.then(|| version.clone()));
+        if is_reader && !used.datasets.contains(&model.dataset) {
+            used.datasets.push(model.dataset.clone());
+        }
+    }
+    used
 }
 
 fn reaches(watermark: Option<&str>, since: Timestamp) -> bool {
@@ -238,6 +257,29 @@ mod tests {
         assert!(!reaches(Some("2020-02-29T23:59:59Z"), since));
         assert!(reaches(Some("2020-03-01T00:00:00Z"), since));
         assert!(reaches(None, since));
+    }
+
+    #[test]
+    fn a_model_that_started_from_weights_of_one_that_read_the_patient_is_listed_and_its_dataset_is_not() {
+        let model = |version: &str, parent: Option<&str>, watermark: &str| Learned {
+            version: version.to_owned(),
+            parent: parent.map(str::to_owned),
+            dataset: format!("rows-of-{version}"),
+            watermark: Some(watermark.to_owned()),
+            weights_removed: version == "grandchild",
+        };
+        let (before, behind) = ("2020-02-01T00:00:00Z", "2020-04-01T00:00:00Z");
+        let models = [
+            model("old", None, before),
+            model("reader", Some("old"), behind),
+            model("child", Some("reader"), before),
+            model("grandchild", Some("child"), before),
+            model("of-old", Some("old"), before),
+        ];
+        let used = learned_since(&models, "2020-03-01T00:00:00Z".parse().expect("an instant"));
+        assert_eq!(used.models, ["reader", "child", "grandchild"]);
+        assert_eq!(used.weights_removed, ["grandchild"]);
+        assert_eq!(used.datasets, ["rows-of-reader"]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub async fn run(config: &Config, wanted: Erase) -> anyhow::Result<ExitCode> {
     let subject = Subject { system: wanted.system.clone(), value, facility: wanted.facility.clone() };
     let registry = registry(config).await?;
     let warehouse = open(config).await?;
+    if let Some(registry) = &registry {
+        services::caught_up(&warehouse, registry).await.context("nothing was changed of the patient; give the same command again")?;
+    }
     let erasing = Erasing { config, wanted: &wanted, subject: &subject, warehouse: &warehouse, registry: registry.as_ref() };
     match warehouse.traces(&subject).await {
         Ok(traces) => erasing.shown(traces).await,
@@ -38,7 +41,7 @@ async fn registry(config: &Config) -> anyhow::Result<Option<Registry>> {
     if !is_set {
         output::progress(
             "registry.url is not set, and no PostgreSQL of our own was ever started here: models and exports that used the patient are not listed, and the audit \
-             is kept beside the tables",
+             is kept beside the tables; a service that starts with the registry takes it from there",
         );
         return Ok(None);
     }
