@@ -99,9 +99,18 @@ pub fn refusal(facility: &Facility) -> Option<String> {
     if TimeZone::get(zone).is_err() {
         return Some(format!("the zone `{zone}` of facility `{name}` is not known: write one of IANA's, such as America/New_York"));
     }
+    if let Some(unusable) = unusable_authority(facility) {
+        return Some(unusable);
+    }
     let known = maps::is_charset(charset);
     (!known)
         .then(|| format!("the charset `{charset}` of facility `{name}` is not known: write one of WHATWG's labels, such as windows-1252"))
+}
+
+/// An authority stands before its number as `authority|number`, so that it cannot hold the bar.
+fn unusable_authority(facility: &Facility) -> Option<String> {
+    let Facility { name, authority, .. } = facility;
+    authority.contains('|').then(|| format!("an authority of facility `{name}` is none: write it as HL7 v2 does in CX.4, without |"))
 }
 
 /// Routes with their expressions compiled.
@@ -169,7 +178,8 @@ mod tests {
         assert!(route("raw", r#"{"name": "north", "zone": "Mars/Olympus"}"#).contains("IANA"));
         assert!(route("raw", r#"{"name": "north", "charset": "klingon"}"#).contains("WHATWG"));
         assert!(route("raw", r#"{"name": ""}"#).contains("needs a name") && route("raw", r#"{"name": "wardstream"}"#).contains("our own"));
-        let good = r#"{"name": "north", "zone": "America/New_York", "charset": "ISO-8859-15"}"#;
+        assert!(route("raw", r#"{"name": "north", "authority": "A|B"}"#).contains("CX.4"));
+        let good = r#"{"name": "north", "zone": "America/New_York", "charset": "ISO-8859-15", "authority": "A"}"#;
         assert_eq!((route("^hl7.*", good), told(r#"{"batch_records": 1}"#)), (String::new(), String::new()));
     }
 

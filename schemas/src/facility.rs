@@ -26,13 +26,16 @@ pub struct Facility {
     /// ends in `encounter-ed` or `encounter-icu`.
     #[serde(default = "visits")]
     pub visits: Vec<String>,
+    /// The assigning authority of the patients' numbers to which an HL7 v2 message gives none. Empty: they have none.
+    #[serde(default)]
+    pub authority: String,
 }
 
 impl Facility {
     /// A facility in UTC that falls back to windows-1252.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), zone: utc(), charset: latin1(), stays: Vec::new(), visits: visits() }
+        Self { name: name.to_owned(), zone: utc(), charset: latin1(), stays: Vec::new(), visits: visits(), authority: String::new() }
     }
 
     /// The namespace of this facility's ids.

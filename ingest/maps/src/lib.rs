@@ -7,6 +7,7 @@ mod attachment;
 pub mod fhir;
 pub mod hl7;
 mod markup;
+mod number;
 mod record;
 mod rows;
 pub mod split;

@@ -21,8 +21,11 @@ fn one(message: &str) -> Mapped {
 }
 
 fn of_bytes(message: &[u8]) -> Mapped {
-    let facility = Facility { zone: "America/New_York".to_owned(), ..Facility::new("north") };
-    let mut parts = map_record(message, &facility);
+    of_facility(message, &Facility { zone: "America/New_York".to_owned(), ..Facility::new("north") })
+}
+
+fn of_facility(message: &[u8], facility: &Facility) -> Mapped {
+    let mut parts = map_record(message, facility);
     assert_eq!(parts.len(), 1);
     parts.pop().expect("one part")
 }

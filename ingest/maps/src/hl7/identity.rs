@@ -5,25 +5,13 @@ use std::collections::HashSet;
 use schemas::Identifier;
 
 use super::reader::{Field, Segment};
+use crate::number::{Rank, is_placeholder};
 
 /// One number of a person, as CX says it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Number {
     pub(crate) identifier: Identifier,
     rank: Rank,
-}
-
-/// How well a type of number (HL7 table 0203) names a person to this sender; the first is the best.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    /// The medical record number.
-    Record,
-    /// Another number by which a sender knows patients.
-    Patient,
-    /// Of no type, or of one that says nothing: some senders write other things into that component.
-    Untyped,
-    /// A number that the state, an insurer or an account gave: shared, mistyped and lent more often than the others.
-    Foreign,
 }
 
 impl Number {
@@ -37,56 +25,43 @@ impl Number {
     }
 }
 
-impl Rank {
-    /// Some senders write the type where the authority belongs.
-    fn of(kind: &Field<'_>, system: &str) -> Self {
-        let kind = kind.raw().trim_ascii();
-        let is = |kinds: &[&str]| kinds.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(kind));
-        match kind {
-            b"MR" => Self::Record,
-            b"" | b"\"\"" if system.eq_ignore_ascii_case("MR") || system.eq_ignore_ascii_case("MRN") => Self::Record,
-            b"" | b"\"\"" if ["SS", "SSN", "SSA", "USSSA"].iter().any(|one| system.eq_ignore_ascii_case(one)) => Self::Foreign,
-            b"" | b"\"\"" => Self::Untyped,
-            _ if is(&["MR", "MRN"]) => Self::Record,
-            _ if is(PATIENT) => Self::Patient,
-            _ if is(FOREIGN) || kind.get(..2).is_some_and(|first| first.eq_ignore_ascii_case(b"NN")) => Self::Foreign,
-            _ => Self::Untyped,
-        }
+/// Some senders write the type where the authority belongs.
+fn rank(kind: &Field<'_>, system: &str) -> Rank {
+    let is = |systems: &[&str]| systems.iter().any(|one| system.eq_ignore_ascii_case(one));
+    match kind.raw().trim_ascii() {
+        b"" | b"\"\"" if is(&["MR", "MRN"]) => Rank::Record,
+        b"" | b"\"\"" if is(&["SS", "SSN", "SSA", "USSSA"]) => Rank::Foreign,
+        kind => Rank::of(kind),
     }
 }
 
-/// Types of numbers by which a sender knows patients.
-const PATIENT: &[&str] = &["PI", "PT", "PN", "MRT", "PE", "EPI", "EMPI", "MPI"];
-/// Types of numbers that somebody else gave.
-const FOREIGN: &[&str] = &[
-    "SS", "SSN", "NI", "NH", "DL", "PPN", "TAX", "MC", "MA", "MB", "MI", "SN", "BC", "BR", "CZ", "PRC", "EI", "AN", "ANON", "VN", "AM",
-    "MS", "PC",
-];
-
 /// The numbers of a CX field, the best one first. Among equals the assigning authorities stand in the order of their names, none last, and the
-/// numbers of one authority in the order sent: so the same numbers in another order name the same person.
-pub(crate) fn numbers(field: &Field<'_>) -> Vec<Number> {
-    let mut found: Vec<Number> = field.repetitions().filter_map(|repetition| number(&repetition)).collect();
+/// numbers of one authority in the order sent: so the same numbers in another order name the same person. `authority`: that of the numbers to which
+/// the message gives none, may be empty; a number that somebody else gave is not of it.
+pub(crate) fn numbers(field: &Field<'_>, authority: &str) -> Vec<Number> {
+    let mut found: Vec<Number> = field.repetitions().filter_map(|repetition| number(&repetition, authority)).collect();
     found.sort_by(|one, other| one.order().cmp(&other.order()));
     found
 }
 
-fn number(repetition: &Field<'_>) -> Option<Number> {
+fn number(repetition: &Field<'_>, authority: &str) -> Option<Number> {
     let value = repetition.component(1).text()?;
-    let authority = repetition.component(4);
-    let system = authority.subcomponent(1).text().or_else(|| authority.subcomponent(2).text()).unwrap_or_default();
-    let rank = Rank::of(&repetition.component(5), &system);
+    let assigned = repetition.component(4);
+    let stated = assigned.subcomponent(1).text().or_else(|| assigned.subcomponent(2).text()).unwrap_or_default();
+    let rank = rank(&repetition.component(5), &stated);
+    let system = if stated.is_empty() && rank != Rank::Foreign { authority.to_owned() } else { stated };
     Some(Number { identifier: Identifier { system, value }, rank })
 }
 
-/// The numbers of a PID: PID-3, else PID-2, else PID-4.
-pub(crate) fn of_pid(pid: &Segment<'_>) -> Vec<Number> {
-    [3, 2, 4].into_iter().map(|field| numbers(&pid.field(field))).find(|numbers| !numbers.is_empty()).unwrap_or_default()
+/// The numbers of a PID: PID-3, else PID-2, else PID-4. `authority`: as in [`numbers`].
+pub(crate) fn of_pid(pid: &Segment<'_>, authority: &str) -> Vec<Number> {
+    let of = |field| numbers(&pid.field(field), authority);
+    [3, 2, 4].into_iter().map(of).find(|numbers| !numbers.is_empty()).unwrap_or_default()
 }
 
 /// The numbers that PID itself calls an account's or the mother's: PID-18, PID-21.
 pub(crate) fn of_others(pid: &Segment<'_>) -> HashSet<String> {
-    [18, 21].into_iter().flat_map(|field| numbers(&pid.field(field))).map(|number| number.identifier.value).collect()
+    [18, 21].into_iter().flat_map(|field| numbers(&pid.field(field), "")).map(|number| number.identifier.value).collect()
 }
 
 /// How another number of a PID-3 stands to the best one, where the sender gave both to this one person. `own`: their types say so, and they are
@@ -103,15 +78,6 @@ pub(crate) fn tie(best: &Number, other: &Number, of_others: &HashSet<String>) ->
     let typed = best.rank != Rank::Untyped && other.rank != Rank::Untyped;
     let of_one_kind = best.rank == other.rank && best.identifier.system == other.identifier.system;
     Some(if typed && !of_one_kind { "own" } else { "alike" })
-}
-
-/// Whether this was typed for want of a number: no digit at all, zeros, one digit four times and more, or the digits in their order.
-fn is_placeholder(value: &str) -> bool {
-    let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).collect();
-    let Some((first, rest)) = digits.split_first() else { return true };
-    let is_one_digit = (*first == b'0' || rest.len() >= 3) && rest.iter().all(|digit| digit == first);
-    let is_in_order = digits.len() >= 5 && b"1234567890".starts_with(&digits);
-    value.bytes().filter(u8::is_ascii_alphanumeric).count() == digits.len() && (is_one_digit || is_in_order)
 }
 
 /// Numbers that are being merged away. One without an authority is that number of any authority.

@@ -109,10 +109,11 @@ pub(crate) fn map(chart: &mut Chart<'_>, tie: Tie) {
     if chart.message.first(b"MRG").is_none() {
         chart.reject(Stage::Parse, "MRG".to_owned(), "the merge has no MRG");
     }
+    let authority = chart.facility.authority.as_str();
     for group in &groups {
         let merged = match tie {
             Tie::Account | Tie::Visit | Tie::AlternateVisit | Tie::MovePerson => Merged::default(),
-            _ => Merged::of(group.priors.iter().flat_map(|(mrg, _)| prior_numbers(mrg, 1))),
+            _ => Merged::of(group.priors.iter().flat_map(|(mrg, _)| prior_numbers(mrg, 1, authority))),
         };
         patient::identify_survivor(chart, &group.pid, &merged);
         patient::describe(chart, &group.pid, Corrects::No);
@@ -160,16 +161,17 @@ impl Prior<'_> {
     }
 }
 
-/// The numbers of the patient who is merged away; one that an insurer or a state gave only where there is no other.
-fn prior_numbers(mrg: &Segment<'_>, field: usize) -> Vec<Identifier> {
-    let numbers = identity::numbers(&mrg.field(field));
+/// The numbers of the patient who is merged away; one that an insurer or a state gave only where there is no other. `authority`: as in
+/// [`identity::numbers`].
+fn prior_numbers(mrg: &Segment<'_>, field: usize, authority: &str) -> Vec<Identifier> {
+    let numbers = identity::numbers(&mrg.field(field), authority);
     let foreign = numbers.first().is_some_and(Number::is_foreign);
     numbers.into_iter().filter(|number| foreign || !number.is_foreign()).map(|number| number.identifier).collect()
 }
 
 /// The numbers in a field of MRG, as of the survivor's authority where they name none: so is how the patient was named before.
 fn prior_patients(chart: &mut Chart<'_>, mrg: &Segment<'_>, field: usize) -> Vec<Identifier> {
-    let mut numbers = prior_numbers(mrg, field);
+    let mut numbers = prior_numbers(mrg, field, &chart.facility.authority);
     let Some(system) = chart.patient.as_ref().map(|survivor| survivor.system.clone()).filter(|system| !system.is_empty()) else {
         return numbers;
     };

@@ -18,7 +18,7 @@ pub(crate) fn identify(chart: &mut Chart<'_>, pid: &Segment<'_>) {
 
 /// As `identify`, where the numbers in `merged` are being merged away.
 pub(crate) fn identify_survivor(chart: &mut Chart<'_>, pid: &Segment<'_>, merged: &Merged) {
-    let mut numbers = identity::of_pid(pid);
+    let mut numbers = identity::of_pid(pid, &chart.facility.authority);
     identity::put_survivor_first(&mut numbers, merged);
     chart.patient = numbers.first().map(|number| number.identifier.clone());
     let Some(patient) = chart.patient.clone() else {

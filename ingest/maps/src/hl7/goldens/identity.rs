@@ -1,7 +1,7 @@
 //! Who a patient is, under which numbers; what is said of the person.
 
-use super::{flags, of_bytes, one, pv1, refusals, segment, told, told_of};
-use schemas::Outcome;
+use super::{flags, of_bytes, of_facility, one, pv1, refusals, segment, told, told_of};
+use schemas::{Facility, Outcome};
 
 fn person(fields: &[(usize, &str)], trigger: &str) -> crate::Mapped {
     let pid = segment("PID", fields);
@@ -98,6 +98,28 @@ fn numbers_that_the_sender_gave_to_one_person_are_told_from_those_that_others_ma
     assert_eq!(ties(&[both, (18, "77")]), ["- ENT|77"], "the account's");
     assert_eq!(ties(&[both, (21, "9^^^HOSP~77^^^ENT^PI")]), ["- ENT|77"], "the mother's");
     assert_eq!(ties(&[(4, "4711^^^HOSP^MR~77^^^ENT^PI")]), ["- ENT|77"], "alternate numbers are of anybody's giving");
+}
+
+/// A hospital of one authority often leaves it out.
+#[test]
+fn numbers_without_an_authority_are_of_the_one_that_the_facility_says() {
+    let facility = Facility { authority: "HOSP".to_owned(), ..Facility::new("north") };
+    let told = |trigger: &str, rest: &str| {
+        let message = ["MSH|^~\\&|||||20200301||ADT^", trigger, "|1|P|2.3\r", rest].concat();
+        told_of(&of_facility(message.as_bytes(), &facility), "patient")
+    };
+    assert_eq!(
+        told("A31", "PID|1||9^^^^MR~77^^^ENT^PI~78~123^^^^SS"),
+        [
+            "patient.identified - HOSP:9 - - - -",
+            "patient.identified - HOSP:9 - - own ENT|77",
+            "patient.identified - HOSP:9 - - alike HOSP|78",
+            "patient.identified - HOSP:9 - - - |123",
+        ],
+        "but for one that somebody else gave"
+    );
+    let merged = ["patient.identified - ENT:9 - - - -", "patient.merged 2020-03-01T00:00Z ENT:9 - - - HOSP|8"];
+    assert_eq!(told("A40", "PID|1||9^^^ENT\rMRG|8"), merged, "also where the survivor is of another");
 }
 
 #[test]

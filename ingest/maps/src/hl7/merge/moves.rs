@@ -17,11 +17,12 @@ pub(super) fn move_person(chart: &mut Chart<'_>, prior: &Prior<'_>) {
         chart.flag(prior.mrg.position(1), "the moved number is not the patient's own; read as a merge of the number");
         return persons(chart, prior, &[1]);
     }
-    let kept: HashSet<Identifier> = identity::of_pid(prior.pid).into_iter().map(|number| number.identifier).collect();
+    let authority = chart.facility.authority.as_str();
+    let kept: HashSet<Identifier> = identity::of_pid(prior.pid, authority).into_iter().map(|number| number.identifier).collect();
     let left: Vec<Identifier> = numbers
         .into_iter()
         .skip(1)
-        .chain(prior_numbers(prior.mrg, 4))
+        .chain(prior_numbers(prior.mrg, 4, authority))
         .filter(|number| !kept.contains(number) && *number != patient)
         .collect();
     if left.is_empty() {
