@@ -109,8 +109,14 @@ pub fn refusal(facility: &Facility) -> Option<String> {
 
 /// An authority stands before its number as `authority|number`, so that it cannot hold the bar.
 fn unusable_authority(facility: &Facility) -> Option<String> {
-    let Facility { name, authority, .. } = facility;
-    authority.contains('|').then(|| format!("an authority of facility `{name}` is none: write it as HL7 v2 does in CX.4, without |"))
+    let Facility { name, authority, authorities, .. } = facility;
+    let is_none = |authority: &str| authority.trim().is_empty() || authority.contains('|');
+    if authority.contains('|') || authorities.values().any(|authority| is_none(authority)) {
+        return Some(format!("an authority of facility `{name}` is none: write it as HL7 v2 does in CX.4, not empty and without |"));
+    }
+    authorities
+        .contains_key("")
+        .then(|| format!("an authority of facility `{name}` stands under no system: write the system of FHIR's identifiers before it"))
 }
 
 /// Routes with their expressions compiled.
@@ -178,8 +184,13 @@ mod tests {
         assert!(route("raw", r#"{"name": "north", "zone": "Mars/Olympus"}"#).contains("IANA"));
         assert!(route("raw", r#"{"name": "north", "charset": "klingon"}"#).contains("WHATWG"));
         assert!(route("raw", r#"{"name": ""}"#).contains("needs a name") && route("raw", r#"{"name": "wardstream"}"#).contains("our own"));
+        for authorities in [r#"{"urn:a": ""}"#, r#"{"urn:a": "A|B"}"#] {
+            assert!(route("raw", &format!(r#"{{"name": "north", "authorities": {authorities}}}"#)).contains("CX.4"), "{authorities}");
+        }
         assert!(route("raw", r#"{"name": "north", "authority": "A|B"}"#).contains("CX.4"));
-        let good = r#"{"name": "north", "zone": "America/New_York", "charset": "ISO-8859-15", "authority": "A"}"#;
+        assert!(route("raw", r#"{"name": "north", "authorities": {"": "A"}}"#).contains("under no system"));
+        let good =
+            r#"{"name": "north", "zone": "America/New_York", "charset": "ISO-8859-15", "authority": "A", "authorities": {"urn:a": "A"}}"#;
         assert_eq!((route("^hl7.*", good), told(r#"{"batch_records": 1}"#)), (String::new(), String::new()));
     }
 

@@ -34,9 +34,10 @@ macro_rules! codes {
 
 // `text_value` NULL in a code whose meaning is a text: the sender deleted what stood there (`""` in HL7 v2).
 codes! {
-    /// A patient was named with this identifier. `related`: another identifier of the same person, `system|value`. `text_value`, in HL7 v2: how
+    /// A patient was named with this identifier. `related`: another identifier of the same person, `system|value`. `text_value`: how
     /// that one stands to the patient's, where the sender gave both to this person alone. `own`: they are of two kinds (authority or type);
-    /// `alike`: of one kind, or a type is not stated.
+    /// `alike`: of one kind, or a type is not stated. `own_now`, `alike_now`, in FHIR: the same of one version of the patient's record, until a
+    /// later one leaves it out; `related` is then the number as HL7 v2 names it.
     PatientIdentified = "patient.identified",
     /// `text_value`: birth date, ISO 8601, as precise as it was stated.
     PatientBirthDate = "patient.birth_date",

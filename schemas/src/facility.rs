@@ -1,5 +1,7 @@
 //! A facility: the sender whose clocks, zones and number spaces a record is read in.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,13 +31,25 @@ pub struct Facility {
     /// The assigning authority of the patients' numbers to which an HL7 v2 message gives none. Empty: they have none.
     #[serde(default)]
     pub authority: String,
+    /// By the system of a FHIR identifier, the assigning authority that HL7 v2 messages name for the same numbers (CX.4). The system
+    /// `urn:oid:ID` is that of the authority `ID` where this says nothing else.
+    #[serde(default)]
+    pub authorities: BTreeMap<String, String>,
 }
 
 impl Facility {
     /// A facility in UTC that falls back to windows-1252.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), zone: utc(), charset: latin1(), stays: Vec::new(), visits: visits(), authority: String::new() }
+        Self {
+            name: name.to_owned(),
+            zone: utc(),
+            charset: latin1(),
+            stays: Vec::new(),
+            visits: visits(),
+            authority: String::new(),
+            authorities: BTreeMap::new(),
+        }
     }
 
     /// The namespace of this facility's ids.

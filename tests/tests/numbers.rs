@@ -1,10 +1,12 @@
 //! A patient who is registered under a temporary number and gets a better one later is one person, though nobody merges the two: in whatever
-//! order the messages arrive, and from the moment at which both numbers are known to stand together.
+//! order the messages arrive, and from the moment at which both numbers are known to stand together. So is one of whom HL7 v2 and FHIR tell,
+//! where both name one number of the hospital.
 
 use envelope::{Hints, Schemas};
 use ingest::reading::{self, Raw};
 use jiff::{Timestamp, ToSpan as _};
 use schemas::{Facility, Source};
+use tempfile::TempDir;
 use warehouse::{AsOf, Batch, Format, Settings, Warehouse, render};
 
 /// When the first message becomes known; the others follow minute by minute.
@@ -37,34 +39,102 @@ fn orders() -> Vec<[usize; 4]> {
 const PERSONS: &str =
     "SELECT facility, visit_number, min(visit_number) OVER (PARTITION BY facility, patient_id) AS first FROM encounters ORDER BY 1, 2";
 
-#[tokio::test]
-async fn a_better_number_beside_the_first_makes_no_second_person() -> anyhow::Result<()> {
+/// A warehouse of what each facility was told, minute by minute.
+async fn told(stories: &[(Facility, Vec<String>)]) -> anyhow::Result<(TempDir, Warehouse)> {
     let folder = tempfile::tempdir()?;
     let settings = Settings { url: folder.path().join("warehouse").display().to_string(), ..Settings::default() };
     let warehouse = Warehouse::open(&settings).await?;
-    let (mut batch, messages, began) = (Batch::default(), story(), BEGAN.parse::<Timestamp>()?);
-    for (nth, order) in orders().into_iter().enumerate() {
-        let facility = Facility::new(&format!("{nth:02}"));
-        for (offset, place) in (0_i64..).zip(order) {
+    let (mut batch, began) = (Batch::default(), BEGAN.parse::<Timestamp>()?);
+    for (facility, messages) in stories {
+        for (offset, message) in (0_i64..).zip(messages) {
             let source = Source { topic: facility.name.clone(), partition: 0, offset };
-            let payload = Some(messages[place].clone().into_bytes());
+            let payload = Some(message.clone().into_bytes());
             let known_at = began.checked_add(offset.minutes())?;
             let raw = Raw { source, known_at, key: None, headers: "{}".to_owned(), payload, skip: None, hints: Hints::default() };
-            reading::read(raw, &facility, &Schemas::default(), &mut batch);
+            reading::read(raw, facility, &Schemas::default(), &mut batch);
         }
     }
     let refused: Vec<_> = batch.messages.iter().flat_map(|message| &message.rejects).collect();
-    assert!(refused.is_empty(), "the story must be readable: {refused:?}");
+    assert!(refused.is_empty(), "the stories must be readable: {refused:?}");
     warehouse.append(&mut batch).await?;
+    Ok((folder, warehouse))
+}
+
+#[tokio::test]
+async fn a_better_number_beside_the_first_makes_no_second_person() -> anyhow::Result<()> {
+    let messages = story();
+    let stories: Vec<(Facility, Vec<String>)> = orders()
+        .into_iter()
+        .enumerate()
+        .map(|(nth, order)| (Facility::new(&format!("{nth:02}")), order.map(|place| messages[place].clone()).to_vec()))
+        .collect();
+    let (_folder, warehouse) = told(&stories).await?;
     let rows = render(&warehouse.query(PERSONS, &AsOf::default()).await?, Format::Csv)?;
     let each: Vec<String> =
         (0..orders().len()).map(|nth| format!("{nth:02},V1,V1\n{nth:02},V2,V1\n{nth:02},V3,V1\n{nth:02},V4,V4")).collect();
     assert_eq!(rows.trim(), format!("facility,visit_number,first\n{}", each.join("\n")));
+    let began = BEGAN.parse::<Timestamp>()?;
     // The first order is the story's own: before its second message nothing ties the temporary number to the better one.
     let first = |rows: &str| rows.lines().filter(|row| row.starts_with("00,")).collect::<Vec<_>>().join(" ");
     for (minutes, expected) in [(0_i64, "00,V1,V1"), (1, "00,V1,V1 00,V2,V1"), (2, "00,V1,V1 00,V2,V1 00,V3,V1")] {
         let at = AsOf { known_at: Some(began.checked_add(minutes.minutes())?), ..AsOf::default() };
         assert_eq!(first(&render(&warehouse.query(PERSONS, &at).await?, Format::Csv)?), expected, "after {minutes} minutes");
     }
+    Ok(())
+}
+
+/// A FHIR record of Jane, who was born on this day, with this identifier and an inpatient Encounter; the version is of this day of January.
+fn bundle(identifier: &str, born: &str, day: &str) -> String {
+    let patient = format!(r#"{{"resourceType":"Patient","id":"jane","birthDate":"{born}","identifier":[{identifier}]}}"#);
+    let stay = r#"{"resourceType":"Encounter","id":"V2","status":"in-progress","class":{"code":"IMP"},"subject":{"reference":"Patient/jane"},"period":{"start":"2020-01-10T08:00:00Z"}}"#;
+    format!(
+        r#"{{"resourceType":"Bundle","type":"collection","timestamp":"2020-01-{day}T09:00:00Z","entry":[{{"resource":{patient}}},{{"resource":{stay}}}]}}"#
+    )
+}
+
+/// The medical record number 4711 of a system, and what else is said of it.
+fn record_number(system: &str, rest: &str) -> String {
+    format!(r#"{{"type":{{"coding":[{{"code":"MR"}}]}},"system":"{system}","value":"4711"{rest}}}"#)
+}
+
+/// Of each case: what the site configures, PID-3, what FHIR says after it, and whether they are one person.
+fn cases() -> Vec<(Facility, &'static str, Vec<String>, bool)> {
+    let (born, configured) = ("1990-02-03", "http://h/mrn");
+    let site = |name: &str| Facility { authorities: [(configured.to_owned(), "HOSP".to_owned())].into(), ..Facility::new(name) };
+    let says = |system: &str, rest: &str| vec![bundle(&record_number(system, rest), born, "11")];
+    let left_out = |day: &str| bundle(r#"{"system":"http://h/mrn","value":"4712"}"#, born, day);
+    vec![
+        (site("configured"), "4711^^^HOSP^MR", says(configured, ""), true),
+        (Facility::new("not configured"), "4711^^^HOSP^MR", says(configured, ""), false),
+        (Facility::new("of an OID"), "4711^^^&1.2.3&ISO^MR", says("urn:oid:1.2.3", ""), true),
+        (Facility { authority: "HOSP".to_owned(), ..site("without an authority") }, "4711", says(configured, ""), true),
+        (site("of another authority"), "4711^^^ENT^MR", says(configured, ""), false),
+        (site("old"), "4711^^^HOSP^MR", says(configured, r#","use":"old""#), false),
+        (site("of another birth"), "4711^^^HOSP^MR", vec![bundle(&record_number(configured, ""), "1990-02-04", "11")], false),
+        (site("left out later"), "4711^^^HOSP^MR", [says(configured, ""), vec![left_out("12")]].concat(), false),
+        (site("left out before"), "4711^^^HOSP^MR", [says(configured, ""), vec![left_out("10")]].concat(), true),
+    ]
+}
+
+#[tokio::test]
+async fn hl7_and_fhir_tell_of_one_person_by_one_number_of_the_hospital() -> anyhow::Result<()> {
+    let (mut stories, mut each) = (Vec::new(), Vec::new());
+    for (facility, numbers, said, are_one) in cases() {
+        let mut messages = [vec![adt("A01", (numbers, "19900203"), "V1", "01")], said].concat();
+        for order in ["as told", "backwards"] {
+            let facility = Facility { name: format!("{}: {order}", facility.name), ..facility.clone() };
+            each.push(format!("{0},V1,V1\n{0},V2,{1}", facility.name, if are_one { "V1" } else { "V2" }));
+            stories.push((facility, messages.clone()));
+            messages.reverse();
+        }
+    }
+    let (_folder, warehouse) = told(&stories).await?;
+    let rows = render(&warehouse.query(PERSONS, &AsOf::default()).await?, Format::Csv)?;
+    each.sort_unstable();
+    assert_eq!(rows.trim(), format!("facility,visit_number,first\n{}", each.join("\n")));
+    // What was told later of a number changes nothing of before.
+    let before = AsOf { known_at: Some(BEGAN.parse::<Timestamp>()?.checked_add(1.minutes())?), ..AsOf::default() };
+    let rows = render(&warehouse.query(PERSONS, &before).await?, Format::Csv)?;
+    assert!(rows.contains("\nleft out later: as told,V2,V1\n"), "{rows}");
     Ok(())
 }

@@ -4,7 +4,8 @@
 -- known on; whoever was known first stands, told survivors as well, so that nobody older changes. Not so where their birth dates differ (a mother's number with her newborn, a number that
 -- was given again), nor, for `alike`, where not both state the same day; a year in which nobody alive was born is no date, and the date that was first stated of the
 -- better number counts beside the last, so that a correction parts nobody. Not so where the two were unlinked since, nor for a number that is listed with more than
--- sixteen others that had records of their own. One that is listed with several people joins none of them (`person_roots`).
+-- sixteen others that had records of their own. One that is listed with several people joins none of them (`person_roots`). What one version of a record lists
+-- (`own_now`, `alike_now`) is listed as long as nothing later is said of which numbers that record has.
 WITH edges AS (
     SELECT patient_identity(facility, related) AS prior, patient_id AS survivor, max(COALESCE(asserted_at, known_at)) AS merged_at
     FROM standing_events
@@ -12,17 +13,18 @@ WITH edges AS (
     GROUP BY 1, 2
 ),
 listed AS (
-    SELECT name, patient_identity(facility, related) AS other, alike, listed_at
+    SELECT name, patient_identity(facility, related) AS other, alike, by_version, listed_at
     FROM (
-        SELECT patient_id AS name, facility, related, bool_or(text_value = 'alike') AS alike, max(COALESCE(asserted_at, known_at)) AS listed_at
+        SELECT patient_id AS name, facility, related, bool_or(text_value IN ('alike', 'alike_now')) AS alike,
+               bool_and(text_value IN ('own_now', 'alike_now')) AS by_version, max(COALESCE(asserted_at, known_at)) AS listed_at
         FROM standing_events
-        WHERE code = 'patient.identified' AND text_value IN ('own', 'alike') AND related IS NOT NULL AND patient_id IS NOT NULL
+        WHERE code = 'patient.identified' AND text_value IN ('own', 'alike', 'own_now', 'alike_now') AND related IS NOT NULL AND patient_id IS NOT NULL
         GROUP BY patient_id, facility, related
     ) AS said
 ),
 -- Most numbers never name a record, and of these none is looked at again.
 pairs AS (
-    SELECT name, other, alike, listed_at
+    SELECT name, other, alike, by_version, listed_at
     FROM (
         SELECT l.*, count(*) OVER (PARTITION BY l.name) AS of_name, count(*) OVER (PARTITION BY l.other) AS of_other
         FROM listed AS l
@@ -33,14 +35,15 @@ pairs AS (
 ),
 -- Each pair from both sides, so that the facts are read once; each told survivor beside itself, to know since when it is known.
 sides AS (
-    SELECT p.name, p.other, p.alike, p.listed_at, s.is_name, CASE WHEN s.is_name THEN p.name ELSE p.other END AS patient_id
+    SELECT p.name, p.other, p.alike, p.by_version, p.listed_at, s.is_name, CASE WHEN s.is_name THEN p.name ELSE p.other END AS patient_id
     FROM (VALUES (true), (false)) AS s(is_name) CROSS JOIN pairs AS p
     UNION ALL
-    SELECT survivor AS name, survivor AS other, false AS alike, max(merged_at) AS listed_at, true AS is_name, survivor AS patient_id
+    SELECT survivor AS name, survivor AS other, false AS alike, false AS by_version, max(merged_at) AS listed_at, true AS is_name, survivor AS patient_id
     FROM edges GROUP BY survivor
 ),
 stated AS (
-    SELECT p.name, p.other, p.alike, p.listed_at,
+    SELECT p.name, p.other, p.alike, p.by_version, p.listed_at,
+           max(COALESCE(e.asserted_at, e.known_at)) FILTER (WHERE p.is_name AND e.code = 'patient.identified') AS name_said_at,
            min(e.known_at) FILTER (WHERE p.is_name AND e.code = 'patient.identified') AS name_since,
            min(e.known_at) FILTER (WHERE NOT p.is_name AND e.code = 'patient.identified') AS other_since,
            last_value(e.text_value ORDER BY COALESCE(e.asserted_at, e.known_at), e.text_value)
@@ -51,14 +54,14 @@ stated AS (
                FILTER (WHERE NOT p.is_name AND e.code = 'patient.birth_date') AS other_born
     FROM sides AS p JOIN standing_events AS e ON e.patient_id = p.patient_id
     WHERE e.code IN ('patient.identified', 'patient.birth_date')
-    GROUP BY p.name, p.other, p.alike, p.listed_at
+    GROUP BY p.name, p.other, p.alike, p.by_version, p.listed_at
 ),
 tied AS (
     SELECT name, other, listed_at, name_since, other_since, name_first_born, name_born, other_born
     FROM (
         SELECT name, other, alike, listed_at, name_since, COALESCE(other_since, name_since) AS other_since, name_first_born,
                CASE WHEN name_born > '1901-01-01' THEN name_born END AS name_born, CASE WHEN other_born > '1901-01-01' THEN other_born END AS other_born
-        FROM stated WHERE name_since IS NOT NULL AND (other_since IS NOT NULL OR name = other)
+        FROM stated WHERE name_since IS NOT NULL AND (other_since IS NOT NULL OR name = other) AND (NOT by_version OR listed_at = name_said_at)
     ) AS dated
     WHERE CASE WHEN alike THEN name_born = other_born AND character_length(name_born) = 10
                ELSE COALESCE(starts_with(name_born, other_born) OR starts_with(other_born, name_born)

@@ -21,6 +21,7 @@ mod insurance;
 mod json;
 mod kinds;
 mod node;
+mod number;
 mod parse;
 mod patient;
 mod place;

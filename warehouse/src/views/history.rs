@@ -36,6 +36,7 @@ fn words(document: &str) -> String {
 pub struct Line {
     pub known: i64,
     pub asserted: i64,
+    /// A number of the hospital's, or `|id`: a logical id.
     pub patient: String,
     pub visit: String,
     pub what: What,
@@ -86,7 +87,8 @@ pub fn tied_history(seed: u64, patients: i64) -> Vec<Line> {
 }
 
 /// The same, in which a record of each number says that it names somebody, and the records of a person of two numbers list both: for some with
-/// birth dates that agree or do not, and as numbers of one kind or of two.
+/// birth dates that agree or do not, and as numbers of one kind or of two. Of each fifth there is a record under a logical id, which lists the number
+/// and, for some, leaves it out later.
 fn named(mut lines: Vec<Line>) -> Vec<Line> {
     let mut first: BTreeMap<String, i64> = BTreeMap::new();
     for line in &lines {
@@ -104,6 +106,13 @@ fn named(mut lines: Vec<Line>) -> Vec<Line> {
             say(0, patient, EventCode::PatientBirthDate, born, None);
             let tie = if nth % 2 == 0 { "own" } else { "alike" };
             say(2, best, EventCode::PatientIdentified, Some(tie), Some(format!("H|{patient}")));
+        }
+        if nth % 5 == 0 {
+            let (logical, number) = (format!("|{patient}"), Some(format!("H|{patient}")));
+            say(3, &logical, EventCode::PatientIdentified, Some("own_now"), number);
+            if nth % 2 == 0 {
+                say(40, &logical, EventCode::PatientIdentified, None, None);
+            }
         }
     }
     lines.sort_by_key(|line| line.known);
@@ -318,7 +327,8 @@ fn message(source: &Source, line: &Line, facility: &str, (events, notes): (i32, 
 }
 
 fn row(batch: &mut Batch, line: &Line, facility: &Facility, source: Source) {
-    let patient = Identifier { system: "H".into(), value: line.patient.clone() };
+    let (system, value) = line.patient.split_once('|').unwrap_or(("H", line.patient.as_str()));
+    let patient = Identifier { system: system.to_owned(), value: value.to_owned() };
     let encounter = Some(line.visit.clone()).filter(|visit| !visit.is_empty());
     match &line.what {
         What::Fact { code, time, text, related } => {

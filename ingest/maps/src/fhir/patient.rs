@@ -8,6 +8,7 @@ use schemas::{EventCode, Fact, Identifier};
 use super::coding::has_code;
 use super::draft::Draft;
 use super::node::Node;
+use super::number::Numbers;
 use super::reference::identifier_of;
 use super::resource::Resource;
 use super::{instant, json};
@@ -47,14 +48,24 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     links(resource, &patient, draft);
 }
 
-/// One fact for each identifier, record numbers (`MR`) first; one bare fact where there is none, so that the patient is known to exist.
+/// One fact for each identifier, record numbers (`MR`) first, and one for the number that HL7 v2 knows the person by, where it is one; one bare fact
+/// where there is none, so that the patient is known to exist.
 fn identifiers(resource: &Resource<'_>, fact: &Fact, draft: &mut Draft) {
     let before = draft.facts.len();
+    let numbers = Numbers::of(resource);
     let mut stated: Vec<_> = json::each(&resource.body["identifier"]).enumerate().collect();
     stated.sort_by_key(|(_, identifier)| !has_code(&identifier["type"], &["MR"]));
     for (i, identifier) in stated {
         match identifier_of(identifier) {
-            Some((system, value)) => draft.facts.push(Fact { related: Some([system, "|", value].concat()), ..fact.clone() }),
+            Some((system, value)) => {
+                let (sent, tied) = ([system, "|", value].concat(), numbers.tie(identifier));
+                if tied.as_ref().is_none_or(|(number, _)| *number != sent) {
+                    draft.facts.push(Fact { related: Some(sent), ..fact.clone() });
+                }
+                if let Some((number, tie)) = tied {
+                    draft.facts.push(Fact { related: Some(number), text_value: Some(tie.to_owned()), ..fact.clone() });
+                }
+            }
             None if identifier["value"].is_null() => {}
             None => resource.reject(draft, &format!("identifier[{i}].value"), "this is no identifier"),
         }

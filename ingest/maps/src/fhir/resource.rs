@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use encoding_rs::Encoding;
 use jiff::Timestamp;
@@ -25,6 +26,8 @@ pub(super) struct Reader<'f> {
     /// What makes an Encounter a stay, and what makes it none.
     pub(super) stays: &'f [String],
     pub(super) visits: &'f [String],
+    /// By the system of an identifier, whose numbers these are in HL7 v2.
+    pub(super) authorities: &'f BTreeMap<String, String>,
     /// What the record may still give.
     pub(super) left: Cell<Allowance>,
 }
@@ -37,6 +40,7 @@ impl<'f> Reader<'f> {
             charset: &facility.charset,
             stays: &facility.stays,
             visits: &facility.visits,
+            authorities: &facility.authorities,
             left: Cell::new(Allowance::of(bytes)),
         }
     }

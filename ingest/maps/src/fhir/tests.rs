@@ -11,7 +11,12 @@ pub(super) fn south() -> Facility {
 
 /// Outcome, rejects, flags, facts and notes, a line each. Single quotes stand for double ones in `json`.
 pub(super) fn told(json: &str) -> String {
-    super::map(json.replace('\'', "\"").as_bytes(), &south()).iter().map(part).collect::<Vec<_>>().join("\n")
+    told_at(&south(), json)
+}
+
+/// The same at another facility.
+pub(super) fn told_at(facility: &Facility, json: &str) -> String {
+    super::map(json.replace('\'', "\"").as_bytes(), facility).iter().map(part).collect::<Vec<_>>().join("\n")
 }
 
 fn part(part: &Mapped) -> String {
