@@ -30,6 +30,7 @@ pub(crate) mod watched;
 mod work;
 
 use datafusion::execution::FunctionRegistry as _;
+use datafusion::logical_expr::AggregateUDF;
 use datafusion::prelude::SessionContext;
 
 pub use charlson::VERSION as CODE_SET;
@@ -45,11 +46,19 @@ pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::R
     ctx.state_ref().write().register_function_rewrite(arithmetic::exact())
 }
 
+/// The aggregates: those that the engine lacks, and those that stand in the place of its own.
+pub(crate) fn aggregates() -> impl Iterator<Item = AggregateUDF> {
+    predictions::all()
+        .into_iter()
+        .chain(distributions::all())
+        .chain(charlson::all())
+        .chain(ordered::all())
+        .chain(gathered::all())
+}
+
 /// Makes every function known to the session.
 pub fn register(ctx: &SessionContext) {
-    let aggregates =
-        predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all()).chain(gathered::all());
-    aggregates.for_each(|aggregate| ctx.register_udaf(aggregate));
+    aggregates().for_each(|aggregate| ctx.register_udaf(aggregate));
     // PostgreSQL's own that the engine lacks: age, width_bucket, justify_days ...
     let mut registry = ctx.clone();
     datafusion_pg_functions::numeric::register(&mut registry);

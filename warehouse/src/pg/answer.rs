@@ -32,7 +32,7 @@ use futures::{Sink, SinkExt, StreamExt, stream};
 
 use super::connection::Connection;
 use super::prepared::{Parser, Prepared};
-use super::rows::{Batches, Held, Watch, encoded, fits, parameter, watched};
+use super::rows::{Batches, Held, Watch, encoded, fits, parameter, suffices, watched};
 use super::values::described;
 use super::{copy, functions, names};
 use crate::metrics::{self, Ended};
@@ -325,6 +325,7 @@ where
 /// The values of a portal's parameters.
 fn values(portal: &Portal<Arc<Prepared>>) -> Result<ParamValues, Refusal> {
     let prepared = &portal.statement.statement;
+    suffices(portal.parameters.len(), prepared.parameters.len())?;
     let wire: Vec<Option<&Type>> = prepared.parameters.iter().map(|(_, wire)| Some(wire)).collect();
     let types: Vec<Option<&DataType>> = prepared.parameters.iter().map(|(kind, _)| kind.as_ref()).collect();
     df::deserialize_parameters_with_server_types(portal, &types, &wire).map_err(|error| parameter(&error))

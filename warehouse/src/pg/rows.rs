@@ -1,5 +1,6 @@
 //! The rows of a statement on their way: watched batch by batch, and written as the protocol sends them.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -150,8 +151,31 @@ fn written(encoder: &mut DataRowEncoder, fields: &[FieldInfo], (batch, row): (&R
 pub(super) fn parameter(error: &PgWireError) -> Refusal {
     match error {
         PgWireError::UserError(info) if info.code == "22023" => Refusal::new("22023", info.message.clone()),
+        PgWireError::FailedToParseParameter(cause) => Refusal::new(unread(cause.as_ref()), "a parameter is none of its type"),
         _ => Refusal::new("22P02", "a parameter is none of its type"),
     }
+}
+
+/// The class of a text that could not be read: the protocol's library says of numbers why, and of times what stood there.
+fn unread(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
+    if let Some(error) = cause.downcast_ref::<ParseIntError>() {
+        return if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) { "22003" } else { "22P02" };
+    }
+    let words = cause.to_string();
+    match words.strip_prefix("Unable to parse date").and_then(|words| words.split_once(": ")) {
+        Some((_, text)) if fault::begins_as_date(text) => "22008",
+        Some(_) => "22007",
+        None => "22P02",
+    }
+}
+
+/// A statement has a value for each of its parameters. More are let pass: some that clients put are not asked for any more when the engine plans.
+pub(super) fn suffices(supplied: usize, required: usize) -> Result<(), Refusal> {
+    if supplied < required {
+        let words = format!("bind message supplies {supplied} parameters, but the prepared statement requires {required}");
+        return Err(Refusal::new("08P01", words));
+    }
+    Ok(())
 }
 
 /// A client may name one format for all columns or one for each.
@@ -180,6 +204,29 @@ mod tests {
         let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![None, Some(u64::MAX), Some(2)]));
         let rows = encoded(fields, Ok(RecordBatch::try_from_iter([("yes", numbers)]).expect("a batch")));
         assert_eq!(rows.map(|row| row.is_ok()).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_parameter_that_cannot_be_read_has_the_class_of_its_type() {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| parameter(&PgWireError::FailedToParseParameter(cause)).code;
+        let number = |text: &str| text.parse::<i32>().expect_err("is none of the type").into();
+        for (cause, code) in [
+            (number("99999999999"), "22003"),
+            (number("1x"), "22P02"),
+            ("Unable to parse datetime: nodate".into(), "22007"),
+            ("Unable to parse datetime: 2024-01-01 25:00".into(), "22008"),
+            ("Unable to parse date: 2024-02-30".into(), "22008"),
+            ("Invalid text value for bool".into(), "22P02"),
+        ] {
+            let words = format!("{cause:?}");
+            assert_eq!(failed(cause), code, "{words}");
+        }
+    }
+
+    #[test]
+    fn every_parameter_has_a_value() {
+        assert_eq!(suffices(0, 1).expect_err("there is none").code, "08P01");
+        assert!(suffices(1, 1).is_ok() && suffices(2, 1).is_ok());
     }
 
     /// All of them would take a hundred gigabytes.

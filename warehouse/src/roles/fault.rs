@@ -2,16 +2,24 @@
 //!
 //! The query engine's words go to who asked, never into a log: they may quote values. Words that name files do not go out.
 
+mod classes;
+pub(crate) mod clauses;
 mod filtered;
+pub(crate) mod grammar;
+mod operators;
 mod places;
+mod tokens;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 
+use super::desk::CATALOG;
 use super::texts;
 use crate::error::QueryError;
 use crate::widths::Wide;
+use classes::{NOT_THERE, PLANNING, RUNNING};
+use tokens::Tokens;
 
 /// A statement was refused or given up, as PostgreSQL would say it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,13 +66,36 @@ pub(crate) struct Asked<'a> {
 
 /// The error as PostgreSQL's.
 pub(crate) fn refusal(error: &DataFusionError, asked: Asked<'_>) -> Refusal {
-    let mut refusal = of_engine(error.find_root(), asked);
-    if refusal.position.is_none()
-        && let Some(span) = error.diagnostic().and_then(|diagnostic| diagnostic.span)
+    let root = error.find_root();
+    let mut refusal = of_engine(root, asked);
+    let may_be_of_clauses = refusal.code.starts_with("42") && !["42501", "42P01"].contains(&refusal.code);
+    if (may_be_of_clauses || ["0A000", "XX000"].contains(&refusal.code))
+        && let Some(better) = clauses::fault(asked.sql)
     {
-        refusal.position = character(asked.sql, span.start.line, span.start.column);
+        return better;
+    }
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+    let told = span.and_then(|span| character(asked.sql, span.start.line, span.start.column));
+    // Where a name stands the engine knows best; of anything else it tells all that takes part.
+    if names_something(root) {
+        refusal.position = told.map(|place| places::whole(asked.sql, place)).or(refusal.position);
+    } else {
+        refusal.position = refusal.position.or(told);
     }
     refusal
+}
+
+/// Whether the error is about a name alone.
+fn names_something(root: &DataFusionError) -> bool {
+    match root {
+        DataFusionError::SchemaError(..) => true,
+        DataFusionError::Plan(reason) => is_of_relation(reason) || reason.starts_with("Invalid function "),
+        _ => false,
+    }
+}
+
+fn is_of_relation(reason: &str) -> bool {
+    reason.starts_with("table ") && reason.ends_with(" not found") || reason.starts_with("No table named")
 }
 
 /// A table that cannot be read, or a version that is gone.
@@ -123,11 +154,14 @@ pub(crate) fn syntax(error: &ParserError, sql: &str) -> Refusal {
         }
         ParserError::ParserError(words) | ParserError::TokenizerError(words) => words,
     };
-    let (said, place) = match words.rsplit_once(" at Line: ") {
-        Some((said, place)) => (said, place.split_once(", Column: ")),
-        None => (words.as_str(), None),
-    };
-    let place = place.and_then(|(line, column)| character(sql, line.parse().ok()?, column.trim().parse().ok()?));
+    let (said, place) = grammar::placed(words, sql);
+    let (said, place) = grammar::nearer(said, place, sql);
+    if said.starts_with("Expect a char") {
+        return Refusal {
+            position: place,
+            ..Refusal::new("0A000", format!("what separates and quotes values is a single character: {said}"))
+        };
+    }
     let end = said.ends_with("found: EOF");
     let message = if end { format!("syntax error at end of input: {said}") } else { format!("syntax error: {said}") };
     let position = place.or_else(|| end.then(|| sql.chars().count() + 1));
@@ -152,7 +186,7 @@ fn names(error: &SchemaError, asked: Asked<'_>) -> Refusal {
                 Some(likely) => refusal.with_hint(format!("perhaps you meant to reference the column \"{}\"", likely.flat_name())),
                 None => refusal,
             };
-            refusal.at_word(asked.sql, &field.name)
+            Refusal { position: places::of_column(asked.sql, table, &field.name), ..refusal }
         }
         SchemaError::AmbiguousReference { field } => {
             Refusal::new("42702", format!("column reference \"{}\" is ambiguous", field.name)).at_word(asked.sql, &field.name)
@@ -177,64 +211,19 @@ fn quoted(reason: &str) -> Option<&str> {
     reason.split('\'').nth(1)
 }
 
-/// What the engine says of plans, and the class it belongs to.
-const PLANNING: &[(&str, &str)] = &[
-    ("Aggregate functions are not allowed", "42803"),
-    ("Aggregate function calls cannot be nested", "42803"),
-    ("Order by column out of bounds", "42P10"),
-    ("Cannot find column with position", "42P10"),
-    ("names given as column alias", "42P10"),
-    ("should only return one column", "42601"),
-    ("data length across values list", "42601"),
-    ("SELECT * with no tables", "42601"),
-    ("Unsupported compound identifier", "42601"),
-    ("Invalid qualifier", "42P01"),
-    ("Invalid window frame", "42P20"),
-    ("is not defined!", "42704"),
-    ("requires a boolean expression", "42804"),
-    ("logical boolean operation", "42804"),
-    ("non-boolean predicate", "42804"),
-    ("OFFSET must be", "2201X"),
-    ("Expected LIMIT to be", "42804"),
-    ("Step cannot be zero", "22023"),
-    ("Percentile value must be", "22003"),
-    ("failed to match any signature", "42883"),
-    ("GROUP BY", "42803"),
-    ("aggregate function", "42803"),
-    ("Failed to coerce arguments", "42883"),
-    ("No function matches", "42883"),
-    ("does not support", "42883"),
-    ("Cannot coerce", "42883"),
-    ("Cannot infer common argument type", "42883"),
-    ("Cannot get result type", "42883"),
-    ("Unary operator", "42883"),
-    ("Substring without", "42883"),
-    ("Unsupported CAST", "42846"),
-    ("Cannot automatically convert", "42846"),
-    ("annot cast", "42846"),
-    ("Unsupported SQL type", "42704"),
-    ("specified more than once", "42712"),
-    ("unique expression names", "42701"),
-    ("same number of columns", "42601"),
-    ("different number of columns", "42601"),
-    ("must not be negative", "2201W"),
-    ("LIMIT", "2201W"),
-    ("not supported", "0A000"),
-    ("parameter", "42P02"),
-    ("laceholder", "42P02"),
-    ("could not be coerced", "42804"),
-    ("type", "42804"),
-];
-
 fn planning(reason: &str, asked: Asked<'_>) -> Refusal {
-    if reason.starts_with("table ") && reason.ends_with(" not found") || reason.starts_with("No table named") {
+    if is_of_relation(reason) {
         let full = quoted(reason).unwrap_or(reason);
         let name = full.strip_prefix("wardstream.public.").unwrap_or(full);
         let word = name.rsplit('.').next().unwrap_or(name);
+        let at = |refusal: Refusal| Refusal { position: places::of_relation(asked.sql, word), ..refusal };
+        if name.split('.').count() == 3 && name.split('.').next() != Some(CATALOG) {
+            return at(Refusal::new("0A000", format!("cross-database references are not implemented: \"{name}\"")));
+        }
         if asked.sql.to_lowercase().contains(&format!("{}(", word.to_lowercase())) {
             return Refusal::new("42883", format!("function {name} does not exist")).at_word(asked.sql, word);
         }
-        return Refusal::new("42P01", format!("relation \"{name}\" does not exist")).at_word(asked.sql, word);
+        return at(Refusal::new("42P01", format!("relation \"{name}\" does not exist")));
     }
     if let Some(rest) = reason.strip_prefix("Invalid function ").or_else(|| reason.strip_prefix("Table function ")) {
         let name = rest.split('\'').nth(1).unwrap_or(rest);
@@ -244,7 +233,16 @@ fn planning(reason: &str, asked: Asked<'_>) -> Refusal {
             None => refusal,
         };
     }
-    let code = PLANNING.iter().find(|(words, _)| reason.contains(words)).map_or("42000", |(_, code)| code);
+    let tokens = Tokens::of(asked.sql);
+    if let Some(index) = operators::untimely(&tokens, reason) {
+        let refusal = Refusal::new("22007", "invalid input: the text is reckoned with as an instant, and is none");
+        return Refusal { position: Some(tokens.place(index)), ..refusal.with_hint("write interval '...' for a length of time") };
+    }
+    let code = match PLANNING.iter().find(|(words, _)| reason.contains(words)).map_or("42000", |(_, code)| code) {
+        // A count that is written as a text.
+        "42804" if reason.starts_with("Expected ") && reason.ends_with("got Utf8") => "22P02",
+        code => code,
+    };
     let refusal = match (reason.split_once("given name and argument types '"), reason.split_once("Candidate functions:")) {
         (Some((words, called)), Some((_, known))) => unfitting(words, called, known),
         _ => Refusal::new(code, reason.to_owned()),
@@ -259,7 +257,13 @@ fn unfitting(words: &str, called: &str, known: &str) -> Refusal {
     let own = words.split_once("coercion failed with: ").and_then(|(_, own)| own.split(". No function").next());
     let why = own.map_or("no function is called by these arguments", |own| own.rsplit_once("rror: ").map_or(own, |(_, own)| own));
     let known: Vec<&str> = known.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Refusal::new("42883", format!("{why}: {called}")).with_hint(format!("there is {}", known.join(", ")))
+    let code = match called.split('(').next() {
+        Some("coalesce") if called == "coalesce()" => "42601",
+        Some("coalesce" | "greatest" | "least" | "make_array" | "array_element") => "42804",
+        Some("array_has") => "42809",
+        _ => "42883",
+    };
+    Refusal::new(code, format!("{why}: {called}")).with_hint(format!("there is {}", known.join(", ")))
 }
 
 fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
@@ -271,8 +275,12 @@ fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
             Refusal::new("42P20", "window functions are not allowed in WHERE").with_hint("choose by them in a query around this one");
         return refusal.at_reason(asked.sql, reason);
     }
-    if reason.contains("Unsupported compound identifier") || reason.contains("Unsupported value") {
-        return planning(reason, asked);
+    if NOT_THERE.iter().any(|words| reason.contains(words)) {
+        let refusal = planning(reason, asked);
+        return Refusal { position: refusal.position.or_else(|| spanned(reason, asked.sql)), ..refusal };
+    }
+    if reason == "TOP" {
+        return Refusal::new("42601", "syntax error: there is no TOP").with_hint("write LIMIT at the end").at_word(asked.sql, "top");
     }
     if reason.contains("with AS alias not supported") {
         return Refusal::new("42601", "syntax error: a list of all columns has no name").at_reason(asked.sql, reason);
@@ -282,7 +290,7 @@ fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
 
 fn values(error: &ArrowError, asked: Asked<'_>) -> Refusal {
     match error {
-        ArrowError::DivideByZero => Refusal::new("22012", "division by zero").at_word(asked.sql, "0"),
+        ArrowError::DivideByZero => Refusal { position: places::of_zero(asked.sql), ..Refusal::new("22012", "division by zero") },
         ArrowError::ArithmeticOverflow(reason) if reason.contains("imestamp") => Refusal::new("22008", reason.clone()),
         ArrowError::ArithmeticOverflow(reason) => Refusal::new("22003", reason.clone()),
         ArrowError::CastError(reason) => literal(reason, asked),
@@ -319,6 +327,7 @@ fn literal(reason: &str, asked: Asked<'_>) -> Refusal {
         || lower.contains("too large")
         || lower.starts_with("can't cast value");
     let code = match value {
+        _ if lower.contains("invalid timezone") => "22023",
         _ if lower.contains("type interval") => "22007",
         Some(value) if is_of_time && begins_as_date(value) => "22008",
         _ if is_of_time => "22007",
@@ -334,47 +343,32 @@ fn literal(reason: &str, asked: Asked<'_>) -> Refusal {
     let refusal = Refusal::new(code, format!("invalid input: {reason}"));
     // Seconds may have been added to what was written.
     let place =
-        value.and_then(|value| place_of_literal(asked.sql, value).or_else(|| place_of_literal(asked.sql, value.strip_suffix(":00")?)));
+        value.and_then(|value| places::of_literal(asked.sql, value).or_else(|| places::of_literal(asked.sql, value.strip_suffix(":00")?)));
     Refusal { position: place, ..refusal }
 }
 
 /// Whether a text is written as a date or a time of day is: then it is one that there is not.
-fn begins_as_date(text: &str) -> bool {
+pub(crate) fn begins_as_date(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let rest = text.get(digits..).unwrap_or_default();
     let follows = |separator: char| rest.strip_prefix(separator).is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()));
     digits > 0 && (follows('-') || follows(':'))
 }
 
-/// What the engine says of values that it works on, and the class it belongs to.
-const RUNNING: &[(&str, &str)] = &[
-    ("cannot access field", "42809"),
-    ("square root of a negative", "2201F"),
-    ("zero raised to a negative", "2201F"),
-    ("complex result", "2201F"),
-    ("logarithm of", "2201E"),
-    ("factorial", "22003"),
-    ("negative count not allowed", "22011"),
-    ("negative substring length", "22011"),
-    ("field position must not be zero", "22023"),
-    ("date part", "22023"),
-    ("date_trunc granularity", "22023"),
-    ("too large to store in a decimal", "22003"),
-    ("failed to decode", "22023"),
-    ("ntile requires", "22014"),
-    ("unicode scalar", "22023"),
-    ("unable to parse date from", "22008"),
-    ("timestamp out of range", "22008"),
-    ("the instant is out of range", "22008"),
-];
-
 fn running(reason: &str, asked: Asked<'_>) -> Refusal {
     let lower = reason.to_lowercase();
     if lower.contains("division by zero") || lower.contains("divide by zero") {
         return Refusal::new("22012", "division by zero");
     }
+    if lower.contains("cannot access field") && !lower.contains("type list") {
+        return Refusal::new("42P01", format!("what stands before the dot is no relation: {reason}"));
+    }
     if let Some((_, code)) = RUNNING.iter().find(|(words, _)| lower.contains(words)) {
-        return Refusal::new(code, reason.to_owned());
+        let number = reason.split_once("represent ").and_then(|(_, rest)| rest.split(" in ").next());
+        return Refusal {
+            position: number.and_then(|number| places::of_literal(asked.sql, number)),
+            ..Refusal::new(code, reason.to_owned())
+        };
     }
     if lower.contains("declared as non-nullable") && asked.sql.to_lowercase().contains("regclass") {
         return Refusal::new("42P01", "the relation does not exist");
@@ -383,7 +377,8 @@ fn running(reason: &str, asked: Asked<'_>) -> Refusal {
         return Refusal::new("22023", reason.to_owned());
     }
     if lower.starts_with("placeholder") {
-        return Refusal::new("42P02", reason.to_owned()).at_reason(asked.sql, reason);
+        let code = if lower.contains("'$") { "42P02" } else { "42601" };
+        return Refusal::new(code, reason.to_owned()).at_reason(asked.sql, reason);
     }
     if lower.contains("regular expression") || lower.contains("regex") {
         return Refusal::new("2201B", reason.to_owned());
@@ -392,7 +387,8 @@ fn running(reason: &str, asked: Asked<'_>) -> Refusal {
         return Refusal::new("21000", "more than one row returned by a subquery used as an expression");
     }
     if lower.contains("overflow") || lower.contains("out of range") {
-        return Refusal::new("22003", reason.to_owned());
+        let is_of_time = ["interval", "timestamp", "date"].iter().any(|kind| lower.contains(kind));
+        return Refusal::new(if is_of_time { "22008" } else { "22003" }, reason.to_owned());
     }
     if lower.contains("cast") || lower.contains("parsing") || lower.contains("parse") {
         return literal(reason, asked);
@@ -407,10 +403,11 @@ fn character(sql: &str, line: u64, column: u64) -> Option<usize> {
     (column > 0).then_some(before + column)
 }
 
-/// Where a text stands within quotes.
-fn place_of_literal(sql: &str, value: &str) -> Option<usize> {
-    let at = sql.find(&format!("'{value}'"))?;
-    Some(sql.get(..at)?.chars().count() + 1)
+/// The place of an expression that the engine's words quote with its lines and columns.
+fn spanned(reason: &str, sql: &str) -> Option<usize> {
+    let (_, at) = reason.split_once("Location(")?;
+    let (line, rest) = at.split_once(',')?;
+    character(sql, line.parse().ok()?, rest.split(')').next()?.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -433,8 +430,6 @@ mod tests {
     #[test]
     fn places_are_counted_in_characters() {
         assert_eq!(character("SELECT\n 'ü', x", 2, 7), Some(14));
-        assert_eq!(places::of_word("SELECT 'ü', labelled, Label FROM t", "label"), Some(23));
-        assert_eq!(places::of_word("SELECT 1", "nothing"), None);
-        assert_eq!(place_of_literal("SELECT 'ü', '12x'::int", "12x"), Some(13));
+        assert_eq!(spanned("Dot access not supported for Span(Location(2,3)..Location(2,6))", "SELECT\n  user.task"), Some(10));
     }
 }

@@ -13,7 +13,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
     RewriteArrayAnyAllOperation, RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
-use super::fault::{Refusal, syntax};
+use super::fault::{Refusal, clauses, grammar, syntax};
 use super::{casts, catalogue, information};
 use crate::spelling;
 
@@ -61,6 +61,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         return Err(Refusal::new("42P02", format!("there is no parameter ${number}"))
             .with_hint(format!("parameters are numbered from $1 to ${PARAMETER_LIMIT}")));
     }
+    grammar::check(&tokens, sql)?;
     let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
     // Clients' questions about the catalogue are spelled in ways that need more than spelling changed.
     if catalogue::is_asked(sql)
@@ -75,6 +76,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
             .collect());
     }
     let parsed = parsed.map_err(|error| syntax(&error, sql))?;
+    clauses::check(&parsed, sql)?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     // Two names of the user have become one function: what repeats is named once more.
     Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(casts::told_apart).collect())
