@@ -27,8 +27,10 @@ enum May {
     Same,
     /// A zone of time. What is given back says its own offset and stays in UTC.
     Zone,
-    /// A whole number.
-    Number,
+    /// How many digits more or less than usual a number is written with.
+    Digits,
+    /// How dates are written and read, by words; it changes nothing here.
+    Dates,
     /// A time in milliseconds or with a unit.
     Time,
     /// One of these.
@@ -44,6 +46,10 @@ enum May {
 /// Name as it is written, default, what it may be, and whether clients are told of every change.
 struct Known(&'static str, &'static str, May, bool);
 
+/// Words of `DateStyle`.
+const DATES: [&str; 13] =
+    ["iso", "sql", "postgres", "postgresql", "german", "ymd", "dmy", "mdy", "us", "euro", "european", "noneuro", "noneuropean"];
+
 /// Whoever asks for this encoding gets bytes as they are.
 const ASCII: &str = "SQL_ASCII";
 
@@ -53,11 +59,11 @@ const KNOWN: &[Known] = &[
     Known("bytea_output", "hex", May::OneOf(&["hex", "escape"]), false),
     Known("client_encoding", "UTF8", May::Encoding, true),
     Known("client_min_messages", "notice", May::Anything, false),
-    Known("DateStyle", "ISO, YMD", May::Anything, true),
+    Known("DateStyle", "ISO, YMD", May::Dates, true),
     Known("default_table_access_method", "heap", May::Anything, false),
     Known("default_transaction_isolation", "repeatable read", May::Anything, false),
     Known("default_transaction_read_only", "on", May::Same, true),
-    Known("extra_float_digits", "1", May::Number, false),
+    Known("extra_float_digits", "1", May::Digits, false),
     Known("idle_in_transaction_session_timeout", "0", May::Time, false),
     Known("in_hot_standby", "on", May::Fixed, true),
     Known("integer_datetimes", "on", May::Fixed, true),
@@ -206,7 +212,11 @@ fn checked(name: &str, default: &str, may: May, value: &str) -> Result<String, R
         May::Encoding => Err(wrong().with_hint(format!("only {default} is supported"))),
         May::Zone if is_zone(value) => Ok(value.to_owned()),
         May::Zone => Err(wrong().with_hint("name a zone as IANA does, such as Europe/Berlin")),
-        May::Number => value.parse::<i64>().map(|number| number.to_string()).map_err(|_| wrong()),
+        May::Digits => {
+            value.parse::<i64>().ok().filter(|digits| (-15..=3).contains(digits)).map(|digits| digits.to_string()).ok_or_else(wrong)
+        }
+        May::Dates if value.split(',').all(is_of_dates) => Ok(value.to_owned()),
+        May::Dates => Err(wrong()),
         May::Time => milliseconds(value).map(|_| value.to_owned()).ok_or_else(wrong),
         May::OneOf(values) => values.iter().find(|one| one.eq_ignore_ascii_case(value)).map(|one| (*one).to_owned()).ok_or_else(wrong),
         May::Instant if value.is_empty() => Ok(String::new()),
@@ -225,6 +235,12 @@ fn is_same(default: &str, value: &str) -> bool {
     value == plain(default)
         || (default == "UTF8" && value == "unicode")
         || (default == "on" && ["true", "1", "yes"].contains(&value.as_str()))
+}
+
+/// Whether the word is one of `DateStyle`, or none.
+fn is_of_dates(word: &str) -> bool {
+    let word = word.trim().trim_matches('\'');
+    word.is_empty() || DATES.iter().any(|date| date.eq_ignore_ascii_case(word))
 }
 
 /// Whether there is a zone of that name, or it is an offset as drivers write one (`+02`, `GMT+02:00`, `<+02>-02`).
@@ -277,6 +293,10 @@ mod tests {
             ("transaction_read_only", "off", "25006"),
             ("statement_timeout", "5 fortnights", "22023"),
             ("statement_timeout", "5s", ""),
+            ("datestyle", "nostyle", "22023"),
+            ("datestyle", "ISO, MDY", ""),
+            ("extra_float_digits", "99", "22023"),
+            ("extra_float_digits", "3", ""),
             (AS_KNOWN_AT, "yesterday", "22007"),
             (VERSION, "newest", "22023"),
         ] {

@@ -20,6 +20,10 @@ use crate::functions;
 const WINDOWS: [&str; 11] =
     ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"];
 
+/// Options of EXPLAIN.
+const EXPLAINING: [&str; 12] =
+    ["analyze", "verbose", "costs", "settings", "generic_plan", "buffers", "serialize", "wal", "timing", "summary", "memory", "format"];
+
 /// Names of all aggregates.
 static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut names = BTreeSet::new();
@@ -51,8 +55,8 @@ fn name(function: &Function) -> String {
     function.name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
 }
 
-/// What is refused before it is planned: joins without a condition, whose rows would be all with all, orders by what is no column, and recursion that would
-/// never end.
+/// What is refused before it is planned: joins without a condition, whose rows would be all with all, orders by what is no column, options that there
+/// are not, and recursion that would never end.
 ///
 /// # Errors
 /// 42601, 42P10 or 42P19 with its place.
@@ -75,6 +79,17 @@ struct Before<'a>(&'a str);
 
 impl Visitor for Before<'_> {
     type Break = Refusal;
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Refusal> {
+        let Statement::Explain { options: Some(options), .. } = statement else { return ControlFlow::Continue(()) };
+        match options.iter().find(|option| !EXPLAINING.iter().any(|known| known.eq_ignore_ascii_case(&option.name.value))) {
+            Some(option) => {
+                let words = format!("unrecognized EXPLAIN option \"{}\"", option.name.value);
+                refused("42601", &words, place(option.name.span.start, self.0))
+            }
+            None => ControlFlow::Continue(()),
+        }
+    }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
         self.ordered(query)?;
@@ -310,12 +325,13 @@ mod tests {
     }
 
     #[test]
-    fn joins_without_a_condition_orders_by_nothing_and_endless_recursion_are_refused() {
+    fn what_would_be_planned_and_should_not_is_refused() {
         for (sql, code, place) in [
             ("SELECT 1 FROM labels JOIN encounters", "42601", 37),
             ("SELECT 1 FROM labels AS l LEFT JOIN encounters AS e WHERE true", "42601", 53),
             ("SELECT task FROM labels ORDER BY label, 'task'", "42601", 41),
             ("SELECT task FROM labels ORDER BY -1", "42P10", 34),
+            ("EXPLAIN (ANALYZE, NOOPT) SELECT 1", "42601", 19),
             ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT max(n) FROM r) SELECT * FROM r", "42P19", 53),
         ] {
             let refusal = check(&grammar::read(sql).expect("is read"), sql).expect_err("must be refused");

@@ -41,7 +41,7 @@ const DEPTH: usize = 8;
 /// Refuses what the parser would read, and PostgreSQL would not: a reserved word for a name, a number with letters at its end, a name without letters.
 ///
 /// # Errors
-/// 42601 with its place.
+/// 42601 with its place; 42883 for the sign of equality that other languages have.
 pub(crate) fn check(read: &[TokenWithSpan], sql: &str) -> Result<(), Refusal> {
     let at = |token: &TokenWithSpan| character(sql, token.span.start.line, token.span.start.column);
     let wrong =
@@ -61,6 +61,10 @@ pub(crate) fn check(read: &[TokenWithSpan], sql: &str) -> Result<(), Refusal> {
     {
         return Err(wrong(token, ": a name in quotes holds nothing"));
     }
+    if let Some(token) = tokens.iter().copied().find(|token| token.token == Token::DoubleEq) {
+        let refusal = Refusal::new("42883", "operator does not exist: ==").with_hint("write =");
+        return Err(Refusal { position: at(token), ..refusal });
+    }
     let word_before = |index: usize| index.checked_sub(1).and_then(|before| tokens.get(before)).map(|token| &token.token);
     let mut grants = false;
     for (index, token) in tokens.iter().enumerate() {
@@ -68,9 +72,11 @@ pub(crate) fn check(read: &[TokenWithSpan], sql: &str) -> Result<(), Refusal> {
         // Rights have the names of statements, and rules hold statements.
         grants = if begins { ["grant", "revoke", "alter", "create"].iter().any(|word| is(&token.token, word)) } else { grants };
         let Some(next) = tokens.get(index + 1).copied() else {
-            let ends = matches!(token.token, Token::Word(_) | Token::Comma) && wants(&token.token, word_before(index));
-            let position = Some(sql.chars().count() + 1).filter(|_| ends && !grants);
-            return position.map_or(Ok(()), |_| Err(Refusal { position, ..Refusal::new("42601", "syntax error at end of input") }));
+            if !grants && matches!(token.token, Token::Word(_) | Token::Comma) && wants(&token.token, word_before(index)) {
+                let position = Some(sql.chars().count() + 1);
+                return Err(Refusal { position, ..Refusal::new("42601", "syntax error at end of input") });
+            }
+            break;
         };
         let joins = JOINING.iter().any(|word| is(&next.token, word)) || (is(&token.token, "join") && is(&next.token, "on"));
         if !grants && joins && wants(&token.token, word_before(index)) {
@@ -221,6 +227,8 @@ mod tests {
             let refusal = parse::statements(sql).expect_err("must be refused");
             assert_eq!((refusal.code, refusal.position), ("42601", Some(place)), "{sql}");
         }
+        let refusal = parse::statements("SELECT 1 WHERE 1 == 1").expect_err("must be refused");
+        assert_eq!((refusal.code, refusal.position), ("42883", Some(18)));
         assert_eq!(parse::statements("COPY (SELECT 1) TO STDOUT (DELIMITER 'ab')").expect_err("must be refused").code, "0A000");
     }
 }
