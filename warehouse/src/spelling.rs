@@ -2,6 +2,7 @@
 //! and times without seconds, bytes in hexadecimal digits, `FETCH FIRST`.
 
 mod membership;
+pub(crate) mod short;
 
 use std::ops::ControlFlow;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::common::{not_impl_err, plan_datafusion_err, plan_err};
 use datafusion::config::SpillCompression;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryPool;
@@ -13,13 +14,16 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionContext};
-use datafusion::sql::parser::{ExplainStatement, Statement};
+use datafusion::sql::parser::{DFParserBuilder, ExplainStatement, Statement};
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::pools::{self, StatementPool};
 use crate::read::read_only;
 use crate::session::configured;
-use crate::spelling;
+use crate::spelling::{self, short};
 use crate::widths::{Progress, Wide};
 
 /// Sorts that may stand beside one another in a query, each of which needs room to merge in.
@@ -35,10 +39,23 @@ const TURNS: usize = 50;
 /// In the engine's own words, where the statement is refused.
 pub(crate) async fn opened(ctx: &SessionContext, sql: &str) -> Result<DataFrame> {
     let state = ctx.state();
-    let dialect = state.config().options().sql_parser.dialect;
-    let plan = state.statement_to_plan(meant(state.sql_to_statement(sql, &dialect)?)).await?;
+    let plan = state.statement_to_plan(meant(stated(&state, sql)?)).await?;
     read_only().verify_plan(&plan)?;
     ctx.execute_logical_plan(plan).await
+}
+
+/// The one statement of a text, as `SessionState::sql_to_statement` reads it, where what is short is written out.
+fn stated(state: &SessionState, sql: &str) -> Result<Statement> {
+    let options = &state.config().options().sql_parser;
+    let dialect = dialect_from_str(options.dialect).ok_or_else(|| plan_datafusion_err!("no dialect is called {}", options.dialect))?;
+    let tokens = Tokenizer::new(dialect.as_ref(), sql).tokenize_with_location().map_err(ParserError::from)?;
+    let parser = DFParserBuilder::new(short::written_out(tokens)).with_dialect(dialect.as_ref());
+    let mut statements = parser.with_recursion_limit(options.recursion_limit.get()).build()?.parse_statements()?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (Some(_), false) => not_impl_err!("one statement is answered at a time"),
+        (None, _) => plan_err!("there is no statement"),
+    }
 }
 
 /// The statement, or the one that it explains, with the functions that are meant.
@@ -183,6 +200,17 @@ mod tests {
         for sql in ["SELECT timestamp '2024-01-31 08:00'", "EXPLAIN SELECT timestamp '2024-01-31 08:00'"] {
             let rows = all(opened(&ctx, sql).await.expect(sql)).await.expect(sql);
             assert!(pretty_format_batches(&rows).expect("rows").to_string().contains("2024-01-31 08:00:00"), "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_relation_alone_is_a_query_and_a_text_is_one_statement() {
+        let ctx = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime"));
+        let short = "WITH t AS (SELECT value FROM range(0, 3)) TABLE t ORDER BY value DESC LIMIT 1";
+        let rows = all(opened(&ctx, short).await.expect(short)).await.expect(short);
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        for (sql, words) in [("SELECT 1; SELECT 2", "one statement"), ("", "no statement")] {
+            assert!(opened(&ctx, sql).await.expect_err(sql).to_string().contains(words), "{sql}");
         }
     }
 

@@ -336,6 +336,8 @@ mod tests {
             "DISCARD ALL",
             "SAVEPOINT a",
             "VALUES (1), (2)",
+            "TABLE labels",
+            "COPY (TABLE labels) TO STDOUT",
         ] {
             assert_eq!(code(sql), "", "{sql}");
         }

@@ -15,7 +15,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
 
 use super::fault::{Refusal, clauses, grammar, syntax};
 use super::{casts, catalogue, information};
-use crate::spelling;
+use crate::spelling::{self, short};
 
 /// A statement may be this long, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -53,6 +53,9 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         let words = datafusion::sql::sqlparser::parser::ParserError::from(error);
         syntax(&words, sql)
     })?;
+    let count = tokens.len();
+    let tokens = short::written_out(tokens);
+    let is_short = tokens.len() > count;
     if weight(&tokens) > OPERATOR_LIMIT {
         return Err(Refusal::new("54001", "stack depth limit exceeded")
             .with_hint(format!("a statement may hold {OPERATOR_LIMIT} operators; write a list as IN (...) or VALUES")));
@@ -63,9 +66,11 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     }
     grammar::check(&tokens, sql)?;
     let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
+    let whole =
+        parsed.as_ref().ok().filter(|_| is_short).map(|parsed| parsed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     // Clients' questions about the catalogue are spelled in ways that need more than spelling changed.
     if catalogue::is_asked(sql)
-        && let Ok(statements) = CATALOGUE.parse(&catalogue::respelled(sql))
+        && let Ok(statements) = CATALOGUE.parse(&catalogue::respelled(whole.as_deref().unwrap_or(sql)))
     {
         return Ok(statements
             .into_iter()
@@ -169,6 +174,17 @@ mod tests {
         assert_eq!(refused("SELECT 1 +\n )"), ("42601", Some(13)));
         assert_eq!(refused("SELECT 'open"), ("42601", Some(8)));
         assert_eq!(refused("SELECT (1"), ("42601", Some(10)));
+    }
+
+    #[test]
+    fn a_relation_alone_is_a_query() {
+        for (sql, wanted) in [
+            ("TABLE labels ORDER BY task LIMIT 1", "SELECT * FROM labels ORDER BY task LIMIT 1"),
+            ("TABLE pg_class", "SELECT * FROM pg_catalog.pg_class"),
+        ] {
+            assert_eq!(statements(sql).expect(sql).iter().map(ToString::to_string).collect::<Vec<_>>(), [wanted]);
+        }
+        assert_eq!(refused("TABLE labels WHERE )"), ("42601", Some(20)), "places are those of the text");
     }
 
     /// Whoever prepares a statement is told the types of all parameters up to the highest.

@@ -257,6 +257,7 @@ async fn values_are_those_of_postgresql() {
         ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
         ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
+        ("WITH t(a) AS (VALUES (1), (2)) TABLE t ORDER BY a DESC LIMIT 1", vec!["2"]),
         ("SELECT '\\x4142'::bytea = 'AB'::bytea", vec!["t"]),
         ("SELECT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid", vec!["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
     ] {
