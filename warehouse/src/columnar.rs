@@ -18,6 +18,7 @@ use sha2::Digest as _;
 use crate::error::QueryError;
 use crate::metrics;
 use crate::read::AsOf;
+use crate::spelling::apart;
 use crate::statement;
 use crate::store::Warehouse;
 
@@ -146,7 +147,7 @@ impl Warehouse {
     pub async fn query_parquet<W: Write + Send>(&self, sql: &str, at: &AsOf, destination: W) -> Result<W, RowsError> {
         metrics::queried("parquet");
         let frame = statement::opened(&self.session(at).await?, sql).await.map_err(QueryError::from)?;
-        let mut rows = Rows::begin(destination, plain(frame.schema().as_arrow()), Layout::TEXTS)?;
+        let mut rows = Rows::begin(destination, plain(&apart::shown(frame.schema().inner())), Layout::TEXTS)?;
         let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
         while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
             rows.push(&batch)?;

@@ -14,6 +14,7 @@ use crate::columnar::RowsError;
 use crate::error::QueryError;
 use crate::metrics;
 use crate::read::AsOf;
+use crate::spelling::apart;
 use crate::statement;
 use crate::store::Warehouse;
 
@@ -100,7 +101,7 @@ impl Warehouse {
     pub async fn query_text<W: Write + Send>(&self, sql: &str, at: &AsOf, format: Format, destination: W) -> Result<W, RowsError> {
         metrics::queried("query");
         let frame = statement::opened(&self.session(at).await?, sql).await.map_err(QueryError::from)?;
-        let none = RecordBatch::new_empty(std::sync::Arc::clone(frame.schema().inner()));
+        let none = RecordBatch::new_empty(apart::shown(frame.schema().inner()));
         let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
         let mut texts = Texts::begin(destination, format);
         // The header stands also where there are no rows.
@@ -141,5 +142,19 @@ mod tests {
                    substring('ward 12' FROM '[0-9]+') AS number";
         let written = ward.warehouse.query_text(sql, &AsOf::default(), Format::Csv, Vec::new()).await.expect("answers");
         assert_eq!(String::from_utf8(written).expect("is text"), "same,number\ntrue,12\n");
+    }
+
+    #[tokio::test]
+    async fn columns_of_one_name_are_written_under_it() {
+        let ward = Ward::empty().await;
+        for (sql, wanted) in [
+            ("SELECT 1 AS a, 2 AS a", "a,a\n1,2\n"),
+            ("SELECT * FROM (SELECT 1 AS a, 2 AS a WHERE false) AS t", "a,a\n"),
+            ("SELECT sum(v), sum(v::numeric) = 1 AS t FROM (VALUES (1)) AS t(v)", "sum(t.v),t\n1,true\n"),
+            ("SELECT count(v), count(v::text) FROM (VALUES (1)) AS t(v)", "count(t.v),count\n1,1\n"),
+        ] {
+            let written = ward.warehouse.query_text(sql, &AsOf::default(), Format::Csv, Vec::new()).await.expect(sql);
+            assert_eq!(String::from_utf8(written).expect("is text"), wanted, "{sql}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 //! Nobody may write: what a role decides is whether texts and raw messages are shown, and when a statement is stopped.
 
 pub(crate) mod bounded;
-pub(crate) mod casts;
 mod catalogue;
 pub(crate) mod desk;
 mod explained;

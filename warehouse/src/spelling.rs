@@ -1,7 +1,10 @@
 //! What PostgreSQL spells in a way of its own, as the functions that are meant: zones, parts of texts by a pattern, functions in the place of a relation, questions about queries;
 //! and times without seconds, bytes in hexadecimal digits, `FETCH FIRST`.
 
+pub(crate) mod apart;
+mod casts;
 mod membership;
+pub(crate) mod names;
 pub(crate) mod short;
 
 use std::ops::ControlFlow;

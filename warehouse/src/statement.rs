@@ -23,7 +23,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::pools::{self, StatementPool};
 use crate::read::read_only;
 use crate::session::configured;
-use crate::spelling::{self, short};
+use crate::spelling::{self, apart, short};
 use crate::widths::{Progress, Wide};
 
 /// Sorts that may stand beside one another in a query, each of which needs room to merge in.
@@ -58,10 +58,10 @@ fn stated(state: &SessionState, sql: &str) -> Result<Statement> {
     }
 }
 
-/// The statement, or the one that it explains, with the functions that are meant.
+/// The statement, or the one that it explains, with the functions that are meant and columns that have names of their own.
 fn meant(statement: Statement) -> Statement {
     match statement {
-        Statement::Statement(statement) => Statement::Statement(Box::new(spelling::functions(*statement))),
+        Statement::Statement(statement) => Statement::Statement(Box::new(apart::told_apart(spelling::functions(*statement)))),
         Statement::Explain(explain) => Statement::Explain(ExplainStatement { statement: Box::new(meant(*explain.statement)), ..explain }),
         other => other,
     }
@@ -77,7 +77,7 @@ pub(crate) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream> 
     let mut is_sorting = false;
     loop {
         let error = match begun(&state, &plan).await {
-            Ok(rows) => return Ok(rows),
+            Ok(rows) => return Ok(as_called(rows)),
             Err(error) => error,
         };
         let narrower = Wide::of(&error).and_then(|wide| wide.narrower(&state));
@@ -90,6 +90,19 @@ pub(crate) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream> 
             None => return Err(error),
         };
     }
+}
+
+/// The rows with the names that their columns are called.
+fn as_called(rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let schema = apart::shown(&rows.schema());
+    if Arc::ptr_eq(&schema, &rows.schema()) {
+        return rows;
+    }
+    let called = |batch: Result<RecordBatch>| -> Result<RecordBatch> {
+        let batch = batch?;
+        Ok(RecordBatch::try_new(apart::shown(&batch.schema()), batch.columns().to_vec())?)
+    };
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows.map(called)))
 }
 
 /// All rows.

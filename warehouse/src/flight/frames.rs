@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef}
 use datafusion::arrow::error::ArrowError;
 
 use super::messages::FlightData;
+use crate::spelling::apart;
 use crate::written::{self, Views};
 
 /// A frame holds about this much: clients refuse large ones.
@@ -17,7 +18,7 @@ const FRAME_BYTES: usize = 1 << 20;
 
 /// The columns as they are sent: not every client knows the views of texts and bytes, and with each frame whole buffers would go that they point into.
 pub(super) fn sent(schema: &Schema) -> SchemaRef {
-    let sent = |field: &FieldRef| Field::new(field.name(), plain(field.data_type()), field.is_nullable());
+    let sent = |field: &FieldRef| Field::new(apart::called(field.name()), plain(field.data_type()), field.is_nullable());
     Arc::new(Schema::new(schema.fields().iter().map(sent).collect::<Vec<_>>()))
 }
 

@@ -40,6 +40,7 @@ use crate::roles::desk::{self, Desk};
 use crate::roles::fault::{self, Asked, Refusal};
 use crate::roles::gate::{Savepoint, Wish, wish};
 use crate::roles::{instants, parse};
+use crate::spelling::apart;
 
 /// The error as the protocol sends it.
 pub(super) fn error(refusal: Refusal) -> PgWireError {
@@ -243,7 +244,7 @@ impl Answers {
                 Some(values) => desk::settled(&state, plan.replace_params_with_values(values).map_err(engine)?),
                 None => plan,
             };
-            let schema = Arc::clone(plan.schema().inner());
+            let schema = apart::shown(plan.schema().inner());
             let rows = Desk::rows(state, plan).await.map_err(engine)?;
             Ok::<_, Refusal>((schema, rows))
         });

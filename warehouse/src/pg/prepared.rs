@@ -181,7 +181,7 @@ impl QueryParser for Parser {
             (Wish::Ask(asked), Some((_, plan))) => {
                 let format = format.unwrap_or(&Format::UnifiedText);
                 fits(format, plan.schema().fields().len()).map_err(error)?;
-                described(&names::shown(asked, plan.schema().as_arrow()), format, None)
+                described(&names::shown(asked, plan.schema().inner()), format, None)
             }
             (Wish::Show(Some(name)), _) => Ok(vec![text(name)]),
             (Wish::Show(None), _) => Ok(["name", "setting", "description"].into_iter().map(text).collect()),

@@ -20,6 +20,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::spelling::apart;
+use crate::spelling::names::{UNNAMED, name};
+
 /// Relations that hold nothing here, or nothing that is true of this server.
 const EMPTY: [&str; 17] = [
     "pg_constraint",
@@ -229,17 +232,18 @@ impl VisitorMut for Unnamed {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         if let SetExpr::Select(select) = query.body.as_mut() {
             let mut seen: Vec<String> = Vec::new();
-            for item in &mut select.projection {
+            for (place, item) in select.projection.iter_mut().enumerate() {
                 let SelectItem::UnnamedExpr(expr) = item else { continue };
-                let text = match &*expr {
+                let (text, called) = match &*expr {
                     Expr::Identifier(_) | Expr::CompoundIdentifier(_) => continue,
-                    Expr::Subquery(_) => "?column?".to_owned(),
-                    other => other.to_string(),
+                    Expr::Subquery(_) => (UNNAMED.to_owned(), None),
+                    other => (other.to_string(), name(other)),
                 };
-                let again = seen.iter().filter(|other| **other == text).count();
-                if again > 0 || matches!(expr, Expr::Subquery(_)) {
-                    let alias = if again == 0 { text.clone() } else { format!("{text}{}", again + 1) };
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', alias) };
+                let again = seen.contains(&text);
+                if again || matches!(expr, Expr::Subquery(_)) {
+                    let called = called.unwrap_or_else(|| UNNAMED.to_owned());
+                    let alias = if again { apart::hidden(place, &called) } else { Ident::with_quote('"', called) };
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
                 }
                 seen.push(text);
             }
@@ -291,12 +295,12 @@ mod tests {
     #[test]
     fn spelling_is_changed_and_meaning_is_not() {
         assert_eq!(read("SELECT 1 WHERE a LIKE 'x/_\\y' ESCAPE '/'"), "SELECT 1 WHERE a LIKE 'x\\_\\\\y'");
-        assert_eq!(read("SELECT NULL, NULL, a, a"), "SELECT NULL, NULL AS \"NULL2\", a, a");
+        assert_eq!(read("SELECT NULL, NULL, a, a"), "SELECT NULL, NULL AS \"?same?1??column?\", a, a");
         let aged = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT age(datfrozenxid), pg_catalog.age(1) FROM pg_database")
             .expect("parses")
             .remove(0);
         assert_eq!(without_asides(aged).to_string(), "SELECT 0, 0 FROM pg_database");
-        assert_eq!(read("SELECT (SELECT 1), (SELECT 2)"), "SELECT (SELECT 1) AS \"?column?\", (SELECT 2) AS \"?column?2\"");
+        assert_eq!(read("SELECT (SELECT 1), (SELECT 2)"), "SELECT (SELECT 1) AS \"?column?\", (SELECT 2) AS \"?same?1??column?\"");
     }
 
     #[test]

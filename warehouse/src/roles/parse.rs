@@ -14,8 +14,8 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
 };
 
 use super::fault::{Refusal, clauses, grammar, syntax};
-use super::{casts, catalogue, information};
-use crate::spelling::{self, short};
+use super::{catalogue, information};
+use crate::spelling::{self, apart, short};
 
 /// A statement may be this long, in bytes.
 const TEXT_LIMIT: usize = 1 << 20;
@@ -84,7 +84,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     clauses::check(&parsed, sql)?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     // Two names of the user have become one function: what repeats is named once more.
-    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(casts::told_apart).collect())
+    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(apart::told_apart).collect())
 }
 
 /// The number of a parameter.

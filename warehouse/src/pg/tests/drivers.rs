@@ -183,6 +183,24 @@ async fn a_column_and_its_casts_stand_beside_each_other() {
 }
 
 #[tokio::test]
+async fn columns_of_one_name_are_called_so_and_mean_none() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    for sql in [
+        "SELECT 1 AS a, 2 AS a",
+        "SELECT * FROM (SELECT 1 AS a, 2 AS a) AS t",
+        "WITH t AS (SELECT 1 AS a, 'b' AS a) TABLE t",
+        "SELECT b AS a, a FROM (VALUES (1, 2)) AS t(a, b)",
+    ] {
+        let told = client.query(sql, &[]).await.expect(sql);
+        assert_eq!(told[0].columns().iter().map(|column| column.name()).collect::<Vec<_>>(), ["a", "a"], "{sql}");
+    }
+    let counts = client.query("SELECT count(*), count(*), 1, 1 FROM messages", &[]).await.expect("answers");
+    assert_eq!(counts[0].columns().iter().map(|column| column.name()).collect::<Vec<_>>(), ["count", "count", "?column?", "?column?"]);
+    assert_eq!(refused(&client, "SELECT a FROM (SELECT 1 AS a, 2 AS a) AS t").await.0, "42703");
+}
+
+#[tokio::test]
 async fn a_transaction_goes_on_from_its_savepoint() {
     let mut stand = Stand::new().await;
     let client = stand.client("reader").await;
@@ -257,6 +275,8 @@ async fn values_are_those_of_postgresql() {
         ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
         ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
+        ("SELECT * FROM (SELECT 1 AS a, 2 AS a) AS t", vec!["1,2"]),
+        ("SELECT sum(v), sum(v::int), max(v::int) FROM (VALUES (1.4), (1.4)) AS t(v) HAVING sum(v::int) = 2", vec!["2.8,2,1"]),
         ("WITH t(a) AS (VALUES (1), (2)) TABLE t ORDER BY a DESC LIMIT 1", vec!["2"]),
         ("SELECT '\\x4142'::bytea = 'AB'::bytea", vec!["t"]),
         ("SELECT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid", vec!["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
