@@ -4,6 +4,7 @@
 
 pub(crate) mod bounded;
 mod catalogue;
+mod definitions;
 pub(crate) mod desk;
 mod explained;
 mod extent;

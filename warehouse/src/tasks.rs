@@ -163,6 +163,11 @@ impl Tasks {
         self.definitions.iter().filter(move |definition| of.contains(&definition.name)).map(|definition| definition.sql.as_str())
     }
 
+    /// Name and SQL of each task's relation.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (String, &str)> {
+        self.definitions.iter().map(|definition| (definition.relation(), definition.sql.as_str()))
+    }
+
     /// Digest of all that a task is: its file, its query and the departments it leaves out. `None` where there is no such task.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<String> {

@@ -66,7 +66,6 @@ const NO_TEXT: &[&str] = &[
     "obj_description",
     "col_description",
     "shobj_description",
-    "pg_get_viewdef",
     "pg_get_indexdef",
     "pg_get_ruledef",
     "pg_get_triggerdef",

@@ -22,6 +22,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{context::EmptyConte
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::definitions::Definitions;
 use super::fault::{self, Asked, Refusal};
 use super::moments::{Moments, Names, Shown, When};
 use super::turn::{Turn, panicked};
@@ -43,6 +44,7 @@ pub(crate) struct Desk {
     admission: Arc<Semaphore>,
     planning: Arc<Semaphore>,
     spill_limit_bytes: u64,
+    definitions: Definitions,
     with_notes: Template,
     without_notes: Template,
     /// Cancelled when statements must end.
@@ -65,6 +67,7 @@ impl Desk {
         Ok(Arc::new(Self {
             with_notes: template(session.clone(), &shown.all, true)?,
             without_notes: template(session, &shown.without_notes, false)?,
+            definitions: Definitions::new(&warehouse.0.tasks),
             warehouse,
             moments,
             admission: Arc::new(Semaphore::new(settings.statements.max(1))),
@@ -116,12 +119,17 @@ impl Desk {
     /// as there are cores, and one that is not waited for any more counts until its plan is there. What does not only read has none.
     pub(crate) async fn plan(&self, state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
         let (state, sql, notes) = (state.clone(), asked.sql.to_owned(), asked.notes);
+        let definitions = self.definitions.clone();
         let engine = tokio::runtime::Handle::current();
         let permit = Arc::clone(&self.planning).acquire_owned().await.map_err(|_| ending())?;
         let planned = tokio::task::spawn_blocking(move || {
             let _planning = permit;
             extent::check(&statement)?;
-            engine.block_on(Self::planned(&state, statement, Asked { sql: &sql, notes }))
+            let asked = Asked { sql: &sql, notes };
+            engine.block_on(async {
+                let told = definitions.told(&state, &statement).await.map_err(|error| fault::refusal(&error, asked))?;
+                Self::planned(told.as_ref().unwrap_or(&state), statement, asked).await
+            })
         });
         planned.await.unwrap_or_else(|error| Err(panicked(error.try_into_panic().unwrap_or_else(|error| Box::new(error)))))
     }

@@ -1,4 +1,5 @@
-//! `information_schema` as PostgreSQL has it: its names of types, positions from 1, and the relations that the engine lacks, which are empty.
+//! `information_schema` as PostgreSQL has it: its names of types, positions from 1, views with what they are made of, what a role may read, and the relations
+//! that the engine lacks, which are empty; and `pg_views`.
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -28,6 +29,22 @@ FROM (SELECT *, CASE WHEN data_type IN ('Int8', 'Int16', 'UInt8') THEN 'int2' WH
         WHEN data_type LIKE 'List(%' THEN '_text' ELSE 'text' END AS udt_name
     FROM information_schema.columns) AS c";
 
+/// `views`: every relation is one, and nothing is written through it.
+const VIEWS: &str = "SELECT table_catalog, table_schema, table_name, pg_get_viewdef(table_name) AS view_definition, 'NONE' AS check_option,
+    'NO' AS is_updatable, 'NO' AS is_insertable_into, 'NO' AS is_trigger_updatable, 'NO' AS is_trigger_deletable,
+    'NO' AS is_trigger_insertable_into
+FROM information_schema.tables WHERE table_schema = 'public'";
+
+/// `pg_views`.
+const PG_VIEWS: &str = "SELECT table_schema AS schemaname, table_name AS viewname, 'postgres' AS viewowner,
+    pg_get_viewdef(table_name) AS definition
+FROM information_schema.tables WHERE table_schema = 'public'";
+
+/// `table_privileges` and `role_table_grants`: who asks may read what it is shown.
+const PRIVILEGES: &str = "SELECT 'postgres' AS grantor, \"session_user\"() AS grantee, table_catalog, table_schema, table_name,
+    'SELECT' AS privilege_type, 'NO' AS is_grantable, 'YES' AS with_hierarchy
+FROM information_schema.tables WHERE table_schema = 'public'";
+
 /// Relations of which there are no rows in a server of views, and their columns; positions and orders are numbers.
 const ABSENT: [(&str, &str); 7] = [
     (
@@ -51,11 +68,19 @@ const ABSENT: [(&str, &str); 7] = [
     ("sequences", "sequence_catalog sequence_schema sequence_name data_type start_value minimum_value maximum_value increment"),
 ];
 
-/// The relations by name, as what is read instead.
-static RELATIONS: LazyLock<Vec<(&'static str, Box<Query>)>> = LazyLock::new(|| {
-    let absent = ABSENT.iter().map(|(name, columns)| (*name, without_rows(columns)));
-    let texts = std::iter::once(("columns", COLUMNS.to_owned())).chain(absent);
-    texts.filter_map(|(name, sql)| Some((name, query(&sql)?))).collect()
+/// The relations by schema and name, as what is read instead.
+static RELATIONS: LazyLock<Vec<(&'static str, &'static str, Box<Query>)>> = LazyLock::new(|| {
+    const SCHEMA: &str = "information_schema";
+    let there = [
+        (SCHEMA, "columns", COLUMNS),
+        (SCHEMA, "views", VIEWS),
+        (SCHEMA, "table_privileges", PRIVILEGES),
+        (SCHEMA, "role_table_grants", PRIVILEGES),
+        ("pg_catalog", "pg_views", PG_VIEWS),
+    ];
+    let there = there.map(|(schema, name, sql)| (schema, name, sql.to_owned())).into_iter();
+    let absent = ABSENT.iter().map(|(name, columns)| (SCHEMA, *name, without_rows(columns)));
+    there.chain(absent).filter_map(|(schema, name, sql)| Some((schema, name, query(&sql)?))).collect()
 });
 
 fn without_rows(columns: &str) -> String {
@@ -82,9 +107,7 @@ impl VisitorMut for Standard {
         let TableFactor::Table { name, alias, args: None, .. } = factor else { return ControlFlow::Continue(()) };
         let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).collect();
         let [.., schema, relation] = parts.as_slice() else { return ControlFlow::Continue(()) };
-        if schema == "information_schema"
-            && let Some((_, instead)) = RELATIONS.iter().find(|(name, _)| name == relation)
-        {
+        if let Some((.., instead)) = RELATIONS.iter().find(|(of, name, _)| of == schema && name == relation) {
             *factor = derived(instead.clone(), relation, alias.take());
         }
         ControlFlow::Continue(())
@@ -100,11 +123,9 @@ mod tests {
 
     #[test]
     fn every_relation_parses_and_takes_the_place_of_its_name() {
-        assert_eq!(RELATIONS.len(), ABSENT.len() + 1);
-        for (name, _) in RELATIONS.iter() {
-            for sql in
-                [format!("SELECT 1 FROM information_schema.{name} AS x"), format!("SELECT 1 FROM wardstream.information_schema.{name}")]
-            {
+        assert_eq!(RELATIONS.len(), ABSENT.len() + 5);
+        for (schema, name, _) in RELATIONS.iter() {
+            for sql in [format!("SELECT 1 FROM {schema}.{name} AS x"), format!("SELECT 1 FROM wardstream.{schema}.{name}")] {
                 let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql).expect("parses").remove(0);
                 let read = standard(parsed).to_string();
                 assert!(read.starts_with("SELECT 1 FROM (SELECT "), "{read}");

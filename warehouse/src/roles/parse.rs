@@ -78,6 +78,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
             .map(spelling::functions)
             .map(catalogue::readable)
             .map(information::standard)
+            .map(apart::told_apart)
             .collect());
     }
     let parsed = parsed.map_err(|error| syntax(&error, sql))?;

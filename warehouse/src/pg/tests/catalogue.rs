@@ -44,6 +44,53 @@ async fn sqlalchemy_is_told_the_columns() {
     assert!(told.iter().any(|row| row.starts_with("task|")), "{told:?}");
 }
 
+/// `\d+` of psql 15: the columns with what a server of views has nothing of, then what the view is made of.
+#[tokio::test]
+async fn a_view_is_described_with_its_columns_and_its_definition() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let number = rows(&client, "SELECT 'labels'::regclass::oid").await.remove(0);
+    let columns = format!(
+        "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid, true) FROM pg_catalog.pg_attrdef d
+            WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.atthasdef),
+           a.attnotnull, pg_catalog.col_description(a.attrelid, a.attnum)
+         FROM pg_catalog.pg_attribute a WHERE a.attrelid = '{number}' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    );
+    let told = rows(&client, &columns).await;
+    assert!(told.iter().any(|row| row.starts_with("task|text|NULL|")), "{told:?}");
+    let wanted = format!("{};", crate::views::source("labels").expect("a view").trim_end());
+    for sql in [
+        format!("SELECT pg_catalog.pg_get_viewdef('{number}'::pg_catalog.oid, true)"),
+        "SELECT pg_get_viewdef('public.labels'::text)".to_owned(),
+        "SELECT pg_get_viewdef('labels'::regclass, true)".to_owned(),
+        "SELECT pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class AS c WHERE c.relname = 'labels'".to_owned(),
+        "SELECT definition FROM pg_views WHERE viewname = 'labels'".to_owned(),
+        "SELECT view_definition FROM information_schema.views WHERE table_schema = 'public' AND table_name = 'labels'".to_owned(),
+    ] {
+        assert_eq!(rows(&client, &sql).await, [wanted.as_str()], "{sql}");
+    }
+    let of_tasks =
+        rows(&client, "SELECT definition FROM pg_views WHERE viewname IN ('mortality_outcomes', 'message_rows') ORDER BY viewname").await;
+    assert!(of_tasks.len() == 2 && of_tasks[0] == "NULL" && of_tasks[1].contains("outcome_at"), "{of_tasks:?}");
+}
+
+#[tokio::test]
+async fn a_role_is_told_what_it_may_read() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    for relation in ["table_privileges", "role_table_grants"] {
+        let asked = format!(
+            "SELECT grantee, privilege_type FROM information_schema.{relation} WHERE table_schema = 'public' AND table_name = 'labels'"
+        );
+        assert_eq!(rows(&client, &asked).await, ["reader|SELECT"]);
+        assert_eq!(
+            rows(&client, &format!("SELECT count(*) FROM information_schema.{relation} WHERE privilege_type <> 'SELECT'")).await,
+            ["0"]
+        );
+    }
+}
+
 /// Grafana lists relations of the search path without their schema, and asks for the columns of one by the name that it listed.
 #[tokio::test]
 async fn grafana_is_told_the_columns_of_a_relation_as_it_lists_it() {
