@@ -30,7 +30,7 @@ use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::{Sink, SinkExt, StreamExt, stream};
 
-use super::connection::Connection;
+use super::connection::{Connection, activity};
 use super::prepared::{Parser, Prepared};
 use super::rows::{Batches, Held, Watch, encoded, fits, parameter, suffices, watched};
 use super::values::described;
@@ -231,7 +231,9 @@ impl Answers {
             let shown = self.connection.shown(asked).await?;
             let desk = &self.connection.server.desk;
             let mut state = desk.state(&account.role, &shown).map_err(engine)?;
-            functions::register(&mut state, &self.connection.variables()).map_err(engine)?;
+            functions::register(&mut state, &self.connection).map_err(engine)?;
+            let now = state.execution_props().query_execution_start_time;
+            self.connection.asks(activity::Asked::new(asking.sql, now.map(|now| now.timestamp_micros())));
             let planned = asking.portal.and_then(|portal| portal.statement.statement.planned_at(&shown));
             let values = asking.portal.map(values).transpose()?;
             let plan = match (planned, &values) {

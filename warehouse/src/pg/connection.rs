@@ -1,5 +1,7 @@
 //! What a connection holds between its messages: who it is of, its settings, its transaction's moment, its cursors and its turn.
 
+pub(super) mod activity;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -133,6 +135,7 @@ struct Inner {
     held: Vec<Weak<Held>>,
     /// Names of the prepared statements, and the length of each text in bytes.
     statements: BTreeMap<String, usize>,
+    asked: activity::Asked,
     /// Names of the transaction's savepoints and the settings at each, the oldest first.
     savepoints: Vec<(String, Variables)>,
 }
@@ -154,6 +157,7 @@ impl Connection {
             cursors: BTreeMap::new(),
             held: Vec::new(),
             statements: BTreeMap::new(),
+            asked: activity::Asked::default(),
             savepoints: Vec::new(),
         };
         Self { server, inner: Mutex::new(inner) }

@@ -16,6 +16,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::connection::Connection;
+use super::connection::activity::{Activities, FUNCTION};
 use super::variables::Variables;
 use crate::literal::quoted;
 use crate::roles::bounded;
@@ -94,7 +96,8 @@ const ZERO: &[&str] = &[
 ];
 
 /// Makes them known to the state of a statement.
-pub(super) fn register(state: &mut SessionState, variables: &Variables) -> Result<()> {
+pub(super) fn register(state: &mut SessionState, connection: &Connection) -> Result<()> {
+    let variables = connection.variables();
     let user = variables.get("session_authorization").unwrap_or_default();
     let version = variables.get("server_version").unwrap_or_default();
     let mut functions = vec![
@@ -104,9 +107,10 @@ pub(super) fn register(state: &mut SessionState, variables: &Variables) -> Resul
         constant("user", text(&user)),
         constant("current_role", text(&user)),
         constant("to_regtype", ScalarValue::Int32(None)),
+        constant("pg_backend_pid", ScalarValue::Int32(connection.pid())),
         array_to_string(state),
         current_setting(variables.clone()),
-        set_config(variables.clone()),
+        set_config(variables),
         format(),
         size_pretty(),
         AsyncScalarUDF::new(Arc::new(Sleep(Signature::uniform(1, vec![DataType::Float64], Volatility::Volatile)))).into_scalar_udf(),
@@ -119,6 +123,7 @@ pub(super) fn register(state: &mut SessionState, variables: &Variables) -> Resul
     for function in functions {
         state.register_udf(Arc::new(function))?;
     }
+    state.register_udtf(FUNCTION, Arc::new(Activities::of(connection, user)));
     Ok(())
 }
 

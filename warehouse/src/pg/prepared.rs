@@ -69,7 +69,7 @@ impl Parser {
             let shown = self.0.shown(asked).await?;
             let desk = &self.0.server.desk;
             let mut state = desk.state(&account.role, &shown).map_err(engine)?;
-            functions::register(&mut state, &self.0.variables()).map_err(engine)?;
+            functions::register(&mut state, &self.0).map_err(engine)?;
             let plan = desk.plan(&state, (**ask).clone(), asked).await?;
             prepared.moments = instants::of(ask);
             prepared.parameters = parameters(&plan, &prepared.moments, wanted).map_err(engine)?;

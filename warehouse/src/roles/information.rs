@@ -1,5 +1,5 @@
 //! `information_schema` as PostgreSQL has it: its names of types, positions from 1, views with what they are made of, what a role may read, and the relations
-//! that the engine lacks, which are empty; and `pg_views`.
+//! that the engine lacks, which are empty; and `pg_views` and `pg_stat_activity`.
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -45,6 +45,15 @@ const PRIVILEGES: &str = "SELECT 'postgres' AS grantor, \"session_user\"() AS gr
     'SELECT' AS privilege_type, 'NO' AS is_grantable, 'YES' AS with_hierarchy
 FROM information_schema.tables WHERE table_schema = 'public'";
 
+/// `pg_stat_activity`, of what is known of a connection.
+const ACTIVITY: &str = "SELECT CAST(NULL AS INT) AS datid, current_database() AS datname, pid, CAST(NULL AS INT) AS leader_pid,
+    CAST(NULL AS INT) AS usesysid, usename, application_name, CAST(NULL AS TEXT) AS client_addr, CAST(NULL AS TEXT) AS client_hostname,
+    CAST(NULL AS INT) AS client_port, CAST(NULL AS TIMESTAMPTZ) AS backend_start, CAST(NULL AS TIMESTAMPTZ) AS xact_start, query_start,
+    query_start AS state_change, CAST(NULL AS TEXT) AS wait_event_type, CAST(NULL AS TEXT) AS wait_event, state,
+    CAST(NULL AS INT) AS backend_xid, CAST(NULL AS INT) AS backend_xmin, CAST(NULL AS BIGINT) AS query_id, query,
+    'client backend' AS backend_type
+FROM pg_stat_get_activity()";
+
 /// Relations of which there are no rows in a server of views, and their columns; positions and orders are numbers.
 const ABSENT: [(&str, &str); 7] = [
     (
@@ -68,6 +77,9 @@ const ABSENT: [(&str, &str); 7] = [
     ("sequences", "sequence_catalog sequence_schema sequence_name data_type start_value minimum_value maximum_value increment"),
 ];
 
+/// The schema of what has none, where its name is one of this schema's.
+const CATALOGUE: &str = "pg_catalog";
+
 /// The relations by schema and name, as what is read instead.
 static RELATIONS: LazyLock<Vec<(&'static str, &'static str, Box<Query>)>> = LazyLock::new(|| {
     const SCHEMA: &str = "information_schema";
@@ -76,7 +88,8 @@ static RELATIONS: LazyLock<Vec<(&'static str, &'static str, Box<Query>)>> = Lazy
         (SCHEMA, "views", VIEWS),
         (SCHEMA, "table_privileges", PRIVILEGES),
         (SCHEMA, "role_table_grants", PRIVILEGES),
-        ("pg_catalog", "pg_views", PG_VIEWS),
+        (CATALOGUE, "pg_views", PG_VIEWS),
+        (CATALOGUE, "pg_stat_activity", ACTIVITY),
     ];
     let there = there.map(|(schema, name, sql)| (schema, name, sql.to_owned())).into_iter();
     let absent = ABSENT.iter().map(|(name, columns)| (SCHEMA, *name, without_rows(columns)));
@@ -106,8 +119,12 @@ impl VisitorMut for Standard {
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name, alias, args: None, .. } = factor else { return ControlFlow::Continue(()) };
         let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).collect();
-        let [.., schema, relation] = parts.as_slice() else { return ControlFlow::Continue(()) };
-        if let Some((.., instead)) = RELATIONS.iter().find(|(of, name, _)| of == schema && name == relation) {
+        let (schema, relation) = match parts.as_slice() {
+            [relation] => (CATALOGUE, relation),
+            [.., schema, relation] => (schema.as_str(), relation),
+            [] => return ControlFlow::Continue(()),
+        };
+        if let Some((.., instead)) = RELATIONS.iter().find(|(of, name, _)| *of == schema && name == relation) {
             *factor = derived(instead.clone(), relation, alias.take());
         }
         ControlFlow::Continue(())
@@ -123,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_relation_parses_and_takes_the_place_of_its_name() {
-        assert_eq!(RELATIONS.len(), ABSENT.len() + 5);
+        assert_eq!(RELATIONS.len(), ABSENT.len() + 6);
         for (schema, name, _) in RELATIONS.iter() {
             for sql in [format!("SELECT 1 FROM {schema}.{name} AS x"), format!("SELECT 1 FROM wardstream.{schema}.{name}")] {
                 let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql).expect("parses").remove(0);

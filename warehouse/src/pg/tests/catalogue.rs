@@ -91,6 +91,20 @@ async fn a_role_is_told_what_it_may_read() {
     }
 }
 
+/// What others ask may name their patients.
+#[tokio::test]
+async fn a_user_is_told_what_its_own_connections_do() {
+    let mut stand = Stand::new().await;
+    let (first, second, other) = (stand.client("reader").await, stand.client("reader").await, stand.client("nurse").await);
+    rows(&other, "SELECT 'of the nurse'").await;
+    rows(&second, "BEGIN").await;
+    rows(&second, "SELECT 'of the reader'").await;
+    let own = "SELECT usename, datname, state, query_start > '2020-01-01T00:00:00Z', query LIKE 'SELECT usename%' FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    assert_eq!(rows(&first, own).await, ["reader|wardstream|active|t|t"]);
+    let all = "SELECT usename, state, query FROM pg_catalog.pg_stat_activity WHERE pid <> pg_backend_pid()";
+    assert_eq!(rows(&first, all).await, ["reader|idle in transaction|SELECT 'of the reader'"]);
+}
+
 /// Grafana lists relations of the search path without their schema, and asks for the columns of one by the name that it listed.
 #[tokio::test]
 async fn grafana_is_told_the_columns_of_a_relation_as_it_lists_it() {
