@@ -5,6 +5,7 @@ pub(crate) mod apart;
 mod casts;
 mod membership;
 pub(crate) mod names;
+mod places;
 pub(crate) mod short;
 
 use std::ops::ControlFlow;
@@ -80,6 +81,7 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        places::as_asked(factor);
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
         if is_called(name, SERIES) {
             let alias = alias.get_or_insert_with(|| named(SERIES));
@@ -314,6 +316,12 @@ mod tests {
         );
         assert_eq!(read("SELECT a SIMILAR TO 'b_(c|d)%.' FROM t"), "SELECT (a ~ '^(?:b.(c|d).*\\.)$') FROM t");
         assert_eq!(read("SELECT * FROM generate_series(1, 3) AS x"), "SELECT * FROM generate_series(1, 3) AS x (x)");
+        assert_eq!(read("SELECT * FROM unnest(a) AS x"), "SELECT * FROM UNNEST(a) AS x (x)");
+        assert_eq!(
+            read("SELECT * FROM t, unnest(t.a) WITH ORDINALITY AS x(e, n)"),
+            "SELECT * FROM t, LATERAL (SELECT unnest(t.a) AS unnest, \
+             unnest(generate_series(1, CAST(array_length(t.a) AS BIGINT))) AS ordinality) AS x (e, n)"
+        );
         assert_eq!(read("SELECT generate_series(1, 3)"), "SELECT unnest(generate_series(1, 3)) AS \"generate_series\"");
         assert_eq!(
             read("SELECT 1 WHERE a = ANY (SELECT 1) AND b <> ALL (SELECT 2)"),

@@ -275,6 +275,13 @@ async fn values_are_those_of_postgresql() {
         ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
         ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
+        ("SELECT x FROM unnest(ARRAY[3, 4]) AS x", vec!["3", "4"]),
+        ("SELECT e, n FROM unnest(ARRAY['a', 'b']) WITH ORDINALITY AS t(e, n) ORDER BY n", vec!["a,1", "b,2"]),
+        ("SELECT s, ordinality FROM generate_series(5, 1, -2) WITH ORDINALITY AS s ORDER BY 2", vec!["5,1", "3,2", "1,3"]),
+        (
+            "SELECT i, t.x, t.n FROM (VALUES (1, ARRAY[7, 8]), (2, ARRAY[9])) AS a(i, l), unnest(a.l) WITH ORDINALITY AS t(x, n) ORDER BY 1, 3",
+            vec!["1,7,1", "1,8,2", "2,9,1"],
+        ),
         ("SELECT * FROM (SELECT 1 AS a, 2 AS a) AS t", vec!["1,2"]),
         ("SELECT sum(v), sum(v::int), max(v::int) FROM (VALUES (1.4), (1.4)) AS t(v) HAVING sum(v::int) = 2", vec!["2.8,2,1"]),
         ("WITH t(a) AS (VALUES (1), (2)) TABLE t ORDER BY a DESC LIMIT 1", vec!["2"]),
