@@ -7,6 +7,7 @@ mod connection;
 mod copy;
 mod cursors;
 mod functions;
+mod kinds;
 mod names;
 mod prepared;
 mod rows;

@@ -18,6 +18,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::connection::Connection;
 use super::connection::activity::{Activities, FUNCTION};
+use super::kinds;
 use super::variables::Variables;
 use crate::literal::quoted;
 use crate::roles::bounded;
@@ -113,6 +114,7 @@ pub(super) fn register(state: &mut SessionState, connection: &Connection) -> Res
         set_config(variables),
         format(),
         size_pretty(),
+        kinds::function(),
         AsyncScalarUDF::new(Arc::new(Sleep(Signature::uniform(1, vec![DataType::Float64], Volatility::Volatile)))).into_scalar_udf(),
     ];
     let of = |names: &[&str], value: ScalarValue| names.iter().map(|name| constant(name, value.clone())).collect::<Vec<_>>();

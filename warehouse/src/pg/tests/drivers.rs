@@ -275,6 +275,10 @@ async fn values_are_those_of_postgresql() {
         ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
         ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
+        (
+            "SELECT pg_typeof(a), pg_typeof(a::float8), pg_typeof(now()) FROM (VALUES ('1')) AS t(a)",
+            vec!["text,double precision,timestamp with time zone"],
+        ),
         ("SELECT x FROM unnest(ARRAY[3, 4]) AS x", vec!["3", "4"]),
         ("SELECT e, n FROM unnest(ARRAY['a', 'b']) WITH ORDINALITY AS t(e, n) ORDER BY n", vec!["a,1", "b,2"]),
         ("SELECT s, ordinality FROM generate_series(5, 1, -2) WITH ORDINALITY AS s ORDER BY 2", vec!["5,1", "3,2", "1,3"]),
