@@ -181,6 +181,11 @@ impl Answers {
                 self.connection.close(name.as_deref()).map_err(error)?;
                 done("CLOSE CURSOR")
             }
+            Wish::Prepare { name, ask, types } => self.connection.keep(name, ask, types).map_err(error).and_then(|()| done("PREPARE")),
+            Wish::Execute { name, values } => {
+                let ask = self.connection.executed(name, values).map_err(error)?;
+                self.rows(client, &ask, asking).await.map(Response::Query)
+            }
             Wish::Deallocate(name) => {
                 let gone = self.connection.deallocate(name.as_deref()).map_err(error)?;
                 gone.iter().for_each(|name| client.portal_store().rm_statement(name));

@@ -1,6 +1,7 @@
 //! What a connection holds between its messages: who it is of, its settings, its transaction's moment, its cursors and its turn.
 
 pub(super) mod activity;
+mod worded;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -136,6 +137,7 @@ struct Inner {
     /// Names of the prepared statements, and the length of each text in bytes.
     statements: BTreeMap<String, usize>,
     asked: activity::Asked,
+    worded: BTreeMap<String, worded::Worded>,
     /// Names of the transaction's savepoints and the settings at each, the oldest first.
     savepoints: Vec<(String, Variables)>,
 }
@@ -158,6 +160,7 @@ impl Connection {
             held: Vec::new(),
             statements: BTreeMap::new(),
             asked: activity::Asked::default(),
+            worded: BTreeMap::new(),
             savepoints: Vec::new(),
         };
         Self { server, inner: Mutex::new(inner) }
@@ -321,7 +324,9 @@ impl Connection {
 
     /// Gives back the name of a statement that is closed, or could not be prepared.
     pub(super) fn unprepare(&self, name: &str) {
-        self.inner().statements.remove(name);
+        let mut inner = self.inner();
+        inner.statements.remove(name);
+        inner.worded.remove(name);
     }
 
     /// The names that a DEALLOCATE gives back: this one, or all.
@@ -330,6 +335,7 @@ impl Connection {
     /// 26000 where there is none of that name.
     pub(super) fn deallocate(&self, name: Option<&str>) -> Result<Vec<String>, Refusal> {
         let mut inner = self.inner();
+        inner.worded.retain(|known, _| name.is_some_and(|name| name != known));
         match name {
             None => Ok(std::mem::take(&mut inner.statements).into_keys().collect()),
             Some(name) => match inner.statements.remove_entry(name) {

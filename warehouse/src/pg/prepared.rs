@@ -61,7 +61,11 @@ impl Parser {
             return Err(Refusal::new("42601", "cannot insert multiple commands into a prepared statement"));
         }
         let Some(statement) = statements.pop() else { return Ok(None) };
-        let wish = wish(statement)?;
+        let wish = match wish(statement)? {
+            // Its columns are described before it is asked.
+            Wish::Execute { name, values } => Wish::Ask(self.0.executed(&name, &values)?),
+            other => other,
+        };
         let asked = Asked { sql, notes: account.role.notes };
         let engine = |error| fault::refusal(&error, asked);
         let mut prepared = Prepared { sql: sql.to_owned(), parameters: Vec::new(), moments: BTreeSet::new(), planned: None, wish };

@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Expr, FetchDirection,
-    ObjectName, Query, Reset, Set, SetExpr, Statement, TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator, Value,
-    ValueWithSpan, Visit, Visitor,
+    CloseCursor, ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, DataType, Expr,
+    FetchDirection, ObjectName, Query, Reset, Set, SetExpr, Statement, TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator,
+    Value, ValueWithSpan, Visit, Visitor,
 };
 
 use super::fault::Refusal;
 use super::parse;
+use crate::spelling;
+use crate::spelling::apart::folded;
 
 /// What is wanted of a moment within a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,10 @@ pub(crate) enum Wish {
     Fetch { name: String, rows: Option<usize> },
     /// The end of a cursor; of all where none is named.
     Close(Option<String>),
+    /// A statement kept under a name, with the types that are stated for its parameters.
+    Prepare { name: String, ask: Box<Statement>, types: Vec<DataType> },
+    /// That statement's rows, with these values.
+    Execute { name: String, values: Vec<Expr> },
     /// The end of a prepared statement; of all where none is named.
     Deallocate(Option<String>),
     /// Everything of the session as at its start.
@@ -88,10 +94,15 @@ pub(crate) fn wish(statement: Statement) -> Result<Wish, Refusal> {
         Statement::ReleaseSavepoint { name } => Ok(Wish::Savepoint(Savepoint::Release, name.value)),
         Statement::UNLISTEN { .. } => Ok(Wish::Nothing("UNLISTEN")),
         Statement::Discard { .. } => Ok(Wish::Discard),
-        Statement::Deallocate { name, .. } => Ok(Wish::Deallocate(Some(name.value).filter(|name| !name.eq_ignore_ascii_case("all")))),
+        Statement::Deallocate { name, .. } => Ok(Wish::Deallocate(Some(folded(&name)).filter(|name| name != "all"))),
         Statement::Declare { .. } | Statement::Fetch { .. } | Statement::Close { .. } => cursor(statement),
-        Statement::Prepare { .. } | Statement::Execute { .. } => {
-            Err(absent("PREPARE and EXECUTE").with_hint("prepare statements through the protocol, as drivers do"))
+        Statement::Prepare { name, data_types, statement } => match wish(*statement)? {
+            Wish::Ask(ask) => Ok(Wish::Prepare { name: folded(&name), ask, types: data_types }),
+            _ => Err(absent("PREPARE of anything but a query")),
+        },
+        Statement::Execute { name: Some(name), parameters, immediate: false, .. } => {
+            let name = spelling::last(&name).map(folded).unwrap_or_default();
+            Ok(Wish::Execute { name, values: parameters })
         }
         Statement::LISTEN { .. } | Statement::NOTIFY { .. } => Err(absent("LISTEN and NOTIFY")),
         other => Err(writing(&other)),
@@ -338,6 +349,8 @@ mod tests {
             "VALUES (1), (2)",
             "TABLE labels",
             "COPY (TABLE labels) TO STDOUT",
+            "PREPARE p (INT) AS SELECT $1",
+            "EXECUTE p (1)",
         ] {
             assert_eq!(code(sql), "", "{sql}");
         }
@@ -368,6 +381,7 @@ mod tests {
             "COPY t FROM STDIN",
             "BEGIN READ WRITE",
             "SELECT 1; DROP TABLE t",
+            "PREPARE p AS INSERT INTO t VALUES (1)",
         ] {
             assert_eq!(code(sql), "25006", "{sql}");
         }

@@ -94,7 +94,7 @@ impl Column {
 }
 
 /// A name as the engine reads it.
-fn folded(name: &Ident) -> String {
+pub(crate) fn folded(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 

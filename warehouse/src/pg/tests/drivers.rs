@@ -335,6 +335,26 @@ async fn a_parameter_may_say_as_of_when() {
 }
 
 #[tokio::test]
+async fn statements_are_prepared_in_words() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    rows(&client, "PREPARE p (int, text) AS SELECT $1 + 1 AS a, $2 AS b WHERE $1 < 5").await;
+    assert_eq!(rows(&client, "EXECUTE p (2, 'x')").await, ["3|x"]);
+    assert_eq!(rows(&client, "EXECUTE P ('4', upper('y'))").await, ["5|Y"]);
+    let told = client.query("EXECUTE p (2, 'x')", &[]).await.expect("answers");
+    assert_eq!((told[0].columns()[1].name(), told[0].get::<_, &str>(1)), ("b", "x"));
+    assert_eq!(refused(&client, "PREPARE p AS SELECT 1").await.0, "42P05");
+    assert_eq!(refused(&client, "EXECUTE p (1)").await.0, "42601");
+    rows(&client, "PREPARE q AS SELECT count(*) FROM messages_at($1)").await;
+    assert_eq!(rows(&client, "EXECUTE q ('1970-01-01')").await, ["0"]);
+    rows(&client, "PREPARE twice AS SELECT length($1) + length($1)").await;
+    assert_eq!(refused(&client, &format!("EXECUTE twice ('{}')", "x".repeat(700_000))).await.0, "54000");
+    rows(&client, "DEALLOCATE p").await;
+    assert_eq!(refused(&client, "EXECUTE p (2, 'x')").await.0, "26000");
+    rows(&client, "DEALLOCATE ALL; PREPARE q AS SELECT 1").await;
+}
+
+#[tokio::test]
 async fn prepared_statements_end_when_they_are_told_to() {
     let mut stand = Stand::new().await;
     let client = stand.client("reader").await;

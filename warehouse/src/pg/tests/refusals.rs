@@ -177,7 +177,8 @@ async fn nothing_writes_and_nothing_reads_a_file() {
         ("SELECT * FROM parquet_metadata('/x')", "42883"),
         ("SELECT pg_read_file('/etc/passwd')", "42883"),
         ("SELECT lo_import('/etc/passwd')", "42883"),
-        ("PREPARE p AS INSERT INTO labels VALUES (1)", "0A000"),
+        ("PREPARE p AS INSERT INTO labels VALUES (1)", "25006"),
+        ("EXECUTE nothing", "26000"),
         ("LOAD '/x'", "25006"),
     ] {
         let found = refused(&client, sql).await.0;

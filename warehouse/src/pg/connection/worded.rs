@@ -1,0 +1,109 @@
+//! Statements that are prepared in words: PREPARE keeps one under a name, EXECUTE asks it with values in the places of its parameters. Their names are those of the statements
+//! that are prepared through the protocol, and DEALLOCATE gives up either.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, Statement, Value, ValueWithSpan, visit_expressions, visit_expressions_mut,
+};
+
+use super::Connection;
+use crate::roles::fault::Refusal;
+use crate::roles::gate::{Wish, wish};
+
+/// Values may add so many expressions to a statement, and so many bytes of text, wherever they stand together.
+const PARTS: usize = 1_000;
+const BYTES: usize = 1 << 20;
+
+/// A statement that was prepared in words.
+pub(super) struct Worded {
+    ask: Box<Statement>,
+    /// Types of its first parameters, as they were stated.
+    types: Vec<DataType>,
+}
+
+impl Connection {
+    /// Keeps a statement under a name.
+    ///
+    /// # Errors
+    /// 42P05 where the name is taken, 53400 where too many statements are held.
+    pub(in crate::pg) fn keep(&self, name: &str, ask: &Statement, types: &[DataType]) -> Result<(), Refusal> {
+        self.prepare(name, ask.to_string().len())?;
+        let worded = Worded { ask: Box::new(ask.clone()), types: types.to_vec() };
+        self.inner().worded.insert(name.to_owned(), worded);
+        Ok(())
+    }
+
+    /// The statement of that name with these values.
+    ///
+    /// # Errors
+    /// 26000 where there is none, 42601 where its parameters are more or fewer, 54000 where they would make it too long, and what refuses a statement that does not only read.
+    pub(in crate::pg) fn executed(&self, name: &str, values: &[Expr]) -> Result<Box<Statement>, Refusal> {
+        let missing = || Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"));
+        let filled = self.inner().worded.get(name).ok_or_else(missing)?.filled(name, values)?;
+        match wish(filled)? {
+            Wish::Ask(ask) => Ok(ask),
+            _ => Err(missing()),
+        }
+    }
+}
+
+impl Worded {
+    fn filled(&self, name: &str, values: &[Expr]) -> Result<Statement, Refusal> {
+        let sizes: Vec<(usize, usize)> = values.iter().map(size).collect();
+        let (mut highest, mut parts, mut bytes) = (self.types.len(), 0, 0);
+        let _whole: ControlFlow<()> = visit_expressions(self.ask.as_ref(), |expr| {
+            if let Some(number) = parameter(expr) {
+                highest = highest.max(number);
+                let (more, longer) = number.checked_sub(1).and_then(|place| sizes.get(place)).copied().unwrap_or_default();
+                (parts, bytes) = (parts + more, bytes + longer);
+            }
+            ControlFlow::Continue(())
+        });
+        if values.len() != highest {
+            let wrong = format!("wrong number of parameters for prepared statement \"{name}\"");
+            return Err(Refusal::new("42601", wrong).with_hint(format!("it has {highest}, and {} were given", values.len())));
+        }
+        if parts > PARTS || bytes > BYTES {
+            let wrong = format!("the values of prepared statement \"{name}\" are too long for all the places in which they stand");
+            return Err(Refusal::new("54000", wrong).with_hint("put them as parameters of the protocol, as drivers do"));
+        }
+        let mut filled = self.ask.as_ref().clone();
+        let _whole: ControlFlow<()> = visit_expressions_mut(&mut filled, |expr| {
+            if let Some(place) = parameter(expr).and_then(|number| number.checked_sub(1))
+                && let Some(value) = values.get(place)
+            {
+                *expr = self.typed(place, value);
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(filled)
+    }
+
+    /// The value in the type that was stated for it.
+    fn typed(&self, place: usize, value: &Expr) -> Expr {
+        let value = Box::new(value.clone());
+        match self.types.get(place) {
+            Some(data_type) => Expr::Cast { kind: CastKind::Cast, expr: value, data_type: data_type.clone(), array: false, format: None },
+            None => Expr::Nested(value),
+        }
+    }
+}
+
+/// How many expressions a value has beside itself, and how many bytes of text.
+fn size(value: &Expr) -> (usize, usize) {
+    let mut parts: usize = 0;
+    let _whole: ControlFlow<()> = visit_expressions(value, |_| {
+        parts += 1;
+        ControlFlow::Continue(())
+    });
+    (parts.saturating_sub(1), value.to_string().len())
+}
+
+/// The number of a parameter.
+fn parameter(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(mark), .. }) => mark.strip_prefix('$')?.parse().ok(),
+        _ => None,
+    }
+}
