@@ -278,7 +278,7 @@ pub struct Answering {
 
 #[derive(clap::Args)]
 pub struct BenchModel {
-    /// Which of prefill, questions, tasks, load, train; all but train, which takes minutes, where none is named.
+    /// Which of prefill, questions, tasks, words, load, train; all but train, which takes minutes, where none is named.
     pub what: Vec<String>,
     /// Which of llama-110m, lang1-100m, lang1-1b, smollm2-135m.
     #[arg(long, default_value = "llama-110m")]
