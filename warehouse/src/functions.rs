@@ -48,12 +48,7 @@ pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::R
 
 /// The aggregates: those that the engine lacks, and those that stand in the place of its own.
 pub(crate) fn aggregates() -> impl Iterator<Item = AggregateUDF> {
-    predictions::all()
-        .into_iter()
-        .chain(distributions::all())
-        .chain(charlson::all())
-        .chain(ordered::all())
-        .chain(gathered::all())
+    predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all()).chain(gathered::all())
 }
 
 /// Makes every function known to the session.
