@@ -407,16 +407,16 @@ mod tests {
         }
         let whats: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();
         assert_eq!(whats, ["prefill", "questions", "tasks", "words", "load", "train", "train"]);
-        assert_eq!((lines[4].get("lora"), lines[5]["lora"].as_u64()), (None, Some(4)));
+        assert_eq!((lines[5].get("lora"), lines[6]["lora"].as_u64()), (None, Some(4)));
         assert_eq!(
-            (lines[4]["loss"].as_str(), lines[4]["answers"].as_u64(), lines[4]["batch"].as_str()),
+            (lines[5]["loss"].as_str(), lines[5]["answers"].as_u64(), lines[5]["batch"].as_str()),
             (Some("answer"), Some(6), Some("2x9+3x4"))
         );
         assert_eq!((lines[0]["tokens"].as_u64(), lines[1]["tokens"].as_u64()), (Some(2 + 9), Some(512 + 2 * 60)));
         for line in &lines {
             assert!(line["ms_median"].as_f64().is_some_and(|ms| ms > 0.0) && line["reps"] == 2 && line["threads"] == 1, "{line}");
         }
-        assert!(lines[3].get("tokens").is_none() && lines[3]["resident_mb"].is_number());
+        assert!(lines[4].get("tokens").is_none() && lines[4]["resident_mb"].is_number());
         Ok(())
     }
 }

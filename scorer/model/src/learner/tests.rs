@@ -124,7 +124,7 @@ fn a_step_gives_the_same_bits_on_any_number_of_threads_and_with_any_room() -> Te
         for (threads, activation_bytes) in [(1, usize::MAX), (2, 0), (3, 3_000_000), (2, usize::MAX)] {
             let computing = Computing { arithmetic: Some(arithmetic), activation_bytes, ..Computing::default() };
             let mut learner = learner()?.computing(computing);
-            let batch = lessons(&learner, 30, 9);
+            let batch = lessons(&learner, 60, 9);
             assert!(batch.iter().map(Lesson::tokens).sum::<usize>() > 2048);
             let report = step(&mut learner, &batch, threads)?;
             found.push((report, learner.learned.weights));
