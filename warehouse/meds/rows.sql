@@ -1,6 +1,6 @@
 -- rows of a MEDS dataset: one row per fact of a living identity, merges resolved; what was taken back is not there.
--- Coming, going, birth and death stand at their own time, whenever it was told; a death that may be known to the day alone (on a full quarter of an hour, as
--- midnight is somewhere), or is stated to precede the stay that ends on its day, stands at the end of that stay: nothing of the stay came after it. All else
+-- Coming, going, birth and death stand at their own time, whenever it was told; a death of which the day alone was stated, or that is stated to precede
+-- the stay that ends on its day, stands at the end of that stay: nothing of the stay came after it. All else
 -- stands at the instant at which it became known, so that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's
 -- facility is known. `MATURE` and `EXCLUDED` are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not
 -- to be learned from. So is `STAY_END`, which tells ACES where a stay ends and how: at its discharge, but a microsecond after its beginning where it has no
@@ -86,8 +86,7 @@ UNION ALL
 SELECT patient_id, NULL AS time, 'RACE//' || race AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
 FROM patients WHERE race IS NOT NULL
 UNION ALL
-SELECT p.patient_id, CASE WHEN l.precedes OR (date_trunc('minute', p.died_at) = p.died_at AND CAST(date_part('minute', p.died_at) AS INT) % 15 = 0)
-                          THEN COALESCE(l.left_at, p.died_at) ELSE p.died_at END AS time,
+SELECT p.patient_id, CASE WHEN l.precedes OR p.died_by_day THEN COALESCE(l.left_at, p.died_at) ELSE p.died_at END AS time,
        'MEDS_DEATH' AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
 FROM patients AS p LEFT JOIN lain AS l ON l.patient_id = p.patient_id
 WHERE p.died_at IS NOT NULL

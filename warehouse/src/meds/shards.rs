@@ -281,7 +281,7 @@ fn whole(staged: &Staged, name: &str, columns: Vec<(&str, ArrayRef)>) -> Result<
 fn description(code: &str) -> &'static str {
     match code.split("//").next().unwrap_or_default() {
         "MEDS_BIRTH" => "Birth; an imprecise date stands at its first day, and as stated in text_value",
-        "MEDS_DEATH" => "Death; one that may be known to the day alone stands at the end of its stay",
+        "MEDS_DEATH" => "Death; one of which the day alone was stated stands at the end of its stay",
         "SEX" => "Sex as last stated",
         "RACE" => "Race as last stated, as coded by the sender",
         "HOSPITAL_ADMISSION" => "Admission of a stay that stands, with the patient class as coded then",

@@ -210,20 +210,22 @@ async fn of_stay(out: &std::path::Path, visit: &str, warehouse: &Warehouse) -> S
     told(out, &format!("SELECT time, code FROM data WHERE subject_id = {subject} AND ({codes}) ORDER BY time, code")).await
 }
 
-/// A death that is known to the day stands at the end of the stay in which it fell, not at the day's midnight; one whose minute was stated stands there. The
-/// class at admission is the one that was known then.
+/// A death of which the day was stated stands at the end of the stay in which it fell, not at the day's midnight; one whose time was stated stands there, on the
+/// full hour as well. The class at admission is the one that was known then.
 #[tokio::test]
 async fn nothing_of_a_stay_stands_after_its_death_and_its_class_is_the_one_it_began_with() {
     let (warehouse, folder) = empty("meds-deaths").await;
     let mut story = Story::new();
-    for (patient, died) in [("day", "2024-03-01T00:00:00Z"), ("minute", "2024-03-01T15:07:00Z")] {
+    for (patient, died, by) in
+        [("day", "2024-03-01T00:00:00Z", Some("day")), ("minute", "2024-03-01T15:07:00Z", None), ("hour", "2024-03-01T15:00:00Z", None)]
+    {
         let subject = (patient, patient);
         story.fact(at("2024-03-01T08:00:00Z"), EventCode::EncounterAdmitted, subject, None);
         story.fact(at("2024-03-01T08:00:00Z"), EventCode::EncounterClass, subject, Some("OBS"));
         story.note(at("2024-03-01T09:00:00Z"), schemas::NoteKind::Admission, subject);
         story.fact(at("2024-03-01T12:00:00Z"), EventCode::EncounterClass, subject, Some("I"));
         story.fact(at("2024-03-01T16:00:00Z"), EventCode::EncounterDischarged, subject, Some("20"));
-        say(&mut story, ("2024-03-01T16:00:00Z", died), EventCode::PatientDied, (patient, ""), None);
+        say(&mut story, ("2024-03-01T16:00:00Z", died), EventCode::PatientDied, (patient, ""), by);
     }
     warehouse.append(&mut story.take()).await.expect("appends");
     let out = folder.join("meds");
@@ -232,6 +234,7 @@ async fn nothing_of_a_stay_stands_after_its_death_and_its_class_is_the_one_it_be
     let ends = "2024-03-01T16:00:00,HOSPITAL_DISCHARGE//20\n";
     assert_eq!(of_stay(&out, "day", &warehouse).await, format!("{rows}{ends}2024-03-01T16:00:00,MEDS_DEATH\n"));
     assert_eq!(of_stay(&out, "minute", &warehouse).await, format!("{rows}2024-03-01T15:07:00,MEDS_DEATH\n{ends}"));
+    assert_eq!(of_stay(&out, "hour", &warehouse).await, format!("{rows}2024-03-01T15:00:00,MEDS_DEATH\n{ends}"));
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 
