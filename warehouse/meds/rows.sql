@@ -1,11 +1,14 @@
 -- rows of a MEDS dataset: one row per fact of a living identity, merges resolved; what was taken back is not there.
--- Coming, going, birth and death stand at their own time, whenever it was told; a death of which the day alone was stated, or that is stated to precede
--- the stay that ends on its day, stands at the end of that stay: nothing of the stay came after it. All else
--- stands at the instant at which it became known, so that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's
--- facility is known. `MATURE` and `EXCLUDED` are no facts but marks for choosing cohorts, at a stay's discharge for readmission and else at its admission: not
--- to be learned from. So is `STAY_END`, which tells ACES where a stay ends and how: at its discharge, but a microsecond after its beginning where it has no
--- length, and two before the stay that begins when it ends (a window that is closed at its end ends at its own trigger, or a microsecond before it). A stay
--- whose discharge is stated to lie before its admission has none, and no discharge.
+-- Coming, going, birth and death stand at their own time, whenever it was told; a death of which the day alone was stated, or that is stated to precede the
+-- stay that ends on its day, stands at the end of that stay: nothing of the stay came after it. All else stands at the instant at which it became known, so
+-- that whoever reads up to a time sees nothing that was told later. `WATERMARK` is how far the patient's facility is known.
+-- The rest are no facts but marks for choosing cohorts: not to be learned from. ACES counts by instant and looks for the next event of a kind, so of a person's
+-- stays, which may overlap, each has its marks where no other's are: `STAY_BEGIN` at its admission, or three microseconds after the one before where that is
+-- no earlier; `STAY_END` and `STAY_DAYS`, which tell how it ends and after how many whole days, at its discharge, or two microseconds before the next
+-- `STAY_BEGIN` (a window that is closed at its end may end a microsecond before its trigger), and never before one microsecond after its own.
+-- `EPISODE_BEGIN` and `EPISODE_END` stand at the admission that is a return and at the discharge that is asked about one; of one person no two share an instant.
+-- `MATURE` and `EXCLUDED` stand at `EPISODE_END` for readmission and else at `STAY_BEGIN`. A stay whose discharge is stated to lie before its admission has no
+-- end, and no discharge.
 -- What is of a stay is its patient's: senders name a person by one number here and by another there, and a stay may be moved to another.
 -- `tie` tells rows apart that are equal but for it; the same tie twice is the same fact twice. Of a note it is the version, by which its text is found.
 WITH codes AS (
@@ -43,13 +46,33 @@ lain AS (
     WHERE p.died_at IS NOT NULL
     GROUP BY p.patient_id, p.died_at
 ),
+-- Microseconds at which the marks of a stay stand.
+begun AS (
+    SELECT encounter_id, patient_id, discharged_at, nth,
+           max(CAST(admitted_at AS BIGINT) - 3 * nth) OVER (PARTITION BY patient_id ORDER BY nth ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) + 3 * nth AS begins
+    FROM (SELECT *, CAST(row_number() OVER (PARTITION BY patient_id ORDER BY admitted_at, encounter_id) AS BIGINT) AS nth FROM encounters WHERE patient_id IS NOT NULL) AS numbered
+),
+marked AS (
+    SELECT encounter_id, patient_id, begins,
+           greatest(begins + 1, least(CAST(discharged_at AS BIGINT), lead(begins) OVER (PARTITION BY patient_id ORDER BY nth) - 2)) AS ends
+    FROM begun
+),
 ended AS (
-    SELECT e.*, n.patient_id IS NOT NULL AS goes_on,
-           COALESCE(e.disposition, CASE WHEN o.died THEN 'DIED' ELSE 'UNKNOWN' END) AS outcome
+    SELECT e.*, m.ends, o.whole_days, o.continued, COALESCE(e.disposition, CASE WHEN o.died THEN 'DIED' ELSE 'UNKNOWN' END) AS outcome
     FROM encounters AS e
     JOIN outcomes AS o ON o.encounter_id = e.encounter_id
-    LEFT JOIN (SELECT DISTINCT patient_id, admitted_at FROM encounters) AS n ON n.patient_id = e.patient_id AND n.admitted_at = e.discharged_at
-    WHERE e.patient_id IS NOT NULL AND e.discharged_at >= e.admitted_at
+    JOIN marked AS m ON m.encounter_id = e.encounter_id
+    WHERE e.discharged_at >= e.admitted_at
+),
+-- Which stays a task asks about where their marks stand: readmission asks the end of an episode alone.
+asked AS (
+    SELECT l.task, l.patient_id, l.encounter_id, l.excluded_because, COALESCE(l.mature_at <= w.watermark AND (l.value IS NOT NULL OR l.excluded_because IS NOT NULL), false) AS mature,
+           CASE l.task WHEN 'readmission' THEN CAST(o.discharged_at AS BIGINT) ELSE m.begins END AS at
+    FROM labels AS l
+    JOIN outcomes AS o ON o.encounter_id = l.encounter_id
+    JOIN marked AS m ON m.encounter_id = l.encounter_id
+    JOIN watermarks AS w ON w.facility = l.facility
+    WHERE o.discharged_at IS NOT NULL AND (l.task <> 'readmission' OR (o.discharged_at >= o.admitted_at AND NOT o.continued))
 ),
 cancelled AS (SELECT encounter_id, max(asserted_at) AS asserted_at FROM events WHERE code = 'encounter.transfer_cancelled' GROUP BY encounter_id),
 born AS (
@@ -100,12 +123,6 @@ SELECT patient_id, discharged_at AS time, 'HOSPITAL_DISCHARGE//' || COALESCE(dis
        encounter_id, NULL AS known_at, '' AS tie
 FROM ended
 UNION ALL
-SELECT patient_id, CASE WHEN discharged_at = admitted_at THEN discharged_at + INTERVAL '1 microsecond' WHEN goes_on THEN discharged_at - INTERVAL '2 microseconds'
-                        ELSE discharged_at END AS time,
-       CASE WHEN discharged_at = admitted_at THEN 'STAY_END_AT_ONCE//' ELSE 'STAY_END//' END || outcome AS code, NULL AS numeric_value, NULL AS text_value,
-       encounter_id, NULL AS known_at, '' AS tie
-FROM ended
-UNION ALL
 SELECT patient_id, discharged_at AS time, 'DISCHARGED_FROM//' || department AS code, NULL AS numeric_value, NULL AS text_value,
        encounter_id, NULL AS known_at, '' AS tie
 FROM ended WHERE department IS NOT NULL
@@ -140,17 +157,34 @@ SELECT s.patient_id, w.watermark AS time, 'WATERMARK' AS code, NULL AS numeric_v
        NULL AS encounter_id, NULL AS known_at, s.facility AS tie
 FROM seen AS s JOIN watermarks AS w ON w.facility = s.facility
 UNION ALL
-SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.admitted_at END AS time, 'MATURE//' || l.task AS code, NULL AS numeric_value,
-       NULL AS text_value, l.encounter_id, NULL AS known_at, '' AS tie
-FROM labels AS l
-JOIN encounters AS e ON e.encounter_id = l.encounter_id
-JOIN watermarks AS w ON w.facility = e.facility
-WHERE l.mature_at <= w.watermark AND (l.value IS NOT NULL OR l.excluded_because IS NOT NULL) AND l.patient_id IS NOT NULL
-  AND e.discharged_at >= CASE l.task WHEN 'readmission' THEN e.admitted_at ELSE e.discharged_at END
+SELECT patient_id, arrow_cast(begins, 'Timestamp(µs, "UTC")') AS time, 'STAY_BEGIN' AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM marked
 UNION ALL
-SELECT l.patient_id, CASE l.task WHEN 'readmission' THEN e.discharged_at ELSE e.admitted_at END AS time, 'EXCLUDED//' || l.task || '//' || l.excluded_because AS code,
-       NULL AS numeric_value, NULL AS text_value, l.encounter_id, NULL AS known_at, '' AS tie
-FROM labels AS l
-JOIN encounters AS e ON e.encounter_id = l.encounter_id
-WHERE l.excluded_because IS NOT NULL AND l.patient_id IS NOT NULL
-  AND e.discharged_at >= CASE l.task WHEN 'readmission' THEN e.admitted_at ELSE e.discharged_at END
+SELECT patient_id, arrow_cast(ends, 'Timestamp(µs, "UTC")') AS time, 'STAY_END//' || outcome AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM ended
+UNION ALL
+SELECT patient_id, arrow_cast(ends, 'Timestamp(µs, "UTC")') AS time, 'STAY_DAYS//' || whole_days AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM ended
+UNION ALL
+SELECT patient_id, admitted_at AS time, 'EPISODE_BEGIN' AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM outcomes WHERE encounter_id = episode_id AND patient_id IS NOT NULL
+UNION ALL
+SELECT patient_id, discharged_at AS time, 'EPISODE_END//' || COALESCE(disposition, 'UNKNOWN') AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM ended WHERE NOT continued
+UNION ALL
+SELECT patient_id, discharged_at AS time, 'EPISODE_END_FROM//' || department AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM ended WHERE NOT continued AND department IS NOT NULL
+UNION ALL
+SELECT patient_id, arrow_cast(at, 'Timestamp(µs, "UTC")') AS time, 'MATURE//' || task AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM asked WHERE mature AND patient_id IS NOT NULL
+UNION ALL
+SELECT patient_id, arrow_cast(at, 'Timestamp(µs, "UTC")') AS time, 'EXCLUDED//' || task || '//' || excluded_because AS code, NULL AS numeric_value, NULL AS text_value,
+       encounter_id, NULL AS known_at, '' AS tie
+FROM asked WHERE excluded_because IS NOT NULL AND patient_id IS NOT NULL

@@ -49,6 +49,8 @@ pub struct Config {
     predicates: Vec<Codes>,
     /// What triggers.
     pub(crate) trigger: Matches,
+    /// The last such event up to a trigger is its index, and without one the trigger does not count; where this is none, the trigger is its own index.
+    pub(crate) index: Option<Matches>,
     /// What is counted from each trigger on.
     pub(crate) windows: Vec<Window>,
 }
@@ -120,7 +122,8 @@ struct StatedWindow {
 
 impl Config {
     /// Reads a configuration: predicates over one code, any of several, or a regular expression; windows whose start is the trigger and
-    /// whose end is `start + DURATION` or `start -> PREDICATE`, with bounds of counts and one label; an index timestamp at the trigger.
+    /// whose end is `start + DURATION` or `start -> PREDICATE`, with bounds of counts and one label; an index timestamp at the trigger, or where one
+    /// window from `end <- PREDICATE` to the trigger starts.
     ///
     /// # Errors
     /// Where it is none, or asks for another part of ACES.
@@ -130,16 +133,20 @@ impl Config {
             return Err(unread("the configuration", format!("{} predicates", stated.predicates.len()), "at most 32 predicates"));
         }
         let names: Vec<&str> = stated.predicates.keys().map(String::as_str).collect();
-        let windows = stated
-            .windows
-            .iter()
-            .map(|(name, window)| checked(&format!("window `{name}`"), window, &names))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (mut windows, mut index) = (Vec::new(), None);
+        for (name, window) in &stated.windows {
+            let part = format!("window `{name}`");
+            match window.start.strip_prefix("end").and_then(|back| back.trim_start().strip_prefix("<-")) {
+                Some(back) if index.is_none() => index = Some(led_back(&part, window, back.trim(), &names)?),
+                Some(_) => return Err(unread(&part, window.start.clone(), "one window starts at `end <- PREDICATE`")),
+                None => windows.push(checked(&part, window, &names)?),
+            }
+        }
         if windows.iter().filter(|window| window.label.is_some()).count() != 1 {
             return Err(unread("the configuration", "label".to_owned(), "one window has the label"));
         }
         let predicates = stated.predicates.iter().map(|(name, predicate)| codes(name, &predicate.code)).collect::<Result<_, _>>()?;
-        Ok(Self { predicates, trigger: named("the trigger", &stated.trigger, &names)?, windows })
+        Ok(Self { predicates, trigger: named("the trigger", &stated.trigger, &names)?, index, windows })
     }
 
     /// The predicates that a code matches.
@@ -173,9 +180,22 @@ fn named(part: &str, name: &str, names: &[&str]) -> Result<Matches, ConfigError>
     }
 }
 
+/// What a window that ends at the trigger leads back to.
+fn led_back(part: &str, stated: &StatedWindow, to: &str, names: &[&str]) -> Result<Matches, ConfigError> {
+    let whole = stated.start_inclusive && stated.end_inclusive && stated.has.is_empty() && stated.label.is_none();
+    if stated.end != "trigger" || !whole || stated.index_timestamp.as_deref() != Some("start") {
+        return Err(unread(
+            part,
+            stated.start.clone(),
+            "a window that starts at `end <- PREDICATE` ends at `trigger`, includes both, and has the index timestamp at its `start` and no more",
+        ));
+    }
+    named(part, to, names)
+}
+
 fn checked(part: &str, stated: &StatedWindow, names: &[&str]) -> Result<Window, ConfigError> {
     if stated.start != "trigger" {
-        return Err(unread(part, stated.start.clone(), "a window starts at `trigger`"));
+        return Err(unread(part, stated.start.clone(), "a window starts at `trigger` or at `end <- PREDICATE`"));
     }
     if let Some(at) = stated.index_timestamp.as_ref().filter(|at| *at != "start") {
         return Err(unread(part, at.clone(), "the index timestamp is a window's `start`"));
@@ -234,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_leads_back_gives_the_index_and_nothing_else() {
+        let refused = |from: &str, to: &str| {
+            let text = crate::MORTALITY.replace(from, to);
+            assert_ne!(text, crate::MORTALITY, "{from}");
+            Config::read(&text).expect_err(to).to_string()
+        };
+        assert!(refused("end: trigger", "end: start + 1 day").contains("ends at `trigger`"));
+        assert!(refused("index_timestamp: start", "label: admission").contains("ends at `trigger`"));
+        assert!(refused("end <- admission", "end <- arrival").contains("names the predicate `arrival`"));
+        assert!(refused("start: trigger\n    end: start -> over", "start: end <- over\n    end: trigger").contains("one window starts at"));
+    }
+
+    #[test]
     fn codes_match_as_stated() {
         let text = "predicates:\n  a: {code: X}\n  b: {code: {any: [X, Y]}}\n  c: {code: {regex: \"(?i)^x\"}}\ntrigger: a\n\
                     windows:\n  w: {start: trigger, end: start + 1 day, start_inclusive: False, end_inclusive: True, label: c}\n";
@@ -250,8 +283,8 @@ mod tests {
             refused("start: trigger\n    end: start + 30 days", "start: now.end\n    end: start + 30 days").contains("starts at `trigger`")
         );
         assert!(refused("died: \"(None, 0)\"", "died: \"none\"").contains("bounds are written as"));
-        assert!(refused("(?i)^HOSPITAL", "(^HOSPITAL").contains("pattern of predicate `died`"));
-        assert!(refused("label: admission", "index_timestamp: end").contains("index timestamp"));
+        assert!(refused("(?i)^EPISODE", "(^EPISODE").contains("pattern of predicate `died`"));
+        assert!(refused("label: return", "index_timestamp: end").contains("index timestamp"));
         assert!(
             refused("{code: MATURE//readmission}", "{code: MATURE//readmission, value_min: 2}").contains("not a configuration of ACES")
         );

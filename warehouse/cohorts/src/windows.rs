@@ -15,7 +15,7 @@ pub(crate) struct Event {
 pub struct Found {
     /// Whose.
     pub subject_id: i64,
-    /// When: microseconds since 1970.
+    /// Its index timestamp: microseconds since 1970.
     pub at: i64,
     /// Whether the labelled window holds what is asked about.
     pub label: bool,
@@ -45,10 +45,17 @@ pub(crate) fn find(config: &Config, subject_id: i64, events: &[Event], found: &m
         let here = &events[from..];
         let upto = here.iter().take_while(|event| event.at == first.at).count();
         if here[..upto].iter().any(|event| event.matches & config.trigger != 0) {
-            found.extend(label(config, here, first.at).map(|label| Found { subject_id, at: first.at, label }));
+            let index = index(config, &events[..from + upto], first.at);
+            found.extend(index.zip(label(config, here, first.at)).map(|(at, label)| Found { subject_id, at, label }));
         }
         from += upto;
     }
+}
+
+/// The index timestamp of a trigger, of the events up to it and in its instant; `None` where it has none.
+fn index(config: &Config, upto_trigger: &[Event], trigger: i64) -> Option<i64> {
+    let Some(matches) = config.index else { return Some(trigger) };
+    upto_trigger.iter().rev().find(|event| event.matches & matches != 0).map(|event| event.at)
 }
 
 /// `None` where a window does not hold what it must.
@@ -68,8 +75,7 @@ fn label(config: &Config, from_trigger: &[Event], trigger: i64) -> Option<bool> 
 mod tests {
     use super::*;
 
-    const SECOND: i64 = 1_000_000;
-    const DAY: i64 = 86_400 * SECOND;
+    const DAY: i64 = 86_400_000_000;
 
     fn found(text: &str, events: &[(i64, &str)]) -> Vec<(i64, bool)> {
         let config = Config::read(text).expect("is read");
@@ -81,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_return_within_the_horizon_counts_and_its_edges_are_whole() {
-        let stay = |at: i64| [(at, "HOSPITAL_DISCHARGE//01"), (at, "MATURE//readmission")];
-        let back = |at: i64| (at, "HOSPITAL_ADMISSION//I");
+        let stay = |at: i64| [(at, "EPISODE_END//01"), (at, "MATURE//readmission")];
+        let back = |at: i64| (at, "EPISODE_BEGIN");
         let told = |back_at: i64| found(crate::READMISSION, &[&stay(DAY)[..], &[back(back_at)]].concat());
         assert_eq!(told(DAY + 1), [(DAY, true)]);
         assert_eq!(told(31 * DAY), [(DAY, true)]);
@@ -92,22 +98,31 @@ mod tests {
 
     #[test]
     fn a_trigger_counts_where_every_window_allows_it() {
-        let discharged = (0, "HOSPITAL_DISCHARGE//01");
+        let discharged = (0, "EPISODE_END//01");
         let mature = (0, "MATURE//readmission");
         assert_eq!(found(crate::READMISSION, &[discharged]), []);
-        assert_eq!(found(crate::READMISSION, &[discharged, (SECOND, "MATURE//readmission")]), [], "a second later is another moment");
+        assert_eq!(found(crate::READMISSION, &[discharged, (1, "MATURE//readmission")]), [], "a microsecond later is another moment");
         assert_eq!(found(crate::READMISSION, &[discharged, mature, (0, "EXCLUDED//readmission//hospice")]), []);
-        assert_eq!(found(crate::READMISSION, &[(0, "HOSPITAL_DISCHARGE//EXP"), mature]), []);
+        assert_eq!(found(crate::READMISSION, &[(0, "EPISODE_END//EXP"), mature]), []);
         assert_eq!(found(crate::READMISSION, &[discharged, discharged, mature]), [(0, false)], "one instant triggers once");
     }
 
     #[test]
     fn a_window_up_to_an_event_needs_the_event() {
-        let admitted = [(0, "HOSPITAL_ADMISSION//I"), (0, "MATURE//mortality")];
+        let admitted = [(0, "HOSPITAL_ADMISSION//I"), (0, "STAY_BEGIN"), (0, "MATURE//mortality")];
         let told = |events: &[(i64, &'static str)]| found(crate::MORTALITY, &[&admitted[..], events].concat());
         assert_eq!(told(&[]), []);
         assert_eq!(told(&[(DAY, "STAY_END//01"), (2 * DAY, "STAY_END//20")]), [(0, false)]);
         assert_eq!(told(&[(DAY, "STAY_END//20")]), [(0, true)]);
-        assert_eq!(told(&[(1, "STAY_END_AT_ONCE//DIED")]), [(0, true)]);
+        assert_eq!(told(&[(1, "STAY_END//DIED")]), [(0, true)]);
+    }
+
+    #[test]
+    fn stays_that_begin_in_one_instant_have_an_end_each_and_their_admission_is_the_index() {
+        let stay = |at: i64, end: &'static str| [(at, "STAY_BEGIN"), (at, "MATURE//mortality"), (at + 1, end)];
+        let both = [stay(DAY, "STAY_END//20"), stay(DAY + 3, "STAY_END//01")].concat();
+        let admitted = [(0, "HOSPITAL_ADMISSION//I"), (DAY, "HOSPITAL_ADMISSION//I"), (DAY, "HOSPITAL_ADMISSION//I")];
+        assert_eq!(found(crate::MORTALITY, &[&admitted[..], &both[..]].concat()), [(DAY, true), (DAY, false)]);
+        assert_eq!(found(crate::MORTALITY, &both), [], "without an admission there is no index");
     }
 }

@@ -16,15 +16,10 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Two discharges of one subject, of which the first is followed by an admission within thirty days.
+/// Two episodes of one subject end, of which the first is followed by another within thirty days.
 fn export(folder: &Path) {
-    let stays = [
-        (0, "HOSPITAL_DISCHARGE//01"),
-        (0, "MATURE//readmission"),
-        (7, "HOSPITAL_ADMISSION//I"),
-        (9, "HOSPITAL_DISCHARGE//01"),
-        (9, "MATURE//readmission"),
-    ];
+    let stays =
+        [(0, "EPISODE_END//01"), (0, "MATURE//readmission"), (7, "EPISODE_BEGIN"), (9, "EPISODE_END//01"), (9, "MATURE//readmission")];
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![5; stays.len()]));
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(stays.map(|(day, _)| day * DAY)));
     let codes: ArrayRef = Arc::new(StringArray::from_iter_values(stays.map(|(_, code)| code)));

@@ -45,12 +45,12 @@ async fn cohorts_are_ours(warehouse: &Warehouse, then: &AsOf, out: &std::path::P
     ] {
         let stays = format!(
             "SELECT meds_subject(l.patient_id) AS subject_id, CAST(arrow_cast(e.{moment}, 'Timestamp(µs, \"UTC\")') AS BIGINT) AS at, {label} AS label \
-             FROM labels AS l JOIN encounters AS e ON e.encounter_id = l.encounter_id WHERE l.task = '{task}' AND l.label IS NOT NULL ORDER BY 1, 2"
+             FROM labels AS l JOIN encounters AS e ON e.encounter_id = l.encounter_id WHERE l.task = '{task}' AND l.label IS NOT NULL ORDER BY 1, 2, 3"
         );
         let labelled = render(&warehouse.query(&stays, then).await.expect("answers"), Rows::Csv).expect("csv");
         let config = cohorts::Config::read(config).expect("is read");
         let mut found = cohorts::extract(&config, out, 2).expect("is an export");
-        found.sort_by_key(|one| (one.subject_id, one.at));
+        found.sort_by_key(|one| (one.subject_id, one.at, one.label));
         rows.push(found.len());
         let found =
             found.iter().fold("subject_id,at,label\n".to_owned(), |all, one| format!("{all}{},{},{}\n", one.subject_id, one.at, one.label));
@@ -73,7 +73,10 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
     assert_eq!(count("SELECT count(*) AS n FROM data").await, format!("n\n{}\n", exported.events));
     assert_eq!(count("SELECT count(*) AS n, count(DISTINCT subject_id) AS s FROM splits").await, "n,s\n60,60\n");
     assert_eq!(
-        count("SELECT count(*) AS n FROM (SELECT DISTINCT code FROM data) LEFT JOIN codes USING (code) WHERE description IS NULL").await,
+        count(
+            "SELECT count(*) AS n FROM (SELECT DISTINCT code FROM data) LEFT JOIN codes USING (code) WHERE COALESCE(description, '') = ''"
+        )
+        .await,
         "n\n0\n"
     );
     assert_eq!(count("SELECT count(*) AS n FROM readmission WHERE boolean_value").await, "n\n30\n");
@@ -93,7 +96,7 @@ async fn an_export_holds_each_subject_once_in_one_shard_sorted_by_time_with_its_
     let subject = render(&subject, Rows::Csv).expect("csv").lines().nth(1).expect("one stay").to_owned();
     let story = told(
         &out,
-        &format!("SELECT time, code, text_value, known_at FROM data WHERE subject_id = {subject} AND code NOT LIKE 'MATURE//%' AND code NOT LIKE 'EXCLUDED//%' AND code NOT LIKE 'STAY_END%' ORDER BY time NULLS FIRST, code LIMIT 6"),
+        &format!("SELECT time, code, text_value, known_at FROM data WHERE subject_id = {subject} AND code NOT LIKE 'MATURE//%' AND code NOT LIKE 'EXCLUDED//%' AND code NOT LIKE 'STAY_%' AND code NOT LIKE 'EPISODE_%' ORDER BY time NULLS FIRST, code LIMIT 6"),
     )
     .await;
     assert_eq!(
@@ -265,6 +268,29 @@ async fn the_cohorts_of_hard_stays_are_ours_as_well() {
     let out = folder.join("meds");
     made(&warehouse, &AsOf::default(), &out, 20).await;
     assert_eq!(cohorts_are_ours(&warehouse, &AsOf::default(), &out).await, [2, 8, 8]);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// Stays of one person within one another, of which the inner ends in death and the outer does not; that begin, and that end, in one instant; and a return.
+#[tokio::test]
+async fn the_cohorts_of_stays_that_overlap_are_ours_as_well() {
+    let (warehouse, folder) = empty("meds-overlap").await;
+    let mut story = Story::new();
+    stood(&mut story, ("within", "outer"), ("2024-01-10T08:00:00Z", "2024-01-20T08:00:00Z"), Some("01"));
+    stood(&mut story, ("within", "inner"), ("2024-01-12T08:00:00Z", "2024-01-14T08:00:00Z"), Some("20"));
+    stood(&mut story, ("begun", "short"), ("2024-02-01T08:00:00Z", "2024-02-03T08:00:00Z"), Some("20"));
+    stood(&mut story, ("begun", "long"), ("2024-02-01T08:00:00Z", "2024-02-09T08:00:00Z"), Some("01"));
+    stood(&mut story, ("ended", "long"), ("2024-03-01T08:00:00Z", "2024-03-10T08:00:00Z"), Some("20"));
+    stood(&mut story, ("ended", "short"), ("2024-03-08T08:00:00Z", "2024-03-10T08:00:00Z"), Some("01"));
+    stood(&mut story, ("ended", "back"), ("2024-03-20T08:00:00Z", "2024-03-24T08:00:00Z"), Some("01"));
+    story.fact(at("2025-06-01T00:00:00Z"), EventCode::PatientSex, ("nobody", ""), Some("female"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let out = folder.join("meds");
+    made(&warehouse, &AsOf::default(), &out, 20).await;
+    assert_eq!(cohorts_are_ours(&warehouse, &AsOf::default(), &out).await, [4, 7, 7]);
+    let facts = "SELECT count(DISTINCT time) AS times, count(*) AS n FROM data WHERE code LIKE";
+    assert_eq!(told(&out, &format!("{facts} 'HOSPITAL_ADMISSION//%'")).await, "times,n\n6,7\n", "facts keep their own time");
+    assert_eq!(told(&out, &format!("{facts} 'STAY_BEGIN'")).await, "times,n\n7,7\n", "marks share none");
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 

@@ -9,14 +9,8 @@ use parquet::file::properties::WriterProperties;
 use super::*;
 use crate::windows::Event;
 
-const CODES: [&str; 6] = [
-    "HOSPITAL_ADMISSION//I",
-    "HOSPITAL_DISCHARGE//01",
-    "HOSPITAL_DISCHARGE//20",
-    "MATURE//readmission",
-    "NOTE//progress",
-    "EXCLUDED//readmission//hospice",
-];
+const CODES: [&str; 6] =
+    ["EPISODE_BEGIN", "EPISODE_END//01", "EPISODE_END//20", "MATURE//readmission", "NOTE//progress", "EXCLUDED//readmission//hospice"];
 
 /// Subjects with up to forty events in a few months; some have none that counts.
 fn rows(subjects: i64) -> Vec<(i64, Option<i64>, &'static str)> {
