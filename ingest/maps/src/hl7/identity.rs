@@ -36,32 +36,32 @@ fn rank(kind: &Field<'_>, system: &str) -> Rank {
 }
 
 /// The numbers of a CX field, the best one first. Among equals the assigning authorities stand in the order of their names, none last, and the
-/// numbers of one authority in the order sent: so the same numbers in another order name the same person. `authority`: that of the numbers to which
-/// the message gives none, may be empty; a number that somebody else gave is not of it.
-pub(crate) fn numbers(field: &Field<'_>, authority: &str) -> Vec<Number> {
-    let mut found: Vec<Number> = field.repetitions().filter_map(|repetition| number(&repetition, authority)).collect();
+/// numbers of one authority in the order sent: so the same numbers in another order name the same person. `authority`: that of a number to which
+/// the message gives none, by its value, may be empty; a number that somebody else gave is not of it.
+pub(crate) fn numbers(field: &Field<'_>, authority: impl Fn(&str) -> String) -> Vec<Number> {
+    let mut found: Vec<Number> = field.repetitions().filter_map(|repetition| number(&repetition, &authority)).collect();
     found.sort_by(|one, other| one.order().cmp(&other.order()));
     found
 }
 
-fn number(repetition: &Field<'_>, authority: &str) -> Option<Number> {
+fn number(repetition: &Field<'_>, authority: impl Fn(&str) -> String) -> Option<Number> {
     let value = repetition.component(1).text()?;
     let assigned = repetition.component(4);
     let stated = assigned.subcomponent(1).text().or_else(|| assigned.subcomponent(2).text()).unwrap_or_default();
     let rank = rank(&repetition.component(5), &stated);
-    let system = if stated.is_empty() && rank != Rank::Foreign { authority.to_owned() } else { stated };
+    let system = if stated.is_empty() && rank != Rank::Foreign { authority(&value) } else { stated };
     Some(Number { identifier: Identifier { system, value }, rank })
 }
 
-/// The numbers of a PID: PID-3, else PID-2, else PID-4. `authority`: as in [`numbers`].
+/// The numbers of a PID: PID-3, else PID-2, else PID-4. `authority`: of the numbers to which the message gives none, as in [`numbers`].
 pub(crate) fn of_pid(pid: &Segment<'_>, authority: &str) -> Vec<Number> {
-    let of = |field| numbers(&pid.field(field), authority);
+    let of = |field| numbers(&pid.field(field), |_| authority.to_owned());
     [3, 2, 4].into_iter().map(of).find(|numbers| !numbers.is_empty()).unwrap_or_default()
 }
 
 /// The numbers that PID itself calls an account's or the mother's: PID-18, PID-21.
 pub(crate) fn of_others(pid: &Segment<'_>) -> HashSet<String> {
-    [18, 21].into_iter().flat_map(|field| numbers(&pid.field(field), "")).map(|number| number.identifier.value).collect()
+    [18, 21].into_iter().flat_map(|field| numbers(&pid.field(field), |_| String::new())).map(|number| number.identifier.value).collect()
 }
 
 /// How another number of a PID-3 stands to the best one, where the sender gave both to this one person. `own`: their types say so, and they are

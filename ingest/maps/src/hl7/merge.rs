@@ -21,6 +21,8 @@ mod moves;
 mod numbers;
 mod pairs;
 
+use std::collections::HashMap;
+
 use schemas::{EventCode, Fact, Identifier, Stage};
 
 use super::chart::Chart;
@@ -111,14 +113,15 @@ pub(crate) fn map(chart: &mut Chart<'_>, tie: Tie) {
     }
     let authority = chart.facility.authority.as_str();
     for group in &groups {
+        let assigned = &Assigned::of(&group.pid, authority);
         let merged = match tie {
             Tie::Account | Tie::Visit | Tie::AlternateVisit | Tie::MovePerson => Merged::default(),
-            _ => Merged::of(group.priors.iter().flat_map(|(mrg, _)| prior_numbers(mrg, 1, authority))),
+            _ => Merged::of(group.priors.iter().flat_map(|(mrg, _)| prior_numbers(mrg, 1, assigned))),
         };
         patient::identify_survivor(chart, &group.pid, &merged);
         patient::describe(chart, &group.pid, Corrects::No);
         for (mrg, own) in &group.priors {
-            let prior = Prior { pid: &group.pid, mrg, pv1: own.or(group.pv1) };
+            let prior = Prior { pid: &group.pid, mrg, pv1: own.or(group.pv1), assigned };
             match tie {
                 Tie::Person => persons(chart, &prior, &[1]),
                 Tie::External => persons(chart, &prior, &[1, 4]),
@@ -140,11 +143,12 @@ pub(crate) fn map(chart: &mut Chart<'_>, tie: Tie) {
     }
 }
 
-/// One MRG, the PID it is merged into, and its PV1.
+/// One MRG, the PID it is merged into, its PV1, and whose its numbers are.
 struct Prior<'a> {
     pid: &'a Segment<'a>,
     mrg: &'a Segment<'a>,
     pv1: Option<Segment<'a>>,
+    assigned: &'a Assigned<'a>,
 }
 
 impl Prior<'_> {
@@ -161,23 +165,43 @@ impl Prior<'_> {
     }
 }
 
-/// The numbers of the patient who is merged away; one that an insurer or a state gave only where there is no other. `authority`: as in
-/// [`identity::numbers`].
-fn prior_numbers(mrg: &Segment<'_>, field: usize, authority: &str) -> Vec<Identifier> {
-    let numbers = identity::numbers(&mrg.field(field), authority);
+/// Whose numbers those are to which MRG gives no authority: as PID lists them, else the facility's. Where that has none they stay without.
+#[derive(Default)]
+struct Assigned<'a> {
+    facility: &'a str,
+    /// Authorities of the numbers that PID lists, by value.
+    listed: HashMap<String, String>,
+}
+
+impl<'a> Assigned<'a> {
+    fn of(pid: &Segment<'_>, facility: &'a str) -> Self {
+        let numbers = if facility.is_empty() { Vec::new() } else { identity::of_pid(pid, facility) };
+        // Of two numbers of one value the better one comes last, and counts.
+        let own = numbers.into_iter().rev().filter(|number| !number.is_foreign()).map(|number| number.identifier);
+        Self { facility, listed: own.map(|identifier| (identifier.value, identifier.system)).collect() }
+    }
+
+    fn authority(&self, value: &str) -> String {
+        self.listed.get(value).map_or(self.facility, String::as_str).to_owned()
+    }
+}
+
+/// The numbers of the patient who is merged away; one that an insurer or a state gave only where there is no other.
+fn prior_numbers(mrg: &Segment<'_>, field: usize, assigned: &Assigned<'_>) -> Vec<Identifier> {
+    let numbers = identity::numbers(&mrg.field(field), |value| assigned.authority(value));
     let foreign = numbers.first().is_some_and(Number::is_foreign);
     numbers.into_iter().filter(|number| foreign || !number.is_foreign()).map(|number| number.identifier).collect()
 }
 
-/// The numbers in a field of MRG, as of the survivor's authority where they name none: so is how the patient was named before.
-fn prior_patients(chart: &mut Chart<'_>, mrg: &Segment<'_>, field: usize) -> Vec<Identifier> {
-    let mut numbers = prior_numbers(mrg, field, &chart.facility.authority);
+/// The numbers in a field of MRG, as of the survivor's authority where nothing else says of which they are: so is how the patient was named before.
+fn prior_patients(chart: &mut Chart<'_>, prior: &Prior<'_>, field: usize) -> Vec<Identifier> {
+    let mut numbers = prior_numbers(prior.mrg, field, prior.assigned);
     let Some(system) = chart.patient.as_ref().map(|survivor| survivor.system.clone()).filter(|system| !system.is_empty()) else {
         return numbers;
     };
     for number in numbers.iter_mut().filter(|number| number.system.is_empty()) {
         number.system.clone_from(&system);
-        chart.flag(mrg.position(field), "no assigning authority; taken as of the survivor's");
+        chart.flag(prior.mrg.position(field), "no assigning authority; taken as of the survivor's");
     }
     numbers
 }
@@ -187,7 +211,7 @@ fn persons(chart: &mut Chart<'_>, prior: &Prior<'_>, fields: &[usize]) {
     let Some(survivor) = chart.patient.clone() else { return };
     let mut itself = false;
     for field in fields {
-        let merged = prior_patients(chart, prior.mrg, *field);
+        let merged = prior_patients(chart, prior, *field);
         let Some(first) = merged.first() else { continue };
         if *first == survivor {
             itself = true;

@@ -120,6 +120,16 @@ fn numbers_without_an_authority_are_of_the_one_that_the_facility_says() {
     );
     let merged = ["patient.identified - ENT:9 - - - -", "patient.merged 2020-03-01T00:00Z ENT:9 - - - HOSP|8"];
     assert_eq!(told("A40", "PID|1||9^^^ENT\rMRG|8"), merged, "also where the survivor is of another");
+    assert_eq!(
+        told("A40", "PID|1||8^^^ENT^MR~9^^^ENT^MR\rMRG|8"),
+        [
+            "patient.identified - ENT:9 - - - -",
+            "patient.identified - ENT:9 - - alike ENT|8",
+            "patient.merged 2020-03-01T00:00Z ENT:9 - - - ENT|8",
+        ],
+        "but for one that PID lists as another's: nobody else of that number is meant"
+    );
+    assert_eq!(told("A40", "PID|1||9^^^ENT\rMRG|9"), merged[..1], "and nobody is merged into himself");
 }
 
 #[test]

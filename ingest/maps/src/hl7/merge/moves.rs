@@ -12,17 +12,17 @@ use super::{Prior, persons, prior_numbers, prior_patients};
 /// What lay under the number of MRG-1 lies under that of PID-3; the numbers that the person had beside it are another's.
 pub(super) fn move_person(chart: &mut Chart<'_>, prior: &Prior<'_>) {
     let Some(patient) = chart.patient.clone() else { return };
-    let numbers = prior_patients(chart, prior.mrg, 1);
+    let numbers = prior_patients(chart, prior, 1);
     if numbers.first().is_some_and(|first| *first != patient) {
         chart.flag(prior.mrg.position(1), "the moved number is not the patient's own; read as a merge of the number");
         return persons(chart, prior, &[1]);
     }
-    let authority = chart.facility.authority.as_str();
-    let kept: HashSet<Identifier> = identity::of_pid(prior.pid, authority).into_iter().map(|number| number.identifier).collect();
+    let kept: HashSet<Identifier> =
+        identity::of_pid(prior.pid, &chart.facility.authority).into_iter().map(|number| number.identifier).collect();
     let left: Vec<Identifier> = numbers
         .into_iter()
         .skip(1)
-        .chain(prior_numbers(prior.mrg, 4, authority))
+        .chain(prior_numbers(prior.mrg, 4, prior.assigned))
         .filter(|number| !kept.contains(number) && *number != patient)
         .collect();
     if left.is_empty() {
@@ -61,7 +61,7 @@ fn moved(chart: &mut Chart<'_>, prior: &Prior<'_>, number: String, what: &str) {
     if chart.patient.is_none() {
         return;
     }
-    let before = prior_patients(chart, prior.mrg, 1).into_iter().next();
+    let before = prior_patients(chart, prior, 1).into_iter().next();
     if before.is_some() && before == chart.patient {
         return chart.reject(Stage::Map, prior.mrg.position(1), "a visit cannot be moved to the patient it belongs to");
     }

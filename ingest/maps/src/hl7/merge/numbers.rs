@@ -4,7 +4,7 @@ use schemas::{EventCode, Fact, Stage};
 
 use super::super::chart::Chart;
 use super::super::reader::Segment;
-use super::Prior;
+use super::{Assigned, Prior};
 
 /// PID-18 goes on for MRG-3.
 pub(super) fn accounts(chart: &mut Chart<'_>, prior: &Prior<'_>) {
@@ -46,7 +46,7 @@ pub(super) fn goes_on(chart: &mut Chart<'_>, position: String, number: String, m
 /// A06 and A07 may give the visit another number.
 pub(crate) fn renumber(chart: &mut Chart<'_>, pid: &Segment<'_>, pv1: Option<&Segment<'_>>) {
     let Some(mrg) = chart.message.first(b"MRG") else { return };
-    let prior = Prior { pid, mrg: &mrg, pv1: pv1.copied() };
+    let prior = Prior { pid, mrg: &mrg, pv1: pv1.copied(), assigned: &Assigned::default() };
     if let (Some(number), Some(merged)) = (prior.of_visit(19), prior.of_prior(5)) {
         if number != merged {
             goes_on(chart, mrg.position(5), number, merged, "visit");
