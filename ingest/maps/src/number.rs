@@ -14,11 +14,14 @@ pub(crate) enum Rank {
 }
 
 impl Rank {
-    /// Of the type that stands there, without blanks around it.
-    pub(crate) fn of(kind: &[u8]) -> Self {
+    /// Of the type that stands there, without blanks around it, and of the assigning authority: some senders write the type where that belongs.
+    pub(crate) fn of(kind: &[u8], authority: &str) -> Self {
         let is = |kinds: &[&str]| kinds.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(kind));
+        let is_of = |authorities: &[&str]| authorities.iter().any(|one| authority.eq_ignore_ascii_case(one));
         match kind {
             b"MR" => Self::Record,
+            b"" if is_of(&["MR", "MRN"]) => Self::Record,
+            b"" if is_of(&["SS", "SSN", "SSA", "USSSA", SOCIAL_SECURITY]) => Self::Foreign,
             b"" => Self::Untyped,
             _ if is(&["MR", "MRN"]) => Self::Record,
             _ if is(PATIENT) => Self::Patient,
@@ -28,6 +31,8 @@ impl Rank {
     }
 }
 
+/// The OID of the numbers that the United States' Social Security Administration gives.
+const SOCIAL_SECURITY: &str = "2.16.840.1.113883.4.1";
 /// Types of numbers by which a sender knows patients.
 const PATIENT: &[&str] = &["PI", "PT", "PN", "MRT", "PE", "EPI", "EMPI", "MPI"];
 /// Types of numbers that somebody else gave.

@@ -52,7 +52,7 @@ impl<'a> Numbers<'a> {
     fn own(&self, identifier: &'a Node<'a>) -> Option<Own<'a>> {
         let (system, value) = identifier_of(identifier)?;
         let authority = authority(self.resource.reader, system)?;
-        let rank = rank(&identifier["type"]);
+        let rank = rank(&identifier["type"], authority);
         let is_theirs = rank != Rank::Foreign && !is_placeholder(value) && !self.accounts.contains(value);
         (is_theirs && self.holds(identifier)).then_some(Own { authority, value, rank })
     }
@@ -68,10 +68,10 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// Of several types the best counts, unless one of them says that somebody else gave the number.
-fn rank(kind: &Node<'_>) -> Rank {
-    let ranks = || codes(kind).map(|coding| Rank::of(coding.code.as_bytes()));
-    if ranks().any(|rank| rank == Rank::Foreign) { Rank::Foreign } else { ranks().min().unwrap_or(Rank::Untyped) }
+/// Of several types the best counts, unless one of them says that somebody else gave the number; of none what the authority says.
+fn rank(kind: &Node<'_>, authority: &str) -> Rank {
+    let ranks = || codes(kind).map(move |coding| Rank::of(coding.code.as_bytes(), authority));
+    if ranks().any(|rank| rank == Rank::Foreign) { Rank::Foreign } else { ranks().min().unwrap_or_else(|| Rank::of(b"", authority)) }
 }
 
 /// The assigning authority, as HL7 v2 writes it, of the numbers of a system.
@@ -135,6 +135,10 @@ mod tests {
         for kind in ["SS", "DL", "MC", "AN"] {
             assert!(ties(&number("http://h/mrn", kind, "")).is_empty(), "{kind}");
         }
+        let shared = Facility { authorities: [("http://hl7.org/fhir/sid/us-ssn".to_owned(), "SSA".to_owned())].into(), ..south() };
+        let untyped = "{'resourceType':'Patient','id':'p','identifier':[{'system':'http://hl7.org/fhir/sid/us-ssn','value':'4711'}]}";
+        assert!(!told_at(&shared, untyped).contains("_now"), "the authority says whose it is where no type does");
+        assert!(ties("{'system':'urn:oid:2.16.840.1.113883.4.1','value':'4711'}").is_empty(), "so does the OID of social security");
         let mrn = |rest: &str| number("http://h/mrn", "MR", rest);
         for rest in [",'use':'old'", ",'period':{'end':'2021-03-03'}", ",'period':{'end':'soon'}", ",'period':{'start':'2021-04'}"] {
             assert!(ties(&mrn(rest)).is_empty(), "{rest}");

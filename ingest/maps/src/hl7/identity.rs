@@ -25,14 +25,10 @@ impl Number {
     }
 }
 
-/// Some senders write the type where the authority belongs.
-fn rank(kind: &Field<'_>, system: &str) -> Rank {
-    let is = |systems: &[&str]| systems.iter().any(|one| system.eq_ignore_ascii_case(one));
-    match kind.raw().trim_ascii() {
-        b"" | b"\"\"" if is(&["MR", "MRN"]) => Rank::Record,
-        b"" | b"\"\"" if is(&["SS", "SSN", "SSA", "USSSA"]) => Rank::Foreign,
-        kind => Rank::of(kind),
-    }
+/// A type that was deleted is none.
+fn rank(kind: &Field<'_>, authority: &str) -> Rank {
+    let kind = kind.raw().trim_ascii();
+    Rank::of(if kind == b"\"\"" { b"" } else { kind }, authority)
 }
 
 /// The numbers of a CX field, the best one first. Among equals the assigning authorities stand in the order of their names, none last, and the

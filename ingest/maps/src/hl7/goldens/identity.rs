@@ -68,6 +68,7 @@ fn the_same_numbers_in_another_order_name_the_same_person() {
     assert_eq!(named("123^^^SSA^SS~9^^^X^PI~4711^5^M11^N^MR"), "N:4711");
     assert_eq!(named("123456789^^^^^USSSA~PATID1234^5^M11^ADT1^GOOD HEALTH HOSPITAL"), "ADT1:PATID1234");
     assert_eq!(named("123^^^SSN~55^^^EHR~0001^^^MRN"), "MRN:0001");
+    assert_eq!(named("123^^^&2.16.840.1.113883.4.1&ISO~55^^^EHR"), "EHR:55", "social security by its OID");
     assert_eq!(named("2^^^N^MR~1^^^N^MR"), "N:2", "of one authority the first is the one in use");
 }
 
