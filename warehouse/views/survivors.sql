@@ -5,7 +5,7 @@
 -- was given again), nor, for `alike`, where not both state the same day; a year in which nobody alive was born is no date, and the date that was first stated of the
 -- better number counts beside the last, so that a correction parts nobody. Not so where the two were unlinked since, nor for a number that is listed with more than
 -- sixteen others that had records of their own. One that is listed with several people joins none of them (`person_roots`). What one version of a record lists
--- (`own_now`, `alike_now`) is listed as long as nothing later is said of which numbers that record has.
+-- (`own_now`, `alike_now`) is listed as long as nothing later is said of which numbers that record has, nor that it was deleted.
 WITH edges AS (
     SELECT patient_identity(facility, related) AS prior, patient_id AS survivor, max(COALESCE(asserted_at, known_at)) AS merged_at
     FROM standing_events
@@ -43,7 +43,7 @@ sides AS (
 ),
 stated AS (
     SELECT p.name, p.other, p.alike, p.by_version, p.listed_at,
-           max(COALESCE(e.asserted_at, e.known_at)) FILTER (WHERE p.is_name AND e.code = 'patient.identified') AS name_said_at,
+           max(COALESCE(e.asserted_at, e.known_at)) FILTER (WHERE p.is_name AND e.code IN ('patient.identified', 'patient.deleted')) AS name_said_at,
            min(e.known_at) FILTER (WHERE p.is_name AND e.code = 'patient.identified') AS name_since,
            min(e.known_at) FILTER (WHERE NOT p.is_name AND e.code = 'patient.identified') AS other_since,
            last_value(e.text_value ORDER BY COALESCE(e.asserted_at, e.known_at), e.text_value)
@@ -53,7 +53,7 @@ stated AS (
            last_value(e.text_value ORDER BY COALESCE(e.asserted_at, e.known_at), e.text_value)
                FILTER (WHERE NOT p.is_name AND e.code = 'patient.birth_date') AS other_born
     FROM sides AS p JOIN standing_events AS e ON e.patient_id = p.patient_id
-    WHERE e.code IN ('patient.identified', 'patient.birth_date')
+    WHERE e.code IN ('patient.identified', 'patient.birth_date', 'patient.deleted')
     GROUP BY p.name, p.other, p.alike, p.by_version, p.listed_at
 ),
 tied AS (

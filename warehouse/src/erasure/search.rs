@@ -278,9 +278,9 @@ impl Conditions {
             "SELECT {place} FROM event_rows WHERE {mine} OR {names} UNION SELECT {place} FROM note_rows WHERE {mine} OR {theirs} \
              UNION SELECT {place} FROM prediction_rows WHERE {mine} OR {theirs}"
         );
-        // Birth dates tell which numbers are one person's, beside what names them: they go together.
+        // Birth dates and deletions tell which numbers are one person's, beside what names them: they go together.
         let goes = format!(
-            "CASE WHEN code IN ({NAMING}, 'patient.birth_date') THEN 2 WHEN COALESCE(patient_id IN ({ids}), false) THEN 1 ELSE 0 END"
+            "CASE WHEN code IN ({NAMING}, 'patient.birth_date', 'patient.deleted') THEN 2 WHEN COALESCE(patient_id IN ({ids}), false) THEN 1 ELSE 0 END"
         );
         let places = format!("({speaking}) AS p LEFT JOIN ({LANDED}) AS l ON l.topic = p.topic AND l.\"partition\" = p.\"partition\"");
         // Beyond what has landed rows are on their way, and their writer counts on them.

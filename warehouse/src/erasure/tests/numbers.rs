@@ -1,6 +1,6 @@
 //! A person of several numbers that nobody merged.
 
-use schemas::EventCode::PatientBirthDate;
+use schemas::EventCode::{PatientBirthDate, PatientDeleted};
 
 use super::*;
 
@@ -34,4 +34,24 @@ async fn numbers_that_stand_together_are_found_by_any_of_them() {
         assert!(PLANTED.iter().all(|word| !everything.contains(word)), "by {number}");
         assert_eq!(ward.told_of("SELECT DISTINCT patient_value FROM event_rows ORDER BY 1").await, "3\n", "by {number}");
     }
+}
+
+/// A record that was deleted lists nobody's number: once the deletion were gone alone, its number would be another patient's again, and that one erased by the next run.
+#[tokio::test]
+async fn what_parts_two_patients_goes_no_sooner_than_what_ties_them() {
+    let mut ward = Ward::empty().await;
+    let listed =
+        schemas::Fact { text_value: Some("own_now".to_owned()), ..fact(PatientIdentified, "PLANTED-222", None, Some("MRN|PLANTED-111")) };
+    ward.arrives(vec![
+        Record::of(vec![fact(PatientIdentified, "PLANTED-111", None, None)]),
+        Record::of(vec![listed, fact(PatientSex, "PLANTED-222", None, None)]),
+        Record::of(vec![fact(PatientDeleted, "PLANTED-222", None, None)]),
+    ])
+    .await;
+    let person = search::person(&ward.warehouse, &subject("PLANTED-222")).await.expect("known");
+    let found = search::find(&ward.warehouse, &person).await.expect("found");
+    assert_eq!(found.traces.identities, 1, "the two are two");
+    let of_theirs = found.events.get(1).expect("three turns");
+    rewrite::delete(&ward.warehouse, Table::Events, "event_id", of_theirs).await.expect("gone");
+    assert_eq!(ward.warehouse.traces(&subject("PLANTED-222")).await.expect("found again").identities, 1);
 }
