@@ -107,16 +107,22 @@ pub fn refusal(facility: &Facility) -> Option<String> {
         .then(|| format!("the charset `{charset}` of facility `{name}` is not known: write one of WHATWG's labels, such as windows-1252"))
 }
 
-/// An authority stands before its number as `authority|number`, so that it cannot hold the bar.
+/// An authority stands before its number as `authority|number`, so that it cannot hold the bar. What is read has no blanks around it, so that with them it
+/// would be another authority than everybody's, or no identifier's system.
 fn unusable_authority(facility: &Facility) -> Option<String> {
     let Facility { name, authority, authorities, .. } = facility;
-    let is_none = |authority: &str| authority.trim().is_empty() || authority.contains('|');
-    if authority.contains('|') || authorities.values().any(|authority| is_none(authority)) {
-        return Some(format!("an authority of facility `{name}` is none: write it as HL7 v2 does in CX.4, not empty and without |"));
+    let is_bare = |text: &str| !text.is_empty() && text.trim() == text && !text.contains(char::is_control);
+    let is_one = |authority: &str| is_bare(authority) && !authority.contains('|');
+    let are_authorities = (authority.is_empty() || is_one(authority)) && authorities.values().all(|authority| is_one(authority));
+    if !are_authorities {
+        return Some(format!(
+            "an authority of facility `{name}` is none: write it as HL7 v2 does in CX.4, not empty, without | and without blanks around it"
+        ));
     }
-    authorities
-        .contains_key("")
-        .then(|| format!("an authority of facility `{name}` stands under no system: write the system of FHIR's identifiers before it"))
+    let are_systems = authorities.keys().all(|system| is_bare(system));
+    (!are_systems).then(|| {
+        format!("an authority of facility `{name}` stands under no system: write the system of FHIR's identifiers before it, without blanks around it")
+    })
 }
 
 /// Routes with their expressions compiled.
@@ -184,11 +190,16 @@ mod tests {
         assert!(route("raw", r#"{"name": "north", "zone": "Mars/Olympus"}"#).contains("IANA"));
         assert!(route("raw", r#"{"name": "north", "charset": "klingon"}"#).contains("WHATWG"));
         assert!(route("raw", r#"{"name": ""}"#).contains("needs a name") && route("raw", r#"{"name": "wardstream"}"#).contains("our own"));
-        for authorities in [r#"{"urn:a": ""}"#, r#"{"urn:a": "A|B"}"#] {
+        for authorities in [r#"{"urn:a": ""}"#, r#"{"urn:a": "A|B"}"#, r#"{"urn:a": "A "}"#] {
             assert!(route("raw", &format!(r#"{{"name": "north", "authorities": {authorities}}}"#)).contains("CX.4"), "{authorities}");
         }
-        assert!(route("raw", r#"{"name": "north", "authority": "A|B"}"#).contains("CX.4"));
-        assert!(route("raw", r#"{"name": "north", "authorities": {"": "A"}}"#).contains("under no system"));
+        for authority in ["A|B", " ", " A"] {
+            assert!(route("raw", &format!(r#"{{"name": "north", "authority": "{authority}"}}"#)).contains("CX.4"), "{authority}");
+        }
+        for system in ["", "urn:a "] {
+            let named = format!(r#"{{"name": "north", "authorities": {{"{system}": "A"}}}}"#);
+            assert!(route("raw", &named).contains("under no system"), "{system}");
+        }
         let good =
             r#"{"name": "north", "zone": "America/New_York", "charset": "ISO-8859-15", "authority": "A", "authorities": {"urn:a": "A"}}"#;
         assert_eq!((route("^hl7.*", good), told(r#"{"batch_records": 1}"#)), (String::new(), String::new()));
