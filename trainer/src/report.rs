@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// There is no model yet.
+    /// There is no model yet, or one is asked for that learns from nothing.
     First,
     /// The schedule.
     Scheduled,

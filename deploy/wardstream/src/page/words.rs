@@ -128,7 +128,7 @@ pub fn event(name: &str) -> &str {
 /// Why something was done to a model: a trainer writes it as JSON, people as they like.
 pub fn reason(stated: &str) -> String {
     match serde_json::from_str(stated) {
-        Ok(Reason::First) => "there was no model yet".to_owned(),
+        Ok(Reason::First) => "it was to learn from nothing".to_owned(),
         Ok(Reason::Scheduled) => "the calendar had come round".to_owned(),
         Ok(Reason::Alarm { since }) => format!("performance alarmed about {}", month(since)),
         Err(_) => stated.to_owned(),
@@ -169,7 +169,7 @@ mod tests {
         let written = |reason: Reason| serde_json::to_string(&reason).expect("is JSON");
         let since = "2024-02-01T00:00:00Z".parse().expect("an instant");
         let told = [Reason::First, Reason::Scheduled, Reason::Alarm { since }].map(|why| reason(&written(why)));
-        assert_eq!(told, ["there was no model yet", "the calendar had come round", "performance alarmed about Feb 2024"]);
+        assert_eq!(told, ["it was to learn from nothing", "the calendar had come round", "performance alarmed about Feb 2024"]);
         assert_eq!(reason("it answers {\"better\"}"), "it answers {\"better\"}");
     }
 
