@@ -190,13 +190,15 @@ async fn begin(
     let parent = champion.map(|champion| champion.model_version.clone());
     let left: Option<Begun> = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let is_same = |left: &Begun| left.reason == order.reason && left.parent == parent && left.lora == lora && left.settings == settings;
-    if let Some(left) = left.filter(is_same)
+    // Before the rows are pinned: what is erased in between is listed rather than missed.
+    let before = deeds.await?;
+    // What learns from nothing is to know nobody who was erased since its rows were pinned. A refresh carries on what its parent learned, and goes on.
+    let is_clean = |left: &Begun| left.parent.is_some() || left.before == before;
+    if let Some(left) = left.filter(|left| is_same(left) && is_clean(left))
         && warehouse.stands(&left.pin).await?
     {
         return Ok(left);
     }
-    // Before the rows are pinned: what is erased in between is listed rather than missed.
-    let before = deeds.await?;
     let begun = Begun { reason: order.reason, at: order.at, pin: warehouse.pin().await?, before, parent, lora, settings };
     // Another cycle's checkpoint, and the weights that it started from: nobody goes on from them any more.
     for left in [STATE, PARENT].map(|name| order.workdir.join(name)).into_iter().filter(|left| left.exists()) {

@@ -71,6 +71,24 @@ async fn a_cycle_that_goes_on_keeps_the_moment_of_its_pin() {
     assert_eq!(begins(&warehouse, &workdir, "b", 13).await.before, moment(13), "its rows are there no more");
 }
 
+/// It would learn from patients who were erased while it was dead, where it is asked for so that a model forgets them.
+#[tokio::test]
+async fn a_cycle_from_nothing_does_not_go_on_behind_an_erasure() {
+    let place = tempfile::tempdir().expect("room");
+    let (warehouse, workdir) = (opened(place.path()).await, place.path().join("trainer"));
+    let begins = async |line: i64| {
+        let order = Order { reason: Reason::First, at: Timestamp::UNIX_EPOCH, workdir: &workdir };
+        let deeds = std::future::ready(Ok(moment(line)));
+        begin(&warehouse, &order, (None, None), String::new(), deeds).await.expect("begins").before
+    };
+    assert_eq!(begins(7).await, moment(7));
+    std::fs::create_dir(workdir.join(STATE)).expect("a folder");
+    assert_eq!(begins(7).await, moment(7));
+    assert!(workdir.join(STATE).exists(), "it goes on");
+    assert_eq!(begins(9).await, moment(9));
+    assert!(!workdir.join(STATE).exists(), "it begins anew");
+}
+
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(number: usize) -> T {
     format!("00000000-0000-0000-0000-{number:012}").parse().expect("an id")
 }
