@@ -117,9 +117,11 @@ async fn column(warehouse: &Warehouse, sql: &str, name: &'static str) -> Result<
     Ok(found)
 }
 
-/// Whom the identifier means.
+/// Whom the identifier means. A FHIR Patient that lists a number as HL7 v2 names it is meant by that where the two are one person, else by its logical id or the
+/// identifier as sent: another patient, who has no number but this, could not be named otherwise.
 pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, EraseError> {
     let (system, value) = (quoted(&subject.system), quoted(&subject.value));
+    let stated = quoted(&format!("{}|{}", subject.system, subject.value));
     let identifier = Identifier { system: subject.system.clone(), value: subject.value.clone() };
     // The identifier's own identity too, which merges or notes may name without a fact of its own.
     let facilities = column(warehouse, "SELECT DISTINCT facility FROM message_rows", "facility").await?;
@@ -127,7 +129,11 @@ pub async fn person(warehouse: &Warehouse, subject: &Subject) -> Result<Person, 
         facilities.iter().map(|facility| PatientId::derive(&Facility::new(facility), &identifier).to_string()).collect();
     let derived = listed(derived.iter().map(String::as_str));
     let sql = format!(
-        "WITH named AS (SELECT DISTINCT patient_id FROM identifiers WHERE system = {system} AND value = {value}), \
+        "WITH named AS ( \
+             SELECT DISTINCT patient_id FROM events WHERE (patient_system = {system} AND patient_value = {value}) \
+             OR (code IN ('patient.identified', 'patient.merged') AND related = {stated} \
+                 AND COALESCE(text_value NOT IN ('own_now', 'alike_now'), true)) \
+         ), \
          standing AS ( \
              SELECT e.facility, e.patient_id FROM events AS e JOIN named AS n ON n.patient_id = e.patient_id \
              UNION SELECT facility, patient_id FROM event_rows WHERE patient_id IN ({derived}) \

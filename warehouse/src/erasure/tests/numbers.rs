@@ -55,3 +55,25 @@ async fn what_parts_two_patients_goes_no_sooner_than_what_ties_them() {
     rewrite::delete(&ward.warehouse, Table::Events, "event_id", of_theirs).await.expect("gone");
     assert_eq!(ward.warehouse.traces(&subject("PLANTED-222")).await.expect("found again").identities, 1);
 }
+
+/// Two records of one number that are not one person: of the number that names the one, which may have no other, the other is a namesake.
+#[tokio::test]
+async fn a_record_that_lists_a_patient_s_number_keeps_nobody_from_being_erased() {
+    let born = |patient: &str, day: &str| schemas::Fact { text_value: Some(day.to_owned()), ..fact(PatientBirthDate, patient, None, None) };
+    let listed = |tie: Option<&str>, number: &str| schemas::Fact {
+        text_value: tie.map(str::to_owned),
+        ..fact(PatientIdentified, "3", None, Some(number))
+    };
+    let mut ward = Ward::empty().await;
+    ward.arrives(vec![
+        Record::of(vec![fact(PatientIdentified, "PLANTED-111", None, None), born("PLANTED-111", "1950-02-03")]),
+        Record::of(vec![listed(None, "urn:mrn|PLANTED-111"), listed(Some("own_now"), "MRN|PLANTED-111"), born("3", "1950-02-04")]),
+    ])
+    .await;
+    let traces = ward.warehouse.traces(&subject("PLANTED-111")).await.expect("one is meant");
+    assert_eq!((traces.identities, traces.namesakes), (1, 1));
+    ward.warehouse.erase(&subject("PLANTED-111")).await.expect("erases");
+    let again = ward.warehouse.traces(&subject("PLANTED-111")).await;
+    assert!(matches!(again, Err(EraseError::Nobody)), "the same command again does not mean the other");
+    assert_eq!(ward.told_of("SELECT DISTINCT patient_value FROM event_rows").await, "3\n");
+}
