@@ -24,11 +24,26 @@ const OF_ONE_VALUE: [&str; 8] =
 
 /// The statement with the functions that are meant.
 pub(crate) fn functions(mut statement: Statement) -> Statement {
-    let _whole = statement.visit(&mut Spelling);
+    let _whole = statement.visit(&mut Spelling::new());
     statement
 }
 
-struct Spelling;
+/// The expression with the functions that are meant.
+pub(crate) fn expression(mut expr: Expr) -> Expr {
+    let _whole = expr.visit(&mut Spelling::new());
+    expr
+}
+
+struct Spelling {
+    /// How many bytes of lists may be written a second time.
+    twice: usize,
+}
+
+impl Spelling {
+    fn new() -> Self {
+        Self { twice: places::TWICE }
+    }
+}
 
 impl VisitorMut for Spelling {
     type Break = ();
@@ -81,7 +96,7 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        places::as_asked(factor);
+        places::as_asked(factor, &mut self.twice);
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
         if is_called(name, SERIES) {
             let alias = alias.get_or_insert_with(|| named(SERIES));
@@ -298,6 +313,18 @@ mod tests {
         functions(Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses").remove(0)).to_string()
     }
 
+    /// Lists in lists would be written twice as often with each.
+    #[test]
+    fn lists_are_numbered_within_bounds() {
+        let list = |depth: usize| {
+            (0..depth)
+                .fold("ARRAY[1, 2]".to_owned(), |list, _| format!("(SELECT array_agg(v) FROM unnest({list}) WITH ORDINALITY AS t(v))"))
+        };
+        assert!(!read(&format!("SELECT {}", list(4))).contains("WITH ORDINALITY"));
+        let deep = read(&format!("SELECT {}", list(14)));
+        assert!(deep.contains("WITH ORDINALITY") && deep.len() < 1 << 20, "{}", deep.len());
+    }
+
     #[test]
     fn what_is_meant_is_called() {
         assert_eq!(read("SELECT a AT TIME ZONE 'UTC' AT TIME ZONE b"), "SELECT timezone(b, timezone('UTC', a))");
@@ -321,6 +348,12 @@ mod tests {
             read("SELECT * FROM t, unnest(t.a) WITH ORDINALITY AS x(e, n)"),
             "SELECT * FROM t, LATERAL (SELECT unnest(t.a) AS unnest, \
              unnest(generate_series(1, CAST(array_length(t.a) AS BIGINT))) AS ordinality) AS x (e, n)"
+        );
+        assert_eq!(
+            read("SELECT * FROM generate_series(1, 3) WITH ORDINALITY"),
+            "SELECT * FROM LATERAL (SELECT unnest(generate_series(1, 3)) AS unnest, \
+             unnest(generate_series(1, CAST(array_length(generate_series(1, 3)) AS BIGINT))) AS ordinality) \
+             AS generate_series (generate_series, ordinality)"
         );
         assert_eq!(read("SELECT generate_series(1, 3)"), "SELECT unnest(generate_series(1, 3)) AS \"generate_series\"");
         assert_eq!(

@@ -12,28 +12,32 @@ const ELEMENTS: &str = "unnest";
 /// What it calls the places.
 const PLACES: &str = "ordinality";
 
-/// The elements under PostgreSQL's name for them, where a relation is made of one list; with their places where these are asked for.
-pub(super) fn as_asked(factor: &mut TableFactor) {
-    match factor {
-        TableFactor::UNNEST { array_exprs, alias, with_offset: false, with_ordinality, .. } => {
-            let [list] = array_exprs.as_slice() else { return };
-            if *with_ordinality {
-                if let Some(beside) = beside(list, alias.clone().unwrap_or_else(|| named(ELEMENTS))) {
-                    *factor = beside;
-                }
-            } else if let Some(alias) = alias
-                && alias.columns.is_empty()
-            {
-                alias.columns = vec![column(&alias.name)];
-            }
+/// So many bytes of lists are written a second time in a statement: each may hold a query in which others are.
+pub(super) const TWICE: usize = 1 << 16;
+
+/// The elements under PostgreSQL's name for them, where a relation is made of one list; with their places where these are asked for and `left` bytes suffice.
+pub(super) fn as_asked(factor: &mut TableFactor, left: &mut usize) {
+    if let TableFactor::Table { name, alias, args: Some(args), with_ordinality: true, .. } = factor
+        && is_called(name, SERIES)
+    {
+        let list = call(SERIES, args.args.iter().filter_map(argument).collect());
+        let alias = Some(alias.take().unwrap_or_else(|| named(SERIES)));
+        *factor =
+            TableFactor::UNNEST { alias, array_exprs: vec![list], with_offset: false, with_offset_alias: None, with_ordinality: true };
+    }
+    let TableFactor::UNNEST { array_exprs, alias, with_offset: false, with_ordinality, .. } = factor else { return };
+    let [list] = array_exprs.as_slice() else { return };
+    if *with_ordinality {
+        // What is left as it is the engine refuses.
+        let Some(rest) = left.checked_sub(list.to_string().len()) else { return };
+        *left = rest;
+        if let Some(beside) = beside(list, alias.clone().unwrap_or_else(|| named(ELEMENTS))) {
+            *factor = beside;
         }
-        TableFactor::Table { name, alias, args: Some(args), with_ordinality: true, .. } if is_called(name, SERIES) => {
-            let list = call(SERIES, args.args.iter().filter_map(argument).collect());
-            if let Some(beside) = beside(&list, alias.clone().unwrap_or_else(|| named(SERIES))) {
-                *factor = beside;
-            }
-        }
-        _ => {}
+    } else if let Some(alias) = alias
+        && alias.columns.is_empty()
+    {
+        alias.columns = vec![column(&alias.name)];
     }
 }
 
