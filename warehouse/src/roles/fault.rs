@@ -66,6 +66,15 @@ pub(crate) struct Asked<'a> {
 
 /// The error as PostgreSQL's.
 pub(crate) fn refusal(error: &DataFusionError, asked: Asked<'_>) -> Refusal {
+    let refusal = placed(error, asked);
+    // The values of a statement that was prepared in words stand in this text, and the statement in another.
+    if !refusal.code.starts_with("22") && Tokens::of(asked.sql).is(0, "execute") {
+        return Refusal { position: None, ..refusal };
+    }
+    refusal
+}
+
+fn placed(error: &DataFusionError, asked: Asked<'_>) -> Refusal {
     let root = error.find_root();
     let mut refusal = of_engine(root, asked);
     let may_be_of_clauses = refusal.code.starts_with("42") && !["42501", "42P01"].contains(&refusal.code);
@@ -425,6 +434,15 @@ mod tests {
         ] {
             assert_eq!(refusal(&error, Asked { sql: "SELECT 1", notes: false }).code, "53100", "{error}");
         }
+    }
+
+    #[test]
+    fn a_prepared_statement_has_no_place_in_the_text_that_executes_it() {
+        let told = |sql: &str| {
+            let error = DataFusionError::Plan("table 'wardstream.public.p' not found".to_owned());
+            refusal(&error, Asked { sql, notes: false }).position
+        };
+        assert_eq!((told("SELECT 1 FROM p"), told("EXECUTE p(1)")), (Some(15), None));
     }
 
     #[test]

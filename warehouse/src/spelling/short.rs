@@ -52,6 +52,7 @@ fn begins_query(before: &Token) -> bool {
                 | Keyword::INTERSECT
                 | Keyword::ALL
                 | Keyword::DISTINCT
+                | Keyword::AS
                 | Keyword::FOR
                 | Keyword::EXPLAIN
                 | Keyword::ANALYZE
@@ -87,6 +88,7 @@ mod tests {
             ("table public.labels ORDER BY 1", "SELECT * FROM public . labels ORDER BY 1"),
             ("TABLE a UNION ALL TABLE \"B\"", "SELECT * FROM a UNION ALL SELECT * FROM \"B\""),
             ("WITH t AS (TABLE a) TABLE t", "WITH t AS ( SELECT * FROM a ) SELECT * FROM t"),
+            ("PREPARE p AS TABLE a", "PREPARE p AS SELECT * FROM a"),
             ("EXPLAIN TABLE a; TABLE b", "EXPLAIN SELECT * FROM a ; SELECT * FROM b"),
         ] {
             assert_eq!(read(sql), wanted, "{sql}");
@@ -95,7 +97,13 @@ mod tests {
 
     #[test]
     fn every_other_table_stays() {
-        for sql in ["CREATE TABLE t ( a INT )", "TRUNCATE TABLE t", "SELECT 1 AS table", "SELECT ( table IS NULL ) , table , \"table\""] {
+        for sql in [
+            "CREATE TABLE t ( a INT )",
+            "TRUNCATE TABLE t",
+            "SELECT 1 AS table",
+            "SELECT 1 AS table FROM t",
+            "SELECT ( table IS NULL ) , table , \"table\"",
+        ] {
             assert_eq!(read(sql), sql);
         }
     }

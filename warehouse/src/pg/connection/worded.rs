@@ -4,12 +4,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Statement, Value, ValueWithSpan, visit_expressions, visit_expressions_mut,
+    CastKind, DataType, Expr, Query, Statement, Value, ValueWithSpan, Visit as _, Visitor, visit_expressions, visit_expressions_mut,
 };
 
 use super::Connection;
 use crate::roles::fault::Refusal;
 use crate::roles::gate::{Wish, wish};
+use crate::spelling;
 
 /// Values may add so many expressions to a statement, and so many bytes of text, wherever they stand together.
 const PARTS: usize = 1_000;
@@ -28,7 +29,7 @@ impl Connection {
     /// # Errors
     /// 42P05 where the name is taken, 53400 where too many statements are held.
     pub(in crate::pg) fn keep(&self, name: &str, ask: &Statement, types: &[DataType]) -> Result<(), Refusal> {
-        self.prepare(name, ask.to_string().len())?;
+        self.prepare(name, ask.to_string().len() + size_of_val(types))?;
         let worded = Worded { ask: Box::new(ask.clone()), types: types.to_vec() };
         self.inner().worded.insert(name.to_owned(), worded);
         Ok(())
@@ -37,7 +38,8 @@ impl Connection {
     /// The statement of that name with these values.
     ///
     /// # Errors
-    /// 26000 where there is none, 42601 where its parameters are more or fewer, 54000 where they would make it too long, and what refuses a statement that does not only read.
+    /// 26000 where there is none, 42601 where its parameters are more or fewer, 0A000 where one is a query, 54000 where they would make it too long, and what refuses a
+    /// statement that does not only read.
     pub(in crate::pg) fn executed(&self, name: &str, values: &[Expr]) -> Result<Box<Statement>, Refusal> {
         let missing = || Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"));
         let filled = self.inner().worded.get(name).ok_or_else(missing)?.filled(name, values)?;
@@ -64,6 +66,9 @@ impl Worded {
             let wrong = format!("wrong number of parameters for prepared statement \"{name}\"");
             return Err(Refusal::new("42601", wrong).with_hint(format!("it has {highest}, and {} were given", values.len())));
         }
+        if values.iter().any(|value| value.visit(&mut Queries).is_break()) {
+            return Err(Refusal::new("0A000", "cannot use subquery in EXECUTE parameter"));
+        }
         if parts > PARTS || bytes > BYTES {
             let wrong = format!("the values of prepared statement \"{name}\" are too long for all the places in which they stand");
             return Err(Refusal::new("54000", wrong).with_hint("put them as parameters of the protocol, as drivers do"));
@@ -84,9 +89,23 @@ impl Worded {
     fn typed(&self, place: usize, value: &Expr) -> Expr {
         let value = Box::new(value.clone());
         match self.types.get(place) {
-            Some(data_type) => Expr::Cast { kind: CastKind::Cast, expr: value, data_type: data_type.clone(), array: false, format: None },
+            Some(data_type) => {
+                let (kind, data_type) = (CastKind::Cast, data_type.clone());
+                spelling::expression(Expr::Cast { kind, expr: value, data_type, array: false, format: None })
+            }
             None => Expr::Nested(value),
         }
+    }
+}
+
+/// Ends at a query.
+struct Queries;
+
+impl Visitor for Queries {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Break(())
     }
 }
 

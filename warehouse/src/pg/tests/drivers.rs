@@ -352,6 +352,24 @@ async fn statements_are_prepared_in_words() {
     rows(&client, "DEALLOCATE p").await;
     assert_eq!(refused(&client, "EXECUTE p (2, 'x')").await.0, "26000");
     rows(&client, "DEALLOCATE ALL; PREPARE q AS SELECT 1").await;
+    // Types and values are spelled as in any statement; a value is no query.
+    rows(&client, "PREPARE r (timestamp, uuid) AS SELECT date_part('minute', $1), $2").await;
+    assert_eq!(rows(&client, "EXECUTE r ('2024-01-31 08:15', 'a-b')").await, ["15|a-b"]);
+    assert_eq!(refused(&client, "EXECUTE r ('2024-01-31 08:15', (SELECT 'a-b'))").await.0, "0A000");
+    rows(&client, "PREPARE s AS TABLE labels LIMIT 0").await;
+    assert_eq!(rows(&client, "EXECUTE s").await, Vec::<String>::new());
+}
+
+/// A list of types is short as a text, and is held.
+#[tokio::test]
+async fn types_of_statements_that_are_prepared_in_words_are_counted() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let types = vec!["int"; 100_000].join(",");
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        drop(client.simple_query(&format!("PREPARE {name} ({types}) AS SELECT 1")).await);
+    }
+    assert_eq!(refused(&client, &format!("PREPARE h ({types}) AS SELECT 1")).await.0, "53400");
 }
 
 #[tokio::test]
