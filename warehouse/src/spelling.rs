@@ -167,8 +167,8 @@ fn cut_column(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Function(function) if is_called(&function.name, SERIES) => Some(SERIES.to_owned()),
         Expr::Cast { expr, data_type, .. } if length(data_type).is_some() => Some(match expr.as_ref() {
-            Expr::Identifier(name) => name.value.clone(),
-            Expr::CompoundIdentifier(parts) => parts.last()?.value.clone(),
+            Expr::Identifier(name) => apart::folded(name),
+            Expr::CompoundIdentifier(parts) => parts.last().map(apart::folded)?,
             _ => if matches!(data_type, DataType::Char(_) | DataType::Character(_)) { "bpchar" } else { "varchar" }.to_owned(),
         }),
         _ => None,
@@ -338,8 +338,8 @@ mod tests {
         assert_eq!(read("SELECT a FROM t OFFSET 2 FETCH FIRST 3 ROWS ONLY"), "SELECT a FROM t LIMIT 3 OFFSET 2");
         assert_eq!(read("SELECT mod(a, b + 1), variance(a) FROM t"), "SELECT ((a) % (b + 1)), var_samp(a) FROM t");
         assert_eq!(
-            read("SELECT code::varchar(3) FROM t"),
-            "SELECT left(code::TEXT, 3) AS \"code\" FROM t".replace("code::TEXT", "CAST(code AS TEXT)")
+            read("SELECT Code::varchar(3) FROM t"),
+            "SELECT left(Code::TEXT, 3) AS \"code\" FROM t".replace("Code::TEXT", "CAST(Code AS TEXT)")
         );
         assert_eq!(read("SELECT a SIMILAR TO 'b_(c|d)%.' FROM t"), "SELECT (a ~ '^(?:b.(c|d).*\\.)$') FROM t");
         assert_eq!(read("SELECT * FROM generate_series(1, 3) AS x"), "SELECT * FROM generate_series(1, 3) AS x (x)");

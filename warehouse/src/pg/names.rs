@@ -42,5 +42,8 @@ mod tests {
         assert_eq!(named("SELECT CASE WHEN a THEN 1 END, '1'::int, a::text FROM t", 3), ["case", "int4", "a"]);
         assert_eq!(named("SELECT a AS b FROM t UNION ALL SELECT max(c) FROM t", 1), ["c0"], "a name that is given stands in the schema");
         assert_eq!(named("SELECT *, count(*) FROM t", 2), ["c0", "c1"]);
+        assert_eq!(named("SELECT Task, t.\"Task\", LABEL::int FROM t", 3), ["task", "Task", "label"]);
+        assert_eq!(named("SELECT '1'::int8::numeric, (CASE WHEN a THEN 1 END)::text, a::int::text FROM t", 3), ["numeric", "text", "a"]);
+        assert_eq!(named("SELECT CASE WHEN a THEN 1 ELSE b END, date '2024-01-01', '1'::varchar FROM t", 3), ["b", "date", "varchar"]);
     }
 }

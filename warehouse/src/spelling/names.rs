@@ -1,6 +1,8 @@
 //! What PostgreSQL calls a column that a statement leaves unnamed: `count`, `case`.
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, ObjectName, Query, Select, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, ObjectName, Query, Select, SelectItem, SetExpr, TimezoneInfo};
+
+use super::apart::folded;
 
 /// What a column is called that is called after nothing.
 pub(crate) const UNNAMED: &str = "?column?";
@@ -22,14 +24,14 @@ pub(crate) fn first(query: &Query) -> Option<&Select> {
 pub(crate) fn name(expr: &Expr) -> Option<String> {
     let known = |name: &str| Some(name.to_owned());
     match expr {
-        Expr::Identifier(ident) => Some(ident.value.clone()),
-        Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
+        Expr::Identifier(ident) => Some(folded(ident)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(folded),
         Expr::Nested(inner) => name(inner),
         // What `spelling` makes of it.
         Expr::Function(function) if lower(&function.name).is_some_and(|name| name == "substring_match") => known("substring"),
         Expr::Function(function) => lower(&function.name),
-        Expr::Cast { expr, data_type, .. } => name(expr).or_else(|| kind(data_type)),
-        Expr::Case { .. } => known("case"),
+        Expr::Cast { expr, data_type, .. } => named(expr).or_else(|| kind(data_type)).or_else(|| name(expr)),
+        Expr::Case { else_result, .. } => else_result.as_deref().and_then(named).or_else(|| known("case")),
         Expr::Array(_) => known("array"),
         Expr::Extract { .. } => known("extract"),
         Expr::Substring { .. } => known("substring"),
@@ -38,12 +40,23 @@ pub(crate) fn name(expr: &Expr) -> Option<String> {
         Expr::Ceil { .. } => known("ceil"),
         Expr::Floor { .. } => known("floor"),
         Expr::Interval(_) => known("interval"),
+        Expr::TypedString(stated) => kind(&stated.data_type),
         Expr::Subquery(query) => first(query)?.projection.first().and_then(|item| match item {
             SelectItem::UnnamedExpr(expr) => name(expr),
-            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+            SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
             _ => None,
         }),
         _ => None,
+    }
+}
+
+/// The name that the expression has from a column or a function within it, which goes before that of what is made of it.
+fn named(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => named(inner),
+        Expr::Case { else_result, .. } => else_result.as_deref().and_then(named),
+        Expr::Interval(_) | Expr::TypedString(_) => None,
+        other => name(other),
     }
 }
 
@@ -55,11 +68,15 @@ fn lower(name: &ObjectName) -> Option<String> {
 fn kind(data_type: &DataType) -> Option<String> {
     let name = match data_type {
         DataType::Text => "text",
-        DataType::Int(_) | DataType::Integer(_) => "int4",
-        DataType::BigInt(_) => "int8",
-        DataType::SmallInt(_) => "int2",
-        DataType::Double(_) | DataType::DoublePrecision => "float8",
-        DataType::Real => "float4",
+        DataType::Varchar(_) | DataType::CharacterVarying(_) => "varchar",
+        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
+        DataType::BigInt(_) | DataType::Int8(_) => "int8",
+        DataType::SmallInt(_) | DataType::Int2(_) => "int2",
+        DataType::Double(_) | DataType::DoublePrecision | DataType::Float8 => "float8",
+        DataType::Real | DataType::Float4 => "float4",
+        DataType::Numeric(_) | DataType::Decimal(_) => "numeric",
+        DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => "timestamp",
+        DataType::Timestamp(..) => "timestamptz",
         DataType::Boolean | DataType::Bool => "bool",
         DataType::Date => "date",
         _ => return None,
