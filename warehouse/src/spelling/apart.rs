@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut};
 
 use super::{casts, names};
 
@@ -146,7 +146,7 @@ impl VisitorMut for Plain {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Cast { expr: inner, .. } = expr {
-            *expr = inner.as_ref().clone();
+            *expr = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.into()));
         }
         ControlFlow::Continue(())
     }
