@@ -333,7 +333,7 @@ mod tests {
     /// Which note, what is asked, and the options: so five questions cost little more than one.
     #[test]
     fn a_question_is_three_tokens_of_those_that_we_train() -> Result<(), TokenizerError> {
-        assert_eq!(trained(130)?.get_vocab_size(true), 130);
+        assert_eq!(trained(165)?.get_vocab_size(true), 165);
         let tokenizer = trained(400)?;
         let reader = Reader::new(tokenizer.clone(), &Config::demo(400), 512)?;
         for task in Task::ALL {
