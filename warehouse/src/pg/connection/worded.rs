@@ -38,7 +38,7 @@ impl Connection {
     /// The statement of that name with these values.
     ///
     /// # Errors
-    /// 26000 where there is none, 42601 where its parameters are more or fewer, 0A000 where one is a query, 54000 where they would make it too long, and what refuses a
+    /// 26000 where there is none, 42601 where its parameters are more or fewer, 0A000 or 42703 where one is a query or a column, 54000 where they would make it too long, and what refuses a
     /// statement that does not only read.
     pub(in crate::pg) fn executed(&self, name: &str, values: &[Expr]) -> Result<Box<Statement>, Refusal> {
         let missing = || Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"));
@@ -66,8 +66,8 @@ impl Worded {
             let wrong = format!("wrong number of parameters for prepared statement \"{name}\"");
             return Err(Refusal::new("42601", wrong).with_hint(format!("it has {highest}, and {} were given", values.len())));
         }
-        if values.iter().any(|value| value.visit(&mut Queries).is_break()) {
-            return Err(Refusal::new("0A000", "cannot use subquery in EXECUTE parameter"));
+        if let Some(refusal) = values.iter().find_map(|value| value.visit(&mut Apart).break_value()) {
+            return Err(refusal);
         }
         if parts > PARTS || bytes > BYTES {
             let wrong = format!("the values of prepared statement \"{name}\" are too long for all the places in which they stand");
@@ -98,14 +98,23 @@ impl Worded {
     }
 }
 
-/// Ends at a query.
-struct Queries;
+/// Ends where a value is not apart from the rows of the statement: at a query, and at a column, which would be taken for one of the statement's.
+struct Apart;
 
-impl Visitor for Queries {
-    type Break = ();
+impl Visitor for Apart {
+    type Break = Refusal;
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        ControlFlow::Break(())
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Refusal> {
+        ControlFlow::Break(Refusal::new("0A000", "cannot use subquery in EXECUTE parameter"))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
+        match expr {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+                ControlFlow::Break(Refusal::new("42703", format!("column \"{expr}\" does not exist")))
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -356,6 +356,9 @@ async fn statements_are_prepared_in_words() {
     rows(&client, "PREPARE r (timestamp, uuid) AS SELECT date_part('minute', $1), $2").await;
     assert_eq!(rows(&client, "EXECUTE r ('2024-01-31 08:15', 'a-b')").await, ["15|a-b"]);
     assert_eq!(refused(&client, "EXECUTE r ('2024-01-31 08:15', (SELECT 'a-b'))").await.0, "0A000");
+    rows(&client, "PREPARE beside AS SELECT a, $1 FROM (VALUES (1)) AS t(a)").await;
+    assert_eq!(refused(&client, "EXECUTE beside (a)").await.0, "42703", "no column of the statement's");
+    assert_eq!(rows(&client, "EXECUTE beside (current_user)").await, ["1|reader"]);
     rows(&client, "PREPARE s AS TABLE labels LIMIT 0").await;
     assert_eq!(rows(&client, "EXECUTE s").await, Vec::<String>::new());
 }
