@@ -144,7 +144,7 @@ fn names(query: &Query) -> Vec<String> {
     names
 }
 
-/// What is changed in every statement: patterns with an escape of their own, arrays of queries, unnamed columns that repeat.
+/// What is changed in every statement: patterns with an escape of their own, arrays of queries, unnamed columns that are queries.
 pub(super) fn readable(mut statement: Statement) -> Statement {
     let _whole: ControlFlow<()> = visit_expressions_mut(&mut statement, |expr| {
         match expr {
@@ -223,29 +223,18 @@ fn escape(pattern: &mut Expr, escape_char: &mut Option<datafusion::sql::sqlparse
     *escape_char = None;
 }
 
-/// Gives unnamed columns that repeat a name of their own: PostgreSQL lets them repeat, the engine does not.
+/// Gives unnamed queries that are columns names of their own: the engine takes no two of them, and calls them after nothing.
 struct Unnamed;
 
 impl VisitorMut for Unnamed {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = query.body.as_mut() {
-            let mut seen: Vec<String> = Vec::new();
-            for (place, item) in select.projection.iter_mut().enumerate() {
-                let SelectItem::UnnamedExpr(expr) = item else { continue };
-                let (text, called) = match &*expr {
-                    Expr::Identifier(_) | Expr::CompoundIdentifier(_) => continue,
-                    Expr::Subquery(_) => (UNNAMED.to_owned(), None),
-                    other => (other.to_string(), name(other)),
-                };
-                let again = seen.contains(&text);
-                if again || matches!(expr, Expr::Subquery(_)) {
-                    let called = called.unwrap_or_else(|| UNNAMED.to_owned());
-                    let alias = if again { apart::hidden(place, &called) } else { Ident::with_quote('"', called) };
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-                }
-                seen.push(text);
+        let SetExpr::Select(select) = query.body.as_mut() else { return ControlFlow::Continue(()) };
+        for (place, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
+                let called = name(expr).unwrap_or_else(|| UNNAMED.to_owned());
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: apart::hidden(place, &called) };
             }
         }
         ControlFlow::Continue(())
@@ -295,12 +284,14 @@ mod tests {
     #[test]
     fn spelling_is_changed_and_meaning_is_not() {
         assert_eq!(read("SELECT 1 WHERE a LIKE 'x/_\\y' ESCAPE '/'"), "SELECT 1 WHERE a LIKE 'x\\_\\\\y'");
-        assert_eq!(read("SELECT NULL, NULL, a, a"), "SELECT NULL, NULL AS \"?same?1??column?\", a, a");
         let aged = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT age(datfrozenxid), pg_catalog.age(1) FROM pg_database")
             .expect("parses")
             .remove(0);
         assert_eq!(without_asides(aged).to_string(), "SELECT 0, 0 FROM pg_database");
-        assert_eq!(read("SELECT (SELECT 1), (SELECT 2)"), "SELECT (SELECT 1) AS \"?column?\", (SELECT 2) AS \"?same?1??column?\"");
+        assert_eq!(
+            read("SELECT (SELECT max(a) FROM t), (SELECT 2)"),
+            "SELECT (SELECT max(a) FROM t) AS \"?same?0?max\", (SELECT 2) AS \"?same?1??column?\""
+        );
     }
 
     #[test]

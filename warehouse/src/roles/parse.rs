@@ -84,8 +84,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     let parsed = parsed.map_err(|error| syntax(&error, sql))?;
     clauses::check(&parsed, sql)?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
-    // Two names of the user have become one function: what repeats is named once more.
-    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(catalogue::readable).map(apart::told_apart).collect())
+    Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(apart::told_apart).collect())
 }
 
 /// The number of a parameter.

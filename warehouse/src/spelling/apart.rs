@@ -171,6 +171,7 @@ mod tests {
             ("SELECT t.a, 1 AS a FROM t", "SELECT t.a AS \"?same?0?a\", 1 AS \"?same?1?a\" FROM t"),
             ("SELECT a, a AS a, b FROM t ORDER BY a", "SELECT a, a AS \"?same?1?a\", b FROM t ORDER BY a"),
             ("SELECT a, a::TEXT, '1'::INT, '1'::TEXT", "SELECT a, a::TEXT AS \"?same?1?a\", '1'::INT, '1'::TEXT AS \"?same?3?text\""),
+            ("SELECT NULL, NULL", "SELECT NULL, NULL AS \"?same?1??column?\""),
             ("SELECT sum(a), sum(a::TEXT) FROM t", "SELECT sum(a), sum(coalesce(a::TEXT)) AS \"?same?1?sum\" FROM t"),
             ("WITH t AS (SELECT 1 AS a, 2 AS a) SELECT 1", "WITH t AS (SELECT 1 AS \"?same?0?a\", 2 AS \"?same?1?a\") SELECT 1"),
         ] {

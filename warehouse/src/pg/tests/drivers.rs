@@ -37,6 +37,8 @@ async fn columns_without_a_name_are_called_as_postgresql_calls_them() {
     let named = |rows: &[tokio_postgres::Row]| rows[0].columns().iter().map(|column| column.name().to_owned()).collect::<Vec<_>>();
     let asked = client.query("SELECT count(*), max(\"offset\"), 1 FROM messages", &[]).await.expect("answers");
     assert_eq!(named(&asked), ["count", "max", "?column?"]);
+    let asked = client.query("SELECT (SELECT max(\"offset\") FROM messages), (SELECT 1), 1 AS max", &[]).await.expect("answers");
+    assert_eq!(named(&asked), ["max", "?column?", "max"]);
     rows(&client, "BEGIN; DECLARE c CURSOR FOR SELECT count(*) FROM messages").await;
     assert_eq!(named(&client.query("FETCH ALL FROM c", &[]).await.expect("answers")), ["count"]);
 }
