@@ -46,7 +46,7 @@ const EMPTY: [&str; 17] = [
 ];
 
 /// Phrases of clients, and what the engine reads instead. No type here is a relation's.
-const PHRASES: [(&str, &str); 7] = [
+const PHRASES: [(&str, &str); 8] = [
     // How Grafana asks for the schemas of the search path: one of them has relations here.
     (
         "SELECT CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END \
@@ -60,6 +60,13 @@ const PHRASES: [(&str, &str); 7] = [
     ("typinput='pg_catalog.array_in'::regproc", "typinput='array_in'"),
     ("typinput = 'pg_catalog.array_in'::regproc", "typinput = 'array_in'"),
     ("ESCAPE '\\\\'", ""),
+    // How psql asks what a view checks that is written through: none is. Options of relations are NULL texts here, and no lists.
+    (
+        "pg_catalog.array_remove(pg_catalog.array_remove(c.reloptions,'check_option=local'),'check_option=cascaded') AS reloptions, \
+         CASE WHEN 'check_option=local' = ANY (c.reloptions) THEN 'LOCAL'::text \
+         WHEN 'check_option=cascaded' = ANY (c.reloptions) THEN 'CASCADED'::text ELSE NULL END AS checkoption",
+        "CAST(NULL AS TEXT) AS reloptions, CAST(NULL AS TEXT) AS checkoption",
+    ),
 ];
 
 /// Whether a text asks about the catalogue.
