@@ -280,8 +280,8 @@ async fn the_cohorts_of_stays_that_overlap_are_ours_as_well() {
     stood(&mut story, ("within", "inner"), ("2024-01-12T08:00:00Z", "2024-01-14T08:00:00Z"), Some("20"));
     stood(&mut story, ("begun", "short"), ("2024-02-01T08:00:00Z", "2024-02-03T08:00:00Z"), Some("20"));
     stood(&mut story, ("begun", "long"), ("2024-02-01T08:00:00Z", "2024-02-09T08:00:00Z"), Some("01"));
-    stood(&mut story, ("ended", "long"), ("2024-03-01T08:00:00Z", "2024-03-10T08:00:00Z"), Some("20"));
-    stood(&mut story, ("ended", "short"), ("2024-03-08T08:00:00Z", "2024-03-10T08:00:00Z"), Some("01"));
+    stood(&mut story, ("ended", "longer"), ("2024-03-01T08:00:00Z", "2024-03-10T08:00:00Z"), Some("20"));
+    stood(&mut story, ("ended", "shorter"), ("2024-03-08T08:00:00Z", "2024-03-10T08:00:00Z"), Some("01"));
     stood(&mut story, ("ended", "back"), ("2024-03-20T08:00:00Z", "2024-03-24T08:00:00Z"), Some("01"));
     story.fact(at("2025-06-01T00:00:00Z"), EventCode::PatientSex, ("nobody", ""), Some("female"));
     warehouse.append(&mut story.take()).await.expect("appends");
