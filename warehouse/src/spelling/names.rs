@@ -60,7 +60,8 @@ fn named(expr: &Expr) -> Option<String> {
     }
 }
 
-fn lower(name: &ObjectName) -> Option<String> {
+/// The last part of a name, in small letters.
+pub(crate) fn lower(name: &ObjectName) -> Option<String> {
     super::last(name).map(|ident| ident.value.to_lowercase())
 }
 

@@ -85,11 +85,10 @@ impl FromStr for Batch {
         if let Some(count) = name.strip_prefix("questions") {
             return Ok(Self::Questions(number(count, MOST / QUESTION)?));
         }
-        if let Some(count) = name.strip_prefix("tasks") {
-            return Ok(Self::Tasks(number(count, Task::ALL.len())?));
-        }
-        if let Some(count) = name.strip_prefix("words") {
-            return Ok(Self::Words(number(count, Task::ALL.len())?));
+        for (what, of) in [("tasks", Self::Tasks as fn(usize) -> Self), ("words", Self::Words)] {
+            if let Some(count) = name.strip_prefix(what) {
+                return Ok(of(number(count, Task::ALL.len())?));
+            }
         }
         let (sizes, mixed) = name.strip_suffix("mixed").map_or((name, false), |sizes| (sizes, true));
         let (rows, tokens) = sizes.split_once('x').ok_or_else(unknown)?;

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use super::tokens::Tokens;
 use super::{Refusal, character, grammar};
 use crate::functions;
+use crate::spelling::names;
 
 /// Functions that PostgreSQL has for windows alone.
 const WINDOWS: [&str; 11] =
@@ -52,7 +53,7 @@ impl Kind {
 }
 
 fn name(function: &Function) -> String {
-    function.name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
+    names::lower(&function.name).unwrap_or_default()
 }
 
 /// What is refused before it is planned: joins without a condition, whose rows would be all with all, orders by what is no column, options that there
