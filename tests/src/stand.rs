@@ -266,6 +266,17 @@ impl Service {
         Ok(())
     }
 
+    /// What it has held of memory at most, in bytes.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn peak_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("a process has a peak")?;
+        let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().context("a peak is a number")?;
+        Ok(kilobytes << 10)
+    }
+
     /// Waits until it ends by itself; its exit code.
     ///
     /// # Errors

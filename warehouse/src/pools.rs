@@ -11,6 +11,7 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, Memor
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::heap::{Account, Ledger};
 use crate::kept;
 
 /// Which part of all memory kept rows may have: one in so many. What is kept beyond lies on disk, and the rest is there for whoever computes.
@@ -24,6 +25,8 @@ pub(crate) struct WarehousePool {
     kept_limit_bytes: usize,
     /// Views are computed one after the other: the joins of two do not fit where those of one just do.
     turns: Semaphore,
+    /// What statements hold beyond what they take of it.
+    pub ledger: Arc<Ledger>,
 }
 
 impl WarehousePool {
@@ -34,6 +37,7 @@ impl WarehousePool {
             kept: AtomicUsize::new(0),
             kept_limit_bytes: limit_bytes / KEPT,
             turns: Semaphore::new(1),
+            ledger: Ledger::new(limit_bytes),
         }
     }
 }
@@ -111,27 +115,58 @@ pub(crate) fn left(pool: &dyn MemoryPool) -> usize {
 const FLOOR_BYTES: usize = 16 << 20;
 
 /// A pool of a statement's own that also takes from the pool of all. What can go to disk has to when three quarters are taken, but for a little of
-/// each: equal shares would be too small for anyone where hundreds of operators stand beside one another, of which most hold nothing.
+/// each: equal shares would be too small for anyone where hundreds of operators stand beside one another, of which most hold nothing. What the statement
+/// holds beyond its reservations counts there, too, but leaves a quarter to be taken: what is under way goes by, and does not go to disk.
 #[derive(Debug)]
 pub(crate) struct StatementPool {
     own: AtomicUsize,
     limit_bytes: usize,
+    of_all: Arc<dyn MemoryPool>,
     shared: MemoryReservation,
+    account: Option<Arc<Account>>,
 }
 
 impl StatementPool {
     /// `limit_bytes` of a statement's own, all of it out of `shared`.
     pub(crate) fn new(limit_bytes: usize, shared: &Arc<dyn MemoryPool>) -> Self {
+        let account = match (shared.downcast_ref::<WarehousePool>(), shared.downcast_ref::<Self>()) {
+            (Some(warehouse), _) => warehouse.ledger.open(limit_bytes, warehouse.reserved()),
+            (None, Some(statement)) => statement.account.clone(),
+            (None, None) => None,
+        };
         // What it can spill, the operators of the statement decide.
-        let shared = MemoryConsumer::new("statement").register(shared);
-        Self { own: AtomicUsize::new(0), limit_bytes, shared }
+        let taken = MemoryConsumer::new("statement").register(shared);
+        Self { own: AtomicUsize::new(0), limit_bytes, of_all: Arc::clone(shared), shared: taken, account }
     }
 
     /// How far all of it may be taken, so that this operator has so much.
     fn upto(&self, reservation: &MemoryReservation, additional: usize) -> usize {
         let little = reservation.size() + additional <= FLOOR_BYTES.min(self.limit_bytes / 16);
-        if reservation.consumer().can_spill() && !little { self.limit_bytes / 4 * 3 } else { self.limit_bytes }
+        if !reservation.consumer().can_spill() || little {
+            return self.limit_bytes;
+        }
+        let (most, least) = (self.limit_bytes / 4 * 3, self.limit_bytes / 4);
+        self.account.as_ref().map_or(most, |account| {
+            let counted = counted(self.of_all.as_ref());
+            let beyond = account.beyond(counted);
+            if account.is_full(counted) { least } else { most.saturating_sub(beyond).max(least) }
+        })
     }
+
+    /// The account of which a statement's pool takes, where the pool is one.
+    pub(crate) fn account(pool: &dyn MemoryPool) -> Option<Arc<Account>> {
+        pool.downcast_ref::<Self>()?.account.clone()
+    }
+
+    /// Told once: a pool within a statement's takes from that, which tells.
+    fn own_account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref().filter(|_| self.of_all.downcast_ref::<WarehousePool>().is_some())
+    }
+}
+
+/// What a warehouse has given in all, of whose pool this one takes.
+fn counted(pool: &dyn MemoryPool) -> usize {
+    pool.downcast_ref::<StatementPool>().map_or_else(|| pool.reserved(), |statement| counted(statement.of_all.as_ref()))
 }
 
 impl fmt::Display for StatementPool {
@@ -148,11 +183,17 @@ impl MemoryPool for StatementPool {
     fn grow(&self, _reservation: &MemoryReservation, additional: usize) {
         self.own.fetch_add(additional, Ordering::Relaxed);
         self.shared.grow(additional);
+        if let Some(account) = self.own_account() {
+            account.grow(additional);
+        }
     }
 
     fn shrink(&self, _reservation: &MemoryReservation, shrink: usize) {
         self.own.fetch_sub(shrink, Ordering::Relaxed);
         self.shared.shrink(shrink);
+        if let Some(account) = self.own_account() {
+            account.shrink(shrink);
+        }
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
@@ -167,7 +208,11 @@ impl MemoryPool for StatementPool {
         }
         self.shared.try_grow(additional).inspect_err(|_| {
             self.own.fetch_sub(additional, Ordering::Relaxed);
-        })
+        })?;
+        if let Some(account) = self.own_account() {
+            account.grow(additional);
+        }
+        Ok(())
     }
 
     fn reserved(&self) -> usize {

@@ -1,14 +1,20 @@
 //! SQL for others: both protocols over one desk, each on its own address.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::execution::memory_pool::MemoryPool;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::QueryError;
+use crate::heap::Heap;
+use crate::pools::WarehousePool;
 use crate::roles::desk::Desk;
 use crate::roles::tls::TlsError;
 use crate::roles::{Accounts, SqlSettings};
@@ -61,7 +67,11 @@ pub struct Ports {
     pub flight: SocketAddr,
 }
 
-/// Serves both protocols until `stop`; statements that run then may end within a few seconds. `listening` is told the addresses.
+/// How often it is looked whether a statement holds far more than it may.
+const GUARD: Duration = Duration::from_millis(20);
+
+/// Serves both protocols until `stop`; statements that run then may end within a few seconds. `listening` is told the addresses, and `heap` is asked what
+/// the threads of SQL hold.
 ///
 /// # Errors
 /// Where an address, the certificate or the tables cannot be used.
@@ -69,10 +79,16 @@ pub async fn serve_sql(
     warehouse: Warehouse,
     settings: &SqlSettings,
     accounts: Accounts,
+    heap: Arc<dyn Heap>,
     listening: impl FnOnce(Ports),
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let threads = Threads::new()?;
+    let threads = Threads::new(Arc::clone(&heap))?;
+    let pool = Arc::clone(&warehouse.0.runtime.memory_pool);
+    if let Some(pool) = pool.downcast_ref::<WarehousePool>() {
+        pool.ledger.ask(heap);
+    }
+    let _guard = AbortOnDropHandle::new(tokio::spawn(guarding(pool)));
     let (own, stopped) = (settings.clone(), stop.clone());
     let (pg_listener, pg) = listen(settings.listen, "sql.listen").await?;
     let (flight_listener, flight) = listen(settings.flight_listen, "sql.flight_listen").await?;
@@ -80,7 +96,7 @@ pub async fn serve_sql(
     listening(Ports { pg, flight });
     let serving = threads.handle().spawn(async move {
         tokio::try_join!(
-            pg::serve_on(pg_listener, std::sync::Arc::clone(&desk), &own, accounts.clone(), stop.clone()),
+            pg::serve_on(pg_listener, Arc::clone(&desk), &own, accounts.clone(), stop.clone()),
             flight::serve_on(flight_listener, desk, &own, accounts, stop),
         )
     });
@@ -90,6 +106,17 @@ pub async fn serve_sql(
         tracing::warn!("statements did not end in time; the server stops without them");
     }
     Ok(())
+}
+
+/// Looks after what statements hold; on threads that they do not hold up.
+async fn guarding(pool: Arc<dyn MemoryPool>) {
+    let Some(warehouse) = pool.downcast_ref::<WarehousePool>() else { return };
+    let mut turn = tokio::time::interval(GUARD);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        warehouse.ledger.guard(warehouse.reserved());
+    }
 }
 
 /// What a task gives; `None` where it has not ended so long after `stop`. One whose threads are all computing does not even see that it should.
@@ -108,9 +135,10 @@ async fn joined<T>(mut task: JoinHandle<T>, stop: &CancellationToken, grace: Dur
 struct Threads(Option<Runtime>);
 
 impl Threads {
-    fn new() -> Result<Self, ServeError> {
+    fn new(heap: Arc<dyn Heap>) -> Result<Self, ServeError> {
         let mut threads = tokio::runtime::Builder::new_multi_thread();
-        let threads = threads.enable_all().thread_name("sql").thread_stack_size(STACK_BYTES).build();
+        let threads = threads.enable_all().thread_name("sql").thread_stack_size(STACK_BYTES);
+        let threads = threads.on_thread_start(move || heap.count_this_thread()).build();
         threads.map(|threads| Self(Some(threads))).map_err(ServeError::Threads)
     }
 
@@ -151,18 +179,19 @@ pub(crate) async fn accepted(listener: &TcpListener, stop: &CancellationToken) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::tests::Told;
 
     /// A computation that never looks up holds neither the end of the server nor that of the process.
     #[tokio::test]
     async fn the_end_does_not_wait_for_threads_that_compute() {
-        let (threads, stop) = (Threads::new().expect("threads"), CancellationToken::new());
+        let (threads, stop) = (Threads::new(Arc::<Told>::default()).expect("threads"), CancellationToken::new());
         let began = std::time::Instant::now();
         let computing = threads.handle().spawn(async { std::thread::sleep(Duration::from_secs(20)) });
         stop.cancel();
         assert!(joined(computing, &stop, Duration::from_millis(50)).await.is_none());
         drop(threads);
         assert!(began.elapsed() < Duration::from_secs(10), "nobody has waited");
-        let threads = Threads::new().expect("threads");
+        let threads = Threads::new(Arc::<Told>::default()).expect("threads");
         assert_eq!(joined(threads.handle().spawn(async { 7 }), &CancellationToken::new(), END).await.and_then(Result::ok), Some(7));
     }
 }

@@ -20,6 +20,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::heap::Account;
 use crate::pools::{self, StatementPool};
 use crate::read::read_only;
 use crate::session::configured;
@@ -73,6 +74,34 @@ fn meant(statement: Statement) -> Statement {
 /// Where the statement cannot be planned, or its first rows cannot be made either way.
 pub(crate) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream> {
     let (state, plan) = frame.into_parts();
+    let Some(account) = StatementPool::account(state.runtime_env().memory_pool.as_ref()) else { return either_way(state, plan).await };
+    let rows = tokio::select! {
+        biased;
+        error = account.ended() => return Err(error),
+        rows = either_way(state, plan) => rows?,
+    };
+    Ok(until_ended(rows, account))
+}
+
+/// The rows, until the statement has to end, since it holds too much.
+fn until_ended(rows: SendableRecordBatchStream, account: Arc<Account>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let rows = stream::unfold(Some(rows), move |rows| {
+        let account = Arc::clone(&account);
+        async move {
+            let mut rows = rows?;
+            tokio::select! {
+                biased;
+                error = account.ended() => Some((Err(error), None)),
+                next = rows.next() => next.map(|next| (next, Some(rows))),
+            }
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+}
+
+/// The rows, in one go or begun anew.
+async fn either_way(state: SessionState, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
     let mut state = explaining(state, &plan).await;
     let mut is_sorting = false;
     loop {

@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod demo;
 mod embedded;
+mod heap;
 mod output;
 mod page;
 mod services;

@@ -21,7 +21,7 @@ use warehouse::{Registry, RegistryError, Warehouse, Weights};
 use crate::config::Config;
 use crate::embedded::{Embedded, Wanted};
 use crate::telemetry::{self, Ready};
-use crate::{output, page, spill};
+use crate::{heap, output, page, spill};
 
 pub use audit::caught_up;
 pub use training::{Training, decided_at, train_once};
@@ -188,7 +188,9 @@ impl Services {
                     ready.set();
                     tell_how_to_ask(&config.sql, ports);
                 };
-                warehouse::serve_sql(warehouse, &config.sql, accounts, told, stop).await.context("could not serve SQL")
+                warehouse::serve_sql(warehouse, &config.sql, accounts, Arc::new(heap::Arenas::new()), told, stop)
+                    .await
+                    .context("could not serve SQL")
             };
             if let Err(error) = served.await {
                 tracing::error!(error = format!("{error:#}"), "SQL is not served");
