@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::Definitions;
-use super::fault::{self, Asked, Refusal};
+use super::fault::{self, Asked, Refusal, typing};
 use super::moments::{Moments, Names, Shown, When};
 use super::turn::{Turn, panicked};
 use super::{Role, SqlSettings, bounded, catalogue, explained, extent, instants, texts};
@@ -142,6 +142,8 @@ impl Desk {
 
     async fn planned(state: &SessionState, statement: Statement, asked: Asked<'_>) -> Result<LogicalPlan, Refusal> {
         let statement = instants::described(statement);
+        // What clients ask of the catalogue is made for other types than it has here.
+        let named = (!catalogue::is_asked(asked.sql)).then(|| typing::named(&statement));
         let instead = [catalogue::without_subqueries(&statement, asked.sql), catalogue::without_rows(&statement, asked.sql)];
         let plan_of = |statement| state.statement_to_plan(EngineStatement::Statement(Box::new(statement)));
         let mut planned = plan_of(statement).await;
@@ -157,6 +159,12 @@ impl Desk {
             Refusal::new("25006", format!("cannot execute this in a read-only transaction: {}", error.strip_backtrace()))
         })?;
         extent::check_columns(plan.schema().fields().len())?;
+        if let Some(named) = named {
+            let public = state.catalog_list().catalog(CATALOG).and_then(|catalog| catalog.schema("public"));
+            let is_relation = |name: &str| public.as_ref().is_some_and(|schema| schema.table_exist(name));
+            let asking = typing::Asking { sql: asked.sql, named: &named, is_relation: &is_relation };
+            typing::check(&plan, &asking).map_err(|error| fault::refusal(&error, asked))?;
+        }
         Ok(settled(state, plan))
     }
 }

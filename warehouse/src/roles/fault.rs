@@ -9,6 +9,7 @@ pub(crate) mod grammar;
 mod operators;
 mod places;
 mod tokens;
+pub(super) mod typing;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};

@@ -46,6 +46,7 @@ pub(super) const PLANNING: &[(&str, &str)] = &[
     ("does not support", "42883"),
     ("Cannot coerce", "42883"),
     ("Cannot infer common argument type", "42883"),
+    ("Cannot infer common string type", "42883"),
     ("Cannot get result type", "42883"),
     ("Unary operator", "42883"),
     ("Substring without", "42883"),
