@@ -4,6 +4,7 @@
 
 mod classes;
 pub(crate) mod clauses;
+mod constants;
 mod filtered;
 pub(crate) mod grammar;
 mod operators;
@@ -290,7 +291,8 @@ fn not_there(reason: &str, asked: Asked<'_>) -> Refusal {
         return Refusal { position: refusal.position.or_else(|| spanned(reason, asked.sql)), ..refusal };
     }
     if reason == "TOP" {
-        return Refusal::new("42601", "syntax error: there is no TOP").with_hint("write LIMIT at the end").at_word(asked.sql, "top");
+        let refusal = Refusal::new("42601", "syntax error: there is no TOP").with_hint("write LIMIT at the end");
+        return Refusal { position: places::behind(asked.sql, "top"), ..refusal };
     }
     if reason.contains("with AS alias not supported") {
         return Refusal::new("42601", "syntax error: a list of all columns has no name").at_reason(asked.sql, reason);

@@ -5,21 +5,30 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
+use datafusion::functions::all_default_functions;
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, GroupByExpr, JoinConstraint, JoinOperator, LimitClause, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned as _,
-    Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
+    Cte, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator,
+    LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned as _, Statement, TableFactor, UnaryOperator, Value,
+    Visit, Visitor,
 };
-use datafusion::sql::sqlparser::tokenizer::Location;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::tokens::Tokens;
-use super::{Refusal, character, grammar};
+use super::{Refusal, character, constants, grammar};
 use crate::functions;
+use crate::spelling::apart::folded;
 use crate::spelling::names;
 
 /// Functions that PostgreSQL has for windows alone.
 const WINDOWS: [&str; 11] =
     ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "first_value", "last_value", "nth_value"];
+
+/// Functions for windows that are given nothing.
+const RANKS: [&str; 4] = ["rank", "dense_rank", "percent_rank", "cume_dist"];
+
+/// Schemas that functions may be called of.
+const SCHEMAS: [&str; 3] = ["pg_catalog", "public", "information_schema"];
 
 /// Options of EXPLAIN.
 const EXPLAINING: [&str; 12] =
@@ -34,6 +43,12 @@ static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     }
     names.retain(|name| !WINDOWS.contains(&name.as_str()));
     names
+});
+
+/// Names of the engine's functions of one row.
+static SCALARS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let functions = all_default_functions();
+    functions.iter().flat_map(|function| std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned())).collect()
 });
 
 /// Over what a call is computed, where that is more than a row.
@@ -56,11 +71,11 @@ fn name(function: &Function) -> String {
     names::lower(&function.name).unwrap_or_default()
 }
 
-/// What is refused before it is planned: joins without a condition, whose rows would be all with all, orders by what is no column, options that there
-/// are not, and recursion that would never end.
+/// What is refused before it is planned: joins without a condition, whose rows would be all with all, orders by what is no column, options, clauses and schemas that there
+/// are not, recursion that would never end, windows of what is no function of them, and constants that are none of their type.
 ///
 /// # Errors
-/// 42601, 42P10 or 42P19 with its place.
+/// 42601, 42P10, 42P19, 42809, 3F000, 22P02 or 22003 with its place.
 pub(crate) fn check(statements: &[Statement], sql: &str) -> Result<(), Refusal> {
     statements.iter().try_for_each(|statement| match statement.visit(&mut Before(sql)) {
         ControlFlow::Break(refusal) => Err(refusal),
@@ -95,21 +110,22 @@ impl Visitor for Before<'_> {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
         self.ordered(query)?;
         let Some(with) = query.with.as_ref().filter(|with| with.recursive) else { return ControlFlow::Continue(()) };
-        for query in &with.cte_tables {
-            let SetExpr::SetOperation { right, .. } = query.query.body.as_ref() else { continue };
-            let SetExpr::Select(select) = right.as_ref() else { continue };
-            let itself = &query.alias.name.value;
-            let is_itself =
-                |from: &TableFactor| matches!(from, TableFactor::Table { name, .. } if name.to_string().eq_ignore_ascii_case(itself));
-            let reads = select.from.iter().any(|from| is_itself(&from.relation) || from.joins.iter().any(|join| is_itself(&join.relation)));
-            if reads && let Some((_, place)) = first(&select.projection, self.0, |kind| kind == Kind::Aggregate) {
-                return refused("42P19", "aggregate functions are not allowed in a recursive query's recursive term", place);
-            }
+        with.cte_tables.iter().try_for_each(|query| self.recursive(query))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
+        match (constants::fault(expr), expr) {
+            (Some((code, words, at)), _) => refused(code, &words, at.and_then(|at| place(at, self.0))),
+            (None, Expr::Function(function)) => self.call(function),
+            (None, _) => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Refusal> {
+        if let Some(condition) = &select.qualify {
+            let words = "syntax error: there is no QUALIFY: choose by a window in a query around this one";
+            return refused("42601", words, place(condition.span().start, self.0));
+        }
         for join in select.from.iter().flat_map(|from| &from.joins) {
             let (JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
@@ -132,6 +148,68 @@ impl Visitor for Before<'_> {
 }
 
 impl Before<'_> {
+    /// A query that reads itself begins with rows of others, and reads itself once.
+    fn recursive(&self, query: &Cte) -> ControlFlow<Refusal> {
+        let name = &query.alias.name;
+        let (term, is_alone) = match query.query.body.as_ref() {
+            SetExpr::SetOperation { right, .. } => (right.as_ref(), false),
+            body => (body, true),
+        };
+        let SetExpr::Select(select) = term else { return ControlFlow::Continue(()) };
+        let reads = reads(select, &name.value);
+        if is_alone && !reads.is_empty() {
+            let words = format!("recursive query \"{}\" does not have the form non-recursive-term UNION [ALL] recursive-term", name.value);
+            return refused("42P19", &words, place(name.span.start, self.0));
+        }
+        if let Some(again) = reads.get(1) {
+            let words = format!("recursive reference to query \"{}\" must not appear more than once", name.value);
+            return refused("42P19", &words, place(again.span().start, self.0));
+        }
+        if !reads.is_empty()
+            && let Some((_, place)) = first(&select.projection, self.0, |kind| kind == Kind::Aggregate)
+        {
+            return refused("42P19", "aggregate functions are not allowed in a recursive query's recursive term", place);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A call that no function answers, whatever its values are.
+    fn call(&self, function: &Function) -> ControlFlow<Refusal> {
+        if let [schema, _] = function.name.0.as_slice()
+            && let Some(schema) = schema.as_ident().map(folded)
+            && !SCHEMAS.contains(&schema.as_str())
+        {
+            return refused("3F000", &format!("schema \"{schema}\" does not exist"), called(function, self.0));
+        }
+        let name = name(function);
+        let FunctionArguments::List(list) = &function.args else { return ControlFlow::Continue(()) };
+        let is_all = |argument: &FunctionArg| {
+            matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_)))
+        };
+        if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) && list.args.iter().any(is_all) {
+            let tokens = Tokens::of(self.0);
+            let is_distinct = |index: usize| tokens.follows(index, &["distinct"]) && tokens.before(index - 1) == Some(&Token::LParen);
+            let all = tokens.find(|index| tokens.get(index) == Some(&Token::Mul) && is_distinct(index));
+            return refused("42601", "syntax error at or near \"*\"", all.map(|index| tokens.place(index)));
+        }
+        if list.args.is_empty() && ["coalesce", "greatest", "least", "nullif"].contains(&name.as_str()) {
+            let tokens = Tokens::of(self.0);
+            let is_empty = |index: usize| {
+                tokens.is(index, &name) && tokens.get(index + 1) == Some(&Token::LParen) && tokens.get(index + 2) == Some(&Token::RParen)
+            };
+            let end = tokens.find(is_empty).map(|index| tokens.place(index + 2));
+            return refused("42601", "syntax error at or near \")\"", end);
+        }
+        if function.over.is_some() && SCALARS.contains(&name) && !AGGREGATES.contains(&name) {
+            let words = format!("OVER specified, but {name} is not a window function nor an aggregate function");
+            return refused("42809", &words, called(function, self.0));
+        }
+        if function.over.is_some() && RANKS.contains(&name.as_str()) && !list.args.is_empty() {
+            return refused("42809", &format!("WITHIN GROUP is required for ordered-set aggregate {name}"), called(function, self.0));
+        }
+        ControlFlow::Continue(())
+    }
+
     /// What is the same for all rows puts none in order.
     fn ordered(&self, query: &Query) -> ControlFlow<Refusal> {
         let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) else {
@@ -153,12 +231,33 @@ impl Before<'_> {
     }
 }
 
+/// Where a query reads the relation of this name.
+fn reads<'a>(select: &'a Select, relation: &str) -> Vec<&'a ObjectName> {
+    let all = select.from.iter().flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
+    let named = all.filter_map(|from| match from {
+        TableFactor::Table { name, .. } if name.to_string().eq_ignore_ascii_case(relation) => Some(name),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// What the columns of a query are called; `None` where they are not all written out.
+fn columns(query: &Query) -> Option<Vec<String>> {
+    let name = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) => Some(names::name(expr).unwrap_or_else(|| names::UNNAMED.to_owned())),
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        _ => None,
+    };
+    names::first(query)?.projection.iter().map(name).collect()
+}
+
 struct Clauses<'a>(&'a str);
 
 impl Visitor for Clauses<'_> {
     type Break = Refusal;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
+        self.named(query)?;
         let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause else { return ControlFlow::Continue(()) };
         let clauses = [("LIMIT", limit.as_ref()), ("OFFSET", offset.as_ref().map(|offset| &offset.value))];
         for (clause, value) in clauses {
@@ -210,6 +309,30 @@ impl Visitor for Clauses<'_> {
 }
 
 impl Clauses<'_> {
+    /// Names that no column has: of queries side by side the first gives them, and no list names more than there are.
+    fn named(&self, query: &Query) -> ControlFlow<Refusal> {
+        for query in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let (alias, stated) = (&query.alias.name, query.alias.columns.len());
+            if let Some(there) = columns(&query.query).map(|columns| columns.len()).filter(|there| *there < stated) {
+                let words = format!("WITH query \"{}\" has {there} columns available but {stated} columns specified", alias.value);
+                return refused("42P10", &words, place(alias.span.start, self.0));
+            }
+        }
+        let keys = match query.order_by.as_ref().map(|order| &order.kind) {
+            Some(OrderByKind::Expressions(keys)) if matches!(query.body.as_ref(), SetExpr::SetOperation { .. }) => keys.as_slice(),
+            _ => &[],
+        };
+        let Some(columns) = columns(query).filter(|_| !keys.is_empty()) else { return ControlFlow::Continue(()) };
+        for key in keys {
+            if let Expr::Identifier(name) = &key.expr
+                && !columns.contains(&folded(name))
+            {
+                return refused("42703", &format!("column \"{}\" does not exist", name.value), place(name.span.start, self.0));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     /// No call in the clause may be over more than a row.
     fn within(&self, part: &impl Visit, clause: &str) -> ControlFlow<Refusal> {
         match first(part, self.0, |_| true) {
@@ -308,6 +431,8 @@ mod tests {
             ("SELECT task FROM labels WHERE rank() OVER () = 1", "42P20", 31),
             ("SELECT lag(label) FROM labels", "42809", 8),
             ("SELECT task FROM labels LIMIT label", "42P10", 31),
+            ("SELECT task FROM labels UNION SELECT class FROM encounters ORDER BY label", "42703", 69),
+            ("WITH a (x, y) AS (SELECT task FROM labels) SELECT x FROM a", "42P10", 6),
         ] {
             let found = fault(sql).map(|refusal| (refusal.code, refusal.position));
             assert_eq!(found, Some((code, Some(place))), "{sql}");
@@ -329,6 +454,9 @@ mod tests {
             "SELECT task, sum(count(*)) OVER (ORDER BY max(label)) FROM labels GROUP BY 1 HAVING count(*) > 1 LIMIT 1",
             "SELECT task FROM labels WHERE label = (SELECT max(label) FROM labels) ORDER BY rank() OVER (ORDER BY task)",
             "SELECT max((SELECT count(*) FROM labels)), first_value(1) OVER () FROM labels AS a JOIN labels AS b ON true",
+            "WITH a (x) AS (SELECT task, label FROM labels), b (y, z) AS (SELECT * FROM a) SELECT task AS T FROM labels UNION SELECT 'x' ORDER BY t",
+            "SELECT count(DISTINCT task), public.lower(task), array_agg(label) OVER (), pg_catalog.count(*) FROM labels",
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r), s AS (SELECT * FROM r AS a, r AS b) SELECT n FROM s",
         ] {
             assert!(fault(sql).is_none(), "{sql}");
             assert!(check(&grammar::read(sql).expect("is read"), sql).is_ok(), "{sql}");
@@ -344,6 +472,15 @@ mod tests {
             ("SELECT task FROM labels ORDER BY -1", "42P10", 34),
             ("EXPLAIN (ANALYZE, NOOPT) SELECT 1", "42601", 19),
             ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT max(n) FROM r) SELECT * FROM r", "42P19", 53),
+            ("WITH RECURSIVE r AS (SELECT n + 1 FROM r) SELECT * FROM r", "42P19", 16),
+            ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT r.n + s.n FROM r, r AS s) SELECT * FROM r", "42P19", 71),
+            ("SELECT task FROM labels QUALIFY row_number() OVER () = 1", "42601", 33),
+            ("SELECT DISTINCT 2 * 3, count(DISTINCT *) FROM labels", "42601", 39),
+            ("SELECT coalesce() FROM labels", "42601", 17),
+            ("SELECT noschema.lower(task) FROM labels", "3F000", 8),
+            ("SELECT lower(task) OVER () FROM labels", "42809", 8),
+            ("SELECT rank(label) OVER () FROM labels", "42809", 8),
+            ("SELECT 'ü', 'zz'::uuid", "22P02", 13),
         ] {
             let refusal = check(&grammar::read(sql).expect("is read"), sql).expect_err("must be refused");
             assert_eq!((refusal.code, refusal.position), (code, Some(place)), "{sql}");

@@ -53,6 +53,9 @@ pub(crate) fn check(read: &[TokenWithSpan], sql: &str) -> Result<(), Refusal> {
             return Err(wrong(token, &format!(": trailing junk after a number: \"{}{}\"", token.token, word.value)));
         }
     }
+    if let Some(token) = read.iter().find(|token| is_hexadecimal(token)) {
+        return Err(wrong(token, ": trailing junk after a number"));
+    }
     let tokens: Vec<&TokenWithSpan> = read.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
     if let Some(token) = tokens
         .iter()
@@ -79,11 +82,26 @@ pub(crate) fn check(read: &[TokenWithSpan], sql: &str) -> Result<(), Refusal> {
             break;
         };
         let joins = JOINING.iter().any(|word| is(&next.token, word)) || (is(&token.token, "join") && is(&next.token, "on"));
-        if !grants && joins && wants(&token.token, word_before(index)) {
+        let is_empty = is_empty(&token.token, &next.token, word_before(index));
+        if !grants && (is_empty || joins && wants(&token.token, word_before(index))) {
             return Err(wrong(next, &format!(" at or near \"{}\"", next.token)));
         }
     }
     Ok(())
+}
+
+/// Whether the token is a number as other languages write it, `0x1f`. Of bytes, `x'1f'`, it is read as the same.
+fn is_hexadecimal(token: &TokenWithSpan) -> bool {
+    let Token::HexStringLiteral(digits) = &token.token else { return false };
+    let columns = token.span.end.column.saturating_sub(token.span.start.column);
+    u64::try_from(digits.len()).is_ok_and(|digits| columns == digits + 2)
+}
+
+/// Whether nothing stands between two words that hold something; `before` stands before them.
+fn is_empty(token: &Token, next: &Token, before: Option<&Token>) -> bool {
+    let is_name = matches!(before, Some(Token::Period)) || before.is_some_and(|before| is(before, "as"));
+    is(token, "case") && is(next, "end") && !is_name
+        || is(token, "distinct") && is(next, "from") && before.is_some_and(|before| is(before, "select"))
 }
 
 /// Whether an expression or a relation must follow the token; `before` stands before it.
@@ -127,6 +145,13 @@ pub(super) fn nearer(said: &str, place: Option<usize>, sql: &str) -> (String, Op
         let taken_for_a_join = place.filter(|_| said.starts_with("Expected: joined table"));
         let Some((words, found)) = taken_for_a_join.and_then(|place| within(&tokens, tokens.at(place)?, sql)) else { break };
         (said, place) = (words, Some(found));
+    }
+    // `LIMIT 10, 5` is wrong from its word on.
+    let of_limit = place
+        .and_then(|place| tokens.at(place))
+        .filter(|index| tokens.get(*index) == Some(&Token::Comma) && index.checked_sub(2).is_some_and(|limit| tokens.is(limit, "limit")));
+    if let Some(comma) = of_limit {
+        return (said, Some(tokens.place(comma - 2)));
     }
     // A word that opens a clause is right where it stands: what follows is none.
     let opens = |index: &usize| ["group", "order", "partition"].iter().any(|word| tokens.is(*index, word));
@@ -192,6 +217,9 @@ mod tests {
             ("SELECT task FROM labels,", 25),
             ("SELECT 'ü', 12abc", 13),
             ("SELECT \"\" FROM labels", 8),
+            ("SELECT CASE END FROM labels", 13),
+            ("SELECT DISTINCT FROM", 17),
+            ("SELECT x'00', 0x", 15),
         ] {
             assert_eq!(checked(sql), Some(Some(place)), "{sql}");
         }
@@ -209,6 +237,7 @@ mod tests {
             "SET standard_conforming_strings = on",
             "GRANT INSERT, SELECT ON labels TO public",
             "SELECT -1, 1e5, 1.5e-3::int, 'a, FROM b' -- , FROM",
+            "SELECT X'0x', x'', 1 IS DISTINCT FROM 2, t.case, 1 AS case",
         ] {
             assert_eq!(checked(sql), None, "{sql}");
         }
@@ -223,6 +252,7 @@ mod tests {
             ("SELECT 1 FROM (SELECT 2 FROM (SELECT 3 ORDER 4) AS a) AS b", 46),
             ("SELECT 1 /* open", 10),
             ("SELECT $$open", 8),
+            ("SELECT task FROM labels LIMIT 10, 5", 25),
         ] {
             let refusal = parse::statements(sql).expect_err("must be refused");
             assert_eq!((refusal.code, refusal.position), ("42601", Some(place)), "{sql}");

@@ -224,6 +224,12 @@ pub(super) fn of_word(sql: &str, word: &str) -> Option<usize> {
     called(&tokens, word).map(|index| tokens.place(index))
 }
 
+/// Where the token stands that follows the first `word`.
+pub(super) fn behind(sql: &str, word: &str) -> Option<usize> {
+    let tokens = Tokens::of(sql);
+    tokens.find(|index| tokens.is(index, word)).map(|index| tokens.place(index + 1))
+}
+
 /// Where it is divided by a zero that is written out.
 pub(super) fn of_zero(sql: &str) -> Option<usize> {
     let tokens = Tokens::of(sql);
@@ -288,6 +294,7 @@ mod tests {
         assert_eq!(of_relation("SELECT r FROM a.r", "r"), Some(15));
         assert_eq!(of_word("SELECT 'ü', labelled, Label FROM t", "label"), Some(23));
         assert_eq!(of_word("SELECT 1", "nothing"), None);
+        assert_eq!((behind("SELECT TOP 10 task", "top"), behind("SELECT 1", "top")), (Some(12), None));
         assert_eq!(of_literal("SELECT 'ü', '12x'::int", "12x"), Some(13));
         assert_eq!(of_literal("SELECT timestamptz '2024-01-01 Mars/Base'", "Mars/Base"), Some(20));
         assert_eq!((of_zero("SELECT 0, 1 / 0.0"), of_zero("SELECT 0, 1 / x")), (Some(15), None));

@@ -70,7 +70,7 @@ pub(crate) struct Asking<'a> {
 ///
 /// # Errors
 /// A [`Refusal`] in the engine's clothes: 42883 for an operator or a function of other types, 42804 for values that are no one type or no truth, 42846 for a cast that
-/// there is not, 22P02 and 22007 for a text that is not of the type beside it.
+/// there is not, 0A000 for distances between texts, 22P02 and 22007 for a text that is not of the type beside it.
 pub(crate) fn check(plan: &LogicalPlan, asking: &Asking<'_>) -> Result<()> {
     if Tokens::of(asking.sql).is(0, "execute") {
         return Ok(());
@@ -393,6 +393,12 @@ mod tests {
                 "invalid input syntax for type integer: \"none\"",
             ),
             ("SELECT 1 UNION SELECT 'x'", "22P02", 23, "invalid input syntax for type integer: \"x\""),
+            (
+                "SELECT sum(label) OVER (ORDER BY task RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM labels",
+                "0A000",
+                53,
+                "RANGE with offset PRECEDING/FOLLOWING is not supported for column type text",
+            ),
             ("SELECT label::date FROM labels", "42846", 13, "cannot cast type integer to date"),
             ("SELECT admitted_at::int FROM encounters", "42846", 19, "cannot cast type timestamp with time zone to integer"),
             ("SELECT 'ü', CAST(days AS boolean) FROM encounters", "42846", 13, "cannot cast type double precision to boolean"),
@@ -423,7 +429,7 @@ mod tests {
             "SELECT label::bool, is_late::int, admitted_at::text::date, (discharged_at - admitted_at)::text FROM labels, encounters",
             "SELECT extract(year FROM admitted_at)::int, date_trunc('day', admitted_at)::date FROM encounters",
             "SELECT length(task), string_agg(label::text, ','), max(task) > 'a', count(*) > 1 FROM labels GROUP BY task",
-            "SELECT first_value(task) OVER (ORDER BY label) = 'x', lag(label, 1, 0) OVER (ORDER BY task) = 1 FROM labels",
+            "SELECT first_value(task) OVER (ORDER BY label) = 'x', lag(label, 1, 0) OVER (ORDER BY task) = 1, sum(label) OVER (ORDER BY label RANGE 1 PRECEDING) FROM labels",
             "SELECT task FROM labels AS l WHERE EXISTS (SELECT 1 FROM encounters AS e WHERE e.facility = l.task AND e.days = l.label)",
             "SELECT 3 > ALL (SELECT days FROM encounters), task = ANY (SELECT facility FROM encounters) FROM labels",
             "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r WHERE n = 2",

@@ -7,8 +7,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion, TreeNodeVisitor};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, Cast, InList, ScalarFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator, Subquery};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, Cast, InList, ScalarFunction, WindowFunctionParams};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator, Subquery, WindowFrameBound, WindowFrameUnits};
 
 use super::super::Refusal;
 use super::kind::{Family, Kind, common};
@@ -123,7 +123,10 @@ impl Typing<'_> {
             Expr::TryCast(cast) => Kind::of(cast.field.data_type()),
             Expr::ScalarFunction(call) => self.function(node, call)?,
             Expr::AggregateFunction(call) => self.over_rows(node, call.func.name(), &call.params.args)?,
-            Expr::WindowFunction(call) => self.over_rows(node, call.fun.name(), &call.params.args)?,
+            Expr::WindowFunction(call) => {
+                self.framed(&call.params)?;
+                self.over_rows(node, call.fun.name(), &call.params.args)?
+            }
             Expr::ScalarSubquery(query) => self.first_of(query),
             Expr::Not(_) | Expr::Exists(_) | Expr::Like(_) | Expr::SimilarTo(_) => Kind::Boolean,
             Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::IsTrue(_) | Expr::IsNotTrue(_) => Kind::Boolean,
@@ -281,6 +284,19 @@ impl Typing<'_> {
             Some(value) if CHOOSING.contains(&name) => self.kind(value).settled(),
             _ => self.given(node, name),
         })
+    }
+
+    /// Refuses distances between values that have none.
+    fn framed(&self, params: &WindowFunctionParams) -> Result<()> {
+        let is_far = |bound: &WindowFrameBound| matches!(bound, WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) if !distance.is_null());
+        let (frame, [key]) = (&params.window_frame, params.order_by.as_slice()) else { return Ok(()) };
+        let kind = self.kind(&key.expr);
+        let has_none = matches!(kind.family(), Some(Family::Text | Family::Boolean));
+        if frame.units != WindowFrameUnits::Range || !has_none || !(is_far(&frame.start_bound) || is_far(&frame.end_bound)) {
+            return Ok(());
+        }
+        let words = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {kind}");
+        Err(self.refuse(Refusal::new("0A000", words).with_hint("count rows, as in ROWS 1 PRECEDING"), |marks| marks.frame()))
     }
 
     /// Refuses a function of texts over what is none.

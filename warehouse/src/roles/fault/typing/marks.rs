@@ -63,6 +63,12 @@ impl<'a> Marks<'a> {
         Some(self.tokens.place(index))
     }
 
+    /// Where a window begins that is told by distances.
+    pub(super) fn frame(&self) -> Option<usize> {
+        let range = self.tokens.find(|index| self.tokens.is(index, "range"))?;
+        Some(self.tokens.place(range + 1 + usize::from(self.tokens.is(range + 1, "between"))))
+    }
+
     /// Where the text stands within quotes.
     pub(super) fn literal(&self, text: &str) -> Option<usize> {
         places::of_literal(self.sql, text)
