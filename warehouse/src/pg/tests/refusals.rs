@@ -96,6 +96,7 @@ async fn mistakes_have_the_class_and_the_place_of_postgresql() {
         ("SELECT task FROM labels GROUP BY task HAVING row_number() OVER () = 1", "42P20", Some(46)),
         ("SELECT e.class FROM encounters e JOIN labels l ON max(l.label) = 1", "42803", Some(51)),
         ("SELECT task, count(*) FROM labels GROUP BY 2", "42803", Some(14)),
+        ("SELECT task, count(*) AS n FROM labels GROUP BY task HAVING n > 3", "42703", Some(61)),
         ("SELECT l.* FROM labels l GROUP BY l.task", "42803", Some(8)),
         ("SELECT DISTINCT task FROM labels ORDER BY label", "42P10", Some(43)),
         ("SELECT row_number() OVER w FROM labels", "42704", Some(26)),

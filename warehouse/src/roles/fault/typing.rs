@@ -1,8 +1,9 @@
-//! Types as PostgreSQL has them, before the engine makes one of those that do not fit: it holds a text to a number, and writes numbers as texts beside texts.
+//! Types and names as PostgreSQL has them, before the engine makes one of those that do not fit: it holds a text to a number, and writes numbers as texts beside texts.
 //!
 //! What a user asks is looked at as it was planned, before its types are settled. The SQL of our own relations, which stands within such a plan, is not.
 
 mod expressions;
+mod having;
 mod kind;
 mod marks;
 
@@ -14,30 +15,40 @@ use datafusion::common::tree_node::{TreeNodeRecursion, TreeNodeVisitor};
 use datafusion::common::{DFSchema, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Distinct, Expr, Join, JoinConstraint, JoinType, LogicalPlan, SubqueryAlias, Union, Unnest, Values};
-use datafusion::sql::sqlparser::ast::{Query, Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Query, Select, Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::Refusal;
 use super::tokens::Tokens;
+use super::{Refusal, character};
 use crate::spelling::apart::folded;
 use expressions::{Known, Scope, readable, refused};
 use kind::{Kind, common};
 use marks::Marks;
 
-/// The names that a statement gives to relations.
-pub(crate) fn named(statement: &Statement) -> BTreeSet<String> {
-    let mut named = Named(BTreeSet::new());
+/// The names that a statement gives.
+pub(crate) fn named(statement: &Statement) -> Named {
+    let mut named = Named { relations: BTreeSet::new(), having: Vec::new() };
     // Nothing ends the visit.
     let _whole = statement.visit(&mut named);
-    named.0
+    named
 }
 
-struct Named(BTreeSet<String>);
+/// Names that a statement gives to relations, and those that it gives to columns and holds to something in HAVING, with their places.
+pub(crate) struct Named {
+    relations: BTreeSet<String>,
+    having: Vec<(String, Location)>,
+}
 
 impl Visitor for Named {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        self.0.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|query| folded(&query.alias.name)));
+        self.relations.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|query| folded(&query.alias.name)));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.having.extend(having::names(select));
         ControlFlow::Continue(())
     }
 
@@ -51,7 +62,7 @@ impl Visitor for Named {
         else {
             return ControlFlow::Continue(());
         };
-        self.0.extend(alias.iter().map(|alias| folded(&alias.name)));
+        self.relations.extend(alias.iter().map(|alias| folded(&alias.name)));
         ControlFlow::Continue(())
     }
 }
@@ -60,8 +71,8 @@ impl Visitor for Named {
 pub(crate) struct Asking<'a> {
     /// Its text.
     pub sql: &'a str,
-    /// The names that it gives to relations.
-    pub named: &'a BTreeSet<String>,
+    /// The names that it gives.
+    pub named: &'a Named,
     /// Whether there is a relation of this name.
     pub is_relation: &'a dyn Fn(&str) -> bool,
 }
@@ -69,14 +80,22 @@ pub(crate) struct Asking<'a> {
 /// Refuses what PostgreSQL refuses for its types. What is executed by the name that it was prepared under is taken as it is: its values are made what they stand beside.
 ///
 /// # Errors
-/// A [`Refusal`] in the engine's clothes: 42883 for an operator or a function of other types, 42804 for values that are no one type or no truth, 42846 for a cast that
+/// A [`Refusal`] in the engine's clothes: 42703 for a name of the list in HAVING, 42883 for an operator or a function of other types, 42804 for values that are no one type or no truth, 42846 for a cast that
 /// there is not, 0A000 for distances between texts, 22P02 and 22007 for a text that is not of the type beside it.
 pub(crate) fn check(plan: &LogicalPlan, asking: &Asking<'_>) -> Result<()> {
     if Tokens::of(asking.sql).is(0, "execute") {
         return Ok(());
     }
-    let mut walk = Walk { asking, known: Known::new() };
-    plan.visit_with_subqueries(&mut walk).map(|_| ())
+    let mut walk = Walk { asking, known: Known::new(), columns: BTreeSet::new() };
+    plan.visit_with_subqueries(&mut walk)?;
+    match asking.named.having.iter().find(|(name, _)| !walk.columns.contains(name.as_str())) {
+        Some((name, at)) => {
+            let refusal = Refusal::new("42703", format!("column \"{name}\" does not exist"));
+            let refusal = refusal.with_hint("HAVING knows no names of the list: write what it is called for");
+            Err(refused(Refusal { position: character(asking.sql, at.line, at.column), ..refusal }))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What the engine calls the sides of INTERSECT and EXCEPT, where both read one relation.
@@ -85,6 +104,8 @@ const SIDES: [&str; 2] = ["left", "right"];
 struct Walk<'a> {
     asking: &'a Asking<'a>,
     known: Known,
+    /// Names in HAVING that a column of some relation has.
+    columns: BTreeSet<&'a str>,
 }
 
 impl<'n> TreeNodeVisitor<'n> for Walk<'_> {
@@ -98,6 +119,10 @@ impl<'n> TreeNodeVisitor<'n> for Walk<'_> {
     }
 
     fn f_up(&mut self, node: &'n LogicalPlan) -> Result<TreeNodeRecursion> {
+        if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Values(_) | LogicalPlan::Unnest(_)) {
+            let names = self.asking.named.having.iter().map(|(name, _)| name.as_str());
+            self.columns.extend(names.filter(|name| node.schema().fields().iter().any(|field| field.name() == name)));
+        }
         let place = std::ptr::from_ref(node);
         // A query within an expression lies in memory for as long as it is visited; what it asks stays.
         if !matches!(node, LogicalPlan::Subquery(_)) && !self.known.contains_key(&place) {
@@ -112,7 +137,7 @@ impl Walk<'_> {
     /// Whether the statement says what stands under the name.
     fn is_asked(&self, alias: &SubqueryAlias) -> bool {
         let name = alias.alias.table();
-        SIDES.contains(&name) || (self.asking.named.contains(name) && !(self.asking.is_relation)(name))
+        SIDES.contains(&name) || (self.asking.named.relations.contains(name) && !(self.asking.is_relation)(name))
     }
 
     /// What is known of the columns of a plan that was looked at.
@@ -140,9 +165,11 @@ impl Walk<'_> {
             LogicalPlan::SubqueryAlias(alias) if self.is_asked(alias) => {
                 self.input(&alias.input).iter().cloned().map(Kind::settled).collect()
             }
-            LogicalPlan::SubqueryAlias(alias) if !self.asking.named.contains(alias.alias.table()) => stated(&alias.schema, Kind::of),
+            LogicalPlan::SubqueryAlias(alias) if !self.asking.named.relations.contains(alias.alias.table()) => {
+                stated(&alias.schema, Kind::of)
+            }
             // Of a query that refers to itself the first rows' types are told.
-            LogicalPlan::TableScan(scan) if !self.asking.named.contains(scan.table_name.table()) => {
+            LogicalPlan::TableScan(scan) if !self.asking.named.relations.contains(scan.table_name.table()) => {
                 stated(&scan.projected_schema, Kind::of)
             }
             LogicalPlan::Values(values) => {
@@ -399,6 +426,7 @@ mod tests {
                 53,
                 "RANGE with offset PRECEDING/FOLLOWING is not supported for column type text",
             ),
+            ("SELECT task, count(*) AS n FROM labels GROUP BY task HAVING n > 3", "42703", 61, "column \"n\" does not exist"),
             ("SELECT label::date FROM labels", "42846", 13, "cannot cast type integer to date"),
             ("SELECT admitted_at::int FROM encounters", "42846", 19, "cannot cast type timestamp with time zone to integer"),
             ("SELECT 'ü', CAST(days AS boolean) FROM encounters", "42846", 13, "cannot cast type double precision to boolean"),
@@ -424,7 +452,7 @@ mod tests {
             "SELECT s.v FROM (SELECT CASE WHEN label > 0 THEN '1' ELSE label END AS v FROM labels) AS s WHERE s.v = 1",
             "SELECT v.a FROM (VALUES (1), (2.5)) AS v (a) WHERE v.a = 1",
             "SELECT v.a FROM (VALUES ('a'), (NULL)) AS v (a) WHERE v.a = 'x'",
-            "SELECT '1' UNION SELECT label FROM labels UNION ALL SELECT NULL EXCEPT SELECT '3'",
+            "SELECT '1' AS x UNION SELECT label FROM labels UNION ALL SELECT NULL EXCEPT SELECT '3'",
             "SELECT label, '1' FROM labels EXCEPT SELECT label, label FROM labels",
             "SELECT label::bool, is_late::int, admitted_at::text::date, (discharged_at - admitted_at)::text FROM labels, encounters",
             "SELECT extract(year FROM admitted_at)::int, date_trunc('day', admitted_at)::date FROM encounters",
@@ -435,6 +463,9 @@ mod tests {
             "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r WHERE n = 2",
             "WITH l AS (SELECT * FROM labels) SELECT a.task FROM l AS a JOIN l AS b USING (task) WHERE a.label = b.label",
             "SELECT x FROM unnest(ARRAY['1', '2']) AS x WHERE x = '1'",
+            "SELECT max(task) AS task, label AS l FROM labels GROUP BY label HAVING label > 1 AND max(task) > 'a'",
+            "SELECT upper(task) AS task, count(*) AS n FROM labels GROUP BY task HAVING task = 'x' ORDER BY n",
+            "SELECT x AS x, count(*) FROM (VALUES (1)) AS v (x) GROUP BY x HAVING x > 0",
             "EXPLAIN SELECT task FROM labels WHERE label IN (1, 2.5)",
             // What is ours is not looked into, under whatever name.
             "SELECT task FROM curious AS c WHERE c.label = 1",
@@ -447,7 +478,8 @@ mod tests {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         let sql = "EXECUTE p(1)";
         let plan = state.create_logical_plan("SELECT 1 FROM labels WHERE task = 1").await.expect("plans");
-        let asking = Asking { sql, named: &BTreeSet::new(), is_relation: &|_| true };
+        let named = Named { relations: BTreeSet::new(), having: Vec::new() };
+        let asking = Asking { sql, named: &named, is_relation: &|_| true };
         assert!(check(&plan, &asking).is_ok(), "a value becomes what it stands beside");
     }
 }
