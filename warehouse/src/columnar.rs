@@ -17,6 +17,7 @@ use sha2::Digest as _;
 
 use crate::error::QueryError;
 use crate::metrics;
+use crate::mistakes;
 use crate::read::AsOf;
 use crate::spelling::apart;
 use crate::statement;
@@ -146,10 +147,11 @@ impl Warehouse {
     /// Where the query is refused or cannot be answered, or the destination cannot be written.
     pub async fn query_parquet<W: Write + Send>(&self, sql: &str, at: &AsOf, destination: W) -> Result<W, RowsError> {
         metrics::queried("parquet");
-        let frame = statement::opened(&self.session(at).await?, sql).await.map_err(QueryError::from)?;
+        let frame = mistakes::opened(self, sql, at).await?;
         let mut rows = Rows::begin(destination, plain(&apart::shown(frame.schema().inner())), Layout::TEXTS)?;
-        let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
-        while let Some(batch) = stream.try_next().await.map_err(QueryError::from)? {
+        let mistake = mistakes::of_rows(sql);
+        let mut stream = statement::rows(frame).await.map_err(mistake)?;
+        while let Some(batch) = stream.try_next().await.map_err(mistake)? {
             rows.push(&batch)?;
         }
         Ok(rows.end()?)

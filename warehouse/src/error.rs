@@ -142,6 +142,14 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// The question is wrong, or cannot be answered: PostgreSQL's class, the place where one is known, what is wrong, and in a line of its own what to do.
+    #[error("ERROR {told}")]
+    Refused {
+        /// SQLSTATE.
+        code: &'static str,
+        /// From the class on.
+        told: String,
+    },
     /// A pinned version is no longer kept.
     #[error(
         "table {table} can no longer be read at version {version}: its files were removed after warehouse.keep_days ({keep_days}), or by an erasure; the oldest version that can be read is {oldest}"

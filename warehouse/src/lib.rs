@@ -29,6 +29,7 @@ mod literal;
 mod maintenance;
 mod meds;
 pub mod metrics;
+mod mistakes;
 mod moments;
 mod numbering;
 mod objects;

@@ -11,8 +11,8 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt as _;
 
 use crate::columnar::RowsError;
-use crate::error::QueryError;
 use crate::metrics;
+use crate::mistakes;
 use crate::read::AsOf;
 use crate::spelling::apart;
 use crate::statement;
@@ -97,18 +97,19 @@ impl Warehouse {
     /// Answers one query as text, batch by batch; a table is held whole. Only what reads plans at all.
     ///
     /// # Errors
-    /// Where the query is refused or cannot be answered, a column's type has no such form, or the destination cannot be written.
+    /// Where the query is refused or cannot be answered, told as the servers tell it; a column's type has no such form, or the destination cannot be written.
     pub async fn query_text<W: Write + Send>(&self, sql: &str, at: &AsOf, format: Format, destination: W) -> Result<W, RowsError> {
         metrics::queried("query");
-        let frame = statement::opened(&self.session(at).await?, sql).await.map_err(QueryError::from)?;
+        let frame = mistakes::opened(self, sql, at).await?;
         let none = RecordBatch::new_empty(apart::shown(frame.schema().inner()));
-        let mut stream = statement::rows(frame).await.map_err(QueryError::from)?;
+        let mistake = mistakes::of_rows(sql);
+        let mut stream = statement::rows(frame).await.map_err(mistake)?;
         let mut texts = Texts::begin(destination, format);
         // The header stands also where there are no rows.
         let mut next = Some(none);
         while let Some(batch) = next {
             texts.push(batch).map_err(RowsError::Text)?;
-            next = stream.try_next().await.map_err(QueryError::from)?;
+            next = stream.try_next().await.map_err(mistake)?;
         }
         texts.end().map_err(RowsError::Text)
     }

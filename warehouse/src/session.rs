@@ -28,6 +28,7 @@ use crate::numbering::Numbering;
 use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::renewal::{Estate, Renewal};
+use crate::roles::desk::CATALOG;
 use crate::settings::{Period, Splits};
 use crate::store::Warehouse;
 use crate::tying::Tying;
@@ -223,7 +224,9 @@ impl Warehouse {
 
 /// A session that knows our functions and no relation.
 pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
+    // The catalog has one name, whoever asks: what is wrong with a statement is told by it.
     let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2).with_create_default_catalog_and_schema(true);
+    let config = config.with_default_catalog_and_schema(CATALOG, "public");
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::clone(runtime)).with_default_features();
     let state = state.with_physical_optimizer_rule(Arc::new(Numbering)).with_physical_optimizer_rule(Arc::new(Compacting));
     let state = state.with_physical_optimizer_rule(Arc::new(Tying));

@@ -113,6 +113,7 @@ fn is_of_relation(reason: &str) -> bool {
 pub(crate) fn of_tables(error: &QueryError, asked: Asked<'_>) -> Refusal {
     match error {
         QueryError::Engine { reason } => planning(reason, asked),
+        QueryError::Refused { code, told } => Refusal::new(code, told.clone()),
         QueryError::Version { .. } | QueryError::NoVersion { .. } => Refusal::new("22023", error.to_string()),
         QueryError::Log { .. } | QueryError::Row { .. } => Refusal::new("58030", error.to_string()),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use warehouse::{AsOf, Format, Warehouse};
+use warehouse::{AsOf, Format, QueryError, RowsError, Warehouse};
 
 use super::open;
 use crate::cli::Rows;
@@ -59,7 +59,11 @@ async fn answer<W: Write + Send>(warehouse: &Warehouse, question: &Question<'_>,
         Some(format) => warehouse.query_text(question.query, question.at, format, to).await,
         None => warehouse.query_parquet(question.query, question.at, to).await,
     };
-    answered.context("could not answer the query")
+    match answered {
+        // It says itself what is wrong, where and what to do.
+        Err(RowsError::Query(error @ QueryError::Refused { .. })) => Err(error.into()),
+        answered => answered.context("could not answer the query"),
+    }
 }
 
 pub async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
