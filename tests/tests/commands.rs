@@ -23,7 +23,8 @@ fn a_mistake_in_a_query_is_told_as_the_servers_tell_it() -> anyhow::Result<()> {
              HINT: say as of when is asked by --as-known-at INSTANT or --version VERSION\n",
         ),
     ] {
-        assert_eq!(said(&stand.run(&["sql", query])?), (wanted.to_owned(), Some(1)), "{query}");
+        let (told, code) = said(&stand.run(&["sql", query])?);
+        assert!(told.ends_with(wanted) && code == Some(1), "{query}: {told}");
     }
     Ok(())
 }
