@@ -28,3 +28,41 @@ fn a_mistake_in_a_query_is_told_as_the_servers_tell_it() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// A task file that cannot be read is the configuration's fault, whatever the command: one sentence with its line, and exit 2.
+#[test]
+fn a_broken_task_file_is_one_sentence_and_a_wrong_configuration() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    std::fs::create_dir(stand.path().join("tasks"))?;
+    std::fs::write(stand.path().join("tasks/bad.toml"), "title = 5\n")?;
+    stand.configure("[warehouse.tasks]\nfolder = \"tasks\"")?;
+    for command in [&["check-config"][..], &["sql", "SELECT 1"], &["verify"], &["dataset", "all", "--out", "out"]] {
+        let (told, code) = said(&stand.run(command)?);
+        assert!(told.contains("task bad: line 1: `title` must be a text, not integer `5`"), "{command:?}: {told}");
+        assert!(!told.trim_end().contains(['|', '^', '\n']) && code == Some(2), "{command:?}: {code:?} {told}");
+    }
+    Ok(())
+}
+
+/// What `check-config` would find at a start, it finds before, and makes no file by looking.
+#[test]
+fn the_files_of_a_configuration_are_looked_into() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    assert_eq!(said(&stand.run(&["check-config"])?), (String::new(), Some(0)));
+    assert!(!stand.path().join(".wardstream").exists(), "looking made a file");
+    std::fs::write(stand.path().join("cert.pem"), "none")?;
+    stand.configure(
+        "[[sql.users]]\nname = \"ann\"\nrole = \"operator\"\npassword_file = \"nowhere\"\n[sql.tls]\ncertificate = \"cert.pem\"\nkey = \"cert.pem\"\n\
+         [[mllp.ports]]\nlisten = \"127.0.0.1:0\"\ntopic = \"hl7.raw\"\ntls = { certificate = \"cert.pem\", key = \"cert.pem\" }",
+    )?;
+    let (told, code) = said(&stand.run(&["check-config"])?);
+    for wanted in [
+        "the password of ann could not be read from nowhere",
+        "sql.tls: cert.pem cannot be used",
+        "could not use cert.pem for TLS on 127.0.0.1:0",
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    assert_eq!((told.lines().count(), code), (3, Some(2)), "{told}");
+    Ok(())
+}

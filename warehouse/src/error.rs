@@ -88,6 +88,20 @@ pub enum OpenError {
     Engine(#[source] DataFusionError),
 }
 
+impl OpenError {
+    /// Whether the configuration is wrong, or a file that it names: nothing passes by itself, and no table was looked at.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        let is_of_settings =
+            |error: &StoreError| matches!(error, StoreError::Option { .. } | StoreError::Secret { .. } | StoreError::SecretFile { .. });
+        match self {
+            Self::Task(_) => true,
+            Self::Store(error) => is_of_settings(error),
+            _ => false,
+        }
+    }
+}
+
 /// The tables could not be read: try again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

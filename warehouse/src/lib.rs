@@ -82,9 +82,12 @@ pub use registry::{
     Champion, Deeds, Evaluation, Export, KeepingError, NewModel, Registry, RegistryError, RegistrySettings, Relations, Secret, UsedBy,
 };
 pub use replaced::Replacement;
+pub use roles::tls::TlsError;
 pub use roles::{AccountError, Accounts, OPERATOR, Role, SqlSettings, Tls, User};
 pub use serve::{Ports, ServeError, serve_sql};
-pub use settings::{Departments, Period, Retention, Settings, Splits, SplitsError, TaskSettings, TaskSplits, TemporalTest, Unit};
+pub use settings::{
+    Departments, Period, Retention, Settings, Splits, SplitsError, TaskSettings, TaskSplits, TemporalTest, Unit, said as said_of_toml,
+};
 pub use store::{Positions, Warehouse, held_by_all};
 pub use stored::{Stored, StoredReading};
 pub use tasks::{TaskError, Tasks};

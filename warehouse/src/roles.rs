@@ -200,6 +200,14 @@ pub enum AccountError {
 }
 
 impl SqlSettings {
+    /// Reads certificate, key and authorities of TLS, where it is configured.
+    ///
+    /// # Errors
+    /// With the file that cannot be used, and why.
+    pub fn check_tls(&self) -> Result<(), tls::TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls::acceptor(tls, &[]).map(drop))
+    }
+
     /// Users with their roles and passwords. `own` is the password of `user`; `environment` is asked for the others'.
     ///
     /// # Errors

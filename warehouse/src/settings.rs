@@ -1,5 +1,6 @@
 //! What the warehouse is told.
 
+mod said;
 mod splits;
 
 use std::collections::BTreeMap;
@@ -8,9 +9,13 @@ use std::path::PathBuf;
 use schemas::Table;
 use serde::{Deserialize, Serialize};
 
+pub use said::said;
 pub use splits::{DEFAULT as DEFAULT_RULE, Period, Splits, SplitsError, TaskSplits, TemporalTest, Unit};
 
+use crate::error::OpenError;
 use crate::objects::StoreSettings;
+use crate::store;
+use crate::tasks::Tasks;
 
 /// The `[warehouse]` part of the configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +45,20 @@ pub struct Settings {
     pub tasks: TaskSettings,
     /// Departments whose care is not acute.
     pub departments: Departments,
+}
+
+impl Settings {
+    /// Reads the files that this part of the configuration names: the site's tasks, and the secrets of the object store. Reaches nothing over a network, and makes
+    /// nothing.
+    ///
+    /// # Errors
+    /// With what is wrong in which of them.
+    pub async fn check(&self) -> Result<(), OpenError> {
+        store::base(&self.url)?;
+        self.store.all()?;
+        Tasks::open(&self.tasks, &self.departments).await?.hold(&self.splits)?;
+        Ok(())
+    }
 }
 
 /// Where the site's own tasks lie.

@@ -113,7 +113,7 @@ pub enum Command {
         #[command(subcommand)]
         what: Topics,
     },
-    /// What the configuration resolves to; secrets stay blind.
+    /// What the configuration resolves to, secrets blind; exit 2 where it or a file that it names is wrong. Reaches nothing over a network.
     CheckConfig,
     /// The main job on embedded defaults, with a simulated hospital and a report.
     Demo(Demo),

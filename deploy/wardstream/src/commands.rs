@@ -1,6 +1,7 @@
 //! One function a subcommand. `main` is the match; what takes more than a page lives in a file of its own.
 
 mod bench;
+mod check;
 mod datasets;
 mod erase;
 mod files;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use trainer::Reason;
-use warehouse::{AsOf, Secret, Warehouse};
+use warehouse::{AsOf, OpenError, Secret, Warehouse};
 
 use crate::cli::{Command, Topics};
 use crate::config::Config;
@@ -53,12 +54,15 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Models { what } => models::run(&config, what).await,
         Command::Score { model, how, file } => score::run(&model, &how, &file),
         Command::Topics { what: Topics::Create } => services::create_topics(&config).await.map(|()| ExitCode::SUCCESS),
-        Command::CheckConfig => {
-            output::block(&toml::to_string_pretty(&config).context("could not show the configuration")?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::CheckConfig => check::run(&config).await,
         Command::Demo(args) => demo::run(config, &args).await,
     }
+}
+
+/// The exit code of a command that could not do what it was asked: whether the configuration, or a file that it names, is wrong.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_configuration = error.chain().any(|cause| cause.downcast_ref::<OpenError>().is_some_and(OpenError::is_configuration));
+    if is_configuration { output::WRONG_USAGE } else { output::FAILED }
 }
 
 /// Opens the warehouse of the configuration.

@@ -62,17 +62,10 @@ impl Default for Telemetry {
 pub enum ConfigError {
     #[error("could not read the configuration {}; name another with --config", file.display())]
     Read { file: PathBuf, source: std::io::Error },
-    #[error("the configuration {} is not TOML: {}", file.display(), sentence(cause))]
-    Syntax { file: PathBuf, cause: toml::de::Error },
-    #[error("the configuration {origin} is wrong: {}", sentence(cause))]
-    Meaning { origin: String, cause: toml::de::Error },
+    #[error("the configuration {origin} is wrong: {said}")]
+    Meaning { origin: String, said: String },
     #[error("the environment variable {name} names no key of the configuration; write {PREFIX}SECTION__KEY")]
     Override { name: String },
-}
-
-/// The parser's message on one line, with the place where it has one.
-fn sentence(error: &toml::de::Error) -> String {
-    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Config {
@@ -96,17 +89,20 @@ impl Config {
         if let Some(file) = &file {
             text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
         }
-        let origin = file.unwrap_or_else(|| FILE.into());
+        let origin = file.unwrap_or_else(|| FILE.into()).display().to_string();
+        let wrong = |origin: &str, cause: &toml::de::Error| ConfigError::Meaning {
+            origin: origin.to_owned(),
+            said: warehouse::said_of_toml(cause, &text),
+        };
         // Read from the text first: its errors name lines.
-        let mut config: Self =
-            toml::from_str(&text).map_err(|cause| ConfigError::Meaning { origin: origin.display().to_string(), cause })?;
+        let mut config: Self = toml::from_str(&text).map_err(|cause| wrong(&origin, &cause))?;
         if !overrides.is_empty() {
-            let mut table: toml::Table = toml::from_str(&text).map_err(|cause| ConfigError::Syntax { file: origin.clone(), cause })?;
+            let mut table: toml::Table = toml::from_str(&text).map_err(|cause| wrong(&origin, &cause))?;
             for (name, value) in overrides {
                 put(&mut table, name, value)?;
             }
-            let origin = format!("{} with the {PREFIX}* environment", origin.display());
-            config = toml::Value::Table(table).try_into().map_err(|cause| ConfigError::Meaning { origin, cause })?;
+            let origin = format!("{origin} with the {PREFIX}* environment");
+            config = toml::Value::Table(table).try_into().map_err(|cause| wrong(&origin, &cause))?;
         }
         if let Some(url) = warehouse {
             url.clone_into(&mut config.warehouse.url);
@@ -170,7 +166,7 @@ mod tests {
         let config = resolve("", &[])?;
         assert_eq!((config.weights.keep_versions, config.weights.keep_days), (10, 30));
         let error = resolve("[weights]\nkeep_versions = -1\n", &[]).expect_err("fewer than none").to_string();
-        assert!(error.contains("keep_versions") && error.contains("-1") && error.contains("line 2"), "{error}");
+        assert!(error.ends_with("is wrong: line 2: `keep_versions` must be a whole number from 0, not integer `-1`"), "{error}");
         Ok(())
     }
 

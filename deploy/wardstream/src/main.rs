@@ -39,6 +39,6 @@ fn main() -> ExitCode {
     spill::end();
     match done {
         Ok(code) => code,
-        Err(error) => output::failure(&error, output::FAILED),
+        Err(error) => output::failure(&error, commands::exit_code(&error)),
     }
 }

@@ -1,6 +1,6 @@
 //! What runs: each service as a task that is kept alive, joined at shutdown, and told everything it needs.
 
-mod accounts;
+pub mod accounts;
 mod audit;
 mod champion;
 mod removal;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::MllpError;
+use crate::{MllpError, tls};
 
 /// What a record needs on the bus besides its content: headers and the client's own.
 const RECORD_OVERHEAD_BYTES: usize = 4 << 10;
@@ -130,6 +130,15 @@ impl Settings {
             return wrong("patience_ms", "patience_ms, idle_ms, write_ms and frame_end_ms must be more than 0");
         }
         Ok(())
+    }
+
+    /// Reads the certificates and keys of the ports, and takes none of them.
+    ///
+    /// # Errors
+    /// With the file that cannot be used, and why.
+    pub fn check_certificates(&self) -> Result<(), MllpError> {
+        let certified = self.ports.iter().filter_map(|port| Some((port.tls.as_ref()?, port.listen)));
+        certified.map(|(tls, listen)| tls::acceptor(tls, listen).map(drop)).collect()
     }
 
     /// What the content of a frame may have, so that the record fits on the bus.

@@ -4,6 +4,7 @@ use schemas::NoteKind;
 use serde::Deserialize;
 
 use super::TaskError;
+use crate::settings::said;
 
 /// The first step of every task.
 pub const STAYS: &str = "stays";
@@ -198,7 +199,7 @@ impl Definition {
         if !is_name(name) {
             return Err(wrong("its name must be lower-case letters, digits and `_`, and begin with a letter".to_owned()));
         }
-        let file: File = toml::from_str(toml).map_err(|error| wrong(sentence(&error)))?;
+        let file: File = toml::from_str(toml).map_err(|error| wrong(said(&error, toml)))?;
         file.check().map_err(wrong)?;
         let stated = file.query.as_deref().unwrap_or(name);
         if !is_name(stated) {
@@ -257,9 +258,4 @@ impl File {
         }
         Ok(())
     }
-}
-
-/// The parser's message on one line, with the place where it has one.
-fn sentence(error: &toml::de::Error) -> String {
-    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

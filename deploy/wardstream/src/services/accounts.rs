@@ -9,10 +9,34 @@ use anyhow::Context as _;
 /// # Errors
 /// Where a password cannot be read or kept, or an account is refused.
 pub fn of(sql: &warehouse::SqlSettings) -> anyhow::Result<warehouse::Accounts> {
-    let own = if sql.user.is_empty() { None } else { Some(password(&sql.password_file)?.into()) };
+    let own = if sql.user.is_empty() { None } else { Some(password(&sql.password_file)?) };
+    with(sql, own)
+}
+
+/// Reads the passwords that there are, and makes none.
+///
+/// # Errors
+/// As [`of`].
+pub fn check(sql: &warehouse::SqlSettings) -> anyhow::Result<()> {
+    let file = &sql.password_file;
+    let own = if sql.user.is_empty() || !file.exists() {
+        None
+    } else {
+        let text = std::fs::read_to_string(file).with_context(|| format!("could not read sql.password_file {}", file.display()))?;
+        anyhow::ensure!(
+            !text.trim().is_empty(),
+            "sql.password_file {} is empty: remove it, and the next start makes a password",
+            file.display()
+        );
+        Some(text.trim().to_owned())
+    };
+    with(sql, own).map(drop)
+}
+
+fn with(sql: &warehouse::SqlSettings, own: Option<String>) -> anyhow::Result<warehouse::Accounts> {
     #[expect(clippy::disallowed_methods, reason = "only the binary reads the environment")]
     let environment = |name: &str| std::env::var(name).ok();
-    Ok(sql.accounts(own, environment)?)
+    Ok(sql.accounts(own.map(Into::into), environment)?)
 }
 
 /// The password in `file`; a new random one where there is no file yet.
