@@ -75,7 +75,7 @@ pub use heap::Heap;
 pub use landmarks::Landmark;
 pub use meds::{MedsDraft, MedsError, MedsExport};
 pub use objects::{StoreError, StoreSettings};
-pub use output::{Format, render};
+pub use output::{Format, render, render_texts};
 pub use published::Published;
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{

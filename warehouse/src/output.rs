@@ -1,8 +1,9 @@
 //! Rows as text.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::csv;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
@@ -93,6 +94,18 @@ pub fn render(batches: &[RecordBatch], format: Format) -> Result<String, ArrowEr
     String::from_utf8(texts.end()?).map_err(|error| ArrowError::ExternalError(Box::new(error)))
 }
 
+/// Writes rows of texts, each with as many as there are `columns`, in the forms of a query's rows.
+///
+/// # Errors
+/// Where there is no column.
+pub fn render_texts(columns: &[&str], rows: &[Vec<String>], format: Format) -> Result<String, ArrowError> {
+    let column = |(place, name): (usize, &&str)| {
+        let texts: StringArray = rows.iter().map(|row| row.get(place)).collect();
+        ((*name).to_owned(), Arc::new(texts) as ArrayRef)
+    };
+    render(&[RecordBatch::try_from_iter(columns.iter().enumerate().map(column))?], format)
+}
+
 impl Warehouse {
     /// Answers one query as text, batch by batch; a table is held whole. Only what reads plans at all.
     ///
@@ -133,6 +146,16 @@ mod tests {
                 assert_eq!(String::from_utf8(written).expect("is text"), at_once, "{format:?} of {rows}");
             }
         }
+    }
+
+    #[test]
+    fn texts_are_written_as_rows_are() {
+        let rows = [vec!["a".to_owned(), "1, 2".to_owned()], vec!["b".to_owned(), String::new()]];
+        let csv = render_texts(&["name", "told"], &rows, Format::Csv).expect("has a form");
+        assert_eq!(csv, "name,told\na,\"1, 2\"\nb,\n");
+        let json = render_texts(&["name"], &[vec!["a".to_owned()]], Format::Ndjson).expect("has a form");
+        assert_eq!(json, "{\"name\":\"a\"}\n");
+        assert!(render_texts(&[], &[], Format::Csv).is_err());
     }
 
     /// As behind the two ports: 8 in the morning in Berlin is 6 in UTC, in summer.

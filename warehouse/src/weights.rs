@@ -139,7 +139,10 @@ impl Weights {
     }
 
     /// Names of the folders that lie in the store: uris that [`Self::put_folder`] gave, and whatever else somebody keeps there.
-    pub(crate) async fn folders(&self) -> Result<BTreeSet<String>, WeightsError> {
+    ///
+    /// # Errors
+    /// Where the store cannot be reached.
+    pub async fn folders(&self) -> Result<BTreeSet<String>, WeightsError> {
         let listed = self.store.list_with_delimiter(Some(&self.root)).await?;
         Ok(listed.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect())
     }

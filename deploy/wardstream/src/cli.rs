@@ -113,6 +113,11 @@ pub enum Command {
         #[command(subcommand)]
         what: Topics,
     },
+    /// What is wrong here, a line for each thing that could be, with what to do; exit 1 where something is.
+    Doctor {
+        #[arg(long, value_enum, default_value_t = Rows::Table)]
+        format: Rows,
+    },
     /// What the configuration resolves to, secrets blind; exit 2 where it or a file that it names is wrong. Reaches nothing over a network.
     CheckConfig,
     /// The main job on embedded defaults, with a simulated hospital and a report.

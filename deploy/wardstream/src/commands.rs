@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod datasets;
+mod doctor;
 mod erase;
 mod files;
 mod models;
@@ -53,7 +54,8 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Verify => rows::verify(&config).await,
         Command::Models { what } => models::run(&config, what).await,
         Command::Score { model, how, file } => score::run(&model, &how, &file),
-        Command::Topics { what: Topics::Create } => services::create_topics(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::Topics { what: Topics::Create } => services::topics::create(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor { format } => doctor::run(&config, format).await,
         Command::CheckConfig => check::run(&config).await,
         Command::Demo(args) => demo::run(config, &args).await,
     }

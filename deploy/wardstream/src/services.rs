@@ -4,6 +4,7 @@ pub mod accounts;
 mod audit;
 mod champion;
 mod removal;
+pub mod topics;
 mod training;
 
 use std::process::ExitCode;
@@ -34,8 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const COMPACT: Duration = Duration::from_secs(15);
 /// Pause between two removals of files that no kept version needs; the first comes with the start.
 const VACUUM: Duration = Duration::from_secs(6 * 3_600);
-/// Partitions of the topics that Wardstream makes itself.
-const PARTITIONS: i32 = 1;
 
 /// The services of one process and what they share.
 pub struct Services {
@@ -306,26 +305,6 @@ pub fn fill(config: &mut Config, services: &crate::embedded::Services) {
     }
 }
 
-/// Creates the topics that do not exist yet.
-///
-/// # Errors
-/// Where Kafka cannot be reached.
-pub async fn create_topics(config: &Config) -> anyhow::Result<()> {
-    let routed = config.ingest.routes.iter().map(|route| route.topic.as_str()).filter(|topic| !topic.starts_with('^'));
-    let raw: std::collections::BTreeSet<&str> = routed.chain(config.mllp.ports.iter().map(|port| port.topic.as_str())).collect();
-    let letters = raw.iter().filter(|_| config.ingest.dead_letters).map(|topic| format!("{topic}{}", bus::DEAD_LETTERS));
-    let own = [schemas::topic::CLINICAL_NOTE, schemas::topic::PREDICTION, schemas::topic::DRIFT_ALERT];
-    let names = raw.iter().map(|topic| (*topic).to_owned()).chain(own.map(str::to_owned)).chain(letters);
-    let specs = names.map(|name| {
-        let mut spec = bus::TopicSpec::new(&name, PARTITIONS);
-        // A note may be as large as the record that it came in.
-        spec.config.insert("max.message.bytes".to_owned(), bus::RECORD_LIMIT_BYTES.to_string());
-        spec
-    });
-    let specs: Vec<bus::TopicSpec> = specs.collect();
-    bus::create_topics(&config.bus, &specs).await.context("could not create the topics")
-}
-
 /// The registry, waited for where PostgreSQL starts beside us or starts again.
 async fn registry(config: &Config, stop: &CancellationToken) -> Result<Registry, RegistryError> {
     let began = Instant::now();
@@ -405,7 +384,7 @@ pub async fn up(mut config: Config) -> anyhow::Result<ExitCode> {
             .await
             .context("could not start the embedded services")?;
     fill(&mut config, embedded.addresses());
-    create_topics(&config).await?;
+    topics::create(&config).await?;
     let start = |services: &Services| {
         services.start_ingest();
         services.start_scorer();
@@ -431,7 +410,7 @@ pub async fn embedded_alone(config: &Config) -> anyhow::Result<ExitCode> {
         .context("could not start the embedded services")?;
     let mut config = config.clone();
     fill(&mut config, embedded.addresses());
-    create_topics(&config).await?;
+    topics::create(&config).await?;
     output::line(serde_json::json!({"kafka": config.bus.brokers}));
     signal().await?;
     embedded.stop().await;

@@ -1,6 +1,6 @@
 //! Topics: making them, and asking where they end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -55,6 +55,21 @@ pub async fn create_topics(settings: &Settings, topics: &[TopicSpec]) -> Result<
         }
     }
     Ok(())
+}
+
+/// The names of all topics that the brokers hold.
+///
+/// # Errors
+/// Where the client cannot be built, or the brokers do not answer within this time.
+pub async fn topics(settings: &Settings, within: Duration) -> Result<BTreeSet<String>, BusError> {
+    let (config, brokers) = (settings.client()?, settings.brokers.clone());
+    let asking = tokio::task::spawn_blocking(move || {
+        let client: BaseConsumer = config.create().map_err(|source| BusError::building("create a client", source))?;
+        let metadata = client.fetch_metadata(None, within);
+        let metadata = metadata.map_err(|source| BusError::unanswered("ask for the topics of", brokers, source))?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    });
+    asking.await.unwrap_or_else(|_| Err(BusError::Fatal { action: "ask for topics", source: KafkaError::Canceled }))
 }
 
 /// The offset after the last record of every partition of these topics. A topic that does not exist has no partitions.

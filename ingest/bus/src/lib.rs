@@ -13,7 +13,7 @@ mod publisher;
 mod record;
 mod settings;
 
-pub use admin::{TopicSpec, create_topics, end_offsets, lag};
+pub use admin::{TopicSpec, create_topics, end_offsets, lag, topics};
 pub use dead_letter::{SUFFIX as DEAD_LETTERS, dead_letter};
 pub use error::BusError;
 pub use feed::{Feed, Received, SeekTo, Start};

@@ -23,7 +23,7 @@ pub struct Question<'a> {
 
 impl Rows {
     /// The form of text; `None` for a Parquet file.
-    fn text(self) -> Option<Format> {
+    pub fn text(self) -> Option<Format> {
         match self {
             Self::Table => Some(Format::Table),
             Self::Csv => Some(Format::Csv),

@@ -65,7 +65,7 @@ impl Story {
         let embedded =
             Embedded::start(&folder, Wanted { kafka: true, postgres: true }).await.context("could not start Kafka and PostgreSQL")?;
         services::fill(&mut config, embedded.addresses());
-        services::create_topics(&config).await?;
+        services::topics::create(&config).await?;
         let publisher = Publisher::new(&config.bus).context("could not reach Kafka")?;
         let services = Services::open(config.clone(), CancellationToken::new()).await?;
         let done = hospital.wait().await.context("could not wait for the hospital")?;

@@ -1,0 +1,71 @@
+//! `doctor`: what is wrong here, a line for each thing that could be, with what to do about it. It looks, and makes nothing that was not there; whatever does not
+//! answer holds it up for a few seconds at most.
+
+mod brokers;
+mod finding;
+mod machine;
+mod models;
+mod tables;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cli::Rows;
+use crate::commands::check;
+use crate::config::Config;
+use crate::output;
+use finding::{Finding, render};
+
+/// Time in which everything that is asked must have answered.
+const WITHIN: Duration = Duration::from_secs(6);
+
+pub async fn run(config: &Config, format: Rows) -> anyhow::Result<ExitCode> {
+    let Some(format) = format.text() else {
+        output::progress("what is wrong is told in texts: choose --format table, csv, json or ndjson");
+        return Ok(ExitCode::from(output::WRONG_USAGE));
+    };
+    let deadline = Instant::now() + WITHIN;
+    let (settings, tables, brokers, models) =
+        tokio::join!(settings(config), tables::look(config, deadline), brokers::look(config, deadline), models::look(config, deadline));
+    let findings: Vec<Finding> =
+        std::iter::once(settings).chain(machine::look(config)).chain(tables).chain(std::iter::once(brokers)).chain(models).collect();
+    output::block(&render(&findings, format)?);
+    Ok(if findings.iter().any(Finding::is_wrong) { ExitCode::from(output::FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// The configuration and the files that it names.
+async fn settings(config: &Config) -> Finding {
+    const CHECK: &str = "configuration";
+    let wrong = check::wrong(config).await;
+    if wrong.is_empty() {
+        return Finding::ok(CHECK, "it and the files that it names can be used");
+    }
+    Finding::wrong(CHECK, wrong.join("; "), "mend what is named; `wardstream check-config` says whether that did it")
+}
+
+/// What is asked, where it answers in time.
+async fn in_time<T>(deadline: Instant, asked: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let late = || anyhow::anyhow!("it did not answer within {} s", WITHIN.as_secs());
+    tokio::time::timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Whether an address is a folder of this machine that is not there yet: to open it would make it.
+fn is_not_there_yet(url: &str) -> bool {
+    !url.contains("://") && !std::path::Path::new(url).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_never_answers_is_left_in_time() {
+        let asked = Instant::now();
+        let never = in_time(asked + Duration::from_millis(20), std::future::pending::<anyhow::Result<()>>()).await;
+        assert!(never.is_err_and(|error| error.to_string() == "it did not answer within 6 s"));
+        assert!(asked.elapsed() < WITHIN);
+        assert_eq!(in_time(asked + WITHIN, async { anyhow::Ok(7) }).await.ok(), Some(7));
+    }
+}

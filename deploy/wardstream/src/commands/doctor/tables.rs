@@ -1,0 +1,128 @@
+//! Whether the warehouse opens, what it holds, and whether its records and this machine's clock agree with this release.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use warehouse::{AsOf, Format, Warehouse};
+
+use super::finding::Finding;
+use super::{in_time, is_not_there_yet};
+use crate::commands::open;
+use crate::config::Config;
+use crate::services;
+
+const WAREHOUSE: &str = "warehouse";
+const REPLAY: &str = "replay";
+const CLOCK: &str = "clock";
+const HELD: &str = "SELECT 'messages' AS name, count(*) AS held FROM message_rows UNION ALL SELECT 'events', count(*) FROM event_rows \
+                    UNION ALL SELECT 'notes', count(*) FROM note_rows UNION ALL SELECT 'predictions', count(*) FROM prediction_rows ORDER BY 1";
+/// So much may the brokers' clocks run before ours.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// A table and its rows.
+#[derive(Deserialize)]
+struct Held {
+    name: String,
+    held: u64,
+}
+
+/// Records that another version of the maps has read.
+#[derive(Deserialize)]
+struct Due {
+    due: u64,
+}
+
+pub async fn look(config: &Config, deadline: Instant) -> [Finding; 3] {
+    let url = &config.warehouse.url;
+    if is_not_there_yet(url) {
+        let of_tables = Finding::not_asked(WAREHOUSE, format!("{url} is not there yet"), "whatever brings records in makes it");
+        return [of_tables, Finding::not_asked(REPLAY, "there are no records", ""), of_clock(services::now(), None)];
+    }
+    let warehouse = match in_time(deadline, open(config)).await {
+        Ok(warehouse) => warehouse,
+        Err(error) => {
+            let advice = "mend what is named, or set warehouse.url";
+            return [
+                Finding::wrong(WAREHOUSE, format!("{error:#}"), advice),
+                Finding::not_asked(REPLAY, "the warehouse cannot be asked", "see there"),
+                of_clock(services::now(), None),
+            ];
+        }
+    };
+    let watermark = in_time(deadline, async { anyhow::Ok(warehouse.watermark().await?) }).await;
+    [held(&warehouse, url, deadline).await, replay(&warehouse, deadline).await, of_clock(services::now(), watermark.ok().flatten())]
+}
+
+async fn held(warehouse: &Warehouse, url: &str, deadline: Instant) -> Finding {
+    match in_time(deadline, rows::<Held>(warehouse, HELD)).await {
+        Ok(held) => {
+            let held: Vec<String> = held.iter().map(|table| format!("{} {}", table.name, table.held)).collect();
+            Finding::ok(WAREHOUSE, format!("{url} opens; rows of its tables: {}", held.join(", ")))
+        }
+        Err(error) => Finding::wrong(WAREHOUSE, format!("{error:#}"), "`wardstream verify` says what is missing"),
+    }
+}
+
+/// Whether records were read by maps of another version: what those made of them may not be what these would.
+async fn replay(warehouse: &Warehouse, deadline: Instant) -> Finding {
+    let ours = maps::PARSER_VERSION;
+    match in_time(deadline, due(warehouse)).await {
+        Ok(0) => Finding::ok(REPLAY, format!("all records were read by the maps of this release, version {ours}")),
+        Ok(due) => Finding::wrong(
+            REPLAY,
+            format!("{due} records were read by maps of another version than {ours}"),
+            "`wardstream replay` reads them again",
+        ),
+        Err(error) => {
+            Finding::not_asked(REPLAY, format!("{error:#}"), "ask `messages` for parser_version in SQL, where nothing cuts it off")
+        }
+    }
+}
+
+/// How many records are to be read again. Whether their bytes are there still is asked of those alone: it takes long to ask it of all.
+async fn due(warehouse: &Warehouse) -> anyhow::Result<u64> {
+    let others =
+        format!("SELECT count(*) AS due FROM messages WHERE facility <> 'wardstream' AND parser_version <> {}", maps::PARSER_VERSION);
+    let mut due = 0;
+    for sql in [others.clone(), format!("{others} AND payload IS NOT NULL")] {
+        due = rows::<Due>(warehouse, &sql).await?.iter().map(|one| one.due).sum();
+        if due == 0 {
+            break;
+        }
+    }
+    Ok(due)
+}
+
+async fn rows<T: DeserializeOwned>(warehouse: &Warehouse, sql: &str) -> anyhow::Result<Vec<T>> {
+    let json = warehouse.query_text(sql, &AsOf::default(), Format::Json, Vec::new()).await?;
+    Ok(serde_json::from_slice(&json)?)
+}
+
+/// A record cannot have come to be known in the future: one of the two clocks is wrong.
+fn of_clock(now: Timestamp, watermark: Option<Timestamp>) -> Finding {
+    match watermark {
+        Some(known_at) if known_at.duration_since(now) > AHEAD => Finding::wrong(
+            CLOCK,
+            format!("the newest record came to be known at {known_at}, and this machine's clock says {now}"),
+            "let this machine, the brokers and whoever sends keep the time (NTP)",
+        ),
+        Some(known_at) => Finding::ok(CLOCK, format!("{now}; the newest record came to be known at {known_at}")),
+        None => Finding::ok(CLOCK, format!("{now}; there is no record to hold it against")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_future_is_a_wrong_clock() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("an instant");
+        let now = at("2026-01-01T08:00:00Z");
+        for (known_at, is_wrong) in [("2026-01-01T07:00:00Z", false), ("2026-01-01T08:05:00Z", false), ("2026-01-01T08:05:01Z", true)] {
+            assert_eq!(of_clock(now, Some(at(known_at))).is_wrong(), is_wrong, "{known_at}");
+        }
+        assert!(!of_clock(now, None).is_wrong());
+    }
+}
