@@ -66,3 +66,20 @@ fn the_files_of_a_configuration_are_looked_into() -> anyhow::Result<()> {
     assert_eq!((told.lines().count(), code), (3, Some(2)), "{told}");
     Ok(())
 }
+
+/// That no registry is there is no mistake in a query's spelling.
+#[test]
+fn without_a_registry_that_is_what_is_said() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    for command in [&["models", "list"][..], &["models", "show", "ab"], &["sql", "SELECT count(*) FROM erasures"]] {
+        let (told, code) = said(&stand.run(command)?);
+        assert!(
+            told.contains("ERROR 08006: no registry is configured") && told.contains("\nHINT: set registry.url"),
+            "{command:?}: {told}"
+        );
+        assert_eq!(code, Some(1), "{command:?}");
+    }
+    let (told, code) = said(&stand.run(&["models", "rollback"])?);
+    assert!(told.contains("no registry is configured") && told.contains("set registry.url") && code == Some(1), "{told}");
+    Ok(())
+}

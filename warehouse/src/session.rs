@@ -2,7 +2,7 @@
 //! what was computed for it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -81,8 +81,7 @@ impl Relations {
     /// By name, with the registry's.
     pub(crate) fn named(&self, warehouse: &Warehouse) -> Result<BTreeMap<String, Arc<dyn TableProvider>>, QueryError> {
         let mut named: BTreeMap<_, _> = self.providers.iter().cloned().collect();
-        let registry = warehouse.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
-        named.extend(registry.iter().flat_map(crate::registry::Relations::named));
+        named.extend(warehouse.registry().named());
         Ok(named)
     }
 }
@@ -97,10 +96,7 @@ impl Warehouse {
         }
         moments::register(&ctx, self, at, &relations.providers);
         functions::refuse_the_undefined(&ctx)?;
-        let registry = self.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(registry) = registry {
-            registry.register(&ctx)?;
-        }
+        self.registry().register(&ctx)?;
         Ok(ctx)
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     pub runtime: Arc<RuntimeEnv>,
     /// In which rows are written and files merged.
     pub plumbing: Arc<SessionState>,
-    pub registry: RwLock<Option<Relations>>,
+    pub registry: RwLock<Relations>,
     /// The log's watermark.
     pub watermark: OfMessages<Option<jiff::Timestamp>>,
     /// The alarms that have landed.
@@ -129,7 +129,7 @@ impl Warehouse {
             writers,
             runtime,
             plumbing,
-            registry: RwLock::new(None),
+            registry: RwLock::new(Relations::default()),
             watermark: Mutex::new(None),
             alarms: Mutex::new(None),
             index: Arc::default(),
@@ -150,9 +150,14 @@ impl Warehouse {
         &self.0.settings.splits
     }
 
-    /// Makes the registry's relations (`models`, `model_history`) known to SQL.
+    /// Says where SQL reads the registry's relations (`models`, `model_history`, `exports`, `erasures`). Before that, whatever reads them is refused.
     pub fn tie(&self, relations: Relations) {
-        *self.0.registry.write().unwrap_or_else(PoisonError::into_inner) = Some(relations);
+        *self.0.registry.write().unwrap_or_else(PoisonError::into_inner) = relations;
+    }
+
+    /// The registry's relations.
+    pub(crate) fn registry(&self) -> Relations {
+        self.0.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) async fn writer(&self, table: Table) -> MutexGuard<'_, Writer> {

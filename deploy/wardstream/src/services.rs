@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use scorer::Live;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use warehouse::{Registry, RegistryError, Warehouse, Weights};
+use warehouse::{Registry, RegistryError, Relations, Warehouse, Weights};
 
 use crate::config::Config;
 use crate::embedded::{Embedded, Wanted};
@@ -322,14 +322,20 @@ async fn registry(config: &Config, stop: &CancellationToken) -> Result<Registry,
     }
 }
 
-/// `models` and `model_history` in SQL, where a registry can be reached; every other relation works without.
+/// The registry's relations in SQL, where one can be reached; every other relation works without.
 pub async fn tie_registry(config: &Config, warehouse: &Warehouse) {
     if config.registry.url.is_empty() {
         return;
     }
     match Registry::connect(&config.registry).await {
         Ok(registry) => warehouse.tie(Arc::new(registry).relations()),
-        Err(error) => output::progress(format_args!("the registry cannot be reached, so models and model_history are absent: {error}")),
+        Err(error) => {
+            warehouse.tie(Relations::away());
+            output::progress(format_args!(
+                "the registry cannot be reached, so models, model_history, exports and erasures cannot be read: {}",
+                chain(&error)
+            ));
+        }
     }
 }
 

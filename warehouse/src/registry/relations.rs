@@ -1,5 +1,5 @@
-//! The registry as SQL relations. They are read when a query names them, and by no other query; while PostgreSQL does not answer, such a query is
-//! refused: no rows would say that nobody was ever erased.
+//! The registry as SQL relations. They are read when a query names them, and by no other query; while PostgreSQL does not answer, or where there is no registry
+//! at all, such a query is refused: no rows would say that nobody was ever erased.
 
 use std::sync::Arc;
 
@@ -19,18 +19,36 @@ use crate::error::QueryError;
 use crate::roles::fault::Refusal;
 
 /// The registry as SQL relations: read anew by each session that asks.
-#[derive(Clone)]
-pub struct Relations(Arc<Registry>);
+#[derive(Clone, Default)]
+pub struct Relations(Source);
+
+/// Where they are read.
+#[derive(Clone, Default)]
+enum Source {
+    /// Nobody said where a registry is.
+    #[default]
+    Nowhere,
+    /// It did not answer when it was looked for.
+    Away,
+    /// In this one.
+    Here(Arc<Registry>),
+}
 
 impl Registry {
     /// The registry as SQL relations.
     #[must_use]
     pub fn relations(self: &Arc<Self>) -> Relations {
-        Relations(Arc::clone(self))
+        Relations(Source::Here(Arc::clone(self)))
     }
 }
 
 impl Relations {
+    /// Those of a registry that does not answer: whatever reads them is refused at once, and not after another wait.
+    #[must_use]
+    pub fn away() -> Self {
+        Self(Source::Away)
+    }
+
     /// Registers `models` (a row a version, task and split), `model_history`, `exports` and `erasures`.
     pub(crate) fn register(&self, ctx: &SessionContext) -> Result<(), QueryError> {
         for (name, relation) in self.named() {
@@ -68,7 +86,7 @@ impl Relations {
 
 /// A relation of the registry, read anew by every query that names it.
 struct Relation {
-    registry: Arc<Registry>,
+    registry: Source,
     sql: String,
     schema: SchemaRef,
 }
@@ -84,25 +102,48 @@ fn is_instant(name: &str) -> bool {
 }
 
 impl Relation {
-    fn new(registry: &Arc<Registry>, sql: &str, columns: &[&str]) -> Self {
+    fn new(registry: &Source, sql: &str, columns: &[&str]) -> Self {
         let kind = |name: &str| if is_instant(name) { schemas::table::instant() } else { DataType::Utf8 };
         let fields: Vec<Field> = columns.iter().map(|name| Field::new(*name, kind(name), true)).collect();
-        Self { registry: Arc::clone(registry), sql: sql.to_owned(), schema: Arc::new(Schema::new(fields)) }
+        Self { registry: registry.clone(), sql: sql.to_owned(), schema: Arc::new(Schema::new(fields)) }
     }
 
-    async fn read(&self) -> Result<Vec<Row>, RegistryError> {
-        let client = self.registry.client().await?;
-        client.query(&self.sql, &[]).await.map_err(|source| RegistryError::Refused { action: "show a relation", source })
+    async fn read(&self) -> datafusion::error::Result<Vec<Row>> {
+        let registry = match &self.registry {
+            Source::Nowhere => return Err(nowhere()),
+            Source::Away => return Err(away()),
+            Source::Here(registry) => registry,
+        };
+        rows(registry, &self.sql).await.map_err(|error| {
+            tracing::warn!(%error, cause = ?std::error::Error::source(&error), "could not read a relation of the registry");
+            away()
+        })
     }
 }
 
+async fn rows(registry: &Registry, sql: &str) -> Result<Vec<Row>, RegistryError> {
+    let client = registry.client().await?;
+    client.query(sql, &[]).await.map_err(|source| RegistryError::Refused { action: "show a relation", source })
+}
+
 /// What a query hears that reads the registry while PostgreSQL is away, or slower than it may be.
-fn away(error: &RegistryError) -> DataFusionError {
-    tracing::warn!(%error, cause = ?std::error::Error::source(error), "could not read a relation of the registry");
-    let refusal = Refusal::new("08006", "the registry in PostgreSQL does not answer, so its relations cannot be read");
-    DataFusionError::External(Box::new(
-        refusal.with_hint("ask again in a moment; only models, model_history, exports and erasures need it"),
-    ))
+fn away() -> DataFusionError {
+    refused(
+        "the registry in PostgreSQL does not answer, so its relations cannot be read",
+        "ask again in a moment; only models, model_history, exports and erasures need it",
+    )
+}
+
+/// What a query hears where nobody said where the registry is.
+fn nowhere() -> DataFusionError {
+    refused(
+        "no registry is configured and none of our own runs, so its relations cannot be read",
+        "set registry.url, or start `wardstream up` or `wardstream services` in this folder; only models, model_history, exports and erasures need it",
+    )
+}
+
+fn refused(message: &str, hint: &str) -> DataFusionError {
+    DataFusionError::External(Box::new(Refusal::new("08006", message).with_hint(hint)))
 }
 
 #[async_trait]
@@ -112,7 +153,7 @@ impl Rows for Relation {
     }
 
     async fn compute(&self, _session: &dyn Session) -> datafusion::error::Result<Arc<dyn TableProvider>> {
-        let rows = self.read().await.map_err(|error| away(&error))?;
+        let rows = self.read().await?;
         let column = |(index, field): (usize, &Arc<Field>)| {
             let texts = rows.iter().map(|row| row.get::<_, String>(index));
             if is_instant(field.name()) {
@@ -159,5 +200,19 @@ mod tests {
         ctx.sql(view).await.expect("plans").collect().await.expect("is made");
         assert_eq!(answered(&ctx, "SELECT place FROM known WHERE place = 'here'").await.expect("reads none of the registry"), 1);
         assert_eq!(ctx.table("erasures").await.expect("is there").schema().fields().len(), 8);
+    }
+
+    /// Its relations are there all the same: a relation that does not exist would be somebody's mistake.
+    #[tokio::test]
+    async fn where_there_is_no_registry_that_is_what_is_said() {
+        for (relations, wanted) in [(Relations::default(), "no registry is configured"), (Relations::away(), "does not answer")] {
+            let ctx = SessionContext::new();
+            relations.register(&ctx).expect("four relations");
+            for sql in ["SELECT * FROM models", "SELECT * FROM model_history", "SELECT * FROM exports", "SELECT * FROM erasures"] {
+                let error = answered(&ctx, sql).await.expect_err("there is nothing to read");
+                let refusal = refusal(&error, Asked { sql, notes: false });
+                assert!(refusal.code == "08006" && refusal.message.contains(wanted) && refusal.hint.is_some(), "{sql}: {refusal:?}");
+            }
+        }
     }
 }

@@ -44,6 +44,10 @@ pub async fn run(config: &Config, what: Models) -> anyhow::Result<ExitCode> {
 
 /// The registry, and the log's time at which a decision is recorded.
 async fn connect(config: &Config) -> anyhow::Result<(Registry, jiff::Timestamp)> {
+    anyhow::ensure!(
+        !config.registry.url.is_empty(),
+        "no registry is configured and none of our own runs: set registry.url, or start `wardstream up` or `wardstream services` in this folder"
+    );
     let registry = Registry::connect(&config.registry).await.context("could not reach the registry")?;
     let watermark =
         open(config).await?.watermark().await?.context("the warehouse is empty, so there is no time to record the decision at")?;
