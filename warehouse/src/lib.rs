@@ -76,6 +76,7 @@ pub use landmarks::Landmark;
 pub use meds::{MedsDraft, MedsError, MedsExport};
 pub use objects::{StoreError, StoreSettings};
 pub use output::{Format, render, render_texts};
+pub use pg::variables::{INSTANTS, instant};
 pub use published::Published;
 pub use read::{AsOf, Example, Gap, Pin};
 pub use registry::{

@@ -63,8 +63,8 @@ pub enum Command {
     },
     /// One query.
     Sql {
-        /// Only what was known at this instant.
-        #[arg(long, value_name = "INSTANT")]
+        /// Only what was known at this instant: a day or a time, in UTC where it says no offset.
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
         as_known_at: Option<jiff::Timestamp>,
         /// Version of the `messages` table.
         #[arg(long)]
@@ -145,8 +145,8 @@ pub struct Publish {
 pub struct Dataset {
     /// `readmission`, `mortality`, ..., or `all`, as the trainer learns from them.
     pub task: String,
-    /// Only what was known at this instant; the log's watermark where absent.
-    #[arg(long, value_name = "INSTANT")]
+    /// Only what was known at this instant, a day or a time, in UTC where it says no offset; the log's watermark where absent.
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub as_known_at: Option<jiff::Timestamp>,
     /// Folder that is made.
     #[arg(long, value_name = "DIR")]
@@ -159,8 +159,8 @@ pub enum Export {
     Meds {
         /// Folder that is made.
         dir: PathBuf,
-        /// Only what was known at this instant; the log's watermark where absent.
-        #[arg(long, value_name = "INSTANT")]
+        /// Only what was known at this instant, a day or a time, in UTC where it says no offset; the log's watermark where absent.
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
         as_known_at: Option<jiff::Timestamp>,
         /// Most subjects of a shard.
         #[arg(long, default_value_t = 10_000)]
@@ -256,6 +256,11 @@ pub enum Bench {
     Sql(BenchSql),
     /// The daily views and the README's questions over the warehouse of the configuration: computed anew, and once more.
     Views(BenchViews),
+}
+
+/// An instant as a session's `SET wardstream.as_known_at` takes it.
+fn instant(text: &str) -> Result<jiff::Timestamp, &'static str> {
+    warehouse::instant(text).ok_or(warehouse::INSTANTS)
 }
 
 /// Threads of one model: one at least, and no more than machines have processors for, as starting them takes longer than they save.
@@ -392,6 +397,23 @@ mod tests {
         };
         assert_eq!([asked("1"), asked("1024")], [(true, true); 2]);
         assert_eq!([asked("0"), asked("1025"), asked("-1")], [(false, false); 3]);
+    }
+
+    #[test]
+    fn an_instant_is_taken_as_a_session_takes_it() {
+        let taken = |text: &str| match Cli::try_parse_from(["wardstream", "sql", "--as-known-at", text, "SELECT 1"]).ok()?.command {
+            Command::Sql { as_known_at, .. } => as_known_at.map(|at| at.to_string()),
+            _ => None,
+        };
+        for text in ["2020-01-01", "2020-01-01 00:00", "2020-01-01T00:00:00Z", "2020-01-01 01:00:00+01"] {
+            assert_eq!(taken(text).as_deref(), Some("2020-01-01T00:00:00Z"), "{text}");
+            let others = [vec!["dataset", "all", "--out", "out"], vec!["export", "meds", "out"]];
+            for other in others {
+                assert!(Cli::try_parse_from([vec!["wardstream"], other, vec!["--as-known-at", text]].concat()).is_ok(), "{text}");
+            }
+        }
+        let refused = Cli::try_parse_from(["wardstream", "sql", "--as-known-at", "yesterday", "SELECT 1"]).err();
+        assert!(refused.is_some_and(|refused| refused.to_string().contains("write 2024-01-31")));
     }
 
     /// A trainer that runs answers alarms by refreshes: it would learn from nothing again and again.

@@ -14,6 +14,8 @@ use crate::roles::moments::When;
 pub(super) const AS_KNOWN_AT: &str = "wardstream.as_known_at";
 /// The version of `messages` that is shown.
 pub(super) const VERSION: &str = "wardstream.version";
+/// How an instant is written.
+pub const INSTANTS: &str = "write 2024-01-31, 2024-01-31 08:00 or 2024-01-31T08:00:00+01:00; without an offset it is UTC";
 const TIMEOUT: &str = "statement_timeout";
 
 /// What a setting may be set to.
@@ -221,8 +223,7 @@ fn checked(name: &str, default: &str, may: May, value: &str) -> Result<String, R
         May::OneOf(values) => values.iter().find(|one| one.eq_ignore_ascii_case(value)).map(|one| (*one).to_owned()).ok_or_else(wrong),
         May::Instant if value.is_empty() => Ok(String::new()),
         May::Instant => instant(value).map(|at| at.to_string()).ok_or_else(|| {
-            Refusal::new("22007", format!("invalid input syntax for type timestamp with time zone: \"{value}\""))
-                .with_hint("write 2024-01-31, 2024-01-31 08:00 or 2024-01-31T08:00:00+01:00; without an offset it is UTC")
+            Refusal::new("22007", format!("invalid input syntax for type timestamp with time zone: \"{value}\"")).with_hint(INSTANTS)
         }),
         May::Version if value.is_empty() => Ok(String::new()),
         May::Version => value.parse::<u32>().map(|version| version.to_string()).map_err(|_| wrong()),
@@ -248,8 +249,9 @@ fn is_zone(value: &str) -> bool {
     TimeZone::get(value).is_ok() || value.bytes().any(|byte| byte.is_ascii_digit()) || value.eq_ignore_ascii_case("localtime")
 }
 
-/// An instant as people write it.
-pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+/// An instant as people write it: with an offset, or a day or a time in UTC. `None` where it is none.
+#[must_use]
+pub fn instant(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let utc = |at: DateTime| at.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
     let date = || text.parse::<Date>().ok().map(|date| date.to_datetime(jiff::civil::Time::midnight()));
