@@ -310,9 +310,9 @@ pub struct BenchModel {
     /// Widest instructions: portable, avx2, avx512, avx512-bf16 or amx; the widest there are where none is named.
     #[arg(long)]
     pub instructions: Option<String>,
-    /// What is read, once or more: `ROWSxTOKENS`, the same with `mixed` for lengths from 25 to 100 %, `questionsN` of random tokens or
-    /// `tasksN` of those really asked behind a note of 512 tokens. For train `ROWSxTOKENS`, or `ROWSxTOKENS+QUESTIONSxTOKENS` for notes with
-    /// so many questions each; 8x512 where none is named.
+    /// What is read, once or more: `ROWSxTOKENS`, the same with `mixed` for lengths from 25 to 100 %, `questionsN` of random tokens,
+    /// `tasksN` of those really asked behind a note of 512 tokens, or `wordsN`, the same word by word, as a model that was not trained here
+    /// has them. For train `ROWSxTOKENS`, or `ROWSxTOKENS+QUESTIONSxTOKENS` for notes with so many questions each; 8x512 where none is named.
     #[arg(long)]
     pub batch: Vec<String>,
     /// What a step minimises: full for the next token everywhere, answer for the answers alone.
@@ -414,6 +414,19 @@ mod tests {
         }
         let refused = Cli::try_parse_from(["wardstream", "sql", "--as-known-at", "yesterday", "SELECT 1"]).err();
         assert!(refused.is_some_and(|refused| refused.to_string().contains("write 2024-01-31")));
+    }
+
+    /// Whatever a batch may be called, its help says.
+    #[test]
+    fn the_help_names_every_kind_of_batch() {
+        let help = <Cli as clap::CommandFactory>::command();
+        let model = help.find_subcommand("bench").and_then(|bench| bench.find_subcommand("model")).expect("is there");
+        let batch = model.get_arguments().find(|argument| argument.get_id() == "batch").and_then(|batch| batch.get_help());
+        let told = batch.expect("has help").to_string();
+        let refused = "nothing".parse::<model::bench::Batch>().expect_err("is none").to_string();
+        for kind in ["ROWSxTOKENS", "mixed", "questionsN", "tasksN", "wordsN"] {
+            assert!(refused.contains(kind) && told.contains(kind), "{kind}: {told}");
+        }
     }
 
     /// A trainer that runs answers alarms by refreshes: it would learn from nothing again and again.
