@@ -31,7 +31,7 @@ pub(crate) async fn opened(warehouse: &Warehouse, sql: &str, at: &AsOf) -> Resul
 
 /// What is wrong with a question whose rows were begun.
 pub(crate) fn of_rows(sql: &str) -> impl Fn(DataFusionError) -> QueryError + Copy {
-    move |error| told(&error, sql).into()
+    move |error: DataFusionError| QueryError::from(told(&error, sql))
 }
 
 /// A version that is not kept, or never was, is a mistake of whoever names it; that a table cannot be read is none.
