@@ -8,7 +8,9 @@ use serde::Deserialize;
 use crate::folder::{self, Folder};
 use crate::network::Network;
 use crate::page::Page;
+use crate::prompt::clean;
 use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights};
+use crate::{NextTokens, Settings};
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
@@ -69,7 +71,27 @@ fn answers_as_expected(model: &Path, expected: &Path, tolerance: f32) -> Result<
         let loss = cross_entropy(&found, &pass.tokens);
         assert!((loss - pass.cross_entropy).abs() < f64::from(tolerance), "{loss}, expected {}", pass.cross_entropy);
     }
+    drop(folder);
+    assert!(foretells_as_expected(model, &expected, f64::from(tolerance))? > 0);
     Ok(farthest)
+}
+
+/// The mean cross-entropy of the notes' next tokens is that expected. Returns the passes over a text as it is read for an answer; others are of more tokens, or of
+/// texts that are cleaned first.
+fn foretells_as_expected(model: &Path, expected: &Expected, tolerance: f64) -> Result<usize, Box<dyn std::error::Error>> {
+    let mut foretelling = NextTokens::load(model, &Settings::default())?;
+    let mut compared = 0;
+    for (text, ids) in expected.texts.iter().zip(&expected.ids) {
+        let Some(pass) = expected.passes.iter().find(|pass| pass.tokens == *ids) else { continue };
+        let found = foretelling.of(text)?;
+        if clean(text) != *text || found.tokens + 1 != ids.len() {
+            continue;
+        }
+        let mean = found.nats / found.tokens as f64;
+        assert!((mean - pass.cross_entropy).abs() < tolerance, "{mean}, expected {}", pass.cross_entropy);
+        compared += 1;
+    }
+    Ok(compared)
 }
 
 /// bf16 in shards, untied, heads wider than their share, fewer keys than queries, `rope_parameters` of Llama 3.

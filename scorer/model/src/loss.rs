@@ -108,6 +108,44 @@ impl Network {
         self.backward((parameters, gradient), &pass, trace, &slopes);
         Losses { answers, next_tokens }
     }
+
+    /// The losses of the note's next tokens together, each against the whole vocabulary, and no gradient. Questions of `page` are read and not counted.
+    pub fn next_tokens(&self, parameters: Parameters<'_>, page: &Page, trace: &mut Trace) -> f64 {
+        let targets = page.tokens.get(1..page.note).unwrap_or_default();
+        if targets.is_empty() {
+            return 0.0;
+        }
+        self.forward(parameters, &Pass::of([page]), trace);
+        let rows: Vec<usize> = (0..targets.len()).collect();
+        let (normed, _) = self.head_rows(parameters, &trace.stream, &rows);
+        let head = parameters.matrix(self.layout.head.clone(), self.config.hidden_size);
+        losses(head, trace.head(), &normed, targets)
+    }
+}
+
+/// The losses of `rows` together, whose next tokens are `targets`.
+fn losses(head: Matrix<'_>, (products, logits): (&mut Products, &mut Vec<f32>), rows: &[f32], targets: &[u32]) -> f64 {
+    let (vocab, hidden) = (head.rows, head.columns);
+    logits.resize(logits.len().max(CHUNK.min(targets.len()) * vocab), 0.0);
+    let mut losses = vec![0.0; targets.len()];
+    let chunks = rows.chunks(CHUNK * hidden).zip(targets.chunks(CHUNK)).zip(losses.chunks_mut(CHUNK));
+    for ((rows, targets), losses) in chunks {
+        let logits = &mut logits[..targets.len() * vocab];
+        whole_vocabulary(head, (products, logits), Matrix::plain(rows, hidden));
+        logits.par_chunks_mut(vocab).zip(targets).zip(losses).for_each(|((logits, &target), loss)| {
+            *loss = cross_entropy(logits, target as usize, 0.0);
+        });
+    }
+    losses.iter().copied().map(f64::from).sum()
+}
+
+/// Fills `logits`, `[rows, vocab]`, with what the head says of every word, some words at a time.
+fn whole_vocabulary(head: Matrix<'_>, (products, logits): (&mut Products, &mut [f32]), rows: Matrix<'_>) {
+    let vocab = head.rows;
+    for first in (0..vocab).step_by(WORDS) {
+        let words = head.of_rows(first..vocab.min(first + WORDS));
+        products.linear(&mut Sheet { numbers: &mut *logits, stride: vocab, first }, Into::Replace, rows, words);
+    }
 }
 
 impl Head<'_> {
@@ -147,10 +185,7 @@ impl Head<'_> {
         for ((rows, slopes), (targets, losses)) in chunks.zip(targets.chunks(CHUNK).zip(losses.chunks_mut(CHUNK))) {
             let logits = &mut logits[..targets.len() * vocab];
             let rows = Matrix::plain(rows, hidden);
-            for first in (0..vocab).step_by(WORDS) {
-                let words = head.of_rows(first..vocab.min(first + WORDS));
-                products.linear(&mut Sheet { numbers: &mut *logits, stride: vocab, first }, Into::Replace, rows, words);
-            }
+            whole_vocabulary(head, (products, logits), rows);
             logits.par_chunks_mut(vocab).zip(targets).zip(losses).for_each(|((logits, &target), loss)| {
                 *loss = cross_entropy(logits, target as usize, share);
             });

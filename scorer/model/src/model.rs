@@ -71,6 +71,9 @@ pub enum ScoreError {
         /// What was asked.
         task: Task,
     },
+    /// The weights are broken: no token is foretold.
+    #[error("the model's loss over a note is not a number")]
+    NoLoss,
 }
 
 /// A loaded model. Share it behind an `Arc`; it never changes.
