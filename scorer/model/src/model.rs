@@ -47,6 +47,8 @@ pub struct Answer {
     pub task: Task,
     /// One probability a class; they add up to 1.
     pub probabilities: Vec<f64>,
+    /// What they are the softmax of: the logit of each class's letter, in the letters' order.
+    pub logits: Vec<f32>,
     /// Tokens of the note that were read.
     pub tokens_read: u32,
     /// Whether the note went on.
@@ -344,11 +346,12 @@ pub(crate) fn answered(
 fn answers(page: &Page, logits: &[Vec<f32>]) -> Result<Vec<Answer>, ScoreError> {
     let answers = page.branches.iter().zip(logits).map(|(branch, logits)| {
         let task = branch.task;
-        let probabilities = shares(logits.get(..task.classes()).unwrap_or_default());
+        let logits = logits.get(..task.classes()).unwrap_or_default().to_vec();
+        let probabilities = shares(&logits);
         if !probabilities.iter().all(|share| share.is_finite()) {
             return Err(ScoreError::NotANumber { task });
         }
-        Ok(Answer { task, probabilities, tokens_read: page.tokens_read, truncated: page.truncated })
+        Ok(Answer { task, probabilities, logits, tokens_read: page.tokens_read, truncated: page.truncated })
     });
     answers.collect()
 }

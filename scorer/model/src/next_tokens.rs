@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use schemas::ModelVersion;
+
 use crate::folder::{self, Folder};
 use crate::load_error::LoadError;
 use crate::model::ScoreError;
@@ -16,6 +18,7 @@ use crate::tokens::Reader;
 /// A model that foretells: all of its weights, in `f32`.
 #[derive(Debug)]
 pub struct NextTokens {
+    version: ModelVersion,
     network: Network,
     weights: Vec<f32>,
     reader: Reader,
@@ -41,7 +44,14 @@ impl NextTokens {
         let Folder { config, tokenizer, weights, manifest } = folder::load(path, 1)?;
         let reader = Reader::new(tokenizer, &config, manifest.max_note_tokens)?;
         let trace = Trace::new(Kernel::of(Precision::F32, settings.instructions()), 0);
-        Ok(Self { network: Network::new(config), weights, reader, pool: pool(settings.threads(), "foretell")?, trace })
+        let (version, pool) = (manifest.model_version, pool(settings.threads(), "foretell")?);
+        Ok(Self { version, network: Network::new(config), weights, reader, pool, trace })
+    }
+
+    /// Who foretells.
+    #[must_use]
+    pub fn version(&self) -> &ModelVersion {
+        &self.version
     }
 
     /// Reads a note as it is read for an answer: cleaned, cut at as many tokens, and opened as the tokenizer opens a text.
@@ -49,7 +59,7 @@ impl NextTokens {
     /// # Errors
     /// If it cannot be split into tokens, or the loss is not a number.
     pub fn of(&mut self, text: &str) -> Result<Foretold, ScoreError> {
-        let Self { network, weights, reader, pool, trace } = self;
+        let Self { network, weights, reader, pool, trace, .. } = self;
         let page = reader.page(text, &[])?;
         let nats = pool.install(|| network.next_tokens(Parameters::Whole(weights), &page, trace));
         if nats.is_finite() { Ok(Foretold { nats, tokens: page.note.saturating_sub(1) }) } else { Err(ScoreError::NoLoss) }

@@ -55,6 +55,25 @@ fn what_was_kept_answers_bit_for_bit_as_what_is_packed() -> Tested {
     Ok(())
 }
 
+/// The golden's pass is its first text and the question about death, and `transformers` said what stands behind them.
+#[test]
+fn an_answer_has_the_logits_of_its_letters() -> Tested {
+    let expected: serde_json::Value = serde_json::from_slice(&std::fs::read(golden().join("expected.json"))?)?;
+    let settings = Settings { precision: Some(Precision::F32), threads: Some(1), ..Settings::default() };
+    let (model, letters) = (Model::load_with(&golden(), &settings)?, Ready::open(&golden(), &settings)?.reader.letters);
+    let text = expected["texts"][0].as_str().ok_or("no text")?;
+    let answers = model.score(&[Asked { text, tasks: &TASKS }])?.concat();
+    assert_eq!(answers.iter().map(|answer| answer.logits.len()).collect::<Vec<_>>(), [2, 4]);
+    for answer in &answers {
+        assert_eq!(answer.probabilities, shares(&answer.logits));
+    }
+    for (logit, letter) in answers[0].logits.iter().zip(letters) {
+        let expected = expected["passes"][0]["logits"][letter as usize].as_f64().ok_or("no logit")?;
+        assert!((f64::from(*logit) - expected).abs() < 1e-3, "{logit}, expected {expected}");
+    }
+    Ok(())
+}
+
 #[test]
 fn each_way_of_packing_is_kept_under_a_name_of_its_own() -> Tested {
     let (dir, cache) = (measured(Some(0.0))?, tempfile::tempdir()?);

@@ -107,8 +107,13 @@ fn what_a_manifest_says_of_8_bits_is_not_tried_again() -> Tested {
 
 #[test]
 fn answers_are_judged_by_the_option_that_moves_most() {
-    let answer =
-        |probabilities: [f64; 2]| Answer { task: Task::Mortality, probabilities: probabilities.into(), tokens_read: 1, truncated: false };
+    let answer = |probabilities: [f64; 2]| Answer {
+        task: Task::Mortality,
+        probabilities: probabilities.into(),
+        logits: Vec::new(),
+        tokens_read: 1,
+        truncated: false,
+    };
     let wider = [answer([0.5, 0.5]), answer([0.9, 0.1])];
     let judge = |probabilities| judged(Some(&[answer([0.5, 0.5]), answer(probabilities)]), (Some(&wider), Precision::Bf16));
     assert_eq!(judge([0.9049, 0.0951]), None);
