@@ -122,6 +122,37 @@ pub fn ece(labels: &[i32], probabilities: &[Vec<f64>]) -> f64 {
     measures::ece(&judged(labels, probabilities)).unwrap_or(0.0)
 }
 
+/// How good the answers to one question are. What is not defined of so few rows, or of one class alone, is nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// Answers.
+    pub n: usize,
+    /// Of them with a label other than 0.
+    pub positives: usize,
+    /// One-vs-rest macro; of two classes that of the second.
+    pub auroc: Option<f64>,
+    /// Mean squared distance from what happened.
+    pub brier: Option<f64>,
+    /// Expected calibration error, 15 bins.
+    pub ece: Option<f64>,
+    /// Mean negative natural logarithm of the probability of what happened.
+    pub log_loss: Option<f64>,
+}
+
+/// Measures answers by the rules that SQL measures predictions by. Labels are `0..classes`; a row has one probability a class.
+#[must_use]
+pub fn quality(labels: &[i32], probabilities: &[Vec<f64>]) -> Quality {
+    let rows = judged(labels, probabilities);
+    Quality {
+        n: rows.len(),
+        positives: labels.iter().filter(|label| **label > 0).count(),
+        auroc: measures::auroc_ovr(&rows),
+        brier: measures::brier(&rows),
+        ece: measures::ece(&rows),
+        log_loss: measures::log_loss(&rows),
+    }
+}
+
 /// The rows as SQL measures them. A label that is no class is hit by none.
 fn judged(labels: &[i32], probabilities: &[Vec<f64>]) -> Vec<Judged> {
     let label = |label: &i32| usize::try_from(*label).unwrap_or(usize::MAX);
@@ -194,6 +225,19 @@ mod tests {
                 assert!((own - theirs).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn quality_has_each_measure_and_none_of_nothing() {
+        let (labels, probabilities) = drawn(4, 60);
+        let found = quality(&labels, &probabilities);
+        assert_eq!((found.n, found.positives), (60, labels.iter().filter(|label| **label == 1).count()));
+        let squares = labels.iter().zip(&probabilities).map(|(label, row)| (f64::from(*label) - row[1]).powi(2)).sum::<f64>();
+        assert!(found.brier.is_some_and(|brier| (brier - squares / 60.0).abs() < 1e-12));
+        assert!(found.auroc.is_some_and(|area| (area - brute(&labels, &probabilities)).abs() < 1e-12));
+        assert!(found.ece.is_some_and(|apart| apart == ece(&labels, &probabilities)) && found.log_loss.is_some_and(|loss| loss > 0.0));
+        let none = Quality { n: 0, positives: 0, auroc: None, brier: None, ece: None, log_loss: None };
+        assert_eq!(quality(&[], &[]), none);
     }
 
     #[test]

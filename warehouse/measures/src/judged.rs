@@ -32,7 +32,23 @@ pub fn auroc_ovr(rows: &[Judged]) -> Option<f64> {
 /// class where there are more.
 #[must_use]
 pub fn ece(rows: &[Judged]) -> Option<f64> {
-    let mut sums = Sums::new(Measure::Ece);
+    summed(rows, Measure::Ece)
+}
+
+/// Mean squared distance of the probability of the second class from what happened; of more than two classes summed over them (Brier 1950).
+#[must_use]
+pub fn brier(rows: &[Judged]) -> Option<f64> {
+    summed(rows, Measure::Brier)
+}
+
+/// Mean negative natural logarithm of the probability of what happened.
+#[must_use]
+pub fn log_loss(rows: &[Judged]) -> Option<f64> {
+    summed(rows, Measure::LogLoss)
+}
+
+fn summed(rows: &[Judged], measure: Measure) -> Option<f64> {
+    let mut sums = Sums::new(measure);
     sums.add(&columns(rows));
     sums.value()
 }
@@ -51,5 +67,17 @@ mod tests {
     fn a_sure_and_right_model_is_calibrated() {
         let rows = [Judged { label: 1, probabilities: vec![0.0, 1.0] }, Judged { label: 0, probabilities: vec![1.0, 0.0] }];
         assert_eq!((ece(&rows), auroc_ovr(&rows)), (Some(0.0), Some(1.0)));
+    }
+
+    /// By hand: of two classes the second counts, of three all do.
+    #[test]
+    fn brier_and_log_loss_are_those_of_their_definitions() {
+        let two = [Judged { label: 1, probabilities: vec![0.2, 0.8] }, Judged { label: 0, probabilities: vec![0.7, 0.3] }];
+        let near = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-12);
+        assert!(near(brier(&two), (0.04 + 0.09) / 2.0));
+        assert!(near(log_loss(&two), -(0.8_f64.ln() + 0.7_f64.ln()) / 2.0));
+        let three = [Judged { label: 2, probabilities: vec![0.1, 0.3, 0.6] }];
+        assert!(near(brier(&three), 0.01 + 0.09 + 0.16) && near(log_loss(&three), -0.6_f64.ln()));
+        assert_eq!((brier(&[]), log_loss(&[])), (None, None));
     }
 }

@@ -18,7 +18,7 @@ mod sums;
 pub use bootstrap::{MOST_DRAWS, MOST_RESAMPLES, auroc_deviation};
 pub use column::{Column, Shared};
 pub use exact::ExactSum;
-pub use judged::{Judged, auroc_ovr, ece};
+pub use judged::{Judged, auroc_ovr, brier, ece, log_loss};
 pub use rank::{auprc, auroc, auroc_delong, auroc_error};
 pub use rows::{Rows, RowsError, classes};
 pub use shift::{Samples, js, ks, psi, wasserstein};
