@@ -100,14 +100,10 @@ pub enum Command {
         what: Models,
     },
     /// Scores notes of a file with a model folder: `{"id", "text", "tasks"}` a line.
-    Score {
-        /// A model folder in Hugging Face layout, or a GGUF file.
-        #[arg(long)]
-        model: PathBuf,
-        #[command(flatten)]
-        how: Answering,
-        file: PathBuf,
-    },
+    Score(Score),
+    /// How good a model's answers to the labelled notes of a file are, `{"id", "text", "tasks", "labels": {"mortality": 1}}` a line: n, positives, AUROC, Brier
+    /// score, calibration error and log loss of each task. Labels are classes, counted from 0; what has none is not asked.
+    Evaluate(Evaluate),
     /// Makes the topics that Wardstream reads and writes.
     Topics {
         #[command(subcommand)]
@@ -284,6 +280,35 @@ pub struct Answering {
     /// Threads of the model's pool; one a processor where none is named.
     #[arg(long, value_parser = threads())]
     pub threads: Option<usize>,
+}
+
+#[derive(clap::Args)]
+pub struct Score {
+    /// A model folder in Hugging Face layout, or a GGUF file.
+    #[arg(long)]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub how: Answering,
+    /// Adds to each line the logits of the options' letters before softmax, in the letters' order, in the precision that answers.
+    #[arg(long)]
+    pub logits: bool,
+    pub file: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub struct Evaluate {
+    /// A model folder in Hugging Face layout, or a GGUF file.
+    #[arg(long)]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub how: Answering,
+    /// Also how well the model foretells the notes themselves: the mean cross-entropy of each next token by its language-model head, natural logarithm, over all tokens of all
+    /// notes, cleaned and cut as for an answer. In f32 on the processor, whatever the precision that answers; the weights are loaded once more for it.
+    #[arg(long)]
+    pub next_token: bool,
+    #[arg(long, value_enum, default_value_t = Rows::Table)]
+    pub format: Rows,
+    pub file: PathBuf,
 }
 
 #[derive(clap::Args)]

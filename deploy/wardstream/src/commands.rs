@@ -5,8 +5,10 @@ mod check;
 mod datasets;
 mod doctor;
 mod erase;
+mod evaluate;
 mod files;
 mod models;
+mod notes;
 mod rows;
 mod score;
 
@@ -53,7 +55,8 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Bench { what } => bench::run(config, what).await,
         Command::Verify => rows::verify(&config).await,
         Command::Models { what } => models::run(&config, what).await,
-        Command::Score { model, how, file } => score::run(&model, &how, &file),
+        Command::Score(wanted) => score::run(&wanted),
+        Command::Evaluate(wanted) => evaluate::run(&wanted),
         Command::Topics { what: Topics::Create } => services::topics::create(&config).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor { format } => doctor::run(&config, format).await,
         Command::CheckConfig => check::run(&config).await,

@@ -1,15 +1,14 @@
 //! `score`: notes of a file through a model folder, without any service.
 
-use std::io::BufRead as _;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
-use model::{Asked, InstructionSet, Model, Settings};
+use anyhow::Context as _;
+use model::{Answer, Asked};
 use schemas::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Answering;
+use super::notes;
+use crate::cli::Score;
 use crate::output;
 
 #[derive(Deserialize)]
@@ -25,6 +24,8 @@ struct Scored<'a> {
     id: &'a serde_json::Value,
     task: Task,
     probabilities: &'a [f64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits: Option<&'a [f32]>,
     tokens_read: u32,
     truncated: bool,
 }
@@ -33,35 +34,36 @@ fn all() -> Vec<Task> {
     Task::ALL.to_vec()
 }
 
-pub fn run(folder: &Path, how: &Answering, file: &Path) -> anyhow::Result<ExitCode> {
-    ensure!(
-        how.instructions.is_none_or(InstructionSet::is_here),
-        "this processor has no such instructions: leave --instructions out for the widest that it has"
-    );
-    let settings = Settings { precision: how.precision, instructions: how.instructions, threads: how.threads, device: how.device };
-    let model = Model::load_with(folder, &settings).with_context(|| format!("could not load the model {}", folder.display()))?;
-    if let Some(too_coarse) = model.too_coarse() {
-        output::progress(too_coarse);
-    }
-    let reader = std::io::BufReader::new(std::fs::File::open(file).with_context(|| format!("could not read {}", file.display()))?);
-    for (number, line) in reader.lines().enumerate() {
-        let line = line.with_context(|| format!("could not read line {} of {}: it must be UTF-8", number + 1, file.display()))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let line: Line = serde_json::from_str(&line)
-            .with_context(|| format!("line {} of {} is not {{\"id\", \"text\", \"tasks\"}}", number + 1, file.display()))?;
+pub fn run(wanted: &Score) -> anyhow::Result<ExitCode> {
+    let model = notes::model(&wanted.model, &wanted.how)?;
+    for line in notes::lines::<Line>(&wanted.file, r#"{"id", "text", "tasks"}"#)? {
+        let (_, line) = line?;
         let answers = model.score(&[Asked { text: &line.text, tasks: &line.tasks }]).context("could not score")?;
         for answer in answers.iter().flatten() {
-            let scored = Scored {
-                id: &line.id,
-                task: answer.task,
-                probabilities: &answer.probabilities,
-                tokens_read: answer.tokens_read,
-                truncated: answer.truncated,
-            };
-            output::line(serde_json::to_string(&scored)?);
+            output::line(scored(&line.id, answer, wanted.logits)?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn scored(id: &serde_json::Value, answer: &Answer, with_logits: bool) -> serde_json::Result<String> {
+    let Answer { task, probabilities, logits, tokens_read, truncated } = answer;
+    let logits = with_logits.then_some(logits.as_slice());
+    serde_json::to_string(&Scored { id, task: *task, probabilities, logits, tokens_read: *tokens_read, truncated: *truncated })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_stand_in_a_line_where_they_are_asked_for() -> serde_json::Result<()> {
+        let answer =
+            Answer { task: Task::Denial, probabilities: vec![0.25, 0.75], logits: vec![-1.5, 0.5], tokens_read: 7, truncated: false };
+        let (id, plain) =
+            (serde_json::json!("a"), r#"{"id":"a","task":"denial","probabilities":[0.25,0.75],"tokens_read":7,"truncated":false}"#);
+        assert_eq!(scored(&id, &answer, false)?, plain);
+        assert_eq!(scored(&id, &answer, true)?, plain.replace("\"tokens_read", "\"logits\":[-1.5,0.5],\"tokens_read"));
+        Ok(())
+    }
 }
