@@ -66,8 +66,12 @@ fn a_killed_trainer_goes_on_and_registers_one_model() -> anyhow::Result<()> {
     assert_eq!(refused.status.code(), Some(1));
     // Asked to, it starts from nothing though a champion answers, as before there was one.
     promote_fresh_weights(&stand)?;
-    let anew: serde_json::Value = serde_json::from_slice(&stand.run(&["trainer", "--once", "--anew"])?.stdout)?;
+    let trained = stand.run(&["train", "--anew"])?;
+    let anew: serde_json::Value = serde_json::from_slice(&trained.stdout)?;
     assert_eq!(anew["reason"], "first", "{anew}");
+    let said = String::from_utf8_lossy(&trained.stderr).into_owned();
+    let version = anew["model_version"].as_str().context("a version")?;
+    assert!(said.contains(&format!("model {version} was refused and is not live: ")), "{said}");
     assert_eq!(stand.count("SELECT count(*) FROM models WHERE parent <> ''")?, 0);
     stand.must(&["verify"])?;
     no_patient_in(&stand)

@@ -39,6 +39,13 @@ pub enum Command {
         #[arg(long, requires = "once")]
         anew: bool,
     },
+    /// Trains by hand: one cycle now, on all that is known, from the model that answers (or a first model where none does), and says what came of it: the new
+    /// version, its figures, whether it was promoted, and else why not. The same as `trainer --once`. Exit 1 where the gate refuses the model.
+    Train {
+        /// Learns from nothing, not from the weights of the model that answers: what those carry of patients who were erased since is not carried on.
+        #[arg(long)]
+        anew: bool,
+    },
     /// SQL over the PostgreSQL protocol and Arrow Flight SQL, and the page that says whether the models hold.
     Serve,
     /// HL7 v2 over TCP (MLLP) onto raw topics, by the ports of the configuration.
@@ -459,5 +466,6 @@ mod tests {
     fn learning_from_nothing_is_asked_for_once() {
         assert!(Cli::try_parse_from(["wardstream", "trainer", "--once", "--anew"]).is_ok());
         assert!(Cli::try_parse_from(["wardstream", "trainer", "--anew"]).is_err());
+        assert!(Cli::try_parse_from(["wardstream", "train", "--anew"]).is_ok());
     }
 }

@@ -37,8 +37,10 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Ingest => services::alone(config, |services| services.start_ingest()).await,
         Command::Scorer => services::alone(config, Services::start_scorer).await,
         Command::Trainer { once: false, .. } => services::alone(config, Services::start_trainer).await,
-        Command::Trainer { once: true, anew: false } => services::train_once(config, None).await,
-        Command::Trainer { once: true, anew: true } => services::train_once(config, Some(Reason::First)).await,
+        Command::Trainer { once: true, anew: false } | Command::Train { anew: false } => services::train_once(config, None).await,
+        Command::Trainer { once: true, anew: true } | Command::Train { anew: true } => {
+            services::train_once(config, Some(Reason::First)).await
+        }
         Command::Serve => services::serve(config).await,
         Command::Mllp => services::mllp_alone(config).await,
         Command::Publish(publish) => files::publish(&config, &publish).await,

@@ -162,8 +162,31 @@ pub async fn train_once(config: Config, asked: Option<Reason>) -> anyhow::Result
     };
     let report = cycles.cycle(reason).await?;
     output::line(serde_json::to_string(&report)?);
+    outcome(&report).into_iter().for_each(output::progress);
     services.removal().turn().await;
-    Ok(if report.promoted { ExitCode::SUCCESS } else { ExitCode::from(output::FAILED) })
+    let is_as_asked = is_as_asked(&report, services.config.trainer.auto_promote);
+    Ok(if is_as_asked { ExitCode::SUCCESS } else { ExitCode::from(output::FAILED) })
+}
+
+/// Whether a cycle did what it is there for: its model is live, or it is fit to be and is to wait for somebody who promotes it.
+fn is_as_asked(report: &Report, auto_promote: bool) -> bool {
+    report.promoted || report.refused.is_none() && !auto_promote
+}
+
+/// What came of a cycle, in sentences: the figures, then whether the model is live and why not.
+fn outcome(report: &Report) -> Vec<String> {
+    let figures = report.figures.iter().map(|one| {
+        let trainer::Figures { task, split, n, auroc, low, high, ece, zero_shot, .. } = one;
+        let before = zero_shot.auroc;
+        format!("{task}, {split}: AUROC {auroc:.3} [{low:.3}, {high:.3}] of {n}, {before:.3} before it learned; calibration error {ece:.3}")
+    });
+    let version = &report.model_version;
+    let said = match &report.refused {
+        Some(why) => format!("model {version} was refused and is not live: {why}"),
+        None if report.promoted => format!("model {version} is the champion"),
+        None => format!("model {version} is registered and not live: `wardstream models promote {version}` makes it the champion"),
+    };
+    figures.chain([said]).collect()
 }
 
 #[cfg(test)]
@@ -187,6 +210,24 @@ mod tests {
         assert_eq!(refused(&reports, Reason::Scheduled), 0);
         reports.push(report(Reason::Scheduled, false));
         assert_eq!(refused(&reports, Reason::Scheduled), 1);
+    }
+
+    #[test]
+    fn what_came_of_a_cycle_is_said_in_sentences() {
+        let zero_shot = trainer::Interval { auroc: 0.5, low: 0.4, high: 0.6 };
+        let (task, split) = (schemas::Task::Mortality, "test".to_owned());
+        let figures = trainer::Figures { task, split, n: 120, positives: 20, auroc: 0.8, low: 0.7, high: 0.9, ece: 0.05, zero_shot };
+        let refused = Report { figures: vec![figures], refused: Some("chance_on_test".to_owned()), ..report(Reason::First, false) };
+        let said = "mortality, test: AUROC 0.800 [0.700, 0.900] of 120, 0.500 before it learned; calibration error 0.050";
+        assert_eq!(outcome(&refused), [said, "model a was refused and is not live: chance_on_test"]);
+        assert_eq!(outcome(&report(Reason::First, true)), ["model a is the champion"]);
+        let by_hand = outcome(&report(Reason::First, false));
+        let waits = |report: &Report| [true, false].map(|auto_promote| is_as_asked(report, auto_promote));
+        assert_eq!(
+            [waits(&refused), waits(&report(Reason::First, false)), waits(&report(Reason::First, true))],
+            [[false, false], [false, true], [true, true]]
+        );
+        assert_eq!(by_hand, ["model a is registered and not live: `wardstream models promote a` makes it the champion"]);
     }
 
     #[test]
