@@ -1,6 +1,9 @@
 //! What the scorer is told.
 
-use model::Device;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use model::{Device, InstructionSet, Precision};
 use serde::{Deserialize, Serialize};
 
 /// The `[scorer]` part of the configuration.
@@ -13,6 +16,14 @@ pub struct Settings {
     pub batch_age_ms: u64,
     /// Where the champion answers: `cpu`, or `cuda:0` for an NVIDIA card of a program that was built with the feature `cuda`.
     pub device: Device,
+    /// How the champion's weights are held and multiplied: `f32`, `bf16`, `int16` or `int8`. Absent: as its manifest allows and this machine is best at.
+    pub precision: Option<Precision>,
+    /// The widest instructions that it uses: `portable`, `avx2`, `avx512`, `avx512-bf16` or `amx`, or the widest below them that there are. Absent: the widest there are.
+    pub instructions: Option<InstructionSet>,
+    /// Threads of the champion's pool. Absent: one a processor.
+    pub threads: Option<NonZeroUsize>,
+    /// A folder that keeps packed weights, so that a start or a takeover need not pack them again. Absent: none.
+    pub packed_cache: Option<PathBuf>,
     /// How many notes' last predictions are remembered here; older ones are asked of the warehouse.
     pub remembered_notes: usize,
     /// Pause between two attempts at a publication that failed.
@@ -21,6 +32,15 @@ pub struct Settings {
     pub monitor_ms: u64,
     /// Drift is judged once in each of these of the log's time.
     pub judge_once_a: Period,
+}
+
+impl Settings {
+    /// How the champion answers.
+    #[must_use]
+    pub fn answering(&self) -> model::Settings {
+        let threads = self.threads.map(NonZeroUsize::get);
+        model::Settings { precision: self.precision, instructions: self.instructions, threads, device: self.device }
+    }
 }
 
 /// A calendar period of the log, in UTC.
@@ -51,6 +71,10 @@ impl Default for Settings {
             budget_tokens: 16_384,
             batch_age_ms: 20,
             device: Device::Cpu,
+            precision: None,
+            instructions: None,
+            threads: None,
+            packed_cache: None,
             remembered_notes: 200_000,
             retry_ms: 1_000,
             monitor_ms: 5_000,

@@ -287,6 +287,9 @@ pub struct Answering {
     /// Threads of the model's pool; one a processor where none is named.
     #[arg(long, value_parser = threads())]
     pub threads: Option<usize>,
+    /// A folder that keeps packed weights: what it holds of an earlier time is not packed again.
+    #[arg(long, value_name = "DIR")]
+    pub packed_cache: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

@@ -160,6 +160,28 @@ mod tests {
     }
 
     #[test]
+    fn how_the_champion_answers_is_configured_and_what_is_none_refused() -> Result<(), ConfigError> {
+        let said = "[scorer]\nprecision = \"int16\"\ninstructions = \"avx2\"\npacked_cache = \"packed\"\n";
+        let config = resolve(said, &[("WARDSTREAM__SCORER__THREADS", "3")])?.scorer;
+        let expected = model::Settings {
+            precision: Some(model::Precision::Int16),
+            instructions: Some(model::InstructionSet::Avx2),
+            threads: Some(3),
+            device: model::Device::Cpu,
+        };
+        assert_eq!((config.answering(), config.packed_cache.as_deref()), (expected, Some(Path::new("packed"))));
+        let shown = toml::to_string_pretty(&config).unwrap_or_default();
+        assert!(shown.contains("precision = \"int16\"") && shown.contains("instructions = \"avx2\""), "{shown}");
+        let config = resolve("", &[])?.scorer;
+        assert_eq!((config.answering(), config.packed_cache), (model::Settings::default(), None));
+        for (said, why) in [("precision = \"int4\"", "int4 is none of f32, bf16, int16, int8"), ("threads = 0", "nonzero")] {
+            let error = resolve(&format!("[scorer]\n{said}\n"), &[]).expect_err("there is none").to_string();
+            assert!(error.contains(why) && error.contains("line 2"), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn how_long_weights_are_kept_is_configured_and_nothing_below_none_is_taken() -> Result<(), ConfigError> {
         let config = resolve("[weights]\nkeep_versions = 3\n", &[("WARDSTREAM__WEIGHTS__KEEP_DAYS", "7")])?;
         assert_eq!((config.weights.keep_versions, config.weights.keep_days), (3, 7));

@@ -147,7 +147,8 @@ impl Services {
             registry: Arc::clone(&self.registry),
             weights: Arc::clone(&self.weights),
             folder: self.config.state.folder.join("champion"),
-            device: self.config.scorer.device,
+            answering: self.config.scorer.answering(),
+            packed_cache: self.config.scorer.packed_cache.clone(),
             champion: self.champion.clone(),
         };
         let (stop, warehouse, registry) = (self.stop.clone(), self.warehouse.clone(), Arc::clone(&self.registry));

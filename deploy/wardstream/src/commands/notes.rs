@@ -33,9 +33,40 @@ pub fn settings(how: &Answering) -> anyhow::Result<Settings> {
 
 /// The model of a folder or file, loaded so; what it does not bear is said.
 pub fn model(path: &Path, how: &Answering) -> anyhow::Result<Model> {
-    let model = Model::load_with(path, &settings(how)?).with_context(|| format!("could not load the model {}", path.display()))?;
+    let settings = settings(how)?;
+    let loaded = match &how.packed_cache {
+        Some(cache) => Model::load_cached(path, &settings, cache),
+        None => Model::load_with(path, &settings),
+    };
+    let model = loaded.with_context(|| format!("could not load the model {}", path.display()))?;
     if let Some(too_coarse) = model.too_coarse() {
         output::progress(too_coarse);
     }
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Asked, Config, Device, Draft, Learner, Precision, train_tokenizer};
+    use schemas::Task;
+
+    use super::*;
+
+    #[test]
+    fn what_was_packed_is_kept_where_that_is_asked_for() -> anyhow::Result<()> {
+        let (place, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let tokenizer = train_tokenizer(std::iter::once("The patient was seen and examined."), 400)?;
+        Learner::new(Config::demo(tokenizer.get_vocab_size(true)), tokenizer, 1)?.export(place.path(), Draft::default())?;
+        let mut how =
+            Answering { device: Device::Cpu, precision: Some(Precision::F32), instructions: None, threads: Some(1), packed_cache: None };
+        let asked = [Asked { text: "The patient was seen.", tasks: &[Task::Mortality] }];
+        let expected = model(place.path(), &how)?.score(&asked)?;
+        assert_eq!(std::fs::read_dir(cache.path())?.count(), 0);
+        how.packed_cache = Some(cache.path().to_owned());
+        for _ in 0..2 {
+            assert_eq!(model(place.path(), &how)?.score(&asked)?, expected);
+            assert_eq!(std::fs::read_dir(cache.path())?.count(), 1);
+        }
+        Ok(())
+    }
 }

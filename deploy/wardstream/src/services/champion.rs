@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use model::{Device, Model, Settings};
+use model::{Model, Settings};
 use schemas::ModelVersion;
 use scorer::{Live, consumer::Takeover};
 use tokio::sync::{mpsc, watch};
@@ -22,8 +22,10 @@ pub struct Watcher {
     pub weights: Arc<Weights>,
     /// Where fetched models lie.
     pub folder: PathBuf,
-    /// Where the champion answers.
-    pub device: Device,
+    /// How the champion answers.
+    pub answering: Settings,
+    /// Where packed weights are kept, if anywhere.
+    pub packed_cache: Option<PathBuf>,
     pub champion: watch::Sender<Option<Live>>,
 }
 
@@ -51,8 +53,11 @@ impl Watcher {
         let _alone = alone(&self.folder)?;
         let folder = self.folder.join(&row.model_version.0);
         self.registry.fetch(&self.weights, &row, &folder).await.context("could not fetch the champion's weights")?;
-        let settings = Settings { device: self.device, ..Settings::default() };
-        let load = tokio::task::spawn_blocking(move || Model::load_with(&folder, &settings));
+        let (settings, cache) = (self.answering, self.packed_cache.clone());
+        let load = tokio::task::spawn_blocking(move || match cache {
+            Some(cache) => Model::load_cached(&folder, &settings, &cache),
+            None => Model::load_with(&folder, &settings),
+        });
         let model = load.await?.context("could not load the champion")?;
         let since = self
             .registry
@@ -60,7 +65,10 @@ impl Watcher {
             .await
             .context("could not ask for the first promotion")?
             .context("a champion without a promotion")?;
-        tracing::info!(model = %row.model_version, precision = model.precision().as_str(), device = %self.device, "champion loaded");
+        tracing::info!(model = %row.model_version, precision = model.precision().as_str(), device = %self.answering.device, "champion loaded");
+        if let Some(too_coarse) = model.too_coarse() {
+            tracing::warn!(model = %row.model_version, "{too_coarse}");
+        }
         self.champion.send_replace(Some(Live { model: Arc::new(model), since }));
         // A loaded model reads no file any more: what others left there serves nobody.
         if let Err(error) = keep_only(&row.model_version, &self.folder).await {

@@ -2,11 +2,14 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::words::MOST;
 use super::{Begin, COLUMNS, Left, Line, Panels, ROWS, Right, Tile, portable};
 
 /// How weights and the rows that meet them are held. Sums are `f32`, and of whole numbers exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Precision {
     /// 32 bits.
     F32,
@@ -19,7 +22,8 @@ pub enum Precision {
 }
 
 /// The instructions that multiply, from the plainest to the widest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum InstructionSet {
     /// Whatever the compiler makes for any processor.
     Portable,
@@ -92,6 +96,34 @@ impl FromStr for Precision {
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         let known = [Self::F32, Self::Bf16, Self::Int16, Self::Int8].into_iter().find(|precision| precision.as_str() == name);
         known.ok_or_else(|| UnknownName { name: name.to_owned(), known: "f32, bf16, int16, int8" })
+    }
+}
+
+impl TryFrom<String> for Precision {
+    type Error = UnknownName;
+
+    fn try_from(name: String) -> Result<Self, UnknownName> {
+        name.parse()
+    }
+}
+
+impl From<Precision> for String {
+    fn from(precision: Precision) -> Self {
+        precision.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for InstructionSet {
+    type Error = UnknownName;
+
+    fn try_from(name: String) -> Result<Self, UnknownName> {
+        name.parse()
+    }
+}
+
+impl From<InstructionSet> for String {
+    fn from(set: InstructionSet) -> Self {
+        set.as_str().to_owned()
     }
 }
 

@@ -25,7 +25,7 @@ fn wanted(folder: &Path, lines: &[serde_json::Value]) -> anyhow::Result<Evaluate
     let file = folder.join("notes.jsonl");
     let text: Vec<String> = lines.iter().map(|line| format!("{line}\n\n")).collect();
     std::fs::write(&file, text.concat())?;
-    let how = Answering { device: Device::Cpu, precision: Some(Precision::F32), instructions: None, threads: Some(1) };
+    let how = Answering { device: Device::Cpu, precision: Some(Precision::F32), instructions: None, threads: Some(1), packed_cache: None };
     Ok(Evaluate { model: folder.join("model"), how, next_token: true, format: Rows::Csv, file })
 }
 
