@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use model::{Learner, Lesson, Recipe, Watch};
+use model::{Learner, Lesson, Watch};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use serde::{Deserialize, Serialize};
@@ -71,11 +71,7 @@ pub fn tune(
     let from = usize::try_from(learner.position()).unwrap_or(0);
     for (step, batch) in order.chunks_exact(settings.batch_notes.max(1)).enumerate().skip(from) {
         let batch: Vec<&Lesson> = batch.iter().filter_map(|index| lessons.get(index)).collect();
-        let recipe = Recipe {
-            learning_rate: rate(step, steps, plan.learning_rate, settings.warm_up_steps),
-            next_token_weight: settings.next_token_weight,
-            ..Recipe::default()
-        };
+        let recipe = settings.recipe(rate(step, steps, plan.learning_rate, settings.warm_up_steps));
         let report = learner.step(&batch, &recipe, settings.threads)?;
         progress.tuned.notes += batch.len();
         progress.tuned.tokens += report.tokens;

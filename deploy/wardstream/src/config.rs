@@ -160,6 +160,24 @@ mod tests {
     }
 
     #[test]
+    fn adamw_is_configured_and_what_would_not_learn_refused_in_a_sentence() -> Result<(), ConfigError> {
+        let trainer = resolve("[trainer]\nbetas = [0.9, 0.999]\nweight_decay = 0\nclip = inf\n", &[])?.trainer;
+        assert_eq!((trainer.betas, trainer.weight_decay, trainer.clip), ((0.9, 0.999), 0.0, f32::INFINITY));
+        let trainer = resolve("", &[("WARDSTREAM__TRAINER__BETAS", "[0.9, 0.95]")])?.trainer;
+        assert_eq!((trainer.betas, trainer.weight_decay, trainer.clip), ((0.9, 0.95), 0.01, 1.0));
+        for (said, why) in [
+            ("betas = [0.9, 1.0]", "trainer.betas are [0.9, 1]: choose both from 0 to below 1"),
+            ("weight_decay = -0.5", "trainer.weight_decay is -0.5: choose 0 or more"),
+            ("clip = 0", "trainer.clip is 0: choose more than 0"),
+            ("clip = nan", "trainer.clip is NaN: choose more than 0"),
+        ] {
+            let error = resolve(&format!("[trainer]\n{said}\n"), &[]).expect_err("it would not learn").to_string();
+            assert!(error.contains(why) && error.contains("line 2"), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn how_the_champion_answers_is_configured_and_what_is_none_refused() -> Result<(), ConfigError> {
         let said = "[scorer]\nprecision = \"int16\"\ninstructions = \"avx2\"\npacked_cache = \"packed\"\n";
         let config = resolve(said, &[("WARDSTREAM__SCORER__THREADS", "3")])?.scorer;

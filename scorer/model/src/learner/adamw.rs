@@ -134,6 +134,38 @@ mod tests {
         assert!((f64::from(weight[0]) - expected).abs() < 1e-6, "{} is not {expected}", weight[0]);
     }
 
+    /// Beside the definition (Loshchilov and Hutter 2019, algorithm 2) in `f64`, as PyTorch's `AdamW` has it: sixty steps of seven weights, with the decays that are usual.
+    #[test]
+    fn many_steps_are_those_of_the_definition() {
+        let slope = |weight: usize, step: i32| f64::from((step * 37 + weight as i32 * 101) % 41 - 17) / 20.0;
+        let mut ends = Vec::new();
+        for (beta, gamma) in [(0.9_f64, 0.999_f64), (0.9, 0.95)] {
+            let recipe = Recipe { learning_rate: 1e-2, betas: (beta as f32, gamma as f32), weight_decay: 0.1, ..Recipe::default() };
+            let mut exact: Vec<[f64; 3]> = (0..7).map(|weight| [f64::from(weight) / 3.0 - 1.0, 0.0, 0.0]).collect();
+            let mut weights: Vec<f32> = exact.iter().map(|one| one[0] as f32).collect();
+            let (mut first, mut second) = (vec![0.0; 7], vec![0.0; 7]);
+            for step in 1..=60 {
+                let gradient: Vec<f32> = (0..7).map(|weight| slope(weight, step) as f32).collect();
+                let update = Update { gradient: &gradient, scale: 0.5, decay: recipe.weight_decay, steps: step.unsigned_abs().into() };
+                update.apply(&recipe, &mut weights, &mut first, &mut second);
+                for (index, [weight, mean, square]) in exact.iter_mut().enumerate() {
+                    let slope = 0.5 * slope(index, step);
+                    *weight -= 0.01 * 0.1 * *weight;
+                    *mean = beta * *mean + (1.0 - beta) * slope;
+                    *square = gamma * *square + (1.0 - gamma) * slope * slope;
+                    let (mean, square) = (*mean / (1.0 - beta.powi(step)), *square / (1.0 - gamma.powi(step)));
+                    *weight -= 0.01 * mean / (square.sqrt() + 1e-8);
+                }
+            }
+            for (found, [expected, ..]) in weights.iter().zip(&exact) {
+                assert!((f64::from(*found) - expected).abs() < 1e-5, "{found}, expected {expected}");
+            }
+            ends.push(exact);
+        }
+        let apart = ends[0].iter().zip(&ends[1]).map(|(one, other)| (one[0] - other[0]).abs()).fold(0.0, f64::max);
+        assert!(apart > 1e-3, "both pairs of decays end alike: {apart}");
+    }
+
     #[test]
     fn a_long_gradient_is_cut_to_the_limit() {
         let recipe = Recipe::default();
