@@ -6,6 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use schemas::Task;
 
+use super::Learned;
 use crate::{
     Arithmetic, Asked, Computing, Config, Draft, InstructionSet, Learner, Lesson, LoadError, Model, Precision, Recipe, Settings,
     train_tokenizer,
@@ -154,19 +155,31 @@ fn a_spoiled_step_is_undone_and_its_batch_left_behind() -> Tested {
     Ok(())
 }
 
+/// What learns and both of the optimiser's means, to the bit.
+pub(super) fn bits(learner: &Learner) -> [Vec<u32>; 3] {
+    let Learned { weights, first, second } = &learner.learned;
+    [weights, first, second].map(|numbers| numbers.iter().map(|number| number.to_bits()).collect())
+}
+
+/// Six steps over batches of their own, and the same by a learner that died behind the third.
 #[test]
 fn a_resumed_learner_goes_on_as_if_nothing_had_happened() -> Tested {
     let dir = tempfile::tempdir()?;
-    let mut learner = learner()?.read_at_most(30)?;
-    let batch = lessons(&learner, 4, 5);
-    step(&mut learner, &batch, 2)?;
-    learner.save_state(dir.path())?;
+    let (mut whole, mut left) = (learner()?.read_at_most(30)?, learner()?.read_at_most(30)?);
+    let batches: Vec<Vec<Lesson>> = (0..6).map(|round| lessons(&whole, 4, round)).collect();
+    for batch in &batches[..3] {
+        assert_eq!(step(&mut whole, batch, 2)?, step(&mut left, batch, 2)?);
+    }
+    left.save_state(dir.path())?;
+    drop(left);
     let mut resumed = Learner::resume(dir.path())?;
-    assert_eq!((resumed.steps(), resumed.config()), (1, learner.config()));
-    assert_eq!(lessons(&resumed, 4, 5), batch);
-    step(&mut learner, &batch, 2)?;
-    step(&mut resumed, &batch, 2)?;
-    assert_eq!(learner.learned.weights, resumed.learned.weights);
+    assert_eq!((resumed.steps(), resumed.position(), resumed.config()), (3, 3, whole.config()));
+    assert_eq!(lessons(&resumed, 4, 5), batches[5]);
+    for batch in &batches[3..] {
+        assert_eq!(step(&mut whole, batch, 2)?, step(&mut resumed, batch, 1)?);
+        assert_eq!(bits(&whole), bits(&resumed));
+    }
+    assert_eq!((resumed.steps(), resumed.position()), (6, 6));
     Ok(())
 }
 
