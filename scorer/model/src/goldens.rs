@@ -1,6 +1,7 @@
 //! Tests of what loads against others: small random Llamas whose tokens, logits and losses `transformers` and `sentencepiece` gave, and a
 //! real one where it is at hand. `goldens/make.py` makes them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,8 +10,9 @@ use crate::folder::{self, Folder};
 use crate::network::Network;
 use crate::page::Page;
 use crate::prompt::clean;
+use crate::tokens::Reader;
 use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights};
-use crate::{NextTokens, Settings};
+use crate::{Model, NextTokens, Precision, Prompt, Settings};
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
@@ -167,19 +169,69 @@ fn blocks_are_widened_as_the_gguf_package_widens_them() -> Tested {
     Ok(())
 }
 
+/// How far the shares of the five letters behind each pass lie from those expected, at most, as the path that answers finds them.
+fn letters_apart(model: &Path, expected: &Path, precision: Precision) -> Result<f64, Box<dyn std::error::Error>> {
+    let expected: Expected = serde_json::from_slice(&std::fs::read(expected)?)?;
+    let opened = folder::open(model)?;
+    let letters = Reader::new(opened.tokenizer, &opened.config, folder::MAX_NOTE_TOKENS)?.letters;
+    let loaded = Model::load_with(model, &Settings { precision: Some(precision), ..Settings::default() })?;
+    assert_eq!(loaded.precision(), precision);
+    let (engine, _) = loaded.into_engine();
+    let mut farthest = 0.0;
+    for pass in &expected.passes {
+        let (note, last) = pass.tokens.split_at(pass.tokens.len() - 1);
+        let found = engine.logits(&[Prompt { note, questions: &[last] }])?.concat().concat();
+        let expected = letters.map(|letter| pass.logits[letter as usize]);
+        assert_eq!(found.len(), expected.len());
+        let apart = shares(&found).iter().zip(shares(&expected)).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        farthest = apart.max(farthest);
+    }
+    Ok(farthest)
+}
+
+fn shares(logits: &[f32]) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f32::MIN, f32::max);
+    let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|share| share / sum).collect()
+}
+
+/// Packed, every small model says of the letters what `transformers` says.
+#[test]
+fn what_is_packed_answers_as_in_transformers() -> Tested {
+    for (model, expected) in [
+        ("sharded", "sharded/expected.json"),
+        ("linear", "linear/expected.json"),
+        ("byte-level.gguf", "byte-level.json"),
+        ("sentencepiece.gguf", "sentencepiece.json"),
+    ] {
+        let apart = letters_apart(&golden(model), &golden(expected), Precision::F32)?;
+        assert!(apart < 1e-4, "{model}: {apart} apart");
+    }
+    Ok(())
+}
+
 /// SmolLM2-135M or other real models: name folders with `model.gguf` and the `expected.json` of `make.py real`, a colon between them, in
-/// `WARDSTREAM_REAL_MODELS` when building.
+/// `WARDSTREAM_REAL_MODELS` when building. The README has the commands.
 #[test]
 fn real_models_answer_as_in_transformers() -> Tested {
+    // Straight to stderr: what `eprintln!` says in a test that passes, nobody sees.
+    let mut told = std::io::stderr();
     let Some(named) = option_env!("WARDSTREAM_REAL_MODELS") else {
-        eprintln!("no real model was named in WARDSTREAM_REAL_MODELS when building, so none was held against transformers");
+        writeln!(told, "not run: no real model is named in WARDSTREAM_REAL_MODELS when building, so none was held against transformers")?;
         let small = folder::load(&golden("byte-level.gguf"), 1)?;
         assert_eq!(small.weights.len(), small.config.parameters());
         return Ok(());
     };
     for dir in named.split(':').map(Path::new) {
-        let farthest = answers_as_expected(&dir.join("model.gguf"), &dir.join("expected.json"), 1e-3)?;
-        eprintln!("the farthest logit of {} is {farthest} from that of transformers", dir.display());
+        let (model, expected) = (dir.join("model.gguf"), dir.join("expected.json"));
+        let farthest = answers_as_expected(&model, &expected, 1e-3)?;
+        writeln!(told, "the farthest logit of {} is {farthest} from that of transformers", dir.display())?;
+        for (precision, tolerance) in [(Precision::F32, 1e-3), (Precision::Bf16, 1e-2), (Precision::Int16, 1e-2)] {
+            let apart = letters_apart(&model, &expected, precision)?;
+            writeln!(told, "packed in {}, the farthest probability of its letters is {apart} from theirs", precision.as_str())?;
+            assert!(apart < tolerance, "{} in {}: {apart} apart", dir.display(), precision.as_str());
+        }
     }
     Ok(())
 }
