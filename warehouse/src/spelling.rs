@@ -3,6 +3,7 @@
 
 pub(crate) mod apart;
 mod casts;
+mod grouped;
 mod membership;
 pub(crate) mod names;
 mod places;

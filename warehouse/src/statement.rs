@@ -257,6 +257,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn rows_are_grouped_by_what_casts_alone_tell_apart() {
+        let ctx = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime"));
+        let values = "(VALUES (1.2, 'a'), (1.4, 'a'), (2.0, 'b')) AS t (a, b)";
+        for (list, rest, wanted) in [
+            ("a::INT, a::TEXT, count(*)", "GROUP BY a::INT, a::TEXT ORDER BY a::INT, a::TEXT", 3),
+            ("a::TEXT, a::INT AS c", "GROUP BY c, a, 1, a::BIGINT ORDER BY a::TEXT", 3),
+            ("upper(b::TEXT)", "GROUP BY a::INT, b, b::TEXT HAVING b::TEXT > 'a' ORDER BY 1", 1),
+            ("b::TEXT, count(*)", "GROUP BY ROLLUP (b, b::TEXT)", 5),
+            ("upper(b), count(*)", "GROUP BY b ORDER BY 1, 2", 2),
+        ] {
+            let sql = format!("SELECT {list} FROM {values} {rest}");
+            let rows = all(opened(&ctx, &sql).await.expect(&sql)).await.expect(&sql);
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), wanted, "{sql}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_statement_with_a_long_constant_is_explained_as_it_is_run() {
         let state = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime")).state();
         let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Widths)).build();
