@@ -1,14 +1,18 @@
 //! Subqueries in FROM that speak of the relations before them and choose no rows of their own: `FROM t, LATERAL (SELECT t.a + 1 AS b) AS u`, and the elements of each row's list.
 //!
 //! The engine plans them and cannot run them. What such a subquery makes of a row stands beside the row: the relations before it become its input, in the place of the one row
-//! that a SELECT without FROM is made of. Subqueries with a FROM of their own are left to the engine.
+//! that a SELECT without FROM is made of. A row of which a LEFT JOIN finds nothing goes through with a mark that says so. Subqueries with a FROM of their own are left to the engine.
 
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{Column, JoinType, Result};
-use datafusion::logical_expr::{EmptyRelation, Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias};
+use datafusion::common::{Column, JoinType, NullHandling, Result, ScalarValue};
+use datafusion::functions_nested::expr_fn::array_empty;
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::{
+    EmptyRelation, Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Unnest, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 /// Puts such subqueries over what stands before them.
@@ -42,61 +46,131 @@ fn lifted(join: &Join) -> Result<Option<LogicalPlan>> {
         },
         _ => return Ok(None),
     };
-    if join.join_type != JoinType::Inner || !join.on.is_empty() {
+    let is_outer = join.join_type == JoinType::Left;
+    if !(is_outer || join.join_type == JoinType::Inner) || !join.on.is_empty() {
         return Ok(None);
     }
-    let before = Before(&join.left);
+    let filter = join.filter.as_ref().filter(|filter| !matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _)));
+    if is_outer && filter.is_some() && unnests(subquery) {
+        return Ok(None);
+    }
+    let before = Before { left: &join.left, is_outer };
     let Some(beside) = before.made(subquery)? else { return Ok(None) };
     let left = before.columns().map(|(column, name)| Expr::Column(Column::from_name(name)).alias_qualified(column.relation, column.name));
     let made = subquery.schema().columns().into_iter().zip(join.right.schema().columns());
-    let right = made.map(|(made, seen)| Expr::Column(made).alias_qualified(seen.relation, seen.name));
+    let right = made.map(|(made, seen)| before.found(Expr::Column(made)).alias_qualified(seen.relation, seen.name));
     let all = projected(left.chain(right).collect(), beside)?;
-    Ok(Some(match &join.filter {
-        Some(filter) => filtered(filter.clone(), all)?,
-        None => all,
-    }))
+    let Some(filter) = filter else { return Ok(Some(all)) };
+    if !is_outer {
+        return filtered(filter.clone(), all).map(Some);
+    }
+    let left = join.left.schema().columns().into_iter().map(Expr::Column);
+    let right = join.right.schema().columns().into_iter();
+    let right = right.map(|seen| where_true(filter, Expr::Column(seen.clone())).alias_qualified(seen.relation, seen.name));
+    projected(left.chain(right).collect(), all).map(Some)
+}
+
+/// Whether the plan, which is made of one row, makes several of it.
+fn unnests(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Unnest(_)) || plan.inputs().first().is_some_and(|input| unnests(input))
+}
+
+/// The value where that is true, and NULL elsewhere.
+fn where_true(condition: &Expr, value: Expr) -> Expr {
+    Expr::Case(Case::new(None, vec![(Box::new(condition.clone()), Box::new(value))], None))
+}
+
+/// Whether a LEFT JOIN has found something for the row.
+const FOUND: &str = "__found";
+
+fn is_found() -> Expr {
+    Expr::Column(Column::from_name(FOUND))
 }
 
 /// The relations before a subquery. Their columns go through it under names of their own, which none of its columns has.
-struct Before<'a>(&'a Arc<LogicalPlan>);
+struct Before<'a> {
+    left: &'a Arc<LogicalPlan>,
+    /// Whether each row stays, whatever is made of it.
+    is_outer: bool,
+}
 
 impl Before<'_> {
     fn columns(&self) -> impl Iterator<Item = (Column, String)> {
-        self.0.schema().columns().into_iter().enumerate().map(|(place, column)| (column, format!("__before_{place}")))
+        self.left.schema().columns().into_iter().enumerate().map(|(place, column)| (column, format!("__before_{place}")))
     }
 
     /// The columns as they go through.
     fn through(&self) -> impl Iterator<Item = Expr> {
-        self.columns().map(|(_, name)| Expr::Column(Column::from_name(name)))
+        let mark = self.is_outer.then(is_found);
+        self.columns().map(|(_, name)| Expr::Column(Column::from_name(name))).chain(mark)
+    }
+
+    /// A value of what is made of a row; NULL where that is nothing.
+    fn found(&self, value: Expr) -> Expr {
+        if self.is_outer { where_true(&is_found(), value) } else { value }
     }
 
     /// What `plan` makes of each row; `None` where it is not made of the one row that a SELECT without FROM has.
     fn made(&self, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         if let LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: true, .. }) = plan {
             let named = self.columns().map(|(column, name)| Expr::Column(column).alias(name));
-            return projected(named.collect(), self.0.as_ref().clone()).map(Some);
+            let mark = self.is_outer.then(|| lit(true).alias(FOUND));
+            return projected(named.chain(mark).collect(), self.left.as_ref().clone()).map(Some);
         }
         let (LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Unnest(_) | LogicalPlan::SubqueryAlias(_)) = plan else {
             return Ok(None);
         };
         let Some(input) = plan.inputs().first().map_or(Ok(None), |input| self.made(input))? else { return Ok(None) };
-        Ok(match plan {
+        match plan {
             LogicalPlan::Projection(projection) => {
                 let made = projection.expr.iter().map(|expr| self.inner(expr.clone())).collect::<Result<Vec<_>>>()?;
-                Some(projected(self.through().chain(made).collect(), input)?)
+                projected(self.through().chain(made).collect(), input).map(Some)
             }
-            LogicalPlan::Filter(filter) => Some(filtered(self.inner(filter.predicate.clone())?, input)?),
-            LogicalPlan::Unnest(unnest) => {
-                let unnested = LogicalPlanBuilder::from(input);
-                Some(unnested.unnest_columns_with_options(unnest.exec_columns.clone(), unnest.options.clone())?.build()?)
-            }
+            LogicalPlan::Filter(filter) => self.chosen(filter, input),
+            LogicalPlan::Unnest(unnest) => self.unnested(unnest, input),
             LogicalPlan::SubqueryAlias(aliased) => {
                 let columns = aliased.input.schema().columns().into_iter().zip(aliased.schema.columns());
                 let named = columns.map(|(column, seen)| Expr::Column(column).alias_qualified(seen.relation, seen.name));
-                Some(projected(self.through().chain(named).collect(), input)?)
+                projected(self.through().chain(named).collect(), input).map(Some)
             }
-            _ => None,
-        })
+            _ => Ok(None),
+        }
+    }
+
+    /// The rows that a condition is true of, or all rows with a mark on these.
+    fn chosen(&self, filter: &Filter, input: LogicalPlan) -> Result<Option<LogicalPlan>> {
+        let condition = self.inner(filter.predicate.clone())?;
+        if !self.is_outer {
+            return filtered(condition, input).map(Some);
+        }
+        // Which of several rows would stay where none is chosen, no mark tells.
+        if unnests(&filter.input) {
+            return Ok(None);
+        }
+        self.marked(condition.unalias().is_true(), input).map(Some)
+    }
+
+    /// The elements of lists; where rows stay, of an empty list one that is NULL.
+    fn unnested(&self, unnest: &Unnest, input: LogicalPlan) -> Result<Option<LogicalPlan>> {
+        if !self.is_outer {
+            let unnested = LogicalPlanBuilder::from(input);
+            return unnested.unnest_columns_with_options(unnest.exec_columns.clone(), unnest.options.clone())?.build().map(Some);
+        }
+        let is_filled = |column: &Column| array_empty(Expr::Column(column.clone())).is_false();
+        let Some(is_filled) = unnest.exec_columns.iter().map(is_filled).reduce(Expr::or) else { return Ok(None) };
+        if !unnest.struct_type_columns.is_empty() {
+            return Ok(None);
+        }
+        let options = unnest.options.clone().with_null_handling(NullHandling::PreserveAndExpandEmpty);
+        let marked = LogicalPlanBuilder::from(self.marked(is_filled, input)?);
+        marked.unnest_columns_with_options(unnest.exec_columns.clone(), options)?.build().map(Some)
+    }
+
+    /// All columns, where those rows alone keep their mark that the condition is true of.
+    fn marked(&self, condition: Expr, input: LogicalPlan) -> Result<LogicalPlan> {
+        let mark = is_found().and(condition).alias(FOUND);
+        let others = input.schema().columns().into_iter().map(Expr::Column).filter(|column| *column != is_found());
+        projected(std::iter::once(mark).chain(others).collect(), input)
     }
 
     /// The expression of the columns that go through, where it spoke of the relations before.
@@ -112,6 +186,10 @@ impl Before<'_> {
         // What nobody named is called after what it spoke of.
         let (relation, name) = expr.qualified_name();
         let changed = expr.transform(inner)?;
+        if self.is_outer && !matches!(changed.data, Expr::Column(_)) {
+            // Of a row of which nothing is made nothing is computed: it may have no value.
+            return Ok(self.found(changed.data.unalias()).alias_qualified(relation, name));
+        }
         let is_named = !changed.transformed || matches!(changed.data, Expr::Alias(_));
         Ok(if is_named { changed.data } else { changed.data.alias_qualified(relation, name) })
     }
@@ -164,6 +242,26 @@ mod tests {
                     "SELECT (SELECT max(e) FROM (SELECT 1) AS o, LATERAL (SELECT unnest(make_array(3, 5)) AS e) AS u) AS m FROM {rows} WHERE a = 1"
                 ),
                 vec!["m", "5"],
+            ),
+            (
+                format!(
+                    "SELECT a, c, d FROM {rows} LEFT JOIN LATERAL (SELECT 10 / (a - 1) AS c, 'x' AS d WHERE a > 1) AS u ON true ORDER BY 1"
+                ),
+                vec!["a|c|d", "1||", "2|10|x"],
+            ),
+            (
+                format!("SELECT t.*, u.* FROM {rows} LEFT JOIN LATERAL (SELECT b + 1 AS c) AS u ON c > 11 ORDER BY 1"),
+                vec!["a|b|c", "1|10|", "2|20|21"],
+            ),
+            (
+                format!("SELECT a, e, d FROM {rows} LEFT JOIN LATERAL (SELECT unnest(range(1, a)) AS e, 'x' AS d) AS u ON true ORDER BY 1"),
+                vec!["a|e|d", "1||", "2|1|x"],
+            ),
+            (
+                format!(
+                    "SELECT a, e FROM {rows} LEFT JOIN LATERAL (SELECT unnest(make_array(a, b)) AS e WHERE b > 10) AS u ON true ORDER BY 1, 2"
+                ),
+                vec!["a|e", "1|", "2|2", "2|20"],
             ),
         ] {
             assert_eq!(told(&sql).await, wanted, "{sql}");

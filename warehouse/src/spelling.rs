@@ -6,6 +6,7 @@ mod casts;
 mod grouped;
 mod membership;
 pub(crate) mod names;
+mod nested;
 mod places;
 pub(crate) mod short;
 

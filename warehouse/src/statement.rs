@@ -50,7 +50,7 @@ fn stated(state: &SessionState, sql: &str) -> Result<Statement> {
     let options = &state.config().options().sql_parser;
     let dialect = dialect_from_str(options.dialect).ok_or_else(|| plan_datafusion_err!("no dialect is called {}", options.dialect))?;
     let tokens = Tokenizer::new(dialect.as_ref(), sql).tokenize_with_location().map_err(ParserError::from)?;
-    let parser = DFParserBuilder::new(short::written_out(tokens)).with_dialect(dialect.as_ref());
+    let parser = DFParserBuilder::new(short::written_out(tokens).0).with_dialect(dialect.as_ref());
     let mut statements = parser.with_recursion_limit(options.recursion_limit.get()).build()?.parse_statements()?;
     match (statements.pop_front(), statements.is_empty()) {
         (Some(statement), true) => Ok(statement),
@@ -246,11 +246,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_relation_alone_is_a_query_and_a_text_is_one_statement() {
+    async fn a_relation_alone_is_a_query_and_joins_need_no_parentheses_and_a_text_is_one_statement() {
         let ctx = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime"));
         let short = "WITH t AS (SELECT value FROM range(0, 3)) TABLE t ORDER BY value DESC LIMIT 1";
-        let rows = all(opened(&ctx, short).await.expect(short)).await.expect(short);
-        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        let nested = "WITH t AS (SELECT value FROM range(0, 3)) SELECT * FROM ONLY t AS a JOIN t AS b JOIN t AS c USING (value) ON a.value = b.value LIMIT 1";
+        for sql in [short, nested] {
+            let rows = all(opened(&ctx, sql).await.expect(sql)).await.expect(sql);
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        }
         for (sql, words) in [("SELECT 1; SELECT 2", "one statement"), ("", "no statement")] {
             assert!(opened(&ctx, sql).await.expect_err(sql).to_string().contains(words), "{sql}");
         }

@@ -53,9 +53,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         let words = datafusion::sql::sqlparser::parser::ParserError::from(error);
         syntax(&words, sql)
     })?;
-    let count = tokens.len();
-    let tokens = short::written_out(tokens);
-    let is_short = tokens.len() > count;
+    let (tokens, is_changed) = short::written_out(tokens);
     if weight(&tokens) > OPERATOR_LIMIT {
         return Err(Refusal::new("54001", "stack depth limit exceeded")
             .with_hint(format!("a statement may hold {OPERATOR_LIMIT} operators; write a list as IN (...) or VALUES")));
@@ -67,7 +65,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     grammar::check(&tokens, sql)?;
     let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
     let whole =
-        parsed.as_ref().ok().filter(|_| is_short).map(|parsed| parsed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        parsed.as_ref().ok().filter(|_| is_changed).map(|parsed| parsed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     // Clients' questions about the catalogue are spelled in ways that need more than spelling changed.
     if catalogue::is_asked(sql)
         && let Ok(statements) = CATALOGUE.parse(&catalogue::respelled(whole.as_deref().unwrap_or(sql)))

@@ -1,44 +1,81 @@
-//! `TABLE labels` in the words that it is short for. The parser begins no statement with it, and within one it loses what stands behind the name.
+//! What is written shorter or longer than the parser reads it: `TABLE labels` in the words that it is short for, `FROM ONLY labels` without a word that changes nothing where no
+//! table inherits from another, and joins within joins in parentheses.
+//!
+//! The parser begins no statement with TABLE, and within one it loses what stands behind the name.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// The tokens with `SELECT * FROM` wherever a query is `TABLE` and a name; what is written in its place lies where it lay.
-pub(crate) fn written_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let places = places(&tokens);
-    if places.is_empty() {
-        return tokens;
-    }
-    let mut written = Vec::with_capacity(tokens.len() + 2 * places.len());
+use super::nested;
+
+/// The tokens as the parser reads them, and whether they are others than they were; what is written in the place of a token lies where it lay.
+pub(crate) fn written_out(tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
+    let (places, count) = (places(&tokens), tokens.len());
+    let mut written = Vec::with_capacity(count + 2 * places.len());
     for (index, token) in tokens.into_iter().enumerate() {
-        if places.contains(&index) {
-            let query = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
-            written.extend(query.map(|word| TokenWithSpan::new(word, token.span)));
-        } else {
-            written.push(token);
+        match places.get(&index) {
+            Some(Instead::Query) => {
+                let query = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+                written.extend(query.map(|word| TokenWithSpan::new(word, token.span)));
+            }
+            Some(Instead::Nothing) => {}
+            None => written.push(token),
         }
     }
-    written
+    let read = nested::parenthesized(written);
+    let is_changed = !places.is_empty() || read.len() != count;
+    (read, is_changed)
 }
 
-/// Where a query is so short.
-fn places(tokens: &[TokenWithSpan]) -> BTreeSet<usize> {
+/// What is written in the place of a token.
+#[derive(Clone, Copy)]
+enum Instead {
+    /// `SELECT * FROM`
+    Query,
+    Nothing,
+}
+
+/// The tokens in whose place others are written.
+fn places(tokens: &[TokenWithSpan]) -> BTreeMap<usize, Instead> {
     let words = tokens.iter().map(|token| &token.token).enumerate().filter(|(_, token)| !matches!(token, Token::Whitespace(_)));
-    let mut words = words.peekable();
-    let (mut places, mut before) = (BTreeSet::new(), &Token::SemiColon);
-    while let Some((index, token)) = words.next() {
-        if is_table(token) && begins_query(before) && words.peek().is_some_and(|(_, next)| is_name(next)) {
-            places.insert(index);
+    let words: Vec<(usize, &Token)> = words.collect();
+    let (mut places, mut before) = (BTreeMap::new(), (0, &Token::SemiColon));
+    for (place, (index, token)) in words.iter().copied().enumerate() {
+        let behind = words.get(place + 1..).unwrap_or_default();
+        let is_relation = |next: &Token| is_name(next) || is(next, Keyword::ONLY);
+        if is(token, Keyword::TABLE) && begins_query(before.1) && behind.first().is_some_and(|(_, next)| is_relation(next)) {
+            places.insert(index, Instead::Query);
         }
-        before = token;
+        let is_named = places.contains_key(&before.0) || [Keyword::FROM, Keyword::JOIN].iter().any(|word| is(before.1, *word));
+        if is(token, Keyword::ONLY)
+            && (is_named || *before.1 == Token::Comma)
+            && let Some(beside) = around(behind)
+        {
+            places.extend(beside.into_iter().chain([index]).map(|gone| (gone, Instead::Nothing)));
+        }
+        before = (index, token);
     }
     places
 }
 
-fn is_table(token: &Token) -> bool {
-    matches!(token, Token::Word(word) if word.keyword == Keyword::TABLE)
+/// The parentheses around the name behind ONLY, where they stand; `None` where no name follows.
+fn around(behind: &[(usize, &Token)]) -> Option<Vec<usize>> {
+    match behind {
+        [(_, name), ..] if is_name(name) => Some(Vec::new()),
+        [(open, Token::LParen), (_, name), (close, Token::RParen), ..] if is_name(name) => Some(vec![*open, *close]),
+        [(open, Token::LParen), (_, schema), (_, Token::Period), (_, name), (close, Token::RParen), ..]
+            if is_name(schema) && is_name(name) =>
+        {
+            Some(vec![*open, *close])
+        }
+        _ => None,
+    }
+}
+
+fn is(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword)
 }
 
 /// Whether a query may stand behind the token.
@@ -76,7 +113,7 @@ mod tests {
 
     fn read(sql: &str) -> String {
         let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().expect("are tokens");
-        let written = written_out(tokens).into_iter().map(|token| token.token);
+        let written = written_out(tokens).0.into_iter().map(|token| token.token);
         let words = written.filter(|token| !matches!(token, Token::Whitespace(_)));
         words.map(|token| token.to_string()).collect::<Vec<_>>().join(" ")
     }
@@ -90,6 +127,11 @@ mod tests {
             ("WITH t AS (TABLE a) TABLE t", "WITH t AS ( SELECT * FROM a ) SELECT * FROM t"),
             ("PREPARE p AS TABLE a", "PREPARE p AS SELECT * FROM a"),
             ("EXPLAIN TABLE a; TABLE b", "EXPLAIN SELECT * FROM a ; SELECT * FROM b"),
+            ("TABLE ONLY a", "SELECT * FROM a"),
+            (
+                "SELECT 1 FROM ONLY a, ONLY (b) AS c LEFT JOIN only public.d JOIN ONLY (public.e) ON true ON true",
+                "SELECT 1 FROM a , b AS c LEFT JOIN ( public . d JOIN public . e ON true ) ON true",
+            ),
         ] {
             assert_eq!(read(sql), wanted, "{sql}");
         }
@@ -103,6 +145,8 @@ mod tests {
             "SELECT 1 AS table",
             "SELECT 1 AS table FROM t",
             "SELECT ( table IS NULL ) , table , \"table\"",
+            "SELECT a FROM only WHERE \"only\" = 1 FETCH FIRST 3 ROWS ONLY",
+            "SELECT 1 FROM t ORDER BY a , only",
         ] {
             assert_eq!(read(sql), sql);
         }
