@@ -181,7 +181,10 @@ impl Answers {
                 self.connection.close(name.as_deref()).map_err(error)?;
                 done("CLOSE CURSOR")
             }
-            Wish::Prepare { name, ask, types } => self.connection.keep(name, ask, types).map_err(error).and_then(|()| done("PREPARE")),
+            Wish::Prepare { name, ask, types } => {
+                self.connection.keep(name, ask, types, asking.sql).await.map_err(error)?;
+                done("PREPARE")
+            }
             Wish::Execute { name, values } => {
                 let ask = self.connection.executed(name, values).map_err(error)?;
                 self.rows(client, &ask, asking).await.map(Response::Query)

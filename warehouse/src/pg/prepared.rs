@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
+use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{FieldFormat, FieldInfo};
@@ -55,7 +56,6 @@ pub(super) struct Parser(pub Arc<Connection>);
 
 impl Parser {
     async fn prepare(&self, sql: &str, wanted: &[Option<Type>]) -> Result<Option<Prepared>, Refusal> {
-        let account = self.0.account()?;
         let mut statements = parse::statements(sql)?;
         if statements.len() > 1 {
             return Err(Refusal::new("42601", "cannot insert multiple commands into a prepared statement"));
@@ -66,21 +66,32 @@ impl Parser {
             Wish::Execute { name, values } => Wish::Ask(self.0.executed(&name, &values)?),
             other => other,
         };
-        let asked = Asked { sql, notes: account.role.notes };
-        let engine = |error| fault::refusal(&error, asked);
         let mut prepared = Prepared { sql: sql.to_owned(), parameters: Vec::new(), moments: BTreeSet::new(), planned: None, wish };
         if let Wish::Ask(ask) | Wish::CopyOut(ask, _) | Wish::Declare { ask, .. } = &prepared.wish {
-            let shown = self.0.shown(asked).await?;
-            let desk = &self.0.server.desk;
-            let mut state = desk.state(&account.role, &shown).map_err(engine)?;
-            functions::register(&mut state, &self.0).map_err(engine)?;
-            let plan = desk.plan(&state, (**ask).clone(), asked).await?;
+            let (shown, plan) = planned(&self.0, ask, sql).await?;
             prepared.moments = instants::of(ask);
-            prepared.parameters = parameters(&plan, &prepared.moments, wanted).map_err(engine)?;
+            let asked = Asked { sql, notes: self.0.account()?.role.notes };
+            prepared.parameters = parameters(&plan, &prepared.moments, wanted).map_err(|error| fault::refusal(&error, asked))?;
             prepared.planned = Some((shown, plan));
         }
         Ok(Some(prepared))
     }
+}
+
+/// The plan of a statement, and the moment that the connection sees, at which it is made; `sql` is what was sent.
+///
+/// # Errors
+/// What refuses the statement, with its place.
+pub(super) async fn planned(connection: &Connection, ask: &Statement, sql: &str) -> Result<(Arc<Shown>, LogicalPlan), Refusal> {
+    let account = connection.account()?;
+    let asked = Asked { sql, notes: account.role.notes };
+    let engine = |error| fault::refusal(&error, asked);
+    let shown = connection.shown(asked).await?;
+    let desk = &connection.server.desk;
+    let mut state = desk.state(&account.role, &shown).map_err(engine)?;
+    functions::register(&mut state, connection).map_err(engine)?;
+    let plan = desk.plan(&state, ask.clone(), asked).await?;
+    Ok((shown, plan))
 }
 
 /// The types of `$1`, `$2` ... in order; a type that the client names wins.

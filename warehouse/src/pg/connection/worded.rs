@@ -8,8 +8,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::Connection;
+use crate::pg::prepared::planned;
 use crate::roles::fault::Refusal;
 use crate::roles::gate::{Wish, wish};
+use crate::roles::instants;
 use crate::spelling;
 
 /// Values may add so many expressions to a statement, and so many bytes of text, wherever they stand together.
@@ -24,13 +26,24 @@ pub(super) struct Worded {
 }
 
 impl Connection {
-    /// Keeps a statement under a name.
+    /// Keeps a statement under a name, once it is known that it can be planned.
     ///
     /// # Errors
-    /// 42P05 where the name is taken, 53400 where too many statements are held.
-    pub(in crate::pg) fn keep(&self, name: &str, ask: &Statement, types: &[DataType]) -> Result<(), Refusal> {
-        self.prepare(name, ask.to_string().len() + size_of_val(types))?;
+    /// What refuses the statement whatever its values are, with its place in `sql`; 42P05 where the name is taken, 53400 where too many statements are held.
+    pub(in crate::pg) async fn keep(&self, name: &str, ask: &Statement, types: &[DataType], sql: &str) -> Result<(), Refusal> {
         let worded = Worded { ask: Box::new(ask.clone()), types: types.to_vec() };
+        // Of some parameters the engine finds no type where they stand; of NULL in their place it wants none.
+        if let Err(refusal) = planned(self, &worded.before_values(), sql).await
+            && let Err(other) = planned(self, &worded.without_values(), sql).await
+        {
+            let is_of_types = other.message != refusal.message;
+            return Err(if is_of_types {
+                refusal.with_hint("state the types of the parameters: PREPARE name (int, text) AS ...")
+            } else {
+                refusal
+            });
+        }
+        self.prepare(name, ask.to_string().len() + size_of_val(types))?;
         self.inner().worded.insert(name.to_owned(), worded);
         Ok(())
     }
@@ -73,16 +86,36 @@ impl Worded {
             let wrong = format!("the values of prepared statement \"{name}\" are too long for all the places in which they stand");
             return Err(Refusal::new("54000", wrong).with_hint("put them as parameters of the protocol, as drivers do"));
         }
+        Ok(self.with(|place, _| values.get(place).map(|value| self.typed(place, value))))
+    }
+
+    /// The statement whose parameters have the types that were stated.
+    fn before_values(&self) -> Statement {
+        let moments = instants::of(&self.ask);
+        self.with(|place, parameter| {
+            self.types.get(place).filter(|_| !moments.contains(&(place + 1))).map(|_| self.typed(place, parameter))
+        })
+    }
+
+    /// The statement whose parameters are NULL, but for those that say an instant.
+    fn without_values(&self) -> Statement {
+        let moments = instants::of(&self.ask);
+        let null = Expr::Value(Value::Null.into());
+        self.with(|place, _| Some(self.typed(place, &null)).filter(|_| !moments.contains(&(place + 1))))
+    }
+
+    /// The statement with what is given for a parameter, by its place from 0, in its place.
+    fn with(&self, given: impl Fn(usize, &Expr) -> Option<Expr>) -> Statement {
         let mut filled = self.ask.as_ref().clone();
         let _whole: ControlFlow<()> = visit_expressions_mut(&mut filled, |expr| {
             if let Some(place) = parameter(expr).and_then(|number| number.checked_sub(1))
-                && let Some(value) = values.get(place)
+                && let Some(value) = given(place, expr)
             {
-                *expr = self.typed(place, value);
+                *expr = value;
             }
             ControlFlow::Continue(())
         });
-        Ok(filled)
+        filled
     }
 
     /// The value in the type that was stated for it.

@@ -361,6 +361,11 @@ async fn statements_are_prepared_in_words() {
     rows(&client, "PREPARE beside AS SELECT a, $1 FROM (VALUES (1)) AS t(a)").await;
     assert_eq!(refused(&client, "EXECUTE beside (a)").await.0, "42703", "no column of the statement's");
     assert_eq!(rows(&client, "EXECUTE beside (current_user)").await, ["1|reader"]);
+    // What is wrong whatever the values are is told at once, and keeps no name.
+    assert_eq!(refused(&client, "PREPARE wrong (int) AS SELECT $1, nothing FROM labels").await, ("42703".to_owned(), Some(35)));
+    assert_eq!(refused(&client, "PREPARE wrong AS SELECT nothing($1)").await.0, "42883");
+    assert_eq!(refused(&client, "EXECUTE wrong (1)").await.0, "26000");
+    rows(&client, "PREPARE untyped AS SELECT date_trunc('day', $1), round($2, $3) FROM messages_at($4) WHERE topic = $5 LIMIT $6").await;
     rows(&client, "PREPARE s AS TABLE labels LIMIT 0").await;
     assert_eq!(rows(&client, "EXECUTE s").await, Vec::<String>::new());
 }
