@@ -14,6 +14,7 @@ pub(crate) mod gathered;
 #[cfg(test)]
 mod goldens;
 mod merges;
+mod mode;
 mod ordered;
 mod persons;
 mod predictions;

@@ -1,4 +1,4 @@
-//! Aggregates of the engine that keep every value they are given: `string_agg`, `array_agg`, medians, and `count`, `sum` and `avg` of DISTINCT values.
+//! Aggregates that keep every value they are given: the engine's `string_agg`, `array_agg`, medians, and `count`, `sum` and `avg` of DISTINCT values, and `mode`, which it lacks.
 //!
 //! An aggregate says how much it keeps, and the engine asks the pool for that once it is kept. Nobody asks for what comes of it: an answer is copied twice before it
 //! is a row, a text grows in a buffer that may be twice as long and is copied into the next, and a text that is a view into a buffer counts as the view. So
@@ -24,14 +24,14 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
-use super::{different, sums};
+use super::{different, mode, sums};
 
 mod counted;
 
 use counted::{Groups, One};
 
 /// All of them, under the engine's names, whose place they take.
-pub fn all() -> [AggregateUDF; 8] {
+pub fn all() -> [AggregateUDF; 9] {
     [
         of(string_agg_udaf(), Keeps::Values),
         of(array_agg_udaf(), Keeps::Batches),
@@ -41,6 +41,7 @@ pub fn all() -> [AggregateUDF; 8] {
         of(count_udaf(), Keeps::Different),
         of(Arc::new(sums::sum()), Keeps::Different),
         of(avg_udaf(), Keeps::Different),
+        of(Arc::new(mode::mode()), Keeps::Values),
     ]
 }
 
@@ -297,7 +298,9 @@ mod tests {
         crate::functions::register(&ctx);
         let state = ctx.state();
         let is = |name: &str| state.aggregate_functions().get(name).expect(name).inner().is::<Gathered>();
-        for name in ["string_agg", "array_agg", "nth_value", "median", "percentile_cont", "quantile_cont", "count", "sum", "avg", "mean"] {
+        for name in
+            ["string_agg", "array_agg", "nth_value", "median", "percentile_cont", "quantile_cont", "count", "sum", "avg", "mean", "mode"]
+        {
             assert!(is(name), "{name}");
         }
         assert!(!is("max"));
@@ -325,6 +328,7 @@ mod tests {
             "array_length(array_agg(text ORDER BY text DESC))",
             "array_length(array_agg(DISTINCT text))",
             "count(DISTINCT text) + count(DISTINCT length(text))",
+            "length(mode() WITHIN GROUP (ORDER BY text))",
         ] {
             let few = format!("SELECT {answer} FROM (SELECT text FROM rows LIMIT 2000)");
             statement::all(ctx.sql(&few).await.expect("plans")).await.expect("two megabytes");
