@@ -4,6 +4,7 @@
 //! What is counted is what the planner writes out: a query of WITH wherever it is named, a column wherever a condition on it moves below its query,
 //! be it stated or made by the planner for a join, a smallest value or the first rows of an order.
 
+mod calls;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +33,9 @@ const USUAL: usize = 32;
 const WITH: usize = 1_000;
 
 /// # Errors
-/// 54001 where the plan would be too large, 54011 where a query has too many columns.
+/// 54001 where the plan would be too large or take too long to make, 54011 where a query has too many columns.
 pub(super) fn check(statement: &Statement) -> Result<(), Refusal> {
+    calls::check(statement)?;
     match statement {
         Statement::Query(query) => Scale::default().query(query).map(|_| ()),
         Statement::Explain { statement, .. } => check(statement),
