@@ -1,6 +1,6 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
 //! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, aggregates that say
-//! what their answers take, sums that do not wrap, instants as text and on the clocks of a place, parts of texts, and arithmetic that refuses what has no
+//! what their answers take, sums that do not wrap, instants as text, of texts and on the clocks of a place, parts of texts, and arithmetic that refuses what has no
 //! result.
 
 mod arguments;
@@ -22,10 +22,12 @@ mod scalar;
 mod structs;
 mod substring;
 mod sums;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod time_zone;
 mod to_char;
+mod to_date;
 pub mod trial;
 pub(crate) mod watched;
 mod work;
@@ -69,6 +71,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(persons::person_roots());
     ctx.register_udf(date_trunc::date_trunc());
     ctx.register_udf(to_char::to_char());
+    to_date::all(ctx.copied_config().options()).into_iter().for_each(|function| ctx.register_udf(function));
     ctx.register_udf(time_zone::timezone());
     ctx.register_udf(time_zone::localtimestamp());
     ctx.register_udf(substring::substring_match());

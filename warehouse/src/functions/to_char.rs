@@ -1,7 +1,6 @@
 //! `to_char(instant, template)`: an instant in UTC, or a date, as text, by PostgreSQL's template patterns.
 //!
-//! The engine's own function of that name knows other patterns and gives a template of these back as it stands. Patterns after PostgreSQL's documentation,
-//! "Data Type Formatting Functions".
+//! The engine's own function of that name knows other patterns and gives a template of these back as it stands.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,6 +12,8 @@ use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+
+use super::templates::{Case, DAYS, MONTHS, Pattern, Piece, pieces};
 
 /// The function.
 pub fn to_char() -> ScalarUDF {
@@ -76,119 +77,19 @@ impl ScalarUDFImpl for ToChar {
     }
 }
 
-/// A part of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    /// Stands as it is.
-    Text(String),
-    /// Is replaced.
-    Pattern(Pattern),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern {
-    /// As in [`PATTERNS`].
-    name: &'static str,
-    case: Case,
-    /// `FM`: without blanks and leading zeros.
-    bare: bool,
-    /// `TH` or `th` behind it.
-    ordinal: Option<Case>,
-}
-
-/// How letters are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Case {
-    Upper,
-    Title,
-    Lower,
-}
-
-/// Patterns by their names in upper case, the longer before those with which they begin.
-const PATTERNS: [&str; 48] = [
-    "SSSSS", "SSSS", "Y,YYY", "YYYY", "IYYY", "MONTH", "A.M.", "P.M.", "B.C.", "A.D.", "HH24", "HH12", "IDDD", "YYY", "IYY", "MON", "DAY",
-    "DDD", "TZH", "TZM", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "HH", "MI", "SS", "MS", "US", "AM", "PM", "BC", "AD", "YY", "IY", "MM",
-    "DY", "DD", "ID", "IW", "WW", "CC", "TZ", "OF", "RM", "J",
-];
-/// Those of one letter, which would be found within the others.
-const LETTERS: [&str; 5] = ["Y", "I", "D", "W", "Q"];
-
-/// The template's parts.
-fn pieces(template: &str) -> Result<Vec<Piece>> {
-    let mut pieces = Vec::new();
-    let mut rest = template;
-    while let Some(first) = rest.chars().next() {
-        if first == '"' {
-            let (text, behind) = quoted(rest);
-            pieces.push(Piece::Text(text));
-            rest = behind;
-            continue;
-        }
-        let bare = ["FM", "fm"].iter().find_map(|prefix| rest.strip_prefix(prefix));
-        match pattern(bare.unwrap_or(rest), bare.is_some()) {
-            Some((pattern, _)) if pattern.name == "RM" => {
-                return exec_err!("to_char does not know the pattern RM: write the month with MM or Mon");
-            }
-            Some((pattern, behind)) => {
-                pieces.push(Piece::Pattern(pattern));
-                rest = behind;
-            }
-            None => {
-                let mut behind = bare.unwrap_or(rest).chars();
-                pieces.push(Piece::Text(behind.next().map(String::from).unwrap_or_default()));
-                rest = behind.as_str();
-            }
-        }
-    }
-    Ok(pieces)
-}
-
-/// The text between double quotes at the beginning, and what stands behind them.
-fn quoted(template: &str) -> (String, &str) {
-    let mut text = String::new();
-    let mut letters = template.chars();
-    let _quote = letters.next();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => break,
-            '\\' => text.extend(letters.next()),
-            other => text.push(other),
-        }
-    }
-    (text, letters.as_str())
-}
-
-/// The pattern at the beginning, and what stands behind it.
-fn pattern(template: &str, bare: bool) -> Option<(Pattern, &str)> {
-    let is_here = |name: &&&str| template.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
-    let name = PATTERNS.iter().chain(&LETTERS).find(is_here)?;
-    let (head, behind) = template.split_at_checked(name.len())?;
-    let mut letters = head.chars().filter(char::is_ascii_alphabetic);
-    let case = match (letters.next(), letters.next()) {
-        (Some(first), _) if first.is_ascii_lowercase() => Case::Lower,
-        (_, Some(second)) if second.is_ascii_lowercase() => Case::Title,
-        _ => Case::Upper,
-    };
-    let th = [("TH", Case::Upper), ("th", Case::Lower)].into_iter().find_map(|(th, case)| Some((behind.strip_prefix(th)?, case)));
-    let (behind, ordinal) = th.map_or((behind, None), |(behind, case)| (behind, Some(case)));
-    Some((Pattern { name, case, bare, ordinal }, behind))
-}
-
 /// The instant by the template.
 fn written(pieces: &[Piece], at: DateTime) -> String {
     let mut text = String::new();
     for piece in pieces {
         match piece {
             Piece::Text(stated) => text.push_str(stated),
+            Piece::Letter(letter) => text.push(*letter),
             Piece::Pattern(pattern) => text.push_str(&pattern.of(at)),
         }
     }
     text
 }
 
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 /// Names of months and days are filled up with blanks to so many letters.
 const WIDE: usize = 9;
 
@@ -198,6 +99,7 @@ impl Pattern {
         let named =
             |names: &[&'static str], place: i8| names.get(usize::try_from(place - 1).unwrap_or_default()).copied().unwrap_or_default();
         match self.name {
+            "FX" => String::new(),
             "MONTH" => self.word(named(&MONTHS, at.month()), WIDE),
             "DAY" => self.word(named(&DAYS, weekday), WIDE),
             "MON" => self.word(named(&MONTHS, at.month()).get(..3).unwrap_or_default(), 0),
@@ -322,6 +224,7 @@ mod tests {
             assert_eq!(by(template, at), wanted, "{template}");
         }
         assert_eq!(by("HH12 AM IYYY IW Q", "2023-01-01T00:00:00"), "12 AM 2022 52 1");
+        assert_eq!(by("FXTMMonth|fmtmDD", "2024-03-05T00:00:00"), "March|5");
         assert!(pieces("RM").is_err());
     }
 

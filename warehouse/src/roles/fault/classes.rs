@@ -92,6 +92,10 @@ pub(super) const RUNNING: &[(&str, &str)] = &[
     ("unable to parse date from", "22008"),
     ("timestamp out of range", "22008"),
     ("the instant is out of range", "22008"),
+    ("date/time field value out of range", "22008"),
+    ("does not fit the template", "22007"),
+    ("the template mixes", "22007"),
+    ("only supported in to_char", "0A000"),
 ];
 
 /// What the engine says is not there, and PostgreSQL says of a plan.
