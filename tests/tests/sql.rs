@@ -108,6 +108,13 @@ fn psql_is_answered_as_by_postgresql() -> anyhow::Result<()> {
         server.answers("ann", &[command]).with_context(|| command.to_owned())?;
     }
     assert!(server.answers("ann", &["\\d"])?.contains("labels"));
+    // Those of the registry are described too: it answers here.
+    for (asked, wanted) in [("\\dv+ labels", "what came of it"), ("\\dv+ erasures", "one row per step of an erasure")] {
+        let described = server.answers("ann", &[asked])?;
+        assert!(described.contains(wanted), "{asked}: {described}");
+    }
+    let bare = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'public' AND obj_description(c.oid) IS NULL";
+    assert_eq!(server.answers("ann", &[bare])?.trim(), "0");
     let columns = |user: &str| -> anyhow::Result<Vec<String>> {
         let described = server.answers(user, &["\\d notes"])?;
         Ok(described.lines().filter_map(|line| line.split('|').next()).map(str::to_owned).collect())

@@ -1,5 +1,5 @@
--- claims: one row per claim. It was initially denied if its first final decision was a denial, whatever an appeal brought later; a claim that is sent again
--- under a number of its own is one of its own, and one that was cancelled is none until it is sent again under the same. `first_decided_at`: when that decision
+-- claims: one row per claim: whether it was denied at first, and when that was decided. It was initially denied if its first final decision was a denial, whatever
+-- an appeal brought later; a claim that is sent again under a number of its own is one of its own, and one that was cancelled is none until it is sent again under the same. `first_decided_at`: when that decision
 -- was made, where nobody says when it was stated. Decisions follow one another as they were made, in whatever order they were told. A decision that was declared void
 -- later is none: that of the time that the declaration names or, where none was made then, the last one before it. The patient is the stay's.
 WITH decided AS (

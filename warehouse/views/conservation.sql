@@ -1,5 +1,5 @@
--- conservation: one row per (table, topic, partition). `messages`: every offset from the first to the last that the table's log
--- says it holds is there, once, or never held a record (`void`: markers of transactions, compaction). What the broker deleted before we
+-- conservation: one row per (table, topic, partition): whether anything is missing or doubled. `messages`: every offset from the first to the last that the
+-- table's log says it holds is there, once, or never held a record (`void`: markers of transactions, compaction). What the broker deleted before we
 -- read it (`lost`) is missing for ever. `events` and `notes` hold as many rows as their records gave, and `predictions` one
 -- for each that was understood; all have come as far as `messages`, which is committed last: rows beyond it are on their way. Of an earlier instant the logs say nothing, and the rows answer for themselves.
 -- `parts` numbers what `messages` shows: a topic's name beside each record would take most of the memory.

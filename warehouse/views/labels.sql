@@ -1,5 +1,5 @@
--- labels: one row per (task, stay). `value` is the outcome and `label` its class, NULL where the task asks for a number; both are NULL until they are mature
--- for everyone, and where the stay is excluded. Mature is what the reporting delay has passed for since its horizon and the stay were over; an
+-- labels: one row per (task, stay): what came of it, once that is mature. `value` is the outcome and `label` its class, NULL where the task asks for a number;
+-- both are NULL until they are mature for everyone, and where the stay is excluded. Mature is what the reporting delay has passed for since its horizon and the stay were over; an
 -- outcome that came to be later is known when it is, and a stay that waits (it has not ended, a claim for it is not decided) has none yet.
 WITH matured AS (
     SELECT a.*, w.watermark, CASE WHEN a.over_at IS NOT NULL THEN greatest(a.over_at + d.delay, a.outcome_at) END AS mature_at

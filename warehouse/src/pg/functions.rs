@@ -66,7 +66,6 @@ const TRUE: &[&str] = &[
 const FALSE: &[&str] = &["pg_is_other_temp_schema", "pg_is_wal_replay_paused", "pg_advisory_unlock", "row_security_active"];
 /// What is described nowhere.
 const NO_TEXT: &[&str] = &[
-    "obj_description",
     "col_description",
     "shobj_description",
     "pg_get_indexdef",

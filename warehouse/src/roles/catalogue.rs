@@ -14,14 +14,18 @@ use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 use datafusion::prelude::Expr as EngineExpr;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, FunctionArguments, Ident, Query, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
-    visit_expressions_mut,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SelectItem, SetExpr,
+    Statement, TableFactor, Value, VisitMut, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::spelling::apart;
+use super::definitions::DESCRIPTION;
 use crate::spelling::names::{UNNAMED, name};
+use crate::spelling::{self, apart};
+
+/// The number of `pg_class` in PostgreSQL, and in `pg_description`.
+const CLASSES: &str = "1259";
 
 /// Relations that hold nothing here, or nothing that is true of this server.
 const EMPTY: [&str; 17] = [
@@ -161,9 +165,11 @@ pub(super) fn readable(mut statement: Statement) -> Statement {
             {
                 *expr = null();
             }
-            // Nothing here has a comment, and what is described is named in ways that cannot be planned.
-            Expr::Function(function) if is_comment(&function.name.to_string()) => *expr = null(),
+            // No column has a comment, and columns are named in ways that cannot be planned.
+            Expr::Function(function) if is_called(function, "col_description") => *expr = null(),
+            Expr::Function(function) if is_called(function, DESCRIPTION) => by_name(function),
             Expr::Subquery(query) if follows_domains(query) => *expr = null(),
+            Expr::Subquery(query) if asks_for_classes(query) => *expr = Expr::Value(Value::Number(CLASSES.to_owned(), false).into()),
             Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
                 name_routine(left, right);
                 name_routine(right, left);
@@ -176,9 +182,31 @@ pub(super) fn readable(mut statement: Statement) -> Statement {
     statement
 }
 
-fn is_comment(function: &str) -> bool {
-    let name = function.rsplit('.').next().unwrap_or_default();
-    ["col_description", "obj_description"].iter().any(|known| name.eq_ignore_ascii_case(known))
+fn is_called(function: &Function, wanted: &str) -> bool {
+    spelling::last(&function.name).is_some_and(|name| name.value.eq_ignore_ascii_case(wanted))
+}
+
+/// What is described, without casts: `(schema || '.' || name)::regclass` is no number to the engine, and the function knows names as well.
+fn by_name(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(described))) = list.args.first_mut() {
+        *described = apart::plain(described);
+    }
+}
+
+/// Whether `'pg_class'::regclass` is asked for, as it is read by now: clients name by it of what kind a thing is that has a comment. It has PostgreSQL's own
+/// number, and is none of the relations that are numbered here.
+fn asks_for_classes(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let is_of_relations = select.from.first().is_some_and(|from| match &from.relation {
+        TableFactor::Table { name, .. } => spelling::last(name).is_some_and(|name| name.value == "pg_class"),
+        _ => false,
+    });
+    if !is_of_relations {
+        return false;
+    }
+    let asked = query.to_string();
+    ["parse_ident('pg_class'", "parse_ident('pg_catalog.pg_class'"].iter().any(|named| asked.contains(named))
 }
 
 /// How asyncpg looks for the type under a domain, step by step: there are no domains.
@@ -282,6 +310,7 @@ impl SchemaProvider for Completed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roles::parse;
 
     fn read(sql: &str) -> String {
         let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses");
@@ -299,6 +328,17 @@ mod tests {
             read("SELECT (SELECT max(a) FROM t), (SELECT 2)"),
             "SELECT (SELECT max(a) FROM t) AS \"?same?0?max\", (SELECT 2) AS \"?same?1??column?\""
         );
+    }
+
+    /// A name that is put together is no number to the engine, whatever it is cast to.
+    #[test]
+    fn what_is_described_is_named_without_casts() {
+        assert_eq!(
+            read("SELECT pg_catalog.obj_description((s || '.' || n)::regclass::oid, 'pg_class'), col_description(a::regclass, 1)"),
+            "SELECT pg_catalog.obj_description((s || '.' || n), 'pg_class'), CAST(NULL AS TEXT)"
+        );
+        let classes = parse::statements("SELECT 1 FROM pg_description WHERE classoid = 'pg_class'::regclass").expect("parses").remove(0);
+        assert!(classes.to_string().ends_with(" WHERE classoid = 1259"), "{classes}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! `information_schema` as PostgreSQL has it: its names of types, positions from 1, views with what they are made of, what a role may read, and the relations
-//! that the engine lacks, which are empty; and `pg_views` and `pg_stat_activity`.
+//! that the engine lacks, which are empty; and `pg_views`, `pg_description` and `pg_stat_activity`.
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -39,6 +39,11 @@ FROM information_schema.tables WHERE table_schema = 'public'";
 const PG_VIEWS: &str = "SELECT table_schema AS schemaname, table_name AS viewname, 'postgres' AS viewowner,
     pg_get_viewdef(table_name) AS definition
 FROM information_schema.tables WHERE table_schema = 'public'";
+
+/// `pg_description`: what PostgreSQL says of its own, and of each relation what it holds. 1259 is PostgreSQL's number of `pg_class`.
+const PG_DESCRIPTION: &str = "SELECT objoid, classoid, objsubid, description FROM pg_catalog.pg_description
+    UNION ALL SELECT oid, CAST(1259 AS INT), CAST(0 AS INT), obj_description(oid, 'pg_class')
+    FROM pg_catalog.pg_class WHERE obj_description(oid, 'pg_class') IS NOT NULL";
 
 /// `table_privileges` and `role_table_grants`: who asks may read what it is shown.
 const PRIVILEGES: &str = "SELECT 'postgres' AS grantor, \"session_user\"() AS grantee, table_catalog, table_schema, table_name,
@@ -89,6 +94,7 @@ static RELATIONS: LazyLock<Vec<(&'static str, &'static str, Box<Query>)>> = Lazy
         (SCHEMA, "table_privileges", PRIVILEGES),
         (SCHEMA, "role_table_grants", PRIVILEGES),
         (CATALOGUE, "pg_views", PG_VIEWS),
+        (CATALOGUE, "pg_description", PG_DESCRIPTION),
         (CATALOGUE, "pg_stat_activity", ACTIVITY),
     ];
     let there = there.map(|(schema, name, sql)| (schema, name, sql.to_owned())).into_iter();
@@ -140,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_relation_parses_and_takes_the_place_of_its_name() {
-        assert_eq!(RELATIONS.len(), ABSENT.len() + 6);
+        assert_eq!(RELATIONS.len(), ABSENT.len() + 7);
         for (schema, name, _) in RELATIONS.iter() {
             for sql in [format!("SELECT 1 FROM {schema}.{name} AS x"), format!("SELECT 1 FROM wardstream.{schema}.{name}")] {
                 let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql).expect("parses").remove(0);

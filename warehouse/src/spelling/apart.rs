@@ -134,7 +134,7 @@ fn same(columns: &[Column]) -> BTreeSet<usize> {
 }
 
 /// The expression without its casts.
-pub(super) fn plain(expr: &Expr) -> Expr {
+pub(crate) fn plain(expr: &Expr) -> Expr {
     let mut plain = expr.clone();
     let _whole = plain.visit(&mut Plain);
     plain

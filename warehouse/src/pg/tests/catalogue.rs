@@ -75,6 +75,35 @@ async fn a_view_is_described_with_its_columns_and_its_definition() {
     assert!(of_tasks.len() == 2 && of_tasks[0] == "NULL" && of_tasks[1].contains("outcome_at"), "{of_tasks:?}");
 }
 
+/// How psql 15 asks for `\dv+`, and how people, pgjdbc and SQLAlchemy ask: each relation says what a row of it is.
+#[tokio::test]
+async fn relations_are_described_by_the_first_sentence_of_their_files() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let without = "SELECT c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = 'public' AND pg_catalog.obj_description(c.oid, 'pg_class') IS NULL";
+    assert_eq!(rows(&client, without).await, Vec::<String>::new());
+    let wanted = "one row per (task, stay): what came of it, once that is mature.";
+    for sql in [
+        "SELECT pg_catalog.obj_description(c.oid, 'pg_class') AS \"Description\" FROM pg_catalog.pg_class c WHERE c.relname = 'labels'",
+        "SELECT obj_description('labels'::regclass)",
+        "SELECT obj_description(('public.' || table_name)::regclass, 'pg_class') FROM information_schema.tables WHERE table_name = 'labels'",
+        "SELECT d.description FROM pg_class c JOIN pg_description d
+         ON d.objoid = c.oid AND d.objsubid = 0 AND d.classoid = 'pg_class'::regclass WHERE c.relname = 'labels'",
+    ] {
+        assert_eq!(rows(&client, sql).await, [wanted], "{sql}");
+    }
+    let others = "SELECT obj_description(oid, 'pg_namespace'), obj_description(oid, 'pg_type') FROM pg_class WHERE relname = 'labels'";
+    assert_eq!(rows(&client, others).await, ["NULL|NULL"], "numbers of other kinds of things are no relations'");
+    let asks = |text: &'static str, class: &str| {
+        text.split("\n-- next\n").find(|sql| sql.contains("description") && sql.contains(class)).expect("it is among them")
+    };
+    let of_pgjdbc = rows(&client, asks(include_str!("../catalogue/pgjdbc.sql"), "'pg_class'::regclass")).await;
+    assert!(of_pgjdbc.iter().any(|row| row.starts_with(&format!("NULL|public|labels|VIEW|{wanted}|"))), "{of_pgjdbc:?}");
+    let of_sqlalchemy = rows(&client, asks(include_str!("../catalogue/sqlalchemy.sql"), "CAST('pg_class' AS REGCLASS)")).await;
+    assert!(of_sqlalchemy.contains(&format!("labels|{wanted}")), "{of_sqlalchemy:?}");
+}
+
 #[tokio::test]
 async fn a_role_is_told_what_it_may_read() {
     let mut stand = Stand::new().await;
