@@ -72,9 +72,14 @@ impl Story {
 
     /// A version of the stay's note of the kind.
     pub fn version(&mut self, known_at: Timestamp, kind: NoteKind, subject: (&str, &str), text: &str) {
+        self.document(known_at, (&format!("{}-{kind:?}", subject.1), kind), subject, text);
+    }
+
+    /// A version of any document about the stay.
+    pub fn document(&mut self, known_at: Timestamp, (document, kind): (&str, NoteKind), subject: (&str, &str), text: &str) {
         let source = self.record(known_at, 0, 1);
         let note = MappedNote {
-            document: format!("{}-{kind:?}", subject.1),
+            document: document.to_owned(),
             patient: Some(Identifier { system: "H".into(), value: subject.0.into() }),
             encounter: Some(subject.1.to_owned()),
             kind,

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use jiff::{SignedDuration, Timestamp};
 use schemas::{EventCode, NoteKind, PatientId, Task};
 
 use super::fixture::{Story, at, empty, open, part};
 use super::{ALL, DatasetError, Manifest};
+use crate::read::texts;
 use crate::store::tests::told_at;
 use crate::{AsOf, Example, NEWEST, Warehouse};
 
@@ -56,7 +59,7 @@ async fn the_same_instant_gives_the_same_bytes_however_the_files_lie_and_whateve
     warehouse.append(&mut story.take()).await.expect("appends");
     warehouse.compact().await.expect("merges");
 
-    // Another process: nothing that was computed or cached is shared.
+    // Opened anew: nothing that was computed or cached is shared. `tests/tests/exports.rs` does the same with two processes.
     let other = open(&folder, |_| {}).await;
     let second = made(&other, "mortality", &then(), &folder.join("second")).await;
     assert_eq!(first, second);
@@ -174,6 +177,81 @@ async fn a_note_that_says_nothing_is_no_example_and_the_words_that_follow_are() 
     let exported =
         warehouse.export_meds(&AsOf::default(), &folder.join("meds"), 20).await.expect("has stays").write().await.expect("is written");
     assert_eq!(exported.labels, 2);
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// What may be learned from each kind of note: its first words, and nothing that was written later.
+const SEEN: [(&str, &[&str]); 4] = [
+    ("length_of_stay", &["PLANT-admission"]),
+    ("mortality", &["PLANT-admission"]),
+    ("readmission", &["PLANT-discharge"]),
+    (ALL, &["PLANT-admission", "PLANT-discharge"]),
+];
+
+/// Notes of a patient's two stays.
+const PLANTED: u64 = 11;
+
+/// Two stays with a word planted in every note: corrections, addenda, notes of the days that follow, and admission notes that are told after discharge, once
+/// beside one in time and once alone.
+fn planted(story: &mut Story, patient: &str, admitted: Timestamp) {
+    let after = |hours: i64| admitted + SignedDuration::from_hours(hours);
+    let words = |planted: &str| format!("{planted} was short of breath for three days, with swollen legs and a cough.");
+    let (first, second) = (format!("{patient}a"), format!("{patient}b"));
+    let subject = (patient, first.as_str());
+    story.fact(after(0), EventCode::EncounterAdmitted, subject, None);
+    story.version(after(2), NoteKind::Admission, subject, &words("PLANT-admission"));
+    story.version(after(20), NoteKind::Admission, subject, &words("PLANT-admission-corrected"));
+    story.document(after(21), (&format!("{first}-more"), NoteKind::Admission), subject, &words("PLANT-admission-addendum"));
+    story.version(after(30), NoteKind::Progress, subject, &words("PLANT-progress"));
+    story.version(after(71), NoteKind::Discharge, subject, &words("PLANT-discharge"));
+    story.fact(after(72), EventCode::EncounterDischarged, subject, Some("01"));
+    story.version(after(96), NoteKind::Discharge, subject, &words("PLANT-discharge-corrected"));
+    story.document(after(97), (&format!("{first}-added"), NoteKind::Discharge), subject, &words("PLANT-discharge-addendum"));
+    story.document(after(98), (&format!("{first}-late"), NoteKind::Admission), subject, &words("PLANT-admission-late"));
+    story.version(after(99), NoteKind::Other, subject, &words("PLANT-afterwards"));
+    let subject = (patient, second.as_str());
+    story.fact(after(1_200), EventCode::EncounterAdmitted, subject, None);
+    story.version(after(1_223), NoteKind::Discharge, subject, &words("PLANT-discharge"));
+    story.fact(after(1_224), EventCode::EncounterDischarged, subject, Some("01"));
+    story.version(after(1_226), NoteKind::Admission, subject, &words("PLANT-admission-too-late"));
+}
+
+/// The planted words of these texts.
+fn found<'a>(texts: impl IntoIterator<Item = &'a String>) -> BTreeSet<&'a str> {
+    texts.into_iter().flat_map(|text| text.split_whitespace()).filter(|word| word.starts_with("PLANT-")).collect()
+}
+
+/// The texts of all files of a dataset.
+async fn texts_of(folder: &Path) -> Vec<String> {
+    let ctx = SessionContext::new();
+    let files = ctx.read_parquet(folder.display().to_string(), ParquetReadOptions::default()).await.expect("is Parquet");
+    let batches = files.select_columns(&["text"]).expect("have texts").collect().await.expect("can be read");
+    batches.iter().flat_map(|batch| texts(batch, "text").expect("are texts")).flatten().collect()
+}
+
+#[tokio::test]
+async fn what_is_written_after_the_note_that_is_asked_about_is_in_no_file_and_no_prompt() {
+    let (warehouse, folder) = empty("dataset-planted").await;
+    let mut story = Story::new();
+    for patient in 0..12_i64 {
+        planted(&mut story, &patient.to_string(), at("2020-01-01T08:00:00Z") + SignedDuration::from_hours(patient * 24 * 35));
+    }
+    // Somebody comes much later, so that everything is mature.
+    story.fact(at("2022-06-01T08:00:00Z"), EventCode::PatientSex, ("none", ""), Some("female"));
+    warehouse.append(&mut story.take()).await.expect("appends");
+    let all = "SELECT count(*) AS n FROM notes WHERE encounter_id IS NOT NULL AND text LIKE 'PLANT-%'";
+    assert_eq!(told_at(&warehouse, all, &AsOf::default()).await, format!("{}\n", 12 * PLANTED), "every word is known, and of whom");
+
+    for (task, seen) in SEEN {
+        let written = made(&warehouse, task, &AsOf::default(), &folder.join(task)).await;
+        assert!(written.counts.values().map(|split| split.examples).sum::<u64>() >= 12, "{task}: {:?}", written.counts);
+        assert_eq!(found(&texts_of(&folder.join(task)).await), seen.iter().copied().collect::<BTreeSet<_>>(), "{task}");
+    }
+    let examples = warehouse.examples(&warehouse.pin().await.expect("can be read")).await.expect("can be read");
+    for (task, seen) in SEEN.into_iter().filter(|(task, _)| *task != ALL) {
+        let prompts = examples.iter().filter(|example| example.task.as_str() == task).map(|example| &example.text);
+        assert_eq!(found(prompts), seen.iter().copied().collect::<BTreeSet<_>>(), "prompts of {task}");
+    }
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 
