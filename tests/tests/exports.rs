@@ -1,17 +1,67 @@
 //! What leaves the warehouse in folders is known to the registry, so that an erasure can say where a patient's rows went.
 #![cfg(feature = "live")]
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, ensure};
-use tests::stand::Stand;
+use tests::stand::{Stand, files};
 
 const SMALL: &[&str] = &["--seed", "5", "--patients", "40", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "hl7"];
 
 /// The tables hold a small hospital.
 fn filled(stand: &Stand) -> anyhow::Result<()> {
     let feed = stand.hospital(SMALL)?;
-    let files = tests::stand::files(&feed.join("hl7"))?;
+    backfilled(stand, &files(&feed.join("hl7"))?)
+}
+
+/// The tables hold these files too.
+fn backfilled(stand: &Stand, files: &[PathBuf]) -> anyhow::Result<()> {
     let names = files.iter().map(|file| file.to_str().context("a name")).collect::<Result<Vec<_>, _>>()?;
     stand.must(&[&["backfill", "--facility", "north"][..], &names].concat()).map(drop)
+}
+
+/// Merges the tables' files, as `ingest` does beside its appends; how many commits that took.
+fn merged(stand: &Stand) -> anyhow::Result<usize> {
+    let url = stand.path().join(".wardstream/warehouse");
+    let commits = || -> anyhow::Result<usize> {
+        let logs = ["messages", "events", "notes"].map(|table| url.join(table).join("_delta_log"));
+        logs.iter().map(|log| anyhow::Ok(files(log)?.len())).sum()
+    };
+    let before = commits()?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let settings = warehouse::Settings { url: url.display().to_string(), compact_files: 2, ..warehouse::Settings::default() };
+        warehouse::Warehouse::open(&settings).await?.compact().await.context("could not merge")
+    })?;
+    Ok(commits()? - before)
+}
+
+/// Every file of a folder with its bytes.
+fn bytes(folder: &Path) -> anyhow::Result<BTreeMap<OsString, Vec<u8>>> {
+    files(folder)?.iter().map(|file| Ok((file.file_name().context("a name")?.to_owned(), std::fs::read(file)?))).collect()
+}
+
+/// Processes share nothing but the tables, whose files lie otherwise when the second one reads them.
+#[test]
+fn two_processes_write_the_same_bytes_of_a_dataset_however_the_files_lie() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    let feed = stand.hospital(SMALL)?;
+    // In two parts, so that there are files to merge.
+    let all = files(&feed.join("hl7"))?;
+    for part in all.chunks(all.len().div_ceil(2)) {
+        backfilled(&stand, part)?;
+    }
+    let made: serde_json::Value = serde_json::from_str(&stand.must(&["dataset", "all", "--out", "first"])?)?;
+    ensure!(made["counts"]["train"]["examples"].as_u64() > Some(20), "{made}");
+    ensure!(merged(&stand)? >= 3, "messages, events and notes were to be merged");
+    stand.must(&["dataset", "all", "--out", "second"])?;
+    let (first, second) = (bytes(&stand.path().join("first"))?, bytes(&stand.path().join("second"))?);
+    assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
+    for (name, bytes) in &first {
+        ensure!(second.get(name) == Some(bytes), "{} is another file", name.display());
+    }
+    Ok(())
 }
 
 /// An export that nobody noted down could never be found again.
