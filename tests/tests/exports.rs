@@ -110,3 +110,20 @@ fn an_export_says_that_nobody_records_it_and_is_not_made_where_somebody_should()
     }
     Ok(())
 }
+
+/// The files are empty and the command succeeds: without a word the site would look for its examples elsewhere.
+#[test]
+fn a_dataset_of_other_years_than_the_configured_ones_says_so() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    filled(&stand)?;
+    stand.configure(
+        "[warehouse.splits.default]\nmain = { from = \"2150-01-01T00:00:00Z\", until = \"2160-01-01T00:00:00Z\" }\nfolds = [8, 1, 1]",
+    )?;
+    let made = stand.run(&["dataset", "mortality", "--out", "set"])?;
+    let said = String::from_utf8(made.stderr)?;
+    ensure!(made.status.success() && stand.path().join("set/train.parquet").exists(), "{said}");
+    for words in ["lie from 2019-", "[warehouse.splits.default] has main from 2150-01-01 until 2160-01-01"] {
+        ensure!(said.contains(words), "{words}: {said}");
+    }
+    Ok(())
+}

@@ -7,6 +7,7 @@ mod basis;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod outside;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub use basis::{ALL, Basis};
 use files::as_written;
 pub use files::{Counted, FileOf};
 pub(crate) use files::{sorted, spilling};
+pub use outside::Outside;
 
 /// What a finished dataset's folder holds beside its files.
 const MANIFEST: &str = "manifest.json";
@@ -86,6 +88,9 @@ pub struct Manifest {
     pub files: Vec<FileOf>,
     /// Which release wrote it.
     pub program: &'static str,
+    /// Where the examples lie, if no configured period holds any of them. Not in the file.
+    #[serde(skip)]
+    pub outside: Option<Outside>,
 }
 
 /// One moment of the tables.
@@ -93,6 +98,8 @@ struct Moment {
     ctx: SessionContext,
     basis: Basis,
     tasks: Vec<String>,
+    /// Of its tasks, in words, under the names of their rules.
+    periods: BTreeMap<String, String>,
 }
 
 /// A dataset whose rows are settled, and with them its id, and of which nothing is written. Dropped, it leaves nothing.
@@ -119,14 +126,16 @@ impl DatasetDraft {
     /// # Errors
     /// See [`DatasetError`]; the folder is then as it was before.
     pub async fn write(self) -> Result<Manifest, DatasetError> {
-        let Self { staged, moment: Moment { ctx, basis, tasks }, sort_bytes } = self;
+        let Self { staged, moment: Moment { ctx, basis, tasks, periods }, sort_bytes } = self;
         let (files, counts) = files::write(&as_written(&spilling(&ctx, sort_bytes)?), &basis, &staged).await?;
+        let is_empty = counts.values().all(|split| split.examples == 0);
         let manifest = Manifest {
             dataset_id: basis.id(),
             counts,
             attrition: attrition(&ctx, &tasks).await?,
             files,
             program: concat!("wardstream ", env!("CARGO_PKG_VERSION")),
+            outside: if is_empty { outside::found(&ctx, &tasks, periods).await? } else { None },
             basis,
         };
         let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
@@ -170,7 +179,8 @@ impl Warehouse {
             return Err(DatasetError::Task { task: task.to_owned(), known: self::tasks(&ctx).await? });
         }
         let basis = Basis::read(&ctx, task, &tasks, self.ruled(), known_at).await?;
-        Ok(Moment { ctx, basis, tasks })
+        let periods = outside::periods(self.splits(), &tasks);
+        Ok(Moment { ctx, basis, tasks, periods })
     }
 
     /// Memory in which an export's rows are joined and sorted.

@@ -66,7 +66,7 @@ mod yielding;
 pub use append::{Batch, NEWEST, PredictionRow};
 pub use begun::Begun;
 pub use columnar::RowsError;
-pub use dataset::{ALL as ALL_TASKS, DatasetDraft, DatasetError, Manifest};
+pub use dataset::{ALL as ALL_TASKS, DatasetDraft, DatasetError, Manifest, Outside};
 pub use erasure::{Deed, Subject, Traces};
 pub use error::{AppendError, CompactError, EraseError, OpenError, QueryError, ReadError, VacuumError};
 pub use functions::CODE_SET;

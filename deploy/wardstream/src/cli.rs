@@ -151,7 +151,7 @@ pub struct Dataset {
     /// Only what was known at this instant, a day or a time, in UTC where it says no offset; the log's watermark where absent.
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub as_known_at: Option<jiff::Timestamp>,
-    /// Folder that is made.
+    /// Folder that is made; its files hold the examples of the periods in `[warehouse.splits]`.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 }

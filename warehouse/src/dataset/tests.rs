@@ -10,6 +10,7 @@ use schemas::{EventCode, NoteKind, PatientId, Task};
 use super::fixture::{Story, at, empty, open, part};
 use super::{ALL, DatasetError, Manifest};
 use crate::read::texts;
+use crate::settings::DEFAULT_RULE;
 use crate::store::tests::told_at;
 use crate::{AsOf, Example, NEWEST, Warehouse};
 
@@ -283,6 +284,28 @@ async fn nobody_from_whom_any_task_learns_is_in_another_split_of_all_tasks_toget
     assert!(written.counts.get("train").is_some_and(|train| train.patients > of_task.len() as u64), "{:?}", written.counts);
     let together = made(&warehouse, ALL, &AsOf::default(), &folder.join("all")).await;
     assert_eq!(together.counts.get("train").map(|train| train.patients), Some(learned.len() as u64));
+    std::fs::remove_dir_all(&folder).expect("was made");
+}
+
+/// A hospital of shifted years has examples, and its files would be empty without a word: who made them is told where the examples lie, and what to write.
+#[tokio::test]
+async fn a_dataset_without_an_example_in_any_period_says_where_its_examples_lie() {
+    let (warehouse, folder) = empty("dataset-outside").await;
+    warehouse.append(&mut Story::hospital().take()).await.expect("appends");
+    assert_eq!(made(&warehouse, "mortality", &then(), &folder.join("inside")).await.outside, None);
+    let earlier = |settings: &mut crate::Settings| {
+        let mut rule = settings.splits.of("mortality");
+        rule.main = crate::Period { from: at("2013-01-01T00:00:00Z"), until: at("2014-06-01T12:00:00Z") };
+        rule.temporal.clear();
+        settings.splits.0.insert(DEFAULT_RULE.to_owned(), rule);
+    };
+    let warehouse = open(&folder, earlier).await;
+    let told = |manifest: Manifest| manifest.outside.map(|outside| outside.to_string()).unwrap_or_default();
+    let of_task = told(made(&warehouse, "mortality", &then(), &folder.join("task")).await);
+    let rule = "[warehouse.splits.default] has main from 2013-01-01 until 2014-06-01T12:00:00Z";
+    assert!(of_task.contains("lie from 2020-01-01T10:00:00Z to 2024-") && of_task.contains(&format!("({rule});")), "{of_task}");
+    let of_all = told(made(&warehouse, ALL, &then(), &folder.join("all")).await);
+    assert!(of_all.contains(rule) && of_all.contains("[warehouse.splits.denial] has main from 2021-05-01 until"), "{of_all}");
     std::fs::remove_dir_all(&folder).expect("was made");
 }
 

@@ -23,6 +23,9 @@ pub async fn dataset(config: &Config, wanted: &Dataset) -> anyhow::Result<ExitCo
     };
     record(registry, "dataset", (&draft.id(), draft.as_known_at()), &wanted.out).await?;
     let manifest = draft.write().await.context("could not make the dataset")?;
+    if let Some(outside) = &manifest.outside {
+        output::progress(outside);
+    }
     let said = serde_json::json!({
         "dataset_id": manifest.dataset_id,
         "task": wanted.task,
