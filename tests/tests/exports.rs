@@ -39,7 +39,7 @@ fn merged(stand: &Stand) -> anyhow::Result<usize> {
 
 /// Every file of a folder with its bytes.
 fn bytes(folder: &Path) -> anyhow::Result<BTreeMap<OsString, Vec<u8>>> {
-    files(folder)?.iter().map(|file| Ok((file.file_name().context("a name")?.to_owned(), std::fs::read(file)?))).collect()
+    files(folder)?.iter().map(|file| anyhow::Ok((file.file_name().context("a name")?.to_owned(), std::fs::read(file)?))).collect()
 }
 
 /// Processes share nothing but the tables, whose files lie otherwise when the second one reads them.
