@@ -7,10 +7,9 @@ use std::time::Duration;
 use datafusion::execution::memory_pool::MemoryPool;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, Runtime};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::QueryError;
 use crate::heap::Heap;
@@ -88,7 +87,8 @@ pub async fn serve_sql(
     if let Some(pool) = pool.downcast_ref::<WarehousePool>() {
         pool.ledger.ask(heap);
     }
-    let _guard = AbortOnDropHandle::new(tokio::spawn(guarding(pool)));
+    let mut guard = JoinSet::new();
+    guard.spawn(guarding(pool));
     let (own, stopped) = (settings.clone(), stop.clone());
     let (pg_listener, pg) = listen(settings.listen, "sql.listen").await?;
     let (flight_listener, flight) = listen(settings.flight_listen, "sql.flight_listen").await?;

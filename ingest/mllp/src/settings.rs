@@ -137,8 +137,8 @@ impl Settings {
     /// # Errors
     /// With the file that cannot be used, and why.
     pub fn check_certificates(&self) -> Result<(), MllpError> {
-        let certified = self.ports.iter().filter_map(|port| Some((port.tls.as_ref()?, port.listen)));
-        certified.map(|(tls, listen)| tls::acceptor(tls, listen).map(drop)).collect()
+        let mut certified = self.ports.iter().filter_map(|port| Some((port.tls.as_ref()?, port.listen)));
+        certified.try_for_each(|(tls, listen)| tls::acceptor(tls, listen).map(drop))
     }
 
     /// What the content of a frame may have, so that the record fits on the bus.

@@ -120,7 +120,6 @@ mod tests {
     use datafusion::prelude::{SessionConfig, SessionContext};
 
     use super::super::tests::asked;
-    use super::*;
 
     #[tokio::test]
     async fn texts_are_read_by_templates_and_everything_else_by_the_engine() {

@@ -182,8 +182,7 @@ impl Answers {
                 done("CLOSE CURSOR")
             }
             Wish::Prepare { name, ask, types } => {
-                self.connection.keep(name, ask, types, asking.sql).await.map_err(error)?;
-                done("PREPARE")
+                self.connection.keep(name, ask, types, asking.sql).await.map_err(error).and_then(|()| done("PREPARE"))
             }
             Wish::Execute { name, values } => {
                 let ask = self.connection.executed(name, values).map_err(error)?;
