@@ -103,6 +103,9 @@ codes! {
     /// The visit now belongs to `patient`; `related`: the identifier it belonged to, `system|value`, where the sender says.
     /// `text_value`: `visit` (A45), `account` (A44), as in `encounter.merged`.
     EncounterMoved = "encounter.moved",
+    /// Another message format tells of the same stay under the visit number in `related`: a FHIR Encounter lists it among its identifiers. One version of the record
+    /// says so, until a later one leaves it out.
+    EncounterIdentified = "encounter.identified",
     /// `text_value`: patient class as coded (PV1-2, FHIR `class.code`).
     EncounterClass = "encounter.class",
     /// `text_value`: department as coded.

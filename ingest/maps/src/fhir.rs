@@ -33,6 +33,7 @@ mod resource;
 mod setting;
 mod shape;
 mod version;
+mod visit_number;
 
 #[cfg(test)]
 mod corpus;

@@ -7,7 +7,7 @@
 //! | cancelled, entered in error | `encounter.admission_cancelled`; of a part `encounter.transfer_cancelled` of the whole |
 //! | a part of another visit | `encounter.merged` into it, so that its notes and diagnoses are the whole's; `encounter.transferred` of the whole to where it was, unless its class is `EMER` |
 //! | planned | `encounter.preadmitted` |
-//! | a stay | `encounter.admitted`; `encounter.transferred`, leaves; `encounter.discharged` once it has ended, with `patient.died` where the disposition says so and `encounter.disposition` of nothing where there is none; `encounter.discharge_cancelled` while the patient is there |
+//! | a stay | `encounter.identified` for the number under which HL7 v2 tells of it (`visit_number`); `encounter.admitted`; `encounter.transferred`, leaves; `encounter.discharged` once it has ended, with `patient.died` where the disposition says so and `encounter.disposition` of nothing where there is none; `encounter.discharge_cancelled` while the patient is there |
 //! | a visit | `encounter.registered`, `encounter.made_outpatient` |
 //!
 //! A version says all that stands: what an earlier one said of the end, of where the patient went and of a stay is taken back by one that does not.
@@ -25,7 +25,7 @@ use super::node::Node;
 use super::reference::{Target, rank};
 use super::resource::Resource;
 use super::setting::{self, Setting, hospitalization};
-use super::{json, shape};
+use super::{json, shape, visit_number};
 
 const PRESENT: [&str; 4] = ["arrived", "triaged", "in-progress", "onleave"];
 
@@ -70,6 +70,9 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
         }
     }
     visit.diagnoses(draft);
+    if setting == Setting::Stay {
+        visit.identified(draft);
+    }
 }
 
 struct Visit<'a> {
@@ -125,6 +128,13 @@ impl Visit<'_> {
             draft.facts.push(Fact { time: start, ..self.fact(EventCode::EncounterRegistered) });
         }
         draft.facts.push(Fact { time: admitted.or(start), ..self.fact(EventCode::EncounterAdmitted) });
+    }
+
+    /// The number under which HL7 v2 tells of the stay, where that is another than its id.
+    fn identified(&self, draft: &mut Draft) {
+        for number in visit_number::listed(self.resource).into_iter().filter(|number| *number != self.visit) {
+            draft.facts.push(Fact { related: Some(number.to_owned()), ..self.fact(EventCode::EncounterIdentified) });
+        }
     }
 
     /// When the class changed from one of visits to one of stays, by its history (R4 and STU3).
