@@ -1,6 +1,6 @@
 //! A patient who is registered under a temporary number and gets a better one later is one person, though nobody merges the two: in whatever
 //! order the messages arrive, and from the moment at which both numbers are known to stand together. So is one of whom HL7 v2 and FHIR tell,
-//! where both name one number of the hospital.
+//! where both name one number of the hospital; and a stay of hers of which both tell is one, where the Encounter lists the visit number.
 
 use envelope::{Hints, Schemas};
 use ingest::reading::{self, Raw};
@@ -136,5 +136,47 @@ async fn hl7_and_fhir_tell_of_one_person_by_one_number_of_the_hospital() -> anyh
     let before = AsOf { known_at: Some(BEGAN.parse::<Timestamp>()?.checked_add(1.minutes())?), ..AsOf::default() };
     let rows = render(&warehouse.query(PERSONS, &before).await?, Format::Csv)?;
     assert!(rows.contains("\nleft out later: as told,V2,V1\n"), "{rows}");
+    Ok(())
+}
+
+/// What FHIR says of Jane's stay in a version of this day, whose Encounter lists these identifiers.
+fn listing(identifiers: &str, day: &str) -> String {
+    let listed = format!(r#""identifier":[{identifiers}],"period":"#);
+    bundle(&record_number("http://h/mrn", ""), "1990-02-03", day).replace(r#""period":"#, &listed)
+}
+
+/// Stays that stand, and the number of the first.
+const STAYS: &str = "SELECT facility, count(*) AS stays, min(visit_number) AS first FROM encounters GROUP BY facility ORDER BY facility";
+
+#[tokio::test]
+async fn hl7_and_fhir_tell_of_one_stay_by_its_visit_number() -> anyhow::Result<()> {
+    let authorities = ["http://h/mrn", "http://h/visits"].map(|system| (system.to_owned(), "HOSP".to_owned()));
+    let site = |name: &str| Facility { authorities: authorities.clone().into(), ..Facility::new(name) };
+    let typed = |value: &str, kind: &str| format!(r#"{{"type":{{"coding":[{{"code":"{kind}"}}]}},"value":"{value}"}}"#);
+    let of = |patient: &str, day: &str| adt("A01", (patient, "19900203"), "V1", day);
+    let (jane, visit) = ("4711^^^HOSP^MR", typed("V1", "VN"));
+    let untyped = r#"{"system":"http://h/visits","value":"V1"}"#;
+    let stories = vec![
+        (site("an account"), vec![of(jane, "10"), listing(&typed("V1", "AN"), "11")]),
+        (site("another number"), vec![of(jane, "10"), listing(&typed("V7", "VN"), "11")]),
+        (site("another patient"), vec![of("4712^^^HOSP^MR", "10"), listing(&visit, "11")]),
+        (site("backwards"), vec![listing(&visit, "11"), of(jane, "10")]),
+        (site("days apart"), vec![of(jane, "07"), listing(&visit, "11")]),
+        (site("in turn"), vec![of(jane, "10"), listing("", "11"), listing(&visit, "12"), listing("", "13")]),
+        (site("of a system"), vec![of(jane, "10"), listing(untyped, "11")]),
+        (site("told"), vec![of(jane, "10"), listing(&visit, "11")]),
+    ];
+    let (_folder, warehouse) = told(&stories).await?;
+    let rows = render(&warehouse.query(STAYS, &AsOf::default()).await?, Format::Csv)?;
+    let each = "an account,2,V1\nanother number,2,V1\nanother patient,2,V1\nbackwards,1,V2\ndays apart,2,V1\nin turn,2,V1\nof a system,1,V1\ntold,1,V1";
+    assert_eq!(rows.trim(), format!("facility,stays,first\n{each}"));
+    // Two before it was known that they are one, and one as long as it was.
+    let mut counts = Vec::new();
+    for minutes in 0..4_i64 {
+        let at = AsOf { known_at: Some(BEGAN.parse::<Timestamp>()?.checked_add(minutes.minutes())?), ..AsOf::default() };
+        let rows = render(&warehouse.query(STAYS, &at).await?, Format::Csv)?;
+        counts.extend(rows.lines().filter_map(|row| row.strip_prefix("in turn,")).map(str::to_owned));
+    }
+    assert_eq!(counts, ["1,V1", "2,V1", "1,V1", "2,V1"]);
     Ok(())
 }

@@ -35,10 +35,10 @@ use crate::views;
 use records::{Arrived, Heads};
 use subjects::{Scope, Subjects};
 
-/// The identity besides patient and visit that a fact names, if any: whom it merges or identifies, its note, its claim, or a record of its own that
+/// The identity besides patient and visit that a fact names, if any: what it merges or identifies, its note, its claim, or a record of its own that
 /// later versions take back. Other `related` values are no identities.
 const NAMED: &str = "CASE WHEN code IN ('patient.merged', 'patient.identified') THEN patient_identity(facility, related) \
-     WHEN code = 'encounter.merged' THEN encounter_identity(facility, related) \
+     WHEN code IN ('encounter.merged', 'encounter.identified') THEN encounter_identity(facility, related) \
      WHEN code = 'note.status_stated' THEN note_identity(facility, related) \
      WHEN code IN ('claim.submitted', 'claim.decided', 'encounter.insured') THEN facility || '/' || related \
      WHEN code IN ('encounter.diagnosed', 'encounter.diagnosis_retracted', 'encounter.procedure', 'encounter.procedure_retracted') \

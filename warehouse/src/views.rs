@@ -64,6 +64,8 @@ views! {
     "duplicates" Planned,
     "watermarks" OfRecords,
     "survivors" By("patient_id"),
+    "merged_stays" By("encounter_id"),
+    "tied_stays" By("encounter_id"),
     "encounter_survivors" By("encounter_id"),
     "copies" OfRecords,
     "events" Planned,

@@ -77,13 +77,43 @@ pub fn history(seed: u64, patients: i64) -> Vec<Line> {
 }
 
 /// The same with merged visits, people of two names, records that move from one stay to another, and merges of different people. Every number is
-/// told to name records; second numbers stand beside the first long before they are merged, and some beside other people's.
+/// told to name records; second numbers stand beside the first long before they are merged, and some beside other people's. Some stays are told twice.
 pub fn tied_history(seed: u64, patients: i64) -> Vec<Line> {
     let lines = told(seed, patients, |teller, number| {
         teller.life(number);
         teller.ties(number);
     });
-    named(lines)
+    told_twice(named(lines))
+}
+
+/// The same, in which a record of its own tells of every third stay besides and lists its visit number: of some before, of some days apart, and of some another record
+/// lists the number too. Some leave it out later.
+fn told_twice(mut lines: Vec<Line>) -> Vec<Line> {
+    let admits = |line: &&Line| matches!(line.what, What::Fact { code: EventCode::EncounterAdmitted, .. });
+    let admissions: Vec<Line> = lines.iter().filter(admits).cloned().collect();
+    for (nth, stay) in admissions.into_iter().enumerate().filter(|(nth, _)| nth % 3 == 0) {
+        let What::Fact { time: Some(came), .. } = stay.what else { continue };
+        let mut say = |minutes: i64, record: &str, code, time: Option<i64>, related: Option<String>| {
+            let (known, asserted, visit) = (stay.known + minutes, stay.asserted + minutes, format!("{record}{nth}"));
+            lines.push(Line {
+                known,
+                asserted,
+                patient: stay.patient.clone(),
+                visit,
+                what: What::Fact { code, time, text: None, related },
+            });
+        };
+        let (since, came) = (if nth % 2 == 0 { 2 * DAY } else { -30 }, if nth % 7 == 0 { came + 3 * DAY } else { came });
+        for record in ["f", "g"].into_iter().take(if nth % 5 == 0 { 2 } else { 1 }) {
+            say(since, record, EventCode::EncounterAdmitted, Some(came), None);
+            say(since, record, EventCode::EncounterIdentified, None, Some(stay.visit.clone()));
+        }
+        if nth % 4 == 0 {
+            say(40 * DAY, "f", EventCode::EncounterAdmitted, Some(came), None);
+        }
+    }
+    lines.sort_by_key(|line| line.known);
+    lines
 }
 
 /// The same, in which a record of each number says that it names somebody, and the records of a person of two numbers list both: for some with
