@@ -60,11 +60,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What decides the steps of a cycle: a checkpoint of a run under other ones is no beginning of this.
+    /// What decides the steps of a cycle: a checkpoint of a run under other ones is no beginning of this. Of AdamW it tells what is not as usual alone: a cycle
+    /// that a release began which knew nothing else goes on.
     pub(crate) fn of_steps(&self) -> String {
         let lengths = [self.vocabulary, self.tokenizer_notes, self.batch_notes, self.first_notes, self.refresh_notes, self.warm_up_steps];
         let rates = [self.first_learning_rate, self.refresh_learning_rate, self.next_token_weight];
-        format!("{lengths:?} {rates:?} {:?} {} {} {}", self.betas, self.weight_decay, self.clip, self.seed)
+        let (of_all, usual) = (format!("{lengths:?} {rates:?} {}", self.seed), Recipe::default());
+        if (self.betas, self.weight_decay, self.clip) == (usual.betas, usual.weight_decay, usual.clip) {
+            return of_all;
+        }
+        format!("{of_all} {:?} {} {}", self.betas, self.weight_decay, self.clip)
     }
 
     /// How a step at this learning rate moves the weights.
@@ -147,5 +152,11 @@ mod tests {
             assert_eq!((recipe.clip, recipe.learning_rate), (settings.clip, 1e-3));
             assert_ne!(settings.of_steps(), usual.of_steps());
         }
+    }
+
+    /// These words lie beside the checkpoints of a cycle that an earlier release began.
+    #[test]
+    fn a_cycle_that_was_begun_before_adamw_was_configured_goes_on() {
+        assert_eq!(Settings::default().of_steps(), "[3000, 1500, 8, 9600, 3600, 50] [0.002, 0.002, 0.3] 3407");
     }
 }
