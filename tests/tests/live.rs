@@ -129,8 +129,9 @@ fn an_alarm_about_the_champion_is_answered_by_a_trainer_that_starts_later() -> a
     stand.configure(&format!("{TINY}\n{LORA}"))?;
     let feed = stand.hospital(&["--seed", "13", "--patients", "120", "--from", "2019-01-01", "--to", "2020-01-01", "--speak", "fhir"])?;
     let champion = promote_fresh_weights(&stand)?;
+    stand.configure("[scorer]\nprecision = \"f32\"")?;
     let told = stand.must(&["doctor", "--format", "csv"])?;
-    assert!(told.contains(&format!("champion,ok,\"{champion} loads, in ")), "{told}");
+    assert!(told.contains(&format!("champion,ok,\"{champion} loads, in f32 on cpu; ")), "{told}");
     let _ingest = stand.service("ingest")?;
     let published = stand.publish("fhir.raw", &feed.join("fhir"))?;
     let month: jiff::Timestamp = "2019-03-01T00:00:00Z".parse()?;

@@ -16,7 +16,7 @@ const PROCESSOR: &str = "processor";
 const LEAST_FREE_MB: u64 = 1_024;
 
 pub fn look(config: &Config) -> [Finding; 4] {
-    [state(&config.state.folder), disk(config), memory(config), processor(config)]
+    [state(&config.state.folder), disk(config), memory(config), processor(&config.scorer.answering())]
 }
 
 fn state(folder: &Path) -> Finding {
@@ -88,24 +88,22 @@ fn of_memory(limit_mb: u64, allowed_mb: u64, free_mb: u64) -> Finding {
     Finding::ok(MEMORY, found)
 }
 
-fn processor(config: &Config) -> Finding {
-    let settings = Settings { device: config.scorer.device, ..Settings::default() };
-    let quickest = settings.for_shift(Some(0.0)).precision();
-    let (usual, kernels, device) = (settings.precision(), settings.instructions(), config.scorer.device);
-    Finding::ok(
-        PROCESSOR,
-        format!(
-            "it has {}; a model answers on {device} by kernels for {}, in {}, or in {} where 8 bits were found not to move its answers",
-            model::bench::instruction_sets(),
-            kernels.as_str(),
-            usual.as_str(),
-            quickest.as_str()
-        ),
-    )
+/// What answers, as the scorer's part of the configuration has it.
+fn processor(answering: &Settings) -> Finding {
+    let (usual, quickest) = (answering.precision(), answering.for_shift(Some(0.0)).precision());
+    let (kernels, device) = (answering.instructions().as_str(), answering.device);
+    let or_else = if quickest == usual {
+        String::new()
+    } else {
+        format!(", or in {} where 8 bits were found not to move its answers", quickest.as_str())
+    };
+    let sets = model::bench::instruction_sets();
+    Finding::ok(PROCESSOR, format!("it has {sets}; a model answers on {device} by kernels for {kernels}, in {}{or_else}", usual.as_str()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::render;
     use super::*;
 
     #[test]
@@ -116,6 +114,18 @@ mod tests {
         assert!(!of_disk(1_024, Path::new("here")).is_wrong());
         assert_eq!(mb_of("MemTotal:        8052 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(7));
         assert_eq!(mb_of("", "MemTotal:"), None);
+    }
+
+    /// Not as a model answers of which the configuration says nothing.
+    #[test]
+    fn what_answers_is_told_as_the_scorer_is_configured() -> anyhow::Result<()> {
+        let answering =
+            Settings { precision: Some(model::Precision::F32), instructions: Some(model::InstructionSet::Portable), ..Settings::default() };
+        let told = render(&[processor(&answering)], warehouse::Format::Csv)?;
+        assert!(told.contains("a model answers on cpu by kernels for portable, in f32") && !told.contains("8 bits"), "{told}");
+        let told = render(&[processor(&Settings { precision: None, ..answering })], warehouse::Format::Csv)?;
+        assert!(told.contains("portable, in f32") && !told.contains("8 bits"), "{told}");
+        Ok(())
     }
 
     #[test]

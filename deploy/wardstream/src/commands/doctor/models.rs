@@ -1,7 +1,7 @@
 //! Whether the registry and the store of weights answer, and whether the model that should answer can.
 
 use anyhow::Context as _;
-use model::{Model, Settings};
+use model::Model;
 use tokio::time::Instant;
 use warehouse::{Registry, Weights};
 
@@ -84,9 +84,12 @@ async fn loaded(config: &Config, (registry, weights): (&Registry, &Weights)) -> 
     let Some(champion) = registry.champion().await.context("could not ask for the champion")? else { return Ok(None) };
     let folder = tempfile::tempdir().context("could not make a folder for the champion")?;
     registry.fetch(weights, &champion, folder.path()).await.context("could not fetch the champion's weights")?;
-    let settings = Settings { device: config.scorer.device, ..Settings::default() };
-    let path = folder.path().to_owned();
+    let (settings, path) = (config.scorer.answering(), folder.path().to_owned());
     let model = tokio::task::spawn_blocking(move || Model::load_with(&path, &settings)).await?.context("could not load the champion")?;
     let (version, precision) = (&champion.model_version, model.precision().as_str());
-    Ok(Some(format!("{version} loads, in {precision} on {}; it is the champion since {}", config.scorer.device, champion.promoted_at)))
+    let too_coarse = model.too_coarse().map(|too_coarse| format!("; {too_coarse}")).unwrap_or_default();
+    Ok(Some(format!(
+        "{version} loads, in {precision} on {}; it is the champion since {}{too_coarse}",
+        config.scorer.device, champion.promoted_at
+    )))
 }
