@@ -48,6 +48,19 @@ fn where_nothing_runs_nothing_is_wrong_and_nothing_is_made() -> anyhow::Result<(
     Ok(())
 }
 
+/// As where it lies in another user's folder. Whoever asks what is wrong is told, and of all else.
+#[test]
+fn addresses_that_cannot_be_read_are_wrong_and_no_end_of_looking() -> anyhow::Result<()> {
+    let stand = Stand::folder_only()?;
+    std::fs::create_dir(stand.path().join(".wardstream"))?;
+    std::fs::write(stand.path().join(".wardstream/services.json"), "{")?;
+    let (findings, code) = asked(&stand)?;
+    let folder = findings.get("state folder").context("is asked")?;
+    assert!(folder.state == "wrong" && folder.found.contains("could not read the addresses"), "{}", folder.found);
+    assert_eq!((state(&findings, "memory"), findings.len(), code), ("ok", 12, Some(1)));
+    Ok(())
+}
+
 #[test]
 fn what_does_not_answer_is_wrong_and_holds_nothing_up() -> anyhow::Result<()> {
     let stand = Stand::folder_only()?;

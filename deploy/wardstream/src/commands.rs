@@ -30,7 +30,12 @@ use crate::{demo, embedded, output, spill};
 /// # Errors
 /// Where it could not be done; the message says what to do.
 pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
-    let config = services::addresses(config)?;
+    let (config, unread) = match services::addresses(config.clone()) {
+        Ok(config) => (config, None),
+        // Told among the rest of what is wrong.
+        Err(error) if matches!(command, Command::Doctor { .. }) => (config, Some(error)),
+        Err(error) => return Err(error),
+    };
     match command {
         Command::Up => services::up(config).await,
         Command::Services => services::embedded_alone(&config).await,
@@ -60,7 +65,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Score(wanted) => score::run(&wanted),
         Command::Evaluate(wanted) => evaluate::run(&wanted),
         Command::Topics { what: Topics::Create } => services::topics::create(&config).await.map(|()| ExitCode::SUCCESS),
-        Command::Doctor { format } => doctor::run(&config, format).await,
+        Command::Doctor { format } => doctor::run(&config, unread.as_ref(), format).await,
         Command::CheckConfig => check::run(&config).await,
         Command::Demo(args) => demo::run(config, &args).await,
     }
@@ -75,11 +80,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// Opens the warehouse of the configuration.
 async fn open(config: &Config) -> anyhow::Result<Warehouse> {
     let opened = Warehouse::open(&config.warehouse).await;
-    // Whoever only asks a store elsewhere gets no state folder by it.
+    spill_at_home(config);
+    opened.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))
+}
+
+/// Puts what does not fit into memory into the state folder. Whoever only asks a store elsewhere gets no state folder by it.
+fn spill_at_home(config: &Config) {
     if config.state.folder.is_dir() {
         spill::within(&config.state.folder);
     }
-    opened.with_context(|| format!("could not open the warehouse {}", config.warehouse.url))
 }
 
 /// Whether the registry is the one that `wardstream up` or `services` started: where they were killed, its address is still written down.

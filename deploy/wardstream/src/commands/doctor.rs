@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cli::Rows;
-use crate::commands::check;
+use crate::commands::{check, spill_at_home};
 use crate::config::Config;
 use crate::output;
 use finding::{Finding, render};
@@ -21,16 +21,23 @@ use finding::{Finding, render};
 /// Time in which everything that is asked must have answered.
 const WITHIN: Duration = Duration::from_secs(6);
 
-pub async fn run(config: &Config, format: Rows) -> anyhow::Result<ExitCode> {
+/// Looks. `unread` is why the addresses of our own services are not known, where they cannot be read.
+pub async fn run(config: &Config, unread: Option<&anyhow::Error>, format: Rows) -> anyhow::Result<ExitCode> {
     let Some(format) = format.text() else {
         output::progress("what is wrong is told in texts: choose --format table, csv, json or ndjson");
         return Ok(ExitCode::from(output::WRONG_USAGE));
     };
     let deadline = Instant::now() + WITHIN;
+    // Before anything is fetched: a model may be larger than the system's folder, and what a killed process leaves at home is removed.
+    spill_at_home(config);
     let (settings, tables, brokers, models) =
         tokio::join!(settings(config), tables::look(config, deadline), brokers::look(config, deadline), models::look(config, deadline));
-    let findings: Vec<Finding> =
-        std::iter::once(settings).chain(machine::look(config)).chain(tables).chain(std::iter::once(brokers)).chain(models).collect();
+    let findings: Vec<Finding> = std::iter::once(settings)
+        .chain(machine::look(config, unread))
+        .chain(tables)
+        .chain(std::iter::once(brokers))
+        .chain(models)
+        .collect();
     output::block(&render(&findings, format)?);
     Ok(if findings.iter().any(Finding::is_wrong) { ExitCode::from(output::FAILED) } else { ExitCode::SUCCESS })
 }

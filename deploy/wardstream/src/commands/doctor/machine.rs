@@ -15,12 +15,17 @@ const PROCESSOR: &str = "processor";
 /// With less than this left, the next merge of files or the next query that spills may fail.
 const LEAST_FREE_MB: u64 = 1_024;
 
-pub fn look(config: &Config) -> [Finding; 4] {
-    [state(&config.state.folder), disk(config), memory(config), processor(&config.scorer.answering())]
+/// Looks. `unread` is why what lies in the state folder cannot be read, where it cannot.
+pub fn look(config: &Config, unread: Option<&anyhow::Error>) -> [Finding; 4] {
+    [state(&config.state.folder, unread), disk(config), memory(config), processor(&config.scorer.answering())]
 }
 
-fn state(folder: &Path) -> Finding {
+fn state(folder: &Path, unread: Option<&anyhow::Error>) -> Finding {
     let named = folder.display();
+    if let Some(error) = unread {
+        let advice = "give this user the right to, or remove what is named where neither `wardstream up` nor `wardstream services` runs";
+        return Finding::wrong(STATE, format!("{error:#}"), advice);
+    }
     if !folder.exists() {
         return Finding::not_asked(STATE, format!("{named} is not there yet"), "`wardstream up` makes it");
     }
@@ -140,11 +145,12 @@ mod tests {
     #[test]
     fn a_state_folder_is_tried() -> io::Result<()> {
         let place = tempfile::tempdir()?;
-        assert!(!state(&place.path().join("none")).is_wrong());
-        assert!(!state(place.path()).is_wrong());
+        assert!(!state(&place.path().join("none"), None).is_wrong());
+        assert!(!state(place.path(), None).is_wrong());
+        assert!(state(place.path(), Some(&anyhow::anyhow!("could not read the addresses"))).is_wrong());
         let file = place.path().join("file");
         std::fs::write(&file, "")?;
-        assert!(state(&file).is_wrong(), "a file is no folder");
+        assert!(state(&file, None).is_wrong(), "a file is no folder");
         assert_eq!(std::fs::read_dir(place.path())?.count(), 1, "trying leaves nothing");
         Ok(())
     }
