@@ -15,6 +15,7 @@ mod score;
 pub use files::outgoing;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use trainer::Reason;
@@ -69,6 +70,11 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::CheckConfig => check::run(&config).await,
         Command::Demo(args) => demo::run(config, &args).await,
     }
+}
+
+/// How long threads are waited for that still compute when a command has ended. Of what the doctor gave up nothing comes any more.
+pub fn grace(command: &Command) -> Duration {
+    Duration::from_secs(if matches!(command, Command::Doctor { .. }) { 1 } else { 5 })
 }
 
 /// The exit code of a command that could not do what it was asked: whether the configuration, or a file that it names, is wrong.

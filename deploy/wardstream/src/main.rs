@@ -34,8 +34,9 @@ fn main() -> ExitCode {
         Err(error) => return output::failure(&error.into(), output::FAILED),
     };
     telemetry::start_logs(&config.telemetry.log);
+    let grace = commands::grace(&cli.command);
     let done = runtime.block_on(commands::run(cli.command, config));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(grace);
     spill::end();
     match done {
         Ok(code) => code,

@@ -66,6 +66,15 @@ fn is_not_there_yet(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Command;
+    use crate::commands::grace;
+
+    /// With two seconds for the start, and for what is asked of the machine itself.
+    #[test]
+    fn it_looks_no_longer_than_ten_seconds() {
+        let command = Command::Doctor { format: Rows::Table };
+        assert!(WITHIN + grace(&command) + Duration::from_secs(2) < Duration::from_secs(10));
+    }
 
     #[tokio::test]
     async fn what_never_answers_is_left_in_time() {
