@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use warehouse::{AsOf, Format, Warehouse};
 
 use super::finding::Finding;
-use super::{in_time, is_not_there_yet};
+use super::{WITHIN, in_time, is_not_there_yet};
 use crate::commands::open;
 use crate::config::Config;
 use crate::services;
@@ -19,6 +19,8 @@ const HELD: &str = "SELECT 'messages' AS name, count(*) AS held FROM message_row
                     UNION ALL SELECT 'notes', count(*) FROM note_rows UNION ALL SELECT 'predictions', count(*) FROM prediction_rows ORDER BY 1";
 /// So much may the brokers' clocks run before ours.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// No clock runs so far before another by itself: what is dated so is of a time of its own, as a simulated feed is, or this machine does not know the day.
+const ANOTHER_TIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// A table and its rows.
 #[derive(Deserialize)]
@@ -37,7 +39,7 @@ pub async fn look(config: &Config, deadline: Instant) -> [Finding; 3] {
     let url = &config.warehouse.url;
     if is_not_there_yet(url) {
         let of_tables = Finding::not_asked(WAREHOUSE, format!("{url} is not there yet"), "whatever brings records in makes it");
-        return [of_tables, Finding::not_asked(REPLAY, "there are no records", ""), of_clock(services::now(), None)];
+        return [of_tables, Finding::not_asked(REPLAY, "there are no records", ""), of_clock(services::now(), Ok(None))];
     }
     let warehouse = match in_time(deadline, open(config)).await {
         Ok(warehouse) => warehouse,
@@ -46,21 +48,27 @@ pub async fn look(config: &Config, deadline: Instant) -> [Finding; 3] {
             return [
                 Finding::wrong(WAREHOUSE, format!("{error:#}"), advice),
                 Finding::not_asked(REPLAY, "the warehouse cannot be asked", "see there"),
-                of_clock(services::now(), None),
+                of_clock(services::now(), Ok(None)),
             ];
         }
     };
     let watermark = in_time(deadline, async { anyhow::Ok(warehouse.watermark().await?) }).await;
-    [held(&warehouse, url, deadline).await, replay(&warehouse, deadline).await, of_clock(services::now(), watermark.ok().flatten())]
+    [held(&warehouse, url, deadline).await, replay(&warehouse, deadline).await, of_clock(services::now(), watermark)]
 }
 
 async fn held(warehouse: &Warehouse, url: &str, deadline: Instant) -> Finding {
-    match in_time(deadline, rows::<Held>(warehouse, HELD)).await {
-        Ok(held) => {
+    match tokio::time::timeout_at(deadline, rows::<Held>(warehouse, HELD)).await {
+        Ok(Ok(held)) => {
             let held: Vec<String> = held.iter().map(|table| format!("{} {}", table.name, table.held)).collect();
             Finding::ok(WAREHOUSE, format!("{url} opens; rows of its tables: {}", held.join(", ")))
         }
-        Err(error) => Finding::wrong(WAREHOUSE, format!("{error:#}"), "`wardstream verify` says what is missing"),
+        Ok(Err(error)) => Finding::wrong(WAREHOUSE, format!("{error:#}"), "`wardstream verify` says what is missing"),
+        // It is large, or others ask a lot of it.
+        Err(_) => Finding::not_asked(
+            WAREHOUSE,
+            format!("{url} opens; its rows were not counted within {} s", WITHIN.as_secs()),
+            "`wardstream verify` counts them without haste",
+        ),
     }
 }
 
@@ -99,9 +107,20 @@ async fn rows<T: DeserializeOwned>(warehouse: &Warehouse, sql: &str) -> anyhow::
     Ok(serde_json::from_slice(&json)?)
 }
 
-/// A record cannot have come to be known in the future: one of the two clocks is wrong.
-fn of_clock(now: Timestamp, watermark: Option<Timestamp>) -> Finding {
+/// A record cannot have come to be known in the future: one of the two clocks is wrong, or it is dated by a time of its own.
+fn of_clock(now: Timestamp, watermark: anyhow::Result<Option<Timestamp>>) -> Finding {
+    let watermark = match watermark {
+        Ok(watermark) => watermark,
+        Err(error) => return Finding::not_asked(CLOCK, format!("{now}; of the newest record: {error:#}"), "see the warehouse"),
+    };
     match watermark {
+        Some(known_at) if known_at.duration_since(now) > ANOTHER_TIME => Finding::not_asked(
+            CLOCK,
+            format!(
+                "the newest record is dated {known_at}, as a simulated feed's may be or one sender's mistake, and this machine's clock says {now}"
+            ),
+            "set this machine's clock if it is another day",
+        ),
         Some(known_at) if known_at.duration_since(now) > AHEAD => Finding::wrong(
             CLOCK,
             format!("the newest record came to be known at {known_at}, and this machine's clock says {now}"),
@@ -114,6 +133,7 @@ fn of_clock(now: Timestamp, watermark: Option<Timestamp>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::render;
     use super::*;
 
     #[test]
@@ -121,8 +141,23 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().expect("an instant");
         let now = at("2026-01-01T08:00:00Z");
         for (known_at, is_wrong) in [("2026-01-01T07:00:00Z", false), ("2026-01-01T08:05:00Z", false), ("2026-01-01T08:05:01Z", true)] {
-            assert_eq!(of_clock(now, Some(at(known_at))).is_wrong(), is_wrong, "{known_at}");
+            assert_eq!(of_clock(now, Ok(Some(at(known_at)))).is_wrong(), is_wrong, "{known_at}");
         }
-        assert!(!of_clock(now, None).is_wrong());
+        assert!(!of_clock(now, Ok(None)).is_wrong());
+        assert!(!of_clock(now, Ok(Some(at("2031-01-01T00:00:00Z")))).is_wrong(), "a feed of another time is no clock");
+        assert!(!of_clock(now, Err(anyhow::anyhow!("it did not answer"))).is_wrong());
+    }
+
+    #[tokio::test]
+    async fn a_warehouse_that_takes_long_to_count_is_not_wrong() -> anyhow::Result<()> {
+        let place = tempfile::tempdir()?;
+        let url = place.path().display().to_string();
+        let warehouse = Warehouse::open(&warehouse::Settings { url: url.clone(), ..warehouse::Settings::default() }).await?;
+        let told = |finding: Finding| render(&[finding], Format::Csv);
+        let counted = told(held(&warehouse, &url, Instant::now() + 10 * WITHIN).await)?;
+        assert!(counted.contains("warehouse,ok,") && counted.contains("events 0, messages 0, notes 0, predictions 0"), "{counted}");
+        let late = told(held(&warehouse, &url, Instant::now()).await)?;
+        assert!(late.contains("warehouse,not asked,"), "{late}");
+        Ok(())
     }
 }
