@@ -7,6 +7,7 @@ mod machine;
 mod models;
 mod tables;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,9 +59,15 @@ async fn in_time<T>(deadline: Instant, asked: impl Future<Output = anyhow::Resul
     tokio::time::timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Whether an address is a folder of this machine that is not there yet: to open it would make it.
-fn is_not_there_yet(url: &str) -> bool {
-    !url.contains("://") && !std::path::Path::new(url).exists()
+/// The folder of this machine that an address names, if it names one.
+fn local(url: &str) -> Option<&Path> {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    (!path.contains("://")).then(|| Path::new(path))
+}
+
+/// Whether `within`, a file or a folder, is not there yet in the folder of this machine that an address names: to open that would make it.
+fn is_not_there_yet(url: &str, within: &str) -> bool {
+    local(url).is_some_and(|folder| !folder.join(within).exists())
 }
 
 #[cfg(test)]
@@ -74,6 +81,18 @@ mod tests {
     fn it_looks_no_longer_than_ten_seconds() {
         let command = Command::Doctor { format: Rows::Table };
         assert!(WITHIN + grace(&command) + Duration::from_secs(2) < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_folder_without_tables_is_no_warehouse_yet() -> std::io::Result<()> {
+        let place = tempfile::tempdir()?;
+        let (plain, url) = (place.path().display().to_string(), format!("file://{}", place.path().display()));
+        assert_eq!([&plain, &url].map(|url| is_not_there_yet(url, "messages/_delta_log")), [true; 2]);
+        assert_eq!([&plain, &url].map(|url| is_not_there_yet(url, "")), [false; 2]);
+        std::fs::create_dir_all(place.path().join("messages/_delta_log"))?;
+        assert_eq!([&plain, &url].map(|url| is_not_there_yet(url, "messages/_delta_log")), [false; 2]);
+        assert!(!is_not_there_yet("s3://bucket/path", "messages/_delta_log"), "nobody knows without asking");
+        Ok(())
     }
 
     #[tokio::test]

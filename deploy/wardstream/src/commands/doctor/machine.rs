@@ -6,6 +6,7 @@ use std::path::Path;
 use model::Settings;
 
 use super::finding::Finding;
+use super::local;
 use crate::config::Config;
 
 const STATE: &str = "state folder";
@@ -39,7 +40,7 @@ fn state(folder: &Path, unread: Option<&anyhow::Error>) -> Finding {
 
 /// The disk with least room of those on which state, tables and weights lie.
 fn disk(config: &Config) -> Finding {
-    let urls = [&config.warehouse.url, &config.weights.url].into_iter().filter(|url| !url.contains("://")).map(Path::new);
+    let urls = [&config.warehouse.url, &config.weights.url].into_iter().filter_map(|url| local(url));
     let rooms = std::iter::once(config.state.folder.as_path()).chain(urls).map(|folder| free_mb(folder).map(|free_mb| (free_mb, folder)));
     let least = rooms.collect::<io::Result<Vec<_>>>().map(|rooms| rooms.into_iter().min());
     match least {

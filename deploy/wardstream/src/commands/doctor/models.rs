@@ -44,7 +44,7 @@ async fn registry(config: &Config, deadline: Instant) -> (Option<Registry>, Find
 
 async fn weights(config: &Config, deadline: Instant) -> (Option<Weights>, Finding) {
     let url = &config.weights.url;
-    if is_not_there_yet(url) {
+    if is_not_there_yet(url, "") {
         return (None, Finding::not_asked(WEIGHTS, format!("{url} is not there yet"), "the first model makes it"));
     }
     let asked = async {

@@ -17,6 +17,8 @@ const REPLAY: &str = "replay";
 const CLOCK: &str = "clock";
 const HELD: &str = "SELECT 'messages' AS name, count(*) AS held FROM message_rows UNION ALL SELECT 'events', count(*) FROM event_rows \
                     UNION ALL SELECT 'notes', count(*) FROM note_rows UNION ALL SELECT 'predictions', count(*) FROM prediction_rows ORDER BY 1";
+/// What is there where there are tables: the log of one of them.
+const TABLES: &str = "messages/_delta_log";
 /// So much may the brokers' clocks run before ours.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// No clock runs so far before another by itself: what is dated so is of a time of its own, as a simulated feed is, or this machine does not know the day.
@@ -37,8 +39,8 @@ struct Due {
 
 pub async fn look(config: &Config, deadline: Instant) -> [Finding; 3] {
     let url = &config.warehouse.url;
-    if is_not_there_yet(url) {
-        let of_tables = Finding::not_asked(WAREHOUSE, format!("{url} is not there yet"), "whatever brings records in makes it");
+    if is_not_there_yet(url, TABLES) {
+        let of_tables = Finding::not_asked(WAREHOUSE, format!("{url} has no tables yet"), "whatever brings records in makes them");
         return [of_tables, Finding::not_asked(REPLAY, "there are no records", ""), of_clock(services::now(), Ok(None))];
     }
     let warehouse = match in_time(deadline, open(config)).await {
