@@ -234,6 +234,18 @@ impl Registry {
         Ok(registry)
     }
 
+    /// Connects and changes nothing. With it, whether the database has this release's schema: where it has not, what is asked here may be refused.
+    ///
+    /// # Errors
+    /// As [`Registry::connect`].
+    pub async fn look(settings: &RegistrySettings) -> Result<(Self, bool), RegistryError> {
+        let registry = Self { pool: pool(&settings.url, settings)? };
+        let client = registry.client().await?;
+        let is_current = migrations::is_current(&client).await?;
+        drop(client);
+        Ok((registry, is_current))
+    }
+
     /// A connection that answers. One that PostgreSQL has dropped meanwhile is made anew.
     async fn client(&self) -> Result<deadpool_postgres::Object, RegistryError> {
         self.pool.get().await.map_err(|error| RegistryError::Unreachable(Box::new(error)))

@@ -32,7 +32,7 @@ pub(super) async fn alone(client: &mut Client, lock: i64) -> Result<Transaction<
 /// # Errors
 /// Where a newer release has been there, or the role may not change the schema and must.
 pub async fn bring_forward(client: &mut Client) -> Result<(), RegistryError> {
-    if behind(version(client).await?)?.is_empty() {
+    if is_current(client).await? {
         return Ok(());
     }
     let transaction = alone(client, LOCK).await.map_err(refused)?;
@@ -45,6 +45,14 @@ pub async fn bring_forward(client: &mut Client) -> Result<(), RegistryError> {
         transaction.execute("INSERT INTO wardstream.schema_version (version) VALUES ($1)", &[&number]).await.map_err(refused)?;
     }
     transaction.commit().await.map_err(refused)
+}
+
+/// Whether the database is at this release's version. Changes nothing.
+///
+/// # Errors
+/// Where a newer release has been there.
+pub async fn is_current(client: &Client) -> Result<bool, RegistryError> {
+    Ok(behind(version(client).await?)?.is_empty())
 }
 
 /// The database's version; 0 where there is none.

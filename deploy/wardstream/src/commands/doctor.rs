@@ -1,5 +1,6 @@
 //! `doctor`: what is wrong here, a line for each thing that could be, with what to do about it. It looks, and makes nothing that was not there; whatever does not
-//! answer holds it up for a few seconds at most.
+//! answer holds it up for a few seconds at most. Tables alone are opened as every command opens them: those of an earlier release get this one's columns, and an
+//! object store without tables gets them.
 
 mod brokers;
 mod finding;

@@ -28,9 +28,14 @@ async fn registry(config: &Config, deadline: Instant) -> (Option<Registry>, Find
         let advice = "set registry.url, or start `wardstream up` or `wardstream services` in this folder";
         return (None, Finding::not_asked(REGISTRY, "registry.url is not set, and no PostgreSQL of our own runs here", advice));
     }
-    let asked = async { anyhow::Ok(Registry::connect(&config.registry).await?) };
+    let asked = async { anyhow::Ok(Registry::look(&config.registry).await?) };
     match in_time(deadline, asked).await {
-        Ok(registry) => (Some(registry), Finding::ok(REGISTRY, "PostgreSQL answers, and its schema is this release's")),
+        Ok((registry, true)) => (Some(registry), Finding::ok(REGISTRY, "PostgreSQL answers, and its schema is this release's")),
+        // To bring it forward is for a service to do: the release before refuses it then.
+        Ok((_, false)) => {
+            let found = "PostgreSQL answers, and holds no registry yet or an earlier release's";
+            (None, Finding::not_asked(REGISTRY, found, "the next service that starts brings it to this release"))
+        }
         Err(error) => {
             let advice = if is_our_own(config) {
                 "start `wardstream up` or `wardstream services` in this folder again"
