@@ -1,5 +1,5 @@
 //! What is wrong in a TOML text, in one sentence: the line, the key and what it must be. The parser's own picture of the place takes four lines and names types
-//! as programs do.
+//! as programs do. A text that stands where none belongs is not told: it may be an address with its password.
 
 /// What the parser calls a type, and what whoever writes the file calls it.
 const KINDS: [(&str, &str); 9] = [
@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 9] = [
 #[must_use]
 pub fn said(error: &toml::de::Error, text: &str) -> String {
     let Some(span) = error.span() else {
-        return one_line(&error.to_string());
+        return one_line(&blind(&error.to_string()));
     };
     let before = text.get(..span.start).unwrap_or(text);
     let number = before.matches('\n').count() + 1;
@@ -40,11 +40,25 @@ fn key<'a>(begun: &'a str, line: &'a str) -> Option<&'a str> {
 
 /// The parser's words, with the key and in words for people where they are about a value.
 fn worded(message: &str, key: Option<&str>) -> String {
+    let message = &blind(message);
     let of_value = ["invalid type: ", "invalid value: "].iter().find_map(|words| message.strip_prefix(words));
     match of_value.and_then(|rest| rest.split_once(", expected ")).zip(key) {
         Some(((found, wanted), key)) => one_line(&format!("`{key}` must be {}, not {found}", kind(wanted))),
         None => one_line(message),
     }
+}
+
+/// The message without the words of a text that it quotes.
+fn blind(message: &str) -> String {
+    let Some((before, quoted)) = message.split_once("string \"") else { return message.to_owned() };
+    let mut is_escaped = false;
+    let end = quoted.find(|letter| {
+        let ends = letter == '"' && !is_escaped;
+        is_escaped = letter == '\\' && !is_escaped;
+        ends
+    });
+    let after = end.and_then(|end| quoted.get(end + 1..)).unwrap_or_default();
+    format!("{before}a text{after}")
 }
 
 fn kind(wanted: &str) -> &str {
@@ -79,11 +93,23 @@ mod tests {
         said(&toml::from_str::<File>(text).err().expect("is wrong"), text)
     }
 
+    /// Neither of a file, nor of what was put together from one and the environment, which knows no lines.
+    #[test]
+    fn a_text_in_the_wrong_place_is_not_told() {
+        let text = "title = \"a\"\ndays = 1\nlists = \"postgresql://ward:hun\\\"ter2@host/db\"\n";
+        assert_eq!(told(text), "line 3: `lists` must be a table, not a text");
+        let table: toml::Table = toml::from_str(text).expect("is TOML");
+        let error = toml::Value::Table(table).try_into::<File>().err().expect("is wrong");
+        let told = said(&error, text);
+        assert!(told.contains("not a text") || told.contains("invalid type: a text, expected a map"), "{told}");
+        assert!(!told.contains("ward") && !told.contains("ter2"), "{told}");
+    }
+
     #[test]
     fn a_wrong_text_is_told_in_one_sentence_with_its_line() {
         for (text, wanted) in [
             ("title = 5\ndays = 1\n", "line 1: `title` must be a text, not integer `5`"),
-            ("title = \"ü\"\ndays = \"1\"\n", "line 2: `days` must be a whole number from 0, not string \"1\""),
+            ("title = \"ü\"\ndays = \"1\"\n", "line 2: `days` must be a whole number from 0, not a text"),
             ("title = \"a\"\ndays = -1\n", "line 2: `days` must be a whole number from 0, not integer `-1`"),
             ("title = \"a\"\ndays = 1\nlists = { a = 5 }\n", "line 3: `a` must be a list, not integer `5`"),
             ("title = \"a\"\ndays = 1\nday = 1\n", "line 3: unknown field `day`, expected one of `title`, `days`, `lists`"),
