@@ -44,6 +44,26 @@ fn a_broken_task_file_is_one_sentence_and_a_wrong_configuration() -> anyhow::Res
     Ok(())
 }
 
+/// Whatever command meets it, and before anything is reached.
+#[test]
+fn an_address_or_a_property_that_cannot_be_is_a_wrong_configuration() -> anyhow::Result<()> {
+    let said_by = |toml: &str, command: &[&str]| -> anyhow::Result<(String, Option<i32>)> {
+        let stand = Stand::folder_only()?;
+        stand.configure(toml)?;
+        Ok(said(&stand.run(command)?))
+    };
+    for (toml, command, wanted) in [
+        ("[warehouse]\nurl = \"nobody://knows\"", &["verify"][..], "nobody://knows"),
+        ("[bus]\nbrokers = \"127.0.0.1:1\"\nproperties = { acks = \"0\" }", &["topics", "create"][..], "Kafka property acks is refused"),
+        ("", &["mllp"][..], "mllp.ports is empty: add [[mllp.ports]]"),
+        ("[registry]\nurl = \"nowhere\"", &["models", "rollback"][..], "registry.url is no PostgreSQL address"),
+    ] {
+        let (told, code) = said_by(toml, command)?;
+        assert!(told.contains(wanted) && code == Some(2), "{command:?}: {code:?} {told}");
+    }
+    Ok(())
+}
+
 /// What `check-config` would find at a start, it finds before, and makes no file by looking.
 #[test]
 fn the_files_of_a_configuration_are_looked_into() -> anyhow::Result<()> {

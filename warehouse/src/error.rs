@@ -92,10 +92,12 @@ impl OpenError {
     /// Whether the configuration is wrong, or a file that it names: nothing passes by itself, and no table was looked at.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        let is_of_settings =
-            |error: &StoreError| matches!(error, StoreError::Option { .. } | StoreError::Secret { .. } | StoreError::SecretFile { .. });
+        let is_of_settings = |error: &StoreError| {
+            use StoreError::{Address, Option, Secret, SecretFile};
+            matches!(error, Address { .. } | Option { .. } | Secret { .. } | SecretFile { .. })
+        };
         match self {
-            Self::Task(_) => true,
+            Self::Address { .. } | Self::Task(_) => true,
             Self::Store(error) => is_of_settings(error),
             _ => false,
         }

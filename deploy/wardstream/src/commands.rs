@@ -18,8 +18,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mllp::MllpError;
 use trainer::Reason;
-use warehouse::{AsOf, OpenError, Secret, Warehouse};
+use warehouse::{AsOf, OpenError, RegistryError, Secret, Warehouse};
 
 use crate::cli::{Command, Topics};
 use crate::config::Config;
@@ -79,8 +80,13 @@ pub fn grace(command: &Command) -> Duration {
 
 /// The exit code of a command that could not do what it was asked: whether the configuration, or a file that it names, is wrong.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let is_configuration = error.chain().any(|cause| cause.downcast_ref::<OpenError>().is_some_and(OpenError::is_configuration));
-    if is_configuration { output::WRONG_USAGE } else { output::FAILED }
+    let is_configuration = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<OpenError>().is_some_and(OpenError::is_configuration)
+            || matches!(cause.downcast_ref(), Some(bus::BusError::Property { .. }))
+            || matches!(cause.downcast_ref(), Some(RegistryError::Address(_)))
+            || matches!(cause.downcast_ref(), Some(MllpError::NoPort | MllpError::Limit { .. } | MllpError::Certificate { .. }))
+    };
+    if error.chain().any(is_configuration) { output::WRONG_USAGE } else { output::FAILED }
 }
 
 /// Opens the warehouse of the configuration.

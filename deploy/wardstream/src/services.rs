@@ -351,10 +351,6 @@ pub fn now() -> jiff::Timestamp {
 /// # Errors
 /// Where a port, a certificate or Kafka cannot be used.
 pub async fn mllp_alone(config: Config) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        !config.mllp.ports.is_empty(),
-        "mllp.ports is empty: add [[mllp.ports]] with listen = \"0.0.0.0:2575\" and topic = \"hl7.raw\""
-    );
     let stop = CancellationToken::new();
     let handle = telemetry::start_metrics()?;
     let listener = mllp::Listener::bind(&config.mllp).await.context("could not listen for MLLP")?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum MllpError {
     /// No port is configured; a person configures one.
-    #[error("mllp.ports is empty; add [[mllp.ports]] with `listen` and `topic`")]
+    #[error("mllp.ports is empty: add [[mllp.ports]] with listen = \"0.0.0.0:2575\" and topic = \"hl7.raw\"")]
     NoPort,
     /// A limit cannot work; a person changes it.
     #[error("mllp.{key} is wrong: {reason}")]
