@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::folder::{self, Folder};
+use crate::model::shares;
 use crate::network::Network;
 use crate::page::Page;
 use crate::prompt::clean;
@@ -187,13 +188,6 @@ fn letters_apart(model: &Path, expected: &Path, precision: Precision) -> Result<
         farthest = apart.max(farthest);
     }
     Ok(farthest)
-}
-
-fn shares(logits: &[f32]) -> Vec<f64> {
-    let most = logits.iter().copied().fold(f32::MIN, f32::max);
-    let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
-    let sum: f64 = shares.iter().sum();
-    shares.iter().map(|share| share / sum).collect()
 }
 
 /// Packed, every small model says of the letters what `transformers` says.

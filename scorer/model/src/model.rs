@@ -357,7 +357,7 @@ fn answers(page: &Page, logits: &[Vec<f32>]) -> Result<Vec<Answer>, ScoreError> 
 }
 
 /// Softmax.
-fn shares(logits: &[f32]) -> Vec<f64> {
+pub(crate) fn shares(logits: &[f32]) -> Vec<f64> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shares: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - most).exp()).collect();
     let sum: f64 = shares.iter().sum();

@@ -38,16 +38,18 @@ fn state(folder: &Path, unread: Option<&anyhow::Error>) -> Finding {
     }
 }
 
-/// The disk with least room of those on which state, tables and weights lie.
 fn disk(config: &Config) -> Finding {
-    let urls = [&config.warehouse.url, &config.weights.url].into_iter().filter_map(|url| local(url));
-    let rooms = std::iter::once(config.state.folder.as_path()).chain(urls).map(|folder| free_mb(folder).map(|free_mb| (free_mb, folder)));
-    let least = rooms.collect::<io::Result<Vec<_>>>().map(|rooms| rooms.into_iter().min());
-    match least {
-        Ok(Some((free_mb, folder))) => of_disk(free_mb, folder),
-        Ok(None) => Finding::not_asked(DISK, "nothing lies on a disk of this machine", ""),
+    match least_room(config) {
+        Ok((free_mb, folder)) => of_disk(free_mb, folder),
         Err(error) => Finding::not_asked(DISK, format!("the system does not say how much is free: {error}"), ""),
     }
+}
+
+/// The disk with least room of those on which state, tables and weights lie: megabytes, and what lies there.
+fn least_room(config: &Config) -> io::Result<(u64, &Path)> {
+    let home = config.state.folder.as_path();
+    let mut others = [&config.warehouse.url, &config.weights.url].into_iter().filter_map(|url| local(url));
+    others.try_fold((free_mb(home)?, home), |least, folder| Ok(least.min((free_mb(folder)?, folder))))
 }
 
 fn of_disk(free_mb: u64, folder: &Path) -> Finding {
