@@ -3,10 +3,11 @@
 
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use jiff::civil::{Date, DateTime, ISOWeekDate, Time, Weekday};
-use jiff::tz::Offset;
 use jiff::{SignedDuration, Span};
 
 use crate::functions::templates::{DAYS, MONTHS, Pattern, Piece};
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// What a text said; of what it did not say, 0.
 #[derive(Debug, Default)]
@@ -257,12 +258,13 @@ impl Said {
     /// # Errors
     /// Where there is no such date or time.
     pub(super) fn microseconds(&self) -> Result<i64> {
-        let at = Offset::UTC.to_timestamp(DateTime::from_parts(self.date()?, self.time()?)).map_err(|_| beyond())?;
+        // An instant of jiff's ends a day before the year 9999 does.
+        let since = DateTime::from_parts(self.date()?, self.time()?).duration_since(EPOCH);
         if self.zone_hours > 15 || self.zone_minutes > 59 {
             return Err(beyond());
         }
         let offset = SignedDuration::from_secs(self.zone_sign * (3_600 * self.zone_hours + 60 * self.zone_minutes));
-        Ok(at.checked_sub(offset).map_err(|_| beyond())?.as_microsecond())
+        i64::try_from(since.saturating_sub(offset).as_micros()).map_err(|_| beyond())
     }
 }
 
@@ -430,8 +432,8 @@ mod tests {
     use crate::functions::templates::pieces;
 
     fn read(text: &str, template: &str) -> Result<String> {
-        let at = jiff::Timestamp::from_microsecond(Said::of(&pieces(template)?, text)?.microseconds()?).expect("an instant");
-        let at = Offset::UTC.to_datetime(at).to_string();
+        let since = SignedDuration::from_micros(Said::of(&pieces(template)?, text)?.microseconds()?);
+        let at = EPOCH.checked_add(since).expect("a moment").to_string();
         Ok(at.strip_suffix("T00:00:00").unwrap_or(&at).to_owned())
     }
 
