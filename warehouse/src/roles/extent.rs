@@ -5,6 +5,7 @@
 //! be it stated or made by the planner for a join, a smallest value or the first rows of an order.
 
 mod calls;
+pub(super) mod rereadings;
 #[cfg(test)]
 mod tests;
 

@@ -13,6 +13,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
     RewriteArrayAnyAllOperation, RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
+use super::extent::rereadings;
 use super::fault::{Refusal, clauses, grammar, syntax};
 use super::{catalogue, information};
 use crate::spelling::{self, apart, short};
@@ -62,6 +63,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         return Err(Refusal::new("42P02", format!("there is no parameter ${number}"))
             .with_hint(format!("parameters are numbered from $1 to ${PARAMETER_LIMIT}")));
     }
+    rereadings::check(&tokens)?;
     grammar::check(&tokens, sql)?;
     let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
     let whole =
