@@ -85,7 +85,7 @@ pub(super) fn end_leftover(note: &Path, mark: &Path) {
     let _ = std::fs::remove_file(note);
 }
 
-/// Sends a signal by the shell's own `kill`, since unsafe code is not for us. A negative id names a process group.
+/// Sends a signal by the shell's own `kill`, which takes no unsafe code of ours. A negative id names a process group.
 fn signal(name: &str, id: i64) {
     let sent = Command::new("sh").args(["-c", r#"kill -s "$0" -- "$1""#, name, &id.to_string()]).stderr(Stdio::null()).status();
     if let Err(error) = sent {
