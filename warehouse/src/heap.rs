@@ -26,6 +26,9 @@ const LITTLE_BYTES: usize = 1 << 20;
 const TIMES: usize = 3;
 /// And how much beside: batches are under way in every operator.
 const BESIDE_BYTES: usize = 256 << 20;
+/// How long nobody else is ended while a statement that was ended still gives back what it held, and how long after that: the allocator was asked a moment before.
+const GOING: Duration = Duration::from_secs(2);
+const GONE: Duration = Duration::from_millis(50);
 
 /// The statements that run over one pool, and what they hold beyond what they have reserved.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct Ledger {
     limit_bytes: usize,
     accounts: Mutex<Vec<Weak<Account>>>,
     reading: Mutex<Reading>,
+    /// When a statement was last ended.
+    ended_at: Mutex<Option<Instant>>,
     /// How many statements there are, and what they have reserved in all.
     statements: AtomicUsize,
     reserved: AtomicUsize,
@@ -56,6 +61,7 @@ impl Ledger {
             limit_bytes,
             accounts: Mutex::default(),
             reading: Mutex::default(),
+            ended_at: Mutex::default(),
             statements: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
             beyond: AtomicUsize::new(0),
@@ -97,19 +103,25 @@ impl Ledger {
         // Whole numbers of 64 bits lie within those of 128.
         let uncounted = heap.held_bytes() as i128 - counted as i128;
         let is_idle = self.statements.load(Ordering::Relaxed) == 0;
-        let rest = reading.rest.filter(|_| !is_idle).unwrap_or(uncounted);
+        // Others than statements reserve as well, on threads that do not count: less than nothing stood there only as long as they do.
+        let rest = reading.rest.filter(|_| !is_idle).unwrap_or(uncounted).max(0);
         self.beyond.store(usize::try_from(uncounted - rest).unwrap_or(0), Ordering::Relaxed);
         *reading = Reading { at: Some(Instant::now()), rest: Some(rest) };
     }
 
-    /// Ends what holds far more than it may, and the one that holds most where all together do. To be called now and then.
+    /// Ends what holds far more than it may, and the one that holds most where all together do; nobody while another that was ended goes. To be called now and then.
     pub(crate) fn guard(&self, counted: usize) {
         self.look(counted);
         let accounts: Vec<Arc<Account>> = {
             let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
             accounts.retain(|account| account.strong_count() > 0);
-            accounts.iter().filter_map(Weak::upgrade).filter(|account| !account.ended.is_cancelled()).collect()
+            accounts.iter().filter_map(Weak::upgrade).collect()
         };
+        let (going, accounts): (Vec<_>, Vec<_>) = accounts.into_iter().partition(|account| account.ended.is_cancelled());
+        let ended_at = *self.ended_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended_at.is_some_and(|at| at.elapsed() < if going.is_empty() { GONE } else { GOING }) {
+            return;
+        }
         for account in
             accounts.iter().filter(|account| account.holds() > account.limit_bytes.saturating_mul(TIMES).saturating_add(BESIDE_BYTES))
         {
@@ -150,6 +162,11 @@ impl Account {
         self.share()
     }
 
+    /// What it may take in all, in bytes.
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
     /// Whether all statements together hold more than the pool gives.
     pub(crate) fn is_full(&self, counted: usize) -> bool {
         counted.saturating_add(self.ledger.beyond.load(Ordering::Relaxed)) > self.ledger.limit_bytes
@@ -174,6 +191,7 @@ impl Account {
                 "a statement holds far more memory than it may and is ended"
             );
         }
+        *self.ledger.ended_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.ended.cancel();
     }
 
@@ -273,7 +291,20 @@ pub(crate) mod tests {
         holding(&ledger, &heap, 1_100, 600);
         assert!(accounts.iter().all(|(_, account)| account.is_full(600 * MB) && !account.ended.is_cancelled()), "they go to disk");
         holding(&ledger, &heap, 1_800, 600);
-        assert_eq!(accounts.iter().map(|(_, account)| account.ended.is_cancelled()).collect::<Vec<_>>(), [false, true, false]);
+        let ended = || accounts.iter().map(|(_, account)| account.ended.is_cancelled()).collect::<Vec<_>>();
+        assert_eq!(ended(), [false, true, false]);
+        holding(&ledger, &heap, 1_800, 600);
+        assert_eq!(ended(), [false, true, false], "what it held is on its way back");
+    }
+
+    #[test]
+    fn what_others_gave_back_is_no_statement_s() {
+        let (ledger, heap) = asked(10_000);
+        holding(&ledger, &heap, 100, 5_000);
+        let account = ledger.open(100 * MB, 5_000 * MB).expect("is asked");
+        account.grow(50 * MB);
+        holding(&ledger, &heap, 150, 50);
+        assert!(account.share() <= 100 * MB && !account.ended.is_cancelled(), "{} MB", account.share() / MB);
     }
 
     #[test]

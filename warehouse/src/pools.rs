@@ -145,9 +145,11 @@ impl StatementPool {
         if !reservation.consumer().can_spill() || little {
             return self.limit_bytes;
         }
-        let (most, least) = (self.limit_bytes / 4 * 3, self.limit_bytes / 4);
-        self.account.as_ref().map_or(most, |account| {
+        self.account.as_ref().map_or(self.limit_bytes / 4 * 3, |account| {
             let counted = counted(self.of_all.as_ref());
+            // A role without a limit has that of the pool.
+            let limit_bytes = self.limit_bytes.min(account.limit_bytes());
+            let (most, least) = (limit_bytes / 4 * 3, limit_bytes / 4);
             let beyond = account.beyond(counted);
             if account.is_full(counted) { least } else { most.saturating_sub(beyond).max(least) }
         })
@@ -227,6 +229,7 @@ impl MemoryPool for StatementPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::tests::Told;
     use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     #[test]
@@ -262,6 +265,21 @@ mod tests {
         small.try_grow(80).expect("what was given back is there again");
         drop((large, small, join));
         assert_eq!((pool.reserved(), shared.reserved()), (0, 0));
+    }
+
+    #[test]
+    fn a_statement_without_a_limit_goes_to_disk_before_the_pool_is_full() {
+        let warehouse = WarehousePool::new(1_600 << 20);
+        warehouse.ledger.ask(Arc::<Told>::default());
+        let shared: Arc<dyn MemoryPool> = Arc::new(warehouse);
+        let pool = Arc::new(StatementPool::new(usize::MAX, &shared)) as Arc<dyn MemoryPool>;
+        let of = |name: &str, spills| MemoryConsumer::new(name).with_can_spill(spills).register(&pool);
+        let (join, sort) = (of("a join", false), of("a sort", true));
+        sort.try_grow(1_200 << 20).expect("three quarters of the pool");
+        assert!(sort.try_grow(1).is_err(), "beyond: it has to go to disk");
+        join.try_grow(400 << 20).expect("what cannot go to disk may have the rest");
+        drop((join, sort));
+        assert_eq!(shared.reserved(), 0);
     }
 
     #[test]
