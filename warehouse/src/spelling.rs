@@ -4,6 +4,7 @@
 pub(crate) mod apart;
 mod casts;
 mod grouped;
+mod having;
 mod membership;
 pub(crate) mod names;
 mod nested;

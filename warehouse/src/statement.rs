@@ -277,6 +277,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn groups_are_chosen_by_their_columns_and_not_by_what_the_list_makes_of_them() {
+        let ctx = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime"));
+        let values = "(VALUES (1, 'a'), (2, 'b'), (3, 'b')) AS t (a, b)";
+        for (list, rest, wanted) in [
+            ("upper(b) AS b, count(*)", "GROUP BY b HAVING b = 'b'", 1),
+            ("-a AS a", "GROUP BY a HAVING a > 1", 2),
+            ("max(a) AS a, b", "GROUP BY b HAVING max(a) > 1", 1),
+            ("a::TEXT, count(*)", "GROUP BY a HAVING a + 8 > 10 ORDER BY 1", 1),
+        ] {
+            let sql = format!("SELECT {list} FROM {values} {rest}");
+            let rows = all(opened(&ctx, &sql).await.expect(&sql)).await.expect(&sql);
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), wanted, "{sql}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_statement_with_a_long_constant_is_explained_as_it_is_run() {
         let state = empty_session(&RuntimeEnvBuilder::new().build_arc().expect("a runtime")).state();
         let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Widths)).build();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut};
 
-use super::{casts, grouped, names};
+use super::{casts, grouped, having, names};
 
 /// What the name of a column begins with that was given for this reason alone: its place follows, and what it is called.
 const HIDDEN: &str = "?same?";
@@ -49,6 +49,7 @@ impl VisitorMut for Apart {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         selects(&mut query.body);
         grouped::told_apart(query);
+        having::of_relations(&mut query.body);
         ControlFlow::Continue(())
     }
 }
