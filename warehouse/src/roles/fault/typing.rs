@@ -7,7 +7,7 @@ mod having;
 mod kind;
 mod marks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion::arrow::datatypes::DataType;
@@ -27,16 +27,16 @@ use marks::Marks;
 
 /// The names that a statement gives.
 pub(crate) fn named(statement: &Statement) -> Named {
-    let mut named = Named { relations: BTreeSet::new(), having: Vec::new() };
+    let mut named = Named { relations: BTreeSet::new(), having: BTreeMap::new() };
     // Nothing ends the visit.
     let _whole = statement.visit(&mut named);
     named
 }
 
-/// Names that a statement gives to relations, and those that it gives to columns and holds to something in HAVING, with their places.
+/// Names that a statement gives to relations, and those that it gives to columns and holds to something in HAVING, with the first place of each.
 pub(crate) struct Named {
     relations: BTreeSet<String>,
-    having: Vec<(String, Location)>,
+    having: BTreeMap<String, Location>,
 }
 
 impl Visitor for Named {
@@ -48,7 +48,9 @@ impl Visitor for Named {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        self.having.extend(having::names(select));
+        for (name, at) in having::names(select) {
+            self.having.entry(name).or_insert(at);
+        }
         ControlFlow::Continue(())
     }
 
@@ -88,7 +90,8 @@ pub(crate) fn check(plan: &LogicalPlan, asking: &Asking<'_>) -> Result<()> {
     }
     let mut walk = Walk { asking, known: Known::new(), columns: BTreeSet::new() };
     plan.visit_with_subqueries(&mut walk)?;
-    match asking.named.having.iter().find(|(name, _)| !walk.columns.contains(name.as_str())) {
+    let unknown = asking.named.having.iter().filter(|(name, _)| !walk.columns.contains(name.as_str()));
+    match unknown.min_by_key(|(_, at)| (at.line, at.column)) {
         Some((name, at)) => {
             let refusal = Refusal::new("42703", format!("column \"{name}\" does not exist"));
             let refusal = refusal.with_hint("HAVING knows no names of the list: write what it is called for");
@@ -120,8 +123,9 @@ impl<'n> TreeNodeVisitor<'n> for Walk<'_> {
 
     fn f_up(&mut self, node: &'n LogicalPlan) -> Result<TreeNodeRecursion> {
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Values(_) | LogicalPlan::Unnest(_)) {
-            let names = self.asking.named.having.iter().map(|(name, _)| name.as_str());
-            self.columns.extend(names.filter(|name| node.schema().fields().iter().any(|field| field.name() == name)));
+            let having = &self.asking.named.having;
+            let known = node.schema().fields().iter().filter_map(|field| having.get_key_value(field.name().as_str()));
+            self.columns.extend(known.map(|(name, _)| name.as_str()));
         }
         let place = std::ptr::from_ref(node);
         // A query within an expression lies in memory for as long as it is visited; what it asks stays.
@@ -427,6 +431,7 @@ mod tests {
                 "RANGE with offset PRECEDING/FOLLOWING is not supported for column type text",
             ),
             ("SELECT task, count(*) AS n FROM labels GROUP BY task HAVING n > 3", "42703", 61, "column \"n\" does not exist"),
+            ("SELECT count(*) AS n, 1 AS b FROM labels HAVING n > 3 AND b > n", "42703", 49, "column \"n\" does not exist"),
             ("SELECT label::date FROM labels", "42846", 13, "cannot cast type integer to date"),
             ("SELECT admitted_at::int FROM encounters", "42846", 19, "cannot cast type timestamp with time zone to integer"),
             ("SELECT 'ü', CAST(days AS boolean) FROM encounters", "42846", 13, "cannot cast type double precision to boolean"),
@@ -464,6 +469,8 @@ mod tests {
             "WITH l AS (SELECT * FROM labels) SELECT a.task FROM l AS a JOIN l AS b USING (task) WHERE a.label = b.label",
             "SELECT x FROM unnest(ARRAY['1', '2']) AS x WHERE x = '1'",
             "SELECT max(task) AS task, label AS l FROM labels GROUP BY label HAVING label > 1 AND max(task) > 'a'",
+            "SELECT label::text, count(*) FROM labels GROUP BY label HAVING label > 0 ORDER BY 1",
+            "SELECT nullif('1', label) = 1 FROM labels",
             "SELECT upper(task) AS task, count(*) AS n FROM labels GROUP BY task HAVING task = 'x' ORDER BY n",
             "SELECT x AS x, count(*) FROM (VALUES (1)) AS v (x) GROUP BY x HAVING x > 0",
             "EXPLAIN SELECT task FROM labels WHERE label IN (1, 2.5)",
@@ -478,7 +485,7 @@ mod tests {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         let sql = "EXECUTE p(1)";
         let plan = state.create_logical_plan("SELECT 1 FROM labels WHERE task = 1").await.expect("plans");
-        let named = Named { relations: BTreeSet::new(), having: Vec::new() };
+        let named = Named { relations: BTreeSet::new(), having: BTreeMap::new() };
         let asking = Asking { sql, named: &named, is_relation: &|_| true };
         assert!(check(&plan, &asking).is_ok(), "a value becomes what it stands beside");
     }

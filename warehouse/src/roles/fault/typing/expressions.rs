@@ -267,9 +267,10 @@ impl Typing<'_> {
             // Whoever calls it speaks to the engine.
             ("arrow_cast", _) => Ok(Kind::Any),
             ("nullif", [value, other]) => {
-                let kind = self.kind(value);
-                self.compared((&kind, &self.kind(other)), "=", |marks| marks.call("nullif", &call.args))?;
-                Ok(kind.settled())
+                let (kind, other) = (self.kind(value), self.kind(other));
+                self.compared((&kind, &other), "=", |marks| marks.call("nullif", &call.args))?;
+                // A text in quotes is what it is compared with.
+                Ok(if matches!(kind, Kind::Unknown(_)) { other.settled() } else { kind })
             }
             (name, arguments) => {
                 self.of_text(name, arguments)?;

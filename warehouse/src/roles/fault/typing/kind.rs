@@ -168,7 +168,8 @@ impl Kind {
             Family::Boolean => (!text.is_empty() && TRUTHS.iter().any(|truth| truth.starts_with(&text)), "22P02"),
             Family::Number => (text.parse::<f64>().is_ok(), "22P02"),
             Family::Text => (true, "22P02"),
-            Family::Instant => (has_digits || MOMENTS.contains(&text.as_str()), "22007"),
+            // A zone may stand behind the word.
+            Family::Instant => (has_digits || text.split_whitespace().next().is_some_and(|word| MOMENTS.contains(&word)), "22007"),
             Family::Span => (has_digits, "22007"),
         };
         (!is_read).then_some(code)
@@ -307,6 +308,8 @@ mod tests {
             (Kind::Boolean, "maybe", Some("22P02")),
             (Kind::TimestampTz, "Jan 5 2024", None),
             (Kind::Date, "Today", None),
+            (Kind::TimestampTz, "today UTC", None),
+            (Kind::TimestampTz, "the day", Some("22007")),
             (Kind::Date, "none", Some("22007")),
             (Kind::Interval, "1 day", None),
             (Kind::Text, "none", None),

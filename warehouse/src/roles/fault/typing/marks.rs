@@ -1,7 +1,6 @@
 //! Where in a statement's text an expression of its plan stands: columns know their places, and what is made of them is looked for from there.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::Cast;
@@ -79,23 +78,22 @@ impl<'a> Marks<'a> {
         places::of(&format!("{word} queries"), self.sql)
     }
 
-    /// The first and the last token at which a column of the expression begins.
+    /// The first and the last token at which a column of the expression begins. A line and a column are counted out in the text for these two alone: an expression may hold a
+    /// hundred thousand.
     fn columns(&self, expr: &Expr) -> Option<(usize, usize)> {
-        let mut ends: Option<(usize, usize)> = None;
+        let mut ends: Option<((u64, u64), (u64, u64))> = None;
         let _whole = expr.apply(|part| {
             if let Expr::Column(column) = part
-                && let Some(index) = self.column(column)
+                && let Some(span) = column.spans().first()
             {
-                ends = Some(ends.map_or((index, index), |(first, last)| (first.min(index), last.max(index))));
+                let at = (span.start.line, span.start.column);
+                ends = Some(ends.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
             }
             Ok(TreeNodeRecursion::Continue)
         });
-        ends
-    }
-
-    fn column(&self, column: &Column) -> Option<usize> {
-        let span = column.spans().first()?;
-        self.tokens.at(character(self.sql, span.start.line, span.start.column)?)
+        let token = |(line, column)| self.tokens.at(character(self.sql, line, column)?);
+        let (first, last) = ends?;
+        Some((token(first)?, token(last)?))
     }
 
     /// The first token of the expression; a constant is looked for from `from` on.
