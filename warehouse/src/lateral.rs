@@ -158,7 +158,9 @@ impl Before<'_> {
         }
         let is_filled = |column: &Column| array_empty(Expr::Column(column.clone())).is_false();
         let Some(is_filled) = unnest.exec_columns.iter().map(is_filled).reduce(Expr::or) else { return Ok(None) };
-        if !unnest.struct_type_columns.is_empty() {
+        // Where lists stand in lists, an empty one beside others gives no row, and no mark tells that.
+        let is_of_lists = unnest.list_type_columns.iter().any(|(_, list)| list.depth > 1) || unnests(&unnest.input);
+        if is_of_lists || !unnest.struct_type_columns.is_empty() {
             return Ok(None);
         }
         let options = unnest.options.clone().with_null_handling(NullHandling::PreserveAndExpandEmpty);
@@ -205,6 +207,7 @@ fn filtered(predicate: Expr, input: LogicalPlan) -> Result<LogicalPlan> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::RecordBatch;
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::execution::SessionStateBuilder;
     use datafusion::prelude::SessionContext;
@@ -265,6 +268,25 @@ mod tests {
             ),
         ] {
             assert_eq!(told(&sql).await, wanted, "{sql}");
+        }
+    }
+
+    /// One empty list among those of a row would be a row of NULL beside the others' elements.
+    #[tokio::test]
+    async fn lists_within_lists_of_rows_that_stay_are_left_to_the_engine() {
+        let lists = "(VALUES (1)) AS t(a) LEFT JOIN LATERAL";
+        for made in [
+            "(SELECT unnest(unnest(make_array(range(1, a), make_array(a)))) AS e)",
+            "(SELECT unnest(l) AS e FROM (SELECT unnest(make_array(range(1, a), make_array(a))) AS l) AS s)",
+        ] {
+            let state = SessionStateBuilder::new().with_default_features().with_analyzer_rule(Arc::new(Lateral)).build();
+            let sql = format!("SELECT a, e FROM {lists} {made} AS u ON true");
+            let rows = match SessionContext::new_with_state(state).sql(&sql).await {
+                Ok(frame) => frame.collect().await,
+                Err(error) => Err(error),
+            };
+            let count = rows.map(|rows| rows.iter().map(RecordBatch::num_rows).sum::<usize>());
+            assert!(!matches!(&count, Ok(count) if *count != 1), "{sql}: {count:?}");
         }
     }
 }
