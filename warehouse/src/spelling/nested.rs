@@ -35,12 +35,15 @@ fn places(tokens: &[TokenWithSpan]) -> BTreeMap<usize, Token> {
     // Of each pair of parentheses that is open the joins, the innermost last.
     let mut lists: Vec<Vec<Open>> = vec![Vec::new()];
     let mut places = BTreeMap::new();
-    let mut has_condition = true;
-    for (index, token) in tokens.iter().enumerate() {
+    let (mut has_condition, mut is_name) = (true, false);
+    for (index, token) in tokens.iter().enumerate().filter(|(_, token)| !matches!(token.token, Token::Whitespace(_))) {
+        // Behind a dot and behind AS every word is a name.
+        let names = std::mem::replace(&mut is_name, names_next(&token.token));
         let Some(joins) = lists.last_mut() else { break };
         match &token.token {
-            Token::LParen => lists.push(Vec::new()),
-            Token::RParen => drop(lists.pop()),
+            Token::Word(_) if names => {}
+            Token::LParen | Token::LBracket => lists.push(Vec::new()),
+            Token::RParen | Token::RBracket => drop(lists.pop()),
             Token::Comma | Token::SemiColon => joins.clear(),
             Token::Word(word) => match word.keyword {
                 Keyword::SELECT => joins.clear(),
@@ -67,6 +70,10 @@ fn places(tokens: &[TokenWithSpan]) -> BTreeMap<usize, Token> {
     places
 }
 
+fn names_next(token: &Token) -> bool {
+    matches!(token, Token::Period) || matches!(token, Token::Word(word) if word.keyword == Keyword::AS)
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -84,6 +91,10 @@ mod tests {
     #[test]
     fn a_join_within_another_is_held_by_parentheses() {
         for (sql, wanted) in [
+            (
+                "SELECT 1 AS join FROM a JOIN b JOIN c ON c.on = ARRAY[1, 2] ON a.using = b.join",
+                "SELECT 1 AS join FROM a JOIN (b JOIN c ON c.on = ARRAY[1, 2]) ON a.using = b.join",
+            ),
             ("SELECT 1 FROM a JOIN b JOIN c ON b.x = c.x ON a.x = b.x", "SELECT 1 FROM a JOIN (b JOIN c ON b.x = c.x) ON a.x = b.x"),
             (
                 "SELECT 1 FROM a LEFT JOIN b JOIN c JOIN d USING (x) ON c.y = 1 ON (a.x IS DISTINCT FROM b.x) JOIN e USING (x)",
