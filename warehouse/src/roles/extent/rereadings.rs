@@ -66,7 +66,6 @@ fn is_called(before: &Token) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::roles::parse;
 
     fn code(sql: &str) -> &'static str {
