@@ -339,11 +339,11 @@ mod tests {
         for (sql, wanted) in [
             (
                 "SELECT a::TEXT, count(*) FROM t GROUP BY a HAVING a > 0 ORDER BY 1",
-                "SELECT a::TEXT AS \"a\", count(*) FROM t GROUP BY a HAVING t.a > 0 ORDER BY 1",
+                "SELECT coalesce(a::TEXT) AS \"a\", count(*) FROM t GROUP BY a HAVING t.a > 0 ORDER BY 1",
             ),
             (
                 "SELECT a::TEXT, count(*) FROM t, u GROUP BY a HAVING a > 0 ORDER BY 1",
-                "SELECT a::TEXT AS \"?same?0?a\", count(*) FROM t, u GROUP BY a HAVING a > 0 ORDER BY 1",
+                "SELECT coalesce(a::TEXT) AS \"?same?0?a\", count(*) FROM t, u GROUP BY a HAVING a > 0 ORDER BY 1",
             ),
         ] {
             assert_eq!(read(sql), wanted, "{sql}");
