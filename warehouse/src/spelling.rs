@@ -4,7 +4,7 @@
 pub(crate) mod apart;
 mod casts;
 mod grouped;
-mod having;
+pub(crate) mod having;
 mod membership;
 pub(crate) mod names;
 mod nested;

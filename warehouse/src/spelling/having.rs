@@ -34,10 +34,17 @@ fn within(select: &mut Select) {
 
 /// Names in HAVING that no relation can be written before.
 pub(super) fn meant(select: &Select) -> BTreeSet<String> {
-    let mut names = Names { names: BTreeSet::new(), depth: 0 };
-    if only(select).is_none() {
-        let _whole = Visit::visit(&select.having, &mut names);
+    if only(select).is_some() {
+        return BTreeSet::new();
     }
+    alone(select).iter().map(folded).collect()
+}
+
+/// Names that stand alone in HAVING, and not in queries within, in their order.
+pub(crate) fn alone(select: &Select) -> Vec<Ident> {
+    let mut names = Names { names: Vec::new(), depth: 0 };
+    // Nothing ends the visit.
+    let _whole = Visit::visit(&select.having, &mut names);
     names.names
 }
 
@@ -102,7 +109,7 @@ impl Visitor for Named<'_> {
 
 /// Collects names that stand alone.
 struct Names {
-    names: BTreeSet<String>,
+    names: Vec<Ident>,
     depth: usize,
 }
 
@@ -121,7 +128,7 @@ impl Visitor for Names {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if let (Expr::Identifier(name), 0) = (expr, self.depth) {
-            self.names.insert(folded(name));
+            self.names.push(name.clone());
         }
         ControlFlow::Continue(())
     }
