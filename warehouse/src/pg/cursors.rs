@@ -25,7 +25,8 @@ impl Answers {
         }
         let asking = Asking { sql: asking.sql, portal: None };
         let response = self.rows(client, statement, &asking).await?;
-        let rows = Arc::new(tokio::sync::Mutex::new(response.data_rows.boxed()));
+        // Whoever reads in parts asks once more at the end, and a stream that ended must not be asked.
+        let rows = Arc::new(tokio::sync::Mutex::new(response.data_rows.fuse().boxed()));
         self.connection.declare(name, Cursor { fields: response.row_schema, rows, hold }).map_err(error)?;
         Ok(Response::Execution(Tag::new("DECLARE CURSOR")))
     }

@@ -166,6 +166,10 @@ async fn rows_are_copied_and_cursors_go_on() {
     assert_eq!(rows(&client, "FETCH 3 FROM c").await, ["1", "2", "3"]);
     assert_eq!(rows(&client, "FETCH FORWARD 2 FROM c").await, ["4", "5"]);
     assert_eq!(rows(&client, "FETCH ALL FROM c").await.len(), 5);
+    // Drivers read in parts until a part is empty.
+    for beyond in ["FETCH 3 FROM c", "FETCH FORWARD 2 FROM c", "FETCH ALL FROM c"] {
+        assert!(rows(&client, beyond).await.is_empty(), "{beyond}");
+    }
     rows(&client, "COMMIT").await;
     assert_eq!(refused(&client, "FETCH 1 FROM c").await.0, "34000");
 }
