@@ -147,7 +147,8 @@ fn every_view_says_its_grain_and_shows_its_rows() -> Checked {
 #[test]
 fn everything_in_deploy_parses() -> Checked {
     let mut offences = Vec::new();
-    for file in files()?.iter().filter(|file| file.path.starts_with("deploy/") || file.path == "tests/run") {
+    let scripts = ["tests/run", "tests/clients", "tests/cuda-check"];
+    for file in files()?.iter().filter(|file| file.path.starts_with("deploy/") || scripts.contains(&file.path.as_str())) {
         let extension = file.path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
         let parses = match extension {
             Some("toml") => file.text.parse::<toml::Table>().is_ok(),
