@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{AsArray as _, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -26,6 +27,9 @@ use crate::views;
 
 /// The messages of the hospital, as rows of the base relations; `$half` of the task's horizon.
 const ROWS: &str = include_str!("probe.sql");
+
+/// So long a query is tried. What takes longer over a dozen stays never ends, or would not over a hospital's.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Patients whose stories others' go on as: those after whom most questions are settled stand first.
 const DONORS: [&str; 9] = ["g", "a", "c", "b", "d", "k", "l", "e", "h"];
@@ -106,6 +110,24 @@ type Outcomes = BTreeMap<String, BTreeSet<String>>;
 
 /// Checks a task's query, then tries it.
 pub async fn check(definition: &Definition, departments: &Departments) -> std::result::Result<(), TaskError> {
+    check_within(PATIENCE, definition, departments).await
+}
+
+/// The same, with another patience.
+pub async fn check_within(patience: Duration, definition: &Definition, departments: &Departments) -> std::result::Result<(), TaskError> {
+    match tokio::time::timeout(patience, try_out(definition, departments)).await {
+        Ok(checked) => checked,
+        Err(_elapsed) => {
+            let seconds = patience.as_secs();
+            Err(TaskError::new(
+                &definition.name,
+                format_args!("its query takes more than {seconds} s over a dozen stays: it may never end; ask for less"),
+            ))
+        }
+    }
+}
+
+async fn try_out(definition: &Definition, departments: &Departments) -> std::result::Result<(), TaskError> {
     let failed = |error: DataFusionError| TaskError::unanswered(&definition.name, &error);
     let ctx = session(definition, departments, None).await.map_err(failed)?;
     query::check(definition, &ctx).await?;

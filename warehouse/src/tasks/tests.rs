@@ -125,6 +125,18 @@ async fn a_query_that_reads_or_does_what_it_must_not_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_query_that_never_ends_is_refused_in_a_sentence() -> Result<(), super::TaskError> {
+    let endless = format!(
+        "WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers) {SQL} WHERE whole_days IN (SELECT n FROM numbers)"
+    );
+    let definition = super::Definition::parse("exact_days", TOML, |_| Ok(endless.clone()))?;
+    let tried = super::probe::check_within(std::time::Duration::from_secs(2), &definition, &Departments::default()).await;
+    let error = tried.expect_err("nobody waits for ever").to_string();
+    assert!(error.contains("may never end") && !error.contains('\n'), "{error}");
+    Ok(())
+}
+
 /// A query over each stay's codes, which come in no order.
 fn of_codes(outcome: &str) -> String {
     format!(
