@@ -14,7 +14,7 @@ use super::resource::Resource;
 use super::{instant, json};
 use crate::BY_DAY;
 
-/// Adds what a Patient says. A death known to the day stands at that day's local midnight, one known only as such has no time.
+/// Adds what a Patient says. A death known to the day stands at that day's local midnight, one known only as such, or to the month or the year, has no time.
 pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
     let Some(id) = resource.required_id(draft) else { return };
     let patient = Identifier { system: String::new(), value: id.to_owned() };
@@ -36,8 +36,13 @@ pub(super) fn map(resource: &Resource<'_>, draft: &mut Draft) {
         draft.facts.push(text_fact(EventCode::PatientRace, &race));
     }
     if !body["deceasedDateTime"].is_null() || body["deceasedBoolean"] == true {
-        let time = resource.instant(draft, "deceasedDateTime");
-        let by_day = time.is_some() && json::word(&body["deceasedDateTime"]).is_some_and(|stated| !stated.contains('T'));
+        let stated_at = resource.instant(draft, "deceasedDateTime");
+        let stated = json::word(&body["deceasedDateTime"]);
+        let time = stated_at.filter(|_| stated.is_some_and(|stated| stated.len() > "2021-03".len()));
+        if stated_at.is_some() && time.is_none() {
+            resource.flag(draft, "deceasedDateTime", "a month or a year is no time of death: when the patient died is not known");
+        }
+        let by_day = time.is_some() && stated.is_some_and(|stated| !stated.contains('T'));
         draft.facts.push(Fact { time, text_value: by_day.then(|| BY_DAY.to_owned()), ..fact(EventCode::PatientDied) });
     } else if body["deceasedBoolean"] == false {
         draft.facts.push(Fact { time: resource.updated_at, ..fact(EventCode::PatientDeathRetracted) });
@@ -157,6 +162,15 @@ patient.linked 2021-03-04T05:06:07Z p=|p1 r=|p3"
         assert_eq!(told_of("'deceasedBoolean':false"), "mapped Patient p\npatient.identified - p=|p\npatient.death_retracted - p=|p");
         assert!(told_of("'deceasedDateTime':'2021-03-01T00:00:00-05:00'").ends_with("patient.died 2021-03-01T05:00:00Z p=|p"), "an hour");
         assert!(told_of("'deceasedDateTime':'?'").contains("! map Patient.deceasedDateTime: this is no date or time"));
+    }
+
+    #[test]
+    fn a_month_or_a_year_is_no_time_of_death() {
+        for stated in ["2021-03", "2021"] {
+            let told = told(&format!("{{'resourceType':'Patient','id':'p','deceasedDateTime':'{stated}'}}"));
+            assert!(told.lines().any(|line| line == "patient.died - p=|p"), "{told}");
+            assert!(told.contains("Patient.deceasedDateTime: a month or a year is no time of death"), "{told}");
+        }
     }
 
     /// The MIMIC-IV demo on FHIR.

@@ -63,15 +63,20 @@ pub(crate) fn describe(chart: &mut Chart<'_>, pid: &Segment<'_>, corrects: Corre
     } else if let Some(race) = race.component(1).text().or_else(|| race.component(2).text()) {
         say(chart, EventCode::PatientRace, Some(race));
     }
-    let died_at = chart.instant(pid, 29);
-    let by_day = pid.field(29).component(1).subcomponent(1).text().is_some_and(|stamp| time::is_of_a_day(stamp.as_bytes()));
+    let stated_at = chart.instant(pid, 29);
+    let stamp = pid.field(29).component(1).subcomponent(1).text();
+    let by_day = stamp.as_ref().is_some_and(|stamp| time::is_of_a_day(stamp.as_bytes()));
+    let died_at = stated_at.filter(|_| stamp.is_none_or(|stamp| !time::is_of_no_day(stamp.as_bytes())));
+    if stated_at.is_some() && died_at.is_none() {
+        chart.flag(pid.position(29), "a month or a year is no time of death: when the patient died is not known");
+    }
     let death = death(pid);
-    if matches!(death, Death::Denied) && died_at.is_some() {
+    if matches!(death, Death::Denied) && stated_at.is_some() {
         chart.flag(pid.position(30), "PID-29 states a death that PID-30 denies; PID-30 decides");
     }
     match death {
         Death::Stated => chart.facts.push(died(chart, died_at, by_day)),
-        Death::Dated if died_at.is_some() => chart.facts.push(died(chart, died_at, by_day)),
+        Death::Dated if stated_at.is_some() => chart.facts.push(died(chart, died_at, by_day)),
         Death::Retracted => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
         Death::Denied if corrects == Corrects::Yes => chart.facts.push(chart.of_patient(EventCode::PatientDeathRetracted)),
         Death::Dated | Death::Denied | Death::Unsaid => {}

@@ -62,6 +62,11 @@ pub(crate) fn is_of_a_day(text: &[u8]) -> bool {
     Stamp::read(text).is_some_and(|stamp| !stamp.has_hour)
 }
 
+/// Whether a stamp states a month or a year, and no day of it.
+pub(crate) fn is_of_no_day(text: &[u8]) -> bool {
+    Stamp::read(text).is_some_and(|stamp| stamp.date_digits < 8)
+}
+
 /// The date that `text` states, in ISO 8601: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`. `None` if there is no such date.
 pub(crate) fn date(text: &[u8]) -> Option<Stated<String>> {
     let stamp = Stamp::read(text)?;

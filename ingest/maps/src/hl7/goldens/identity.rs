@@ -35,18 +35,24 @@ fn numbers_names_and_deaths_of_a_person() {
 /// A day stands at its beginning, and no midnight that was stated for a day.
 #[test]
 fn a_death_says_whether_its_hour_was_stated() {
-    for (stamp, by) in [
-        ("20200301", "day"),
-        ("202003", "day"),
-        ("20200301-0600", "day"),
-        ("2020030100", "-"),
-        ("20200301000000", "-"),
-        ("20200301101500", "-"),
-    ] {
+    for (stamp, by) in
+        [("20200301", "day"), ("20200301-0600", "day"), ("2020030100", "-"), ("20200301000000", "-"), ("20200301101500", "-")]
+    {
         let pid = segment("PID", &[(3, "4711^^^N^MR"), (29, stamp), (30, "Y")]);
         let mapped = one(&["MSH|^~\\&|||||20200301||ADT^A31^ADT_A05|1|P|2.5\r", &pid].concat());
         let died = told(&mapped).pop().expect("a death");
         assert!(died.starts_with("patient.died 2020-03-01T") && died.ends_with(&format!(" N:4711 - - {by} -")), "{stamp}: {died}");
+    }
+}
+
+/// Else a stay over the first of the month, or of the year, would be one in which the patient died.
+#[test]
+fn a_month_or_a_year_is_no_time_of_death() {
+    for (stamp, indicator) in [("202003", "Y"), ("202003", ""), ("2020", "Y")] {
+        let pid = segment("PID", &[(3, "4711^^^N^MR"), (29, stamp), (30, indicator)]);
+        let mapped = one(&["MSH|^~\\&|||||20200301||ADT^A31^ADT_A05|1|P|2.5\r", &pid].concat());
+        assert_eq!(told(&mapped).pop().expect("a death"), "patient.died - N:4711 - - - -", "{stamp}");
+        assert!(flags(&mapped).iter().any(|flag| flag.contains("a month or a year is no time of death")), "{stamp}");
     }
 }
 
