@@ -1,11 +1,12 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
 //! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, aggregates that say
-//! what their answers take, sums that do not wrap, instants as text, of texts and on the clocks of a place, parts of texts, and arithmetic that refuses what has no
+//! what their answers take, sums that do not wrap, instants as text, of texts and on the clocks of a place, spans of time and their parts, parts of texts, and arithmetic that refuses what has no
 //! result.
 
 mod arguments;
 mod arithmetic;
 mod charlson;
+mod date_part;
 mod date_trunc;
 mod different;
 mod distributions;
@@ -13,12 +14,15 @@ mod domains;
 pub(crate) mod gathered;
 #[cfg(test)]
 mod goldens;
+mod intervals;
 mod merges;
 mod mode;
+mod operators;
 mod ordered;
 mod persons;
 mod predictions;
 mod scalar;
+pub(crate) mod spans;
 mod structs;
 mod substring;
 mod sums;
@@ -37,16 +41,19 @@ use datafusion::logical_expr::AggregateUDF;
 use datafusion::prelude::SessionContext;
 
 pub use charlson::VERSION as CODE_SET;
+pub(crate) use intervals::PARTS as INTERVAL_PARTS;
 pub use measures;
+pub(crate) use operators::planner;
 
-/// Has the session refuse what arithmetic and functions of numbers have no value for.
+/// Has the session refuse what arithmetic and functions of numbers have no value for, and compare spans by how long they last.
 ///
 /// # Errors
 /// Never: a session takes every rewriting.
 pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::Result<()> {
     let state = ctx.state();
     domains::kept(|name| state.scalar_functions().get(name).cloned()).into_iter().for_each(|function| ctx.register_udf(function));
-    ctx.state_ref().write().register_function_rewrite(arithmetic::exact())
+    ctx.state_ref().write().register_function_rewrite(arithmetic::exact())?;
+    ctx.state_ref().write().register_function_rewrite(operators::compared())
 }
 
 /// The aggregates: those that the engine lacks, and those that stand in the place of its own.
@@ -70,6 +77,8 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(merges::merge_roots());
     ctx.register_udf(persons::person_roots());
     ctx.register_udf(date_trunc::date_trunc());
+    ctx.register_udf(date_part::date_part());
+    ctx.register_udf(intervals::Of::Parts.function());
     ctx.register_udf(to_char::to_char());
     to_date::all(ctx.copied_config().options()).into_iter().for_each(|function| ctx.register_udf(function));
     ctx.register_udf(time_zone::timezone());

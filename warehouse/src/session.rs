@@ -2,6 +2,7 @@
 //! what was computed for it.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -232,9 +233,11 @@ pub(crate) fn empty_session(runtime: &Arc<RuntimeEnv>) -> SessionContext {
     ctx
 }
 
-/// The session in which anybody's statement runs: what it would take beyond the pool is bounded, and others have their turn beside it.
+/// The session in which anybody's statement runs: operators of spans are PostgreSQL's, what it would take beyond the pool is bounded, and others have their turn beside it.
 fn bounded(state: SessionState) -> SessionState {
-    let state = SessionStateBuilder::new_from_existing(state).with_physical_optimizer_rule(Arc::new(Holding));
+    // The first that knows an operator plans it.
+    let planners = iter::once(functions::planner()).chain(state.expr_planners().iter().cloned()).collect();
+    let state = SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).with_physical_optimizer_rule(Arc::new(Holding));
     let state = state.with_physical_optimizer_rule(Arc::new(Widths)).with_physical_optimizer_rule(Arc::new(Parting));
     state.with_physical_optimizer_rule(Arc::new(Yielding)).build()
 }

@@ -10,6 +10,7 @@ pub(crate) mod names;
 mod nested;
 mod places;
 pub(crate) mod short;
+mod spans;
 
 use std::ops::ControlFlow;
 
@@ -87,6 +88,7 @@ impl VisitorMut for Spelling {
                 *expr = if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) } } else { similar };
             }
             Expr::Function(function) => {
+                spans::in_all_parts(function);
                 if let Some(meant) = function_meant(function) {
                     *expr = meant;
                 }

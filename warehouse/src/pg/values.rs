@@ -1,6 +1,6 @@
 //! One value as the protocol writes it.
 //!
-//! What arrow-pg writes goes its way, but for what it has no room for: decimals of more than 96 bits, and what is missing where the engine keeps no number
+//! What arrow-pg writes goes its way, but for what it has no room for: decimals of more than 96 bits, the days of what lies between two instants, and what is missing where the engine keeps no number
 //! (it takes an interval for none).
 
 use std::error::Error;
@@ -20,6 +20,7 @@ use datafusion_postgres::pgwire::types::format::FormatOptions;
 use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
 
 use super::answer::error;
+use crate::functions::spans;
 use crate::roles::fault::Refusal;
 
 /// The columns of a schema as the protocol describes them. What the engine counts without a sign (`row_number`, lengths of lists) is a `bigint`. `array_agg` knows of whole numbers that they are some, and not that they are types' own: what asyncpg asks for these, by this
@@ -53,6 +54,12 @@ pub(super) fn write<E: Encoder>(encoder: &mut E, array: &ArrayRef, row: usize, (
             encoder.encode_field(&value, wire)
         }
         DataType::Decimal128(..) => encoder.encode_field(&Numeric(array.as_primitive::<Decimal128Type>().value_as_string(row)), wire),
+        // Days are days, as PostgreSQL counts what lies between two instants.
+        DataType::Duration(_) => {
+            let days = spans::spans(&array.slice(row, 1)).and_then(spans::intervals);
+            let days = days.map_err(|_| error(Refusal::new("22008", "interval out of range")))?;
+            encode_value(encoder, &days, 0, field, wire)
+        }
         _ => encode_value(encoder, array, row, field, wire),
     }
 }

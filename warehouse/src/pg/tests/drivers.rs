@@ -87,6 +87,35 @@ async fn ages_are_counted_in_years_and_transactions_have_none() {
     assert_eq!(rows(&client, "SELECT extract(year FROM age('2024-03-01', '1980-04-01'))").await, ["43"]);
 }
 
+/// As PostgreSQL 15 answers them, over constants and over what is stored.
+#[tokio::test]
+async fn spans_are_multiplied_compared_and_written_as_there() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    for (asked, answer) in [
+        (
+            "SELECT timestamp '2024-01-31 08:00' - 7 * interval '1 day' AS a, interval '1 month' * 1.5 AS b",
+            "2024-01-24 08:00:00.000000|1 mon 15 days",
+        ),
+        ("SELECT n * interval '1 hour' FROM (VALUES (36)) AS t(n)", "36:00:00"),
+        ("SELECT date '2024-03-01' - make_interval(days => 1, hours => 6)", "2024-02-28 18:00:00.000000"),
+        (
+            "SELECT d, d > interval '30 days', d / 2, d::text FROM (SELECT timestamp '2024-03-01 12:00' - timestamp '2024-01-31' AS d) AS x",
+            "30 days 12:00:00|t|15 days 06:00:00|30 days 12:00:00",
+        ),
+        (
+            "SELECT extract(hour FROM b - a), extract(epoch FROM b - a) / 3600, extract(second FROM b) FROM (VALUES (timestamp '2024-01-01', timestamp '2024-01-02 03:00:07.5')) AS t(a, b)",
+            "3|27.002083333333335|7.5",
+        ),
+        ("SELECT count(*) FROM messages WHERE known_at - interval '1 day' * 2 < known_at AND now() - known_at > interval '1 day'", "2"),
+    ] {
+        assert_eq!(rows(&client, asked).await, [answer], "{asked}");
+    }
+    assert_eq!(refused(&client, "SELECT interval '1 day' / 0").await.0, "22012");
+    assert_eq!(refused(&client, "SELECT interval '1 day' * 1e12").await.0, "22008");
+    assert_eq!(refused(&client, "SELECT make_interval(fortnights => 1)").await.0, "42883");
+}
+
 #[tokio::test]
 async fn the_user_has_several_names_in_one_row() {
     let mut stand = Stand::new().await;

@@ -91,6 +91,7 @@ pub(super) const RUNNING: &[(&str, &str)] = &[
     ("unicode scalar", "22023"),
     ("unable to parse date from", "22008"),
     ("timestamp out of range", "22008"),
+    ("interval out of range", "22008"),
     ("the instant is out of range", "22008"),
     ("date/time field value out of range", "22008"),
     ("does not fit the template", "22007"),
