@@ -9,6 +9,7 @@ mod membership;
 pub(crate) mod names;
 mod nested;
 mod places;
+mod series;
 pub(crate) mod short;
 mod spans;
 
@@ -102,6 +103,7 @@ impl VisitorMut for Spelling {
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         places::as_asked(factor, &mut self.twice);
+        series::as_elements(factor);
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return ControlFlow::Continue(()) };
         if is_called(name, SERIES) {
             let alias = alias.get_or_insert_with(|| named(SERIES));
@@ -160,17 +162,10 @@ fn argument(argument: &FunctionArg) -> Option<Expr> {
     }
 }
 
-/// A series that is asked for as a column is a row for each number of it.
-fn in_rows(expr: &mut Expr) {
-    if matches!(expr, Expr::Function(function) if is_called(&function.name, SERIES)) {
-        *expr = call("unnest", vec![expr.clone()]);
-    }
-}
-
 /// The name that PostgreSQL gives a column of a text that is cut, or of a series.
 fn cut_column(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::Function(function) if is_called(&function.name, SERIES) => Some(SERIES.to_owned()),
+        expr if series::is_column(expr) => Some(SERIES.to_owned()),
         Expr::Cast { expr, data_type, .. } if length(data_type).is_some() => Some(match expr.as_ref() {
             Expr::Identifier(name) => apart::folded(name),
             Expr::CompoundIdentifier(parts) => parts.last().map(apart::folded)?,

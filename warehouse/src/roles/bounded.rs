@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::fault::Refusal;
+use crate::functions::spans;
 use crate::functions::watched::{Watch, Watched};
 
 /// What one call may give, in bytes, over all rows of a batch.
@@ -171,8 +172,11 @@ impl Watch for Grows {
     }
 }
 
-/// Bytes of a range of integers; ranges of instants are bounded by their step.
+/// Bytes of a range.
 fn range(args: &ScalarFunctionArgs, rows: usize) -> Vec<u64> {
+    if let Some(taken) = instants(args, rows) {
+        return taken;
+    }
     let (first, second) = (signed(args.args.first(), rows), signed(args.args.get(1), rows));
     let step = signed(args.args.get(2), rows);
     let one = |row: usize| {
@@ -184,6 +188,23 @@ fn range(args: &ScalarFunctionArgs, rows: usize) -> Vec<u64> {
         from.abs_diff(until) / step.unsigned_abs() * 8
     };
     (0..rows).map(one).collect()
+}
+
+/// What a series of instants takes, where the arguments are of one: as many as its steps go into what lies between its ends.
+fn instants(args: &ScalarFunctionArgs, rows: usize) -> Option<Vec<u64>> {
+    let [from, until, step] = args.args.as_slice() else { return None };
+    if !spans::is_span(&step.data_type()) {
+        return None;
+    }
+    let end = |value: &ColumnarValue| cast(&value.to_array(rows).ok()?, &DataType::Timestamp(TimeUnit::Microsecond, None)).ok();
+    let (from, until) = (end(from)?, end(until)?);
+    let ends = from.as_primitive::<TimestampMicrosecondType>().iter().zip(until.as_primitive::<TimestampMicrosecondType>());
+    let steps = spans::spans(&step.to_array(rows).ok()?).ok()?;
+    let one = |((from, until), step): ((Option<i64>, Option<i64>), Option<spans::Span>)| {
+        let step = step.map_or(1, |step| step.total().unsigned_abs().max(1));
+        from.zip(until).map_or(0, |(from, until)| (from.abs_diff(until) / step).saturating_mul(8))
+    };
+    Some(ends.zip(steps).map(one).collect())
 }
 
 fn signed(value: Option<&ColumnarValue>, rows: usize) -> Vec<Option<i64>> {

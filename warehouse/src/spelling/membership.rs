@@ -24,7 +24,7 @@ fn of_select(select: &mut Select) {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             let name = column(expr);
             let _whole = expr.visit(&mut values);
-            super::in_rows(expr);
+            super::series::in_rows(expr);
             // What was asked names the column, as it does in PostgreSQL; the engine wants each name once.
             if let (SelectItem::UnnamedExpr(expr), Some(name)) = (&*item, name) {
                 let times = seen.entry(name.clone()).or_default();

@@ -255,6 +255,7 @@ async fn what_is_put_together_is_bounded() {
         "SELECT array_length(flatten(array_repeat(range(0, 30000), 60)))",
         "SELECT repeat('x', 60000000) FROM messages",
         "SELECT count(*) FROM (SELECT unnest(range(0, 8000000)) FROM messages) AS u",
+        "SELECT count(*) FROM (SELECT generate_series(known_at, now(), '1 second') FROM messages) AS u",
         "SELECT length(concat_ws(repeat('x', 200000), 'a', 'b', 'c')) FROM generate_series(1, 2000)",
     ] {
         assert_eq!(refused(&client, sql).await.0, "54000", "{sql}");
@@ -306,6 +307,16 @@ async fn values_are_those_of_postgresql() {
         ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
         ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
+        (
+            "SELECT d::date FROM generate_series(date '2024-01-31' - interval '1 day', date '2024-01-31', '1 day') AS d",
+            vec!["2024-01-30", "2024-01-31"],
+        ),
+        ("SELECT generate_series((SELECT date '2024-01-30'), date '2024-01-31', '1 day')::date", vec!["2024-01-30", "2024-01-31"]),
+        (
+            "SELECT t.a, d::date FROM (VALUES (1, date '2024-01-30', date '2024-01-31')) AS t(a, b, c), generate_series(t.b, t.c, interval '1 day') AS d ORDER BY 2",
+            vec!["1,2024-01-30", "1,2024-01-31"],
+        ),
+        ("SELECT n FROM generate_series(1, (SELECT 2)) AS s(n)", vec!["1", "2"]),
         (
             "SELECT pg_typeof(a), pg_typeof(a::float8), pg_typeof(now()) FROM (VALUES ('1')) AS t(a)",
             vec!["text,double precision,timestamp with time zone"],
