@@ -8,6 +8,8 @@ pub(crate) mod having;
 mod membership;
 pub(crate) mod names;
 mod nested;
+mod patterns;
+mod percentiles;
 mod places;
 mod series;
 pub(crate) mod short;
@@ -16,9 +18,9 @@ mod spans;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CharacterLength, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, LimitClause, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor,
-    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -83,14 +85,17 @@ impl VisitorMut for Spelling {
                     *expr = call("left", vec![text, Expr::Value(Value::Number(length.to_string(), false).into())]);
                 }
             }
+            Expr::Cast { data_type: kind @ DataType::Float(_), .. } if is_double(kind) => *kind = DataType::DoublePrecision,
             Expr::AnyOp { .. } | Expr::AllOp { .. } => membership::as_in(expr),
+            Expr::Like { .. } | Expr::ILike { .. } => patterns::one_by_one(expr),
+            Expr::Value(value) => in_quotes(&mut value.value),
             Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
                 let similar = similar(text, pattern, escape_char.is_some());
                 *expr = if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) } } else { similar };
             }
             Expr::Function(function) => {
                 spans::in_all_parts(function);
-                if let Some(meant) = function_meant(function) {
+                if let Some(meant) = percentiles::meant(function).or_else(|| function_meant(function)) {
                     *expr = meant;
                 }
             }
@@ -148,11 +153,14 @@ fn function_meant(function: &Function) -> Option<Expr> {
             op: BinaryOperator::Modulo,
             right: Box::new(Expr::Nested(Box::new(right.clone()))),
         }))),
-        [_] if is_called(&function.name, "variance") => {
-            Some(Expr::Function(Function { name: ObjectName::from(vec![Ident::new("var_samp")]), ..function.clone() }))
-        }
+        [_] if is_called(&function.name, "variance") => Some(named_otherwise(function, "var_samp")),
+        [_] if is_called(&function.name, "every") => Some(named_otherwise(function, "bool_and")),
         _ => None,
     }
+}
+
+fn named_otherwise(function: &Function, name: &str) -> Expr {
+    Expr::Function(Function { name: ObjectName::from(vec![Ident::new(name)]), ..function.clone() })
 }
 
 fn argument(argument: &FunctionArg) -> Option<Expr> {
@@ -166,6 +174,7 @@ fn argument(argument: &FunctionArg) -> Option<Expr> {
 fn cut_column(expr: &Expr) -> Option<String> {
     match expr {
         expr if series::is_column(expr) => Some(SERIES.to_owned()),
+        Expr::Function(function) => percentiles::meant(function).and(names::lower(&function.name)),
         Expr::Cast { expr, data_type, .. } if length(data_type).is_some() => Some(match expr.as_ref() {
             Expr::Identifier(name) => apart::folded(name),
             Expr::CompoundIdentifier(parts) => parts.last().map(apart::folded)?,
@@ -216,6 +225,18 @@ fn similar(text: &Expr, pattern: &Expr, has_escape: bool) -> Expr {
         op: BinaryOperator::PGRegexMatch,
         right: Box::new(Expr::Value(Value::SingleQuotedString(written).into())),
     }))
+}
+
+/// `float` is of 64 bits, and so is `float(25)` and what is more exact: the engine has 32 for all of them.
+fn is_double(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float(ExactNumberInfo::None | ExactNumberInfo::Precision(25..)))
+}
+
+/// `U&'\0041'`, whose escapes are read by now, as the text that it is.
+fn in_quotes(value: &mut Value) {
+    if let Value::UnicodeStringLiteral(text) = value {
+        *value = Value::SingleQuotedString(std::mem::take(text));
+    }
 }
 
 fn is_timestamp(data_type: &DataType) -> bool {
@@ -334,6 +355,8 @@ mod tests {
         assert_eq!(read("SELECT * FROM current_schema()"), "SELECT * FROM (SELECT current_schema() AS current_schema) AS current_schema");
         assert_eq!(read("SELECT * FROM pg_catalog.version() AS v"), "SELECT * FROM (SELECT version() AS version) AS v");
         assert_eq!(read("SELECT '\\x4142'::bytea, 'a'::bytea"), "SELECT X'4142'::BYTEA, 'a'::BYTEA");
+        assert_eq!(read("SELECT a::float, b::float(24), c::float(53)"), "SELECT a::DOUBLE PRECISION, b::FLOAT(24), c::DOUBLE PRECISION");
+        assert_eq!(read("SELECT U&'\\0041b', every(a) FROM t"), "SELECT 'Ab', bool_and(a) FROM t");
         assert_eq!(read("SELECT a::uuid, b::jsonb"), "SELECT a::TEXT, b::TEXT");
         assert_eq!(read("SELECT a FROM t OFFSET 2 FETCH FIRST 3 ROWS ONLY"), "SELECT a FROM t LIMIT 3 OFFSET 2");
         assert_eq!(read("SELECT mod(a, b + 1), variance(a) FROM t"), "SELECT ((a) % (b + 1)), var_samp(a) FROM t");

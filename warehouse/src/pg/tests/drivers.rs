@@ -306,6 +306,12 @@ async fn values_are_those_of_postgresql() {
         ("SELECT mod(7, 3), 7.5 % 2, width_bucket(5, 0, 10, 5)", vec!["1,1.5,3"]),
         ("SELECT 'abcdef'::varchar(3), 'abc' SIMILAR TO 'a%', 'abc' NOT SIMILAR TO '_'", vec!["abc,t,t"]),
         ("SELECT x FROM generate_series(1, 2) AS x", vec!["1", "2"]),
+        (
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY a), percentile_disc(ARRAY[0, 1]) WITHIN GROUP (ORDER BY a DESC), percentile_cont(ARRAY[0.25, 0.5]) WITHIN GROUP (ORDER BY a) FROM (VALUES (1), (2), (NULL), (4), (9)) AS t(a)",
+            vec!["2,{9,1},{1.75,3.0}"],
+        ),
+        ("SELECT a FROM (VALUES ('Ab'), ('cd')) AS t(a) WHERE a ILIKE ANY (ARRAY['a%', 'x%']) AND a NOT LIKE ALL ('{c%,d%}')", vec!["Ab"]),
+        ("SELECT 1::float / 3, every(true), U&'\\0041'", vec!["0.3333333333333333,t,A"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
         (
             "SELECT d::date FROM generate_series(date '2024-01-31' - interval '1 day', date '2024-01-31', '1 day') AS d",

@@ -182,6 +182,10 @@ impl Before<'_> {
             return refused("3F000", &format!("schema \"{schema}\" does not exist"), called(function, self.0));
         }
         let name = name(function);
+        if name == "array" && matches!(function.args, FunctionArguments::Subquery(_)) {
+            let words = "ARRAY of a query is not supported: write (SELECT array_agg(x ORDER BY y) FROM ...)";
+            return refused("0A000", words, called(function, self.0));
+        }
         let FunctionArguments::List(list) = &function.args else { return ControlFlow::Continue(()) };
         let is_all = |argument: &FunctionArg| {
             matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_)))
@@ -481,6 +485,7 @@ mod tests {
             ("SELECT lower(task) OVER () FROM labels", "42809", 8),
             ("SELECT rank(label) OVER () FROM labels", "42809", 8),
             ("SELECT 'ü', 'zz'::uuid", "22P02", 13),
+            ("SELECT ARRAY(SELECT task FROM labels ORDER BY 1)", "0A000", 8),
         ] {
             let refusal = check(&grammar::read(sql).expect("is read"), sql).expect_err("must be refused");
             assert_eq!((refusal.code, refusal.position), (code, Some(place)), "{sql}");
