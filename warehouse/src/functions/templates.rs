@@ -85,7 +85,7 @@ fn without_prefixes(template: &str) -> &str {
 }
 
 /// The text between double quotes at the beginning, and what stands behind them.
-fn quoted(template: &str) -> (String, &str) {
+pub(super) fn quoted(template: &str) -> (String, &str) {
     let mut text = String::new();
     let mut letters = template.chars();
     let _quote = letters.next();

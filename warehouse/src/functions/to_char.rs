@@ -1,13 +1,15 @@
-//! `to_char(instant, template)`: an instant in UTC, or a date, as text, by PostgreSQL's template patterns.
+//! `to_char(value, template)`: an instant in UTC, a date, or a number, as text, by PostgreSQL's template patterns.
 //!
 //! The engine's own function of that name knows other patterns and gives a template of these back as it stands.
+
+mod numbers;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use jiff::civil::{Date, DateTime};
@@ -50,13 +52,27 @@ impl ScalarUDFImpl for ToChar {
                 DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) | DataType::Null,
                 DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null,
             ] => Ok(vec![DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), DataType::Utf8]),
-            _ => plan_err!("to_char takes an instant or a date, and a template such as 'YYYY-MM-DD HH24:MI:SS'"),
+            [number, template] if number.is_numeric() && (template.is_string() || template.is_null()) => {
+                let number = match number {
+                    DataType::UInt64 => DataType::Decimal128(20, 0),
+                    whole if whole.is_integer() => DataType::Int64,
+                    DataType::Decimal128(..) => number.clone(),
+                    _ => DataType::Float64,
+                };
+                Ok(vec![number, DataType::Utf8])
+            }
+            _ => {
+                plan_err!("to_char takes an instant, a date or a number, and a template such as 'YYYY-MM-DD HH24:MI:SS' or 'FM999,990.00'")
+            }
         }
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let [instants, templates] = arrays.as_slice() else { return exec_err!("to_char(instant, template)") };
+        let [instants, templates] = arrays.as_slice() else { return exec_err!("to_char(value, template)") };
+        if instants.data_type().is_numeric() {
+            return Ok(ColumnarValue::Array(Arc::new(numbers_written(instants, templates)?)));
+        }
         let instants: ArrayRef = cast(instants, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
         let (instants, templates) = (instants.as_primitive::<TimestampMicrosecondType>(), templates.as_string::<i32>());
         let mut known: Option<(&str, Vec<Piece>)> = None;
@@ -75,6 +91,27 @@ impl ScalarUDFImpl for ToChar {
         }
         Ok(ColumnarValue::Array(Arc::new(StringArray::from(texts))))
     }
+}
+
+/// The numbers by their templates.
+fn numbers_written(values: &ArrayRef, templates: &ArrayRef) -> Result<StringArray> {
+    let mut known: Option<(&str, numbers::Template)> = None;
+    let mut texts = Vec::with_capacity(values.len());
+    for (row, template) in templates.as_string::<i32>().iter().enumerate() {
+        let Some(template) = template.filter(|_| values.is_valid(row)) else {
+            texts.push(None);
+            continue;
+        };
+        if known.as_ref().is_none_or(|(text, _)| *text != template) {
+            known = Some((template, numbers::Template::of(template)?));
+        }
+        texts.push(known.as_ref().map(|(_, template)| match values.data_type() {
+            DataType::Int64 => template.exact(&values.as_primitive::<Int64Type>().value(row).to_string()),
+            DataType::Decimal128(..) => template.exact(&values.as_primitive::<Decimal128Type>().value_as_string(row)),
+            _ => template.binary(values.as_primitive::<Float64Type>().value(row)),
+        }));
+    }
+    Ok(StringArray::from(texts))
 }
 
 /// The instant by the template.
@@ -229,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn columns_dates_and_nulls_are_written_and_numbers_refused() {
+    async fn columns_dates_numbers_and_nulls_are_written_and_truths_refused() {
         let ctx = SessionContext::new();
         ctx.register_udf(to_char());
         let sql = "SELECT to_char(at, 'YYYY-MM') AS month, to_char(DATE '2024-02-29', t) AS day FROM (VALUES \
@@ -238,7 +275,14 @@ mod tests {
         let column = |place: usize| batches[0].column(place).as_string::<i32>().iter().collect::<Vec<_>>();
         assert_eq!(column(0), [Some("2024-01"), None, Some("1969-12")]);
         assert_eq!(column(1), [Some("29"), Some("02"), None]);
-        let refused = ctx.sql("SELECT to_char(123.4, '999')").await.expect_err("is no instant");
-        assert!(refused.to_string().contains("takes an instant or a date"), "{refused}");
+        let sql = "SELECT to_char(a, 'FM9,999') AS a, to_char(b, t) AS b, to_char(c, 'FM990.00') AS c FROM (VALUES \
+                   (1234, 0.5, 2.345::DECIMAL(5, 3), '0.9'), (NULL, 1.5, NULL, NULL)) AS v(a, b, c, t)";
+        let batches = asked(&ctx, sql).await;
+        let column = |place: usize| batches[0].column(place).as_string::<i32>().iter().collect::<Vec<_>>();
+        assert_eq!(column(0), [Some("1,234"), None]);
+        assert_eq!(column(1), [Some(" 0.5"), None]);
+        assert_eq!(column(2), [Some("2.35"), None]);
+        let refused = ctx.sql("SELECT to_char(true, '999')").await.expect_err("is no number");
+        assert!(refused.to_string().contains("takes an instant, a date or a number"), "{refused}");
     }
 }

@@ -97,6 +97,7 @@ pub(super) const RUNNING: &[(&str, &str)] = &[
     ("does not fit the template", "22007"),
     ("the template mixes", "22007"),
     ("only supported in to_char", "0A000"),
+    ("a template of numbers does not know", "0A000"),
 ];
 
 /// What the engine says is not there, and PostgreSQL says of a plan.
