@@ -19,6 +19,7 @@ mod merges;
 mod mode;
 mod operators;
 mod ordered;
+mod overlaps;
 mod persons;
 mod predictions;
 mod scalar;
@@ -80,6 +81,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(date_trunc::date_trunc());
     ctx.register_udf(date_part::date_part());
     ctx.register_udf(intervals::Of::Parts.function());
+    ctx.register_udf(overlaps::overlaps());
     ctx.register_udf(series::list());
     ctx.register_udtf("generate_series", series::rows());
     ctx.register_udf(to_char::to_char());

@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -42,7 +42,7 @@ pub(crate) fn expression(mut expr: Expr) -> Expr {
 }
 
 struct Spelling {
-    /// How many bytes of lists may be written a second time.
+    /// How many bytes of lists, and of texts that are held to several patterns, may be written a second time.
     twice: usize,
 }
 
@@ -87,15 +87,20 @@ impl VisitorMut for Spelling {
             }
             Expr::Cast { data_type: kind @ DataType::Float(_), .. } if is_double(kind) => *kind = DataType::DoublePrecision,
             Expr::AnyOp { .. } | Expr::AllOp { .. } => membership::as_in(expr),
-            Expr::Like { .. } | Expr::ILike { .. } => patterns::one_by_one(expr),
+            Expr::Like { .. } | Expr::ILike { .. } => patterns::one_by_one(expr, &mut self.twice),
             Expr::Value(value) => in_quotes(&mut value.value),
             Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
                 let similar = similar(text, pattern, escape_char.is_some());
                 *expr = if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) } } else { similar };
             }
+            Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => {
+                if let (Expr::Tuple(one), Expr::Tuple(other)) = (left.as_ref(), right.as_ref()) {
+                    *expr = call("overlaps", [one.as_slice(), other].concat());
+                }
+            }
             Expr::Function(function) => {
                 spans::in_all_parts(function);
-                if let Some(meant) = percentiles::meant(function).or_else(|| function_meant(function)) {
+                if let Some(meant) = percentiles::meant(function).or_else(|| of_zone(function)).or_else(|| function_meant(function)) {
                     *expr = meant;
                 }
             }
@@ -132,6 +137,16 @@ impl VisitorMut for Spelling {
 /// Numbers or instants in steps. PostgreSQL calls their column what it calls the relation.
 const SERIES: &str = "generate_series";
 
+/// Whether there is a query within it, in which there may be others.
+fn has_query(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |part| match part {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        Expr::Function(function) if matches!(function.args, FunctionArguments::Subquery(_)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
 /// What a thing is called within whatever holds it.
 pub(crate) fn last(name: &ObjectName) -> Option<&Ident> {
     name.0.last().and_then(|part| part.as_ident())
@@ -159,6 +174,22 @@ fn function_meant(function: &Function) -> Option<Expr> {
     }
 }
 
+/// `date_trunc(unit, instant, zone)`: the instant at which a unit of the zone's clock began.
+fn of_zone(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [unit, instant, zone] = list.args.as_slice() else { return None };
+    if !is_called(&function.name, "date_trunc") {
+        return None;
+    }
+    let (unit, instant, zone) = (argument(unit)?, argument(instant)?, argument(zone)?);
+    // It is written twice, and so states its zone.
+    if !matches!(zone, Expr::Value(_)) {
+        return None;
+    }
+    let reading = call("timezone", vec![zone.clone(), instant]);
+    Some(call("timezone", vec![zone, call("date_trunc", vec![unit, reading])]))
+}
+
 fn named_otherwise(function: &Function, name: &str) -> Expr {
     Expr::Function(Function { name: ObjectName::from(vec![Ident::new(name)]), ..function.clone() })
 }
@@ -174,7 +205,7 @@ fn argument(argument: &FunctionArg) -> Option<Expr> {
 fn cut_column(expr: &Expr) -> Option<String> {
     match expr {
         expr if series::is_column(expr) => Some(SERIES.to_owned()),
-        Expr::Function(function) => percentiles::meant(function).and(names::lower(&function.name)),
+        Expr::Function(function) => percentiles::meant(function).or_else(|| of_zone(function)).and(names::lower(&function.name)),
         Expr::Cast { expr, data_type, .. } if length(data_type).is_some() => Some(match expr.as_ref() {
             Expr::Identifier(name) => apart::folded(name),
             Expr::CompoundIdentifier(parts) => parts.last().map(apart::folded)?,
@@ -357,6 +388,11 @@ mod tests {
         assert_eq!(read("SELECT '\\x4142'::bytea, 'a'::bytea"), "SELECT X'4142'::BYTEA, 'a'::BYTEA");
         assert_eq!(read("SELECT a::float, b::float(24), c::float(53)"), "SELECT a::DOUBLE PRECISION, b::FLOAT(24), c::DOUBLE PRECISION");
         assert_eq!(read("SELECT U&'\\0041b', every(a) FROM t"), "SELECT 'Ab', bool_and(a) FROM t");
+        assert_eq!(read("SELECT (a, b) OVERLAPS (c, d) FROM t"), "SELECT overlaps(a, b, c, d) FROM t");
+        assert_eq!(
+            read("SELECT date_trunc('day', a, 'Asia/Tokyo') FROM t"),
+            "SELECT timezone('Asia/Tokyo', date_trunc('day', timezone('Asia/Tokyo', a))) AS \"date_trunc\" FROM t"
+        );
         assert_eq!(read("SELECT a::uuid, b::jsonb"), "SELECT a::TEXT, b::TEXT");
         assert_eq!(read("SELECT a FROM t OFFSET 2 FETCH FIRST 3 ROWS ONLY"), "SELECT a FROM t LIMIT 3 OFFSET 2");
         assert_eq!(read("SELECT mod(a, b + 1), variance(a) FROM t"), "SELECT ((a) % (b + 1)), var_samp(a) FROM t");

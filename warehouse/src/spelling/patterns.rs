@@ -4,14 +4,17 @@ use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, Expr, Function, Fun
 
 use super::{argument, is_called};
 
-/// Writes out the patterns that are stated; a list that is a column or a query stays, and is refused.
-pub(super) fn one_by_one(expr: &mut Expr) {
-    let (Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }) = &*expr else { return };
+/// Writes out the patterns that are stated; a list that is a column or a query stays, and is refused, and so is one for which `left` bytes of copies do not suffice.
+pub(super) fn one_by_one(expr: &mut Expr, left: &mut usize) {
+    let (Expr::Like { any, pattern, expr: text, .. } | Expr::ILike { any, pattern, expr: text, .. }) = &*expr else { return };
     let (patterns, op) = match pattern.as_ref() {
         list if *any => (stated(list), BinaryOperator::Or),
         Expr::Function(all) if is_called(&all.name, "all") => (of_all(all), BinaryOperator::And),
         _ => return,
     };
+    let Some(patterns) = patterns else { return };
+    let Some(rest) = text.to_string().len().checked_mul(patterns.len()).and_then(|copies| left.checked_sub(copies)) else { return };
+    *left = rest;
     let one = |pattern: Expr| {
         let mut one = expr.clone();
         if let Expr::Like { any, pattern: of, .. } | Expr::ILike { any, pattern: of, .. } = &mut one {
@@ -19,8 +22,8 @@ pub(super) fn one_by_one(expr: &mut Expr) {
         }
         one
     };
-    let both = |left: Expr, right: Expr| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) };
-    let all = patterns.and_then(|patterns| patterns.into_iter().map(one).reduce(both));
+    let both = |one: Expr, next: Expr| Expr::BinaryOp { left: Box::new(one), op: op.clone(), right: Box::new(next) };
+    let all = patterns.into_iter().map(one).reduce(both);
     if let Some(all) = all {
         *expr = Expr::Nested(Box::new(all));
     }
@@ -62,6 +65,15 @@ mod tests {
 
     fn read(sql: &str) -> String {
         spelling::functions(Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parses").remove(0)).to_string()
+    }
+
+    /// What is held to patterns may be held to patterns itself.
+    #[test]
+    fn copies_are_bounded() {
+        let list = format!("ARRAY[{}]", vec!["'x%'"; 100].join(", "));
+        let deep = (0..4).fold("a".to_owned(), |inner, _| format!("({inner} LIKE ANY ({list}))::TEXT"));
+        let written = read(&format!("SELECT {deep} FROM t"));
+        assert!(written.contains("LIKE ANY") && written.len() < 1 << 18, "{}", written.len());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use datafusion::sql::sqlparser::ast::{
     OrderByExpr, Value,
 };
 
-use super::{argument, call, is_called};
+use super::{argument, call, has_query, is_called};
 
-/// What the engine has instead; `None` where it has the call itself.
+/// What the engine has instead; `None` where it has the call itself, and where a query is within it, which would be written several times with all that is in it.
 pub(super) fn meant(function: &Function) -> Option<Expr> {
     let is_discrete = is_called(&function.name, "percentile_disc");
     if !is_discrete && !is_called(&function.name, "percentile_cont") {
@@ -17,6 +17,10 @@ pub(super) fn meant(function: &Function) -> Option<Expr> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let [share] = list.args.as_slice() else { return None };
     let share = argument(share)?;
+    let filter = function.filter.as_deref();
+    if [&share, &order.expr].into_iter().chain(filter).any(has_query) {
+        return None;
+    }
     let one = |share: &Expr| if is_discrete { discrete(function, order, share) } else { at(function, share) };
     match &share {
         Expr::Array(Array { elem, named }) => Some(Expr::Array(Array { elem: elem.iter().map(one).collect(), named: *named })),
@@ -97,5 +101,7 @@ mod tests {
         );
         let one = "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FROM t";
         assert_eq!(read(one), one);
+        let of_query = read("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY (SELECT 1)) FROM t");
+        assert!(of_query.contains("percentile_disc(0.5)"), "{of_query}");
     }
 }

@@ -311,6 +311,11 @@ async fn values_are_those_of_postgresql() {
             vec!["2,{9,1},{1.75,3.0}"],
         ),
         ("SELECT a FROM (VALUES ('Ab'), ('cd')) AS t(a) WHERE a ILIKE ANY (ARRAY['a%', 'x%']) AND a NOT LIKE ALL ('{c%,d%}')", vec!["Ab"]),
+        (
+            "SELECT (a, b) OVERLAPS (timestamp '2024-01-06', timestamp '2024-01-07'), (a, a) OVERLAPS (b, b) FROM (VALUES (timestamp '2024-01-05', timestamp '2024-01-09')) AS t(a, b)",
+            vec!["t,f"],
+        ),
+        ("SELECT date_trunc('day', '2024-03-15 02:00:00+00'::timestamptz, 'America/New_York')", vec!["2024-03-14 04:00:00.000000+00"]),
         ("SELECT 1::float / 3, every(true), U&'\\0041'", vec!["0.3333333333333333,t,A"]),
         ("SELECT generate_series(1, 2)", vec!["1", "2"]),
         (
