@@ -4,6 +4,9 @@ use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, Expr, Function, Fun
 
 use super::{argument, is_called};
 
+/// So many patterns are written out: each is a level of the expression.
+const MANY: usize = 256;
+
 /// Writes out the patterns that are stated; a list that is a column or a query stays, and is refused, and so is one for which `left` bytes of copies do not suffice.
 pub(super) fn one_by_one(expr: &mut Expr, left: &mut usize) {
     let (Expr::Like { any, pattern, expr: text, .. } | Expr::ILike { any, pattern, expr: text, .. }) = &*expr else { return };
@@ -12,20 +15,27 @@ pub(super) fn one_by_one(expr: &mut Expr, left: &mut usize) {
         Expr::Function(all) if is_called(&all.name, "all") => (of_all(all), BinaryOperator::And),
         _ => return,
     };
-    let Some(patterns) = patterns else { return };
-    let Some(rest) = text.to_string().len().checked_mul(patterns.len()).and_then(|copies| left.checked_sub(copies)) else { return };
+    let Some(patterns) = patterns.filter(|patterns| patterns.len() <= MANY) else { return };
+    let Some(rest) = left.checked_sub(text.to_string().len() * patterns.len()) else { return };
     *left = rest;
+    let mut held = expr.clone();
+    hold(&mut held, Expr::Value(Value::Null.into()));
     let one = |pattern: Expr| {
-        let mut one = expr.clone();
-        if let Expr::Like { any, pattern: of, .. } | Expr::ILike { any, pattern: of, .. } = &mut one {
-            (*any, **of) = (false, pattern);
-        }
+        let mut one = held.clone();
+        hold(&mut one, pattern);
         one
     };
     let both = |one: Expr, next: Expr| Expr::BinaryOp { left: Box::new(one), op: op.clone(), right: Box::new(next) };
     let all = patterns.into_iter().map(one).reduce(both);
     if let Some(all) = all {
         *expr = Expr::Nested(Box::new(all));
+    }
+}
+
+/// Holds the text to this pattern alone.
+fn hold(expr: &mut Expr, pattern: Expr) {
+    if let Expr::Like { any, pattern: of, .. } | Expr::ILike { any, pattern: of, .. } = expr {
+        (*any, **of) = (false, pattern);
     }
 }
 
@@ -87,7 +97,8 @@ mod tests {
         ] {
             assert_eq!(read(&format!("SELECT 1 FROM t WHERE {asked}")), format!("SELECT 1 FROM t WHERE {meant}"));
         }
-        for asked in ["a LIKE ANY (b)", "a LIKE ANY ('{\"x,\"}')"] {
+        let many = format!("a LIKE ANY (ARRAY[{}])", vec!["'x'"; 257].join(", "));
+        for asked in ["a LIKE ANY (b)", "a LIKE ANY ('{\"x,\"}')", &many] {
             let stays = read(&format!("SELECT 1 FROM t WHERE {asked}"));
             assert!(stays.contains("LIKE ANY"), "{stays}");
         }
