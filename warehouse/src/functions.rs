@@ -47,15 +47,14 @@ pub(crate) use intervals::PARTS as INTERVAL_PARTS;
 pub use measures;
 pub(crate) use operators::planner;
 
-/// Has the session refuse what arithmetic and functions of numbers have no value for, and compare spans by how long they last.
+/// Has the session refuse what arithmetic and functions of numbers have no value for.
 ///
 /// # Errors
 /// Never: a session takes every rewriting.
 pub(crate) fn refuse_the_undefined(ctx: &SessionContext) -> datafusion::error::Result<()> {
     let state = ctx.state();
     domains::kept(|name| state.scalar_functions().get(name).cloned()).into_iter().for_each(|function| ctx.register_udf(function));
-    ctx.state_ref().write().register_function_rewrite(arithmetic::exact())?;
-    ctx.state_ref().write().register_function_rewrite(operators::compared())
+    ctx.state_ref().write().register_function_rewrite(arithmetic::exact())
 }
 
 /// The aggregates: those that the engine lacks, and those that stand in the place of its own.
@@ -63,7 +62,7 @@ pub(crate) fn aggregates() -> impl Iterator<Item = AggregateUDF> {
     predictions::all().into_iter().chain(distributions::all()).chain(charlson::all()).chain(ordered::all()).chain(gathered::all())
 }
 
-/// Makes every function known to the session.
+/// Makes every function known to the session, and operators of spans mean what they mean in PostgreSQL.
 pub fn register(ctx: &SessionContext) {
     aggregates().for_each(|aggregate| ctx.register_udaf(aggregate));
     // PostgreSQL's own that the engine lacks: age, width_bucket, justify_days ...
@@ -84,6 +83,10 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(overlaps::overlaps());
     ctx.register_udf(series::list());
     ctx.register_udtf("generate_series", series::rows());
+    // A session takes every planner and every rewriting.
+    let state = ctx.state_ref();
+    let _planned = state.write().register_expr_planner(operators::planner());
+    let _compared = state.write().register_function_rewrite(operators::compared());
     ctx.register_udf(to_char::to_char());
     to_date::all(ctx.copied_config().options()).into_iter().for_each(|function| ctx.register_udf(function));
     ctx.register_udf(time_zone::timezone());

@@ -40,9 +40,9 @@ pub(crate) fn planner() -> Arc<dyn ExprPlanner> {
     Arc::new(Planner { times: Of::Times.function(), over: Of::Over.function(), date_part: date_part::date_part() })
 }
 
-/// The rewriting by which spans are compared by how long they last, and written as PostgreSQL writes them.
+/// The rewriting by which spans are compared by how long they last, and written and taken apart as PostgreSQL does it, whoever planned `extract`.
 pub(crate) fn compared() -> Arc<dyn FunctionRewrite + Send + Sync> {
-    Arc::new(Compared { micros: Of::Micros.function(), text: Of::Text.function() })
+    Arc::new(Compared { micros: Of::Micros.function(), text: Of::Text.function(), date_part: date_part::date_part() })
 }
 
 #[derive(Debug)]
@@ -124,6 +124,7 @@ fn interval(text: Expr) -> Expr {
 struct Compared {
     micros: ScalarUDF,
     text: ScalarUDF,
+    date_part: ScalarUDF,
 }
 
 impl FunctionRewrite for Compared {
@@ -146,6 +147,9 @@ impl FunctionRewrite for Compared {
             }
             Expr::Cast(cast) if cast.field.data_type().is_string() && is(&cast.expr, schema, is_span) => {
                 Transformed::yes(Expr::Cast(Cast { expr: Box::new(self.text.call(vec![*cast.expr])), ..cast }))
+            }
+            Expr::ScalarFunction(call) if call.name() == self.date_part.name() && *call.func != self.date_part => {
+                Transformed::yes(self.date_part.call(call.args))
             }
             other => Transformed::no(other),
         })
@@ -228,6 +232,12 @@ mod tests {
         assert_eq!(told("INTERVAL '1 month' + day").await, "2024-02-29T00:00:00");
         assert_eq!(told("day - n * INTERVAL '12 hours'").await, "2024-01-30T00:00:00");
         assert_eq!(told("day + 1").await, "2024-02-01");
+    }
+
+    #[tokio::test]
+    async fn parts_are_told_whoever_planned_them() {
+        assert_eq!(told("extract(hour FROM b - a)").await, "12");
+        assert_eq!(told("extract(second FROM b + INTERVAL '1500 milliseconds')").await, "1.5");
     }
 
     #[tokio::test]

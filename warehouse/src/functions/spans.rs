@@ -114,7 +114,7 @@ pub(crate) fn spans(array: &ArrayRef) -> Result<Vec<Option<Span>>> {
 /// # Errors
 /// Where the time of one is longer than 292 years.
 pub(crate) fn intervals(spans: impl IntoIterator<Item = Option<Span>>) -> Result<ArrayRef> {
-    let interval = |span: Span| {
+    let interval = |span: Span| -> Result<IntervalMonthDayNano> {
         let nanos = span.micros.checked_mul(1_000).ok_or_else(out_of_range)?;
         Ok(IntervalMonthDayNano::new(span.months, span.days, nanos))
     };
