@@ -36,14 +36,13 @@ began AS (
     WHERE c.code = 'encounter.class' AND c.text_value IS NOT NULL
     GROUP BY c.encounter_id
 ),
--- Deaths, and when the stay that reaches into the day from then on has ended; the day ends where it has not.
+-- Deaths known to the day alone, and when the stay that reaches into that day has ended; the day ends where it has not.
 lain AS (
-    SELECT p.patient_id, p.died_at, max(COALESCE(e.discharged_at, p.died_at + INTERVAL '1 day' - INTERVAL '1 microsecond')) AS left_at,
-           bool_or(p.died_at < e.admitted_at) AS precedes
+    SELECT p.patient_id, p.died_at, max(COALESCE(e.discharged_at, p.died_at + INTERVAL '1 day' - INTERVAL '1 microsecond')) AS left_at
     FROM patients AS p
     JOIN encounters AS e ON e.patient_id = p.patient_id AND e.admitted_at < p.died_at + INTERVAL '1 day'
                         AND COALESCE(e.discharged_at >= p.died_at AND e.discharged_at >= e.admitted_at, e.discharged_at IS NULL)
-    WHERE p.died_at IS NOT NULL
+    WHERE p.died_by_day
     GROUP BY p.patient_id, p.died_at
 ),
 -- Microseconds at which the marks of a stay stand.
@@ -109,7 +108,7 @@ UNION ALL
 SELECT patient_id, NULL AS time, 'RACE//' || race AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
 FROM patients WHERE race IS NOT NULL
 UNION ALL
-SELECT p.patient_id, CASE WHEN l.precedes OR p.died_by_day THEN COALESCE(l.left_at, p.died_at) ELSE p.died_at END AS time,
+SELECT p.patient_id, CASE WHEN p.died_by_day THEN COALESCE(l.left_at, p.died_at) ELSE p.died_at END AS time,
        'MEDS_DEATH' AS code, NULL AS numeric_value, NULL AS text_value, NULL AS encounter_id, NULL AS known_at, '' AS tie
 FROM patients AS p LEFT JOIN lain AS l ON l.patient_id = p.patient_id
 WHERE p.died_at IS NOT NULL

@@ -42,6 +42,8 @@ use datafusion::execution::FunctionRegistry as _;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::prelude::SessionContext;
 
+use crate::roles::bounded;
+
 pub use charlson::VERSION as CODE_SET;
 pub(crate) use intervals::PARTS as INTERVAL_PARTS;
 pub use measures;
@@ -92,4 +94,8 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(time_zone::timezone());
     ctx.register_udf(time_zone::localtimestamp());
     ctx.register_udf(substring::substring_match());
+    let known = ctx.state();
+    for function in bounded::makers(|name| known.scalar_functions().get(name).cloned()) {
+        ctx.register_udf(function);
+    }
 }

@@ -22,7 +22,7 @@ const QUESTIONS: &str = "ask by SELECT, VALUES, TABLE, EXPLAIN or SHOW TABLES";
 /// # Errors
 /// What is wrong with it, or that the tables cannot be read.
 pub(crate) async fn opened(warehouse: &Warehouse, sql: &str, at: &AsOf) -> Result<DataFrame, QueryError> {
-    let session = warehouse.session(at).await.map_err(|error| of_tables(error, sql))?;
+    let session = warehouse.accounted_session(at).await.map_err(|error| of_tables(error, sql))?;
     let mut state = session.state();
     state.config_mut().options_mut().sql_parser.collect_spans = true;
     let ctx = SessionContext::new_with_state(state);

@@ -4,16 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::execution::memory_pool::MemoryPool;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::QueryError;
 use crate::heap::Heap;
-use crate::pools::WarehousePool;
 use crate::roles::desk::Desk;
 use crate::roles::tls::TlsError;
 use crate::roles::{Accounts, SqlSettings};
@@ -66,9 +63,6 @@ pub struct Ports {
     pub flight: SocketAddr,
 }
 
-/// How often it is looked whether a statement holds far more than it may.
-const GUARD: Duration = Duration::from_millis(20);
-
 /// Serves both protocols until `stop`; statements that run then may end within a few seconds. `listening` is told the addresses, and `heap` is asked what
 /// the threads of SQL hold.
 ///
@@ -83,12 +77,8 @@ pub async fn serve_sql(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let threads = Threads::new(Arc::clone(&heap))?;
-    let pool = Arc::clone(&warehouse.0.runtime.memory_pool);
-    if let Some(pool) = pool.downcast_ref::<WarehousePool>() {
-        pool.ledger.ask(heap);
-    }
-    let mut guard = JoinSet::new();
-    guard.spawn(guarding(pool));
+    // On threads that statements do not hold up.
+    let _guard = warehouse.guarded(heap);
     let (own, stopped) = (settings.clone(), stop.clone());
     let (pg_listener, pg) = listen(settings.listen, "sql.listen").await?;
     let (flight_listener, flight) = listen(settings.flight_listen, "sql.flight_listen").await?;
@@ -106,17 +96,6 @@ pub async fn serve_sql(
         tracing::warn!("statements did not end in time; the server stops without them");
     }
     Ok(())
-}
-
-/// Looks after what statements hold; on threads that they do not hold up.
-async fn guarding(pool: Arc<dyn MemoryPool>) {
-    let Some(warehouse) = pool.downcast_ref::<WarehousePool>() else { return };
-    let mut turn = tokio::time::interval(GUARD);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        turn.tick().await;
-        warehouse.ledger.guard(warehouse.reserved());
-    }
 }
 
 /// What a task gives; `None` where it has not ended so long after `stop`. One whose threads are all computing does not even see that it should.

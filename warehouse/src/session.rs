@@ -9,7 +9,8 @@ use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMi
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::error::Result as EngineResult;
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{col, lit};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -26,6 +27,7 @@ use crate::error::QueryError;
 use crate::held::Holding;
 use crate::lateral::Lateral;
 use crate::numbering::Numbering;
+use crate::pools::{self, StatementPool};
 use crate::positions::LogPositions;
 use crate::read::AsOf;
 use crate::renewal::{Estate, Renewal};
@@ -99,6 +101,15 @@ impl Warehouse {
         functions::refuse_the_undefined(&ctx)?;
         self.registry().register(&ctx)?;
         Ok(ctx)
+    }
+
+    /// A session for one statement, with an account of its own of what it holds: where the warehouse is guarded, it is ended before it holds the machine's memory.
+    pub(crate) async fn accounted_session(&self, at: &AsOf) -> Result<SessionContext, QueryError> {
+        let state = self.session(at).await?.state();
+        let all = &self.0.runtime.memory_pool;
+        let pool: Arc<dyn MemoryPool> = Arc::new(StatementPool::new(pools::limit(all.as_ref()), all));
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.0.runtime).with_memory_pool(pool).build_arc()?;
+        Ok(SessionContext::new_with_state(configured(state.clone(), state.config().clone()).with_runtime_env(runtime).build()))
     }
 
     /// One relation as it was known at `at`; `None` where there is none of that name.

@@ -1,5 +1,5 @@
 -- outcomes: one row per stay that stands, with what labels and cohorts are made of, whether mature or not.
--- `died`: its disposition says so; where no disposition was stated, a death between admission and discharge does (a day may stand for its midnight).
+-- `died`: its disposition says so; where no disposition was stated, a death between admission and discharge does; one known to the day alone, where that day reaches into the stay.
 -- `readmitted`: the patient's next episode began within 30 days of discharge. `returned_planned`: that stay had been announced as planned.
 -- `department_kind`: of a department that is no acute care. `denied`: any claim that was not withdrawn was denied at first.
 -- `claim_decided_at`: since when that is settled: by the first denial, else when the last claim was decided first. `claims_undecided`: those on which nobody has.
@@ -10,7 +10,8 @@ WITH people AS (
 ended AS (
     SELECT e.*, p.died_at, p.died_by_day, p.merged,
            COALESCE(lower(e.disposition) IN ('20', '40', '41', '42', 'exp', 'expired', 'died', 'dead', 'death', 'deceased', '371828006', '419099009'), false)
-               OR (e.disposition IS NULL AND COALESCE(p.died_at >= e.admitted_at - INTERVAL '1 day' AND p.died_at <= e.discharged_at, false)) AS died,
+               OR COALESCE(e.disposition IS NULL AND p.died_at <= e.discharged_at
+                   AND CASE WHEN p.died_by_day THEN p.died_at > e.admitted_at - INTERVAL '1 day' ELSE p.died_at >= e.admitted_at END, false) AS died,
            COALESCE(lower(e.disposition) IN ('50', '51', 'hosp', 'hospice'), false) AS hospice,
            COALESCE(p.born_on BETWEEN CAST(e.admitted_at - INTERVAL '1 day' AS DATE) AND CAST(e.admitted_at + INTERVAL '1 day' AS DATE), false) AS newborn,
            CAST(floor((CAST(e.discharged_at AS BIGINT) - CAST(e.admitted_at AS BIGINT)) / 86400000000.0) AS BIGINT) AS whole_days,

@@ -15,23 +15,24 @@ mod score;
 pub use files::outgoing;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use mllp::MllpError;
 use trainer::Reason;
-use warehouse::{AsOf, OpenError, RegistryError, Secret, Warehouse};
+use warehouse::{AsOf, Heap, OpenError, RegistryError, Secret, Warehouse};
 
 use crate::cli::{Command, Topics};
 use crate::config::Config;
 use crate::services::{self, Services};
 use crate::{demo, embedded, output, spill};
 
-/// Does what the command line asked.
+/// Does what the command line asked; `heap` tells what the threads of a question hold.
 ///
 /// # Errors
 /// Where it could not be done; the message says what to do.
-pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+pub async fn run(command: Command, config: Config, heap: Option<Arc<dyn Heap>>) -> anyhow::Result<ExitCode> {
     let (config, unread) = match services::addresses(config.clone()) {
         Ok(config) => (config, None),
         // Told among the rest of what is wrong.
@@ -55,7 +56,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Backfill { facility, files } => files::backfill(&config, &facility, &files).await,
         Command::Sql { as_known_at, version, format, out, query } => {
             let at = AsOf { known_at: as_known_at, version, ..AsOf::default() };
-            rows::sql(&config, &rows::Question { query: &query, at: &at, format, out: out.as_deref() }).await
+            rows::sql(&config, &rows::Question { query: &query, at: &at, format, out: out.as_deref() }, heap).await
         }
         Command::Dataset(wanted) => datasets::dataset(&config, &wanted).await,
         Command::Export { what } => datasets::export(&config, &what).await,
@@ -71,6 +72,11 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::CheckConfig => check::run(&config).await,
         Command::Demo(args) => demo::run(config, &args).await,
     }
+}
+
+/// Whether the command answers one question and does nothing else.
+pub fn is_question(command: &Command) -> bool {
+    matches!(command, Command::Sql { .. })
 }
 
 /// How long threads are waited for that still compute when a command has ended. Of what the doctor gave up nothing comes any more.

@@ -13,6 +13,7 @@ mod spill;
 mod telemetry;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 
@@ -29,17 +30,29 @@ fn main() -> ExitCode {
     };
     // A query or a merge of files holds a worker for tenths of a second; twice as many as cores, and timers and sockets find one free.
     let workers = std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.worker_threads(workers).enable_all();
+    let heap = commands::is_question(&cli.command).then(|| counted(&mut threads));
+    let runtime = match threads.build() {
         Ok(runtime) => runtime,
         Err(error) => return output::failure(&error.into(), output::FAILED),
     };
     telemetry::start_logs(&config.telemetry.log);
     let grace = commands::grace(&cli.command);
-    let done = runtime.block_on(commands::run(cli.command, config));
+    let done = runtime.block_on(commands::run(cli.command, config, heap));
     runtime.shutdown_timeout(grace);
     spill::end();
     match done {
         Ok(code) => code,
         Err(error) => output::failure(&error, commands::exit_code(&error)),
     }
+}
+
+/// What a process holds that does nothing but answer one question: all of its threads count.
+fn counted(threads: &mut tokio::runtime::Builder) -> Arc<dyn warehouse::Heap> {
+    let heap: Arc<dyn warehouse::Heap> = Arc::new(heap::Arenas::new());
+    heap.count_this_thread();
+    let counting = Arc::clone(&heap);
+    threads.on_thread_start(move || counting.count_this_thread());
+    heap
 }

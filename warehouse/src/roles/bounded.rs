@@ -76,18 +76,25 @@ const FUNCTIONS: [(&str, Grows); 18] = [
 
 /// Whether a call of this name makes much of little, up to [`ROW_BYTES`] a row.
 pub(crate) fn makes_much(name: &str) -> bool {
-    let makes = |grows| matches!(grows, Grows::Times | Grows::To | Grows::Range | Grows::Elements);
-    FUNCTIONS.iter().any(|(known, grows)| *known == name && makes(*grows))
+    FUNCTIONS.iter().any(|(known, grows)| *known == name && grows.makes_much())
 }
 
 /// What its own words in SQL make a call of, past the names under which functions are known.
 pub(super) const OVERLAY: &str = "overlay";
 
-/// The bounded form of each function that is among `known`.
+/// The bounded form of each function among `known` that makes much of little, for whoever calls it: a statement, a view or a site's task.
+pub(crate) fn makers(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
+    among(known, Grows::makes_much).collect()
+}
+
+/// The bounded form of each other function that is among `known`, for statements.
 pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
-    let bounded = |(name, grows): &(&'static str, Grows)| Some(grows.of(known(name)?));
     let beside = ScalarUDF::from(Beside(Signature::user_defined(Volatility::Volatile)));
-    FUNCTIONS.iter().filter_map(bounded).chain([Grows::Together.of(Arc::new(beside))]).collect()
+    among(known, |grows| !grows.makes_much()).chain([Grows::Together.of(Arc::new(beside))]).collect()
+}
+
+fn among(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>, wanted: impl Fn(Grows) -> bool) -> impl Iterator<Item = ScalarUDF> {
+    FUNCTIONS.iter().filter(move |(_, grows)| wanted(*grows)).filter_map(move |(name, grows)| Some(grows.of(known(name)?)))
 }
 
 /// A function that puts its arguments together, bounded.
@@ -109,6 +116,10 @@ pub(super) fn beside(of: Arc<ScalarUDF>) -> Arc<dyn FunctionRewrite + Send + Syn
 pub(super) const BESIDE: &str = "textcat";
 
 impl Grows {
+    fn makes_much(self) -> bool {
+        matches!(self, Self::Times | Self::To | Self::Range | Self::Elements)
+    }
+
     fn puts_together(self) -> bool {
         matches!(self, Self::Together | Self::Joined | Self::Listed)
     }

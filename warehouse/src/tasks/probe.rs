@@ -1,4 +1,4 @@
-//! A task is tried on a hospital of a dozen stays before it is taken: its query must run, give a row a stay, and ask for what is still open at the prediction:
+//! A task is tried on a hospital of some twenty stays before it is taken: its query must run, give a row a stay, and ask for what is still open at the prediction:
 //! by its own word, and in that what becomes known later matters to it.
 //!
 //! The second is asked stay by stay. Each patient's story is told up to the note and goes on as another's did: what came after one note could have come after any
@@ -28,7 +28,7 @@ use crate::views;
 /// The messages of the hospital, as rows of the base relations; `$half` of the task's horizon.
 const ROWS: &str = include_str!("probe.sql");
 
-/// So long a query is tried. What takes longer over a dozen stays never ends, or would not over a hospital's.
+/// So long a query is tried. What takes longer over some twenty stays never ends, or would not over a hospital's.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Patients whose stories others' go on as: those after whom most questions are settled stand first.
@@ -48,7 +48,7 @@ const OUTCOMES: &str = "SELECT q.encounter_id, CAST(CAST(q.outcome AS DOUBLE) AS
                         WHERE q.encounter_id LIKE '%1' AND q.outcome IS NOT NULL AND q.came_at > e.$written AND NOT ($left)";
 
 /// Every patient's facts up to the note, and behind them the donor's, as long after the note as the donor's were. `$columns` are those of the base relation.
-const RETOLD: &str = "WITH moments AS (SELECT patient_id, max(time) AS written_at, COALESCE(bool_or(text_value = '20'), false) AS dead \
+const RETOLD: &str = "WITH moments AS (SELECT patient_id, max(time) AS written_at, COALESCE(bool_or(text_value IN ('20', 'exp')), false) AS dead \
                       FROM event_rows WHERE code = '$code' AND encounter_id LIKE '%1' GROUP BY patient_id) \
                       SELECT e.* FROM event_rows AS e LEFT JOIN moments AS m ON m.patient_id = e.patient_id \
                       WHERE m.written_at IS NULL OR e.known_at <= m.written_at \
@@ -121,7 +121,7 @@ pub async fn check_within(patience: Duration, definition: &Definition, departmen
             let seconds = patience.as_secs();
             Err(TaskError::new(
                 &definition.name,
-                format_args!("its query takes more than {seconds} s over a dozen stays: it may never end; ask for less"),
+                format_args!("its query takes more than {seconds} s over some twenty stays: it may never end; ask for less"),
             ))
         }
     }
@@ -176,9 +176,10 @@ fn in_words(stay: &str) -> &'static str {
     match stay {
         "a1" | "k1" => "a patient who comes back soon",
         "b1" => "a patient who comes back after months",
-        "c1" => "a patient who dies in the stay",
-        "d1" => "a patient who leaves for hospice",
-        "e1" => "a patient who is transferred",
+        "c1" | "m1" => "a patient who dies in the stay",
+        "d1" | "n1" => "a patient who leaves for hospice",
+        "e1" | "p1" => "a patient who is transferred",
+        "o1" => "a patient who goes home",
         "f1" => "a newborn",
         "g1" => "a patient under observation",
         "h1" => "a patient in rehabilitation",

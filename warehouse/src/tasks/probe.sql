@@ -1,7 +1,7 @@
 INSERT INTO message_rows (known_at) VALUES ('2025-06-01T00:00:00Z');
 -- a comes back after ten days, b after a hundred, c dies in the stay, d leaves for hospice and dies there, e is transferred and goes on elsewhere,
 -- f is born, g stays for observation on a planned day, h lies in rehabilitation, i is still there, j was there the year before, k comes back and l dies at home
--- when half of the task's horizon has passed. A patient's stay 1 is the one that is asked about.
+-- when half of the task's horizon has passed. m, n, o and p leave as FHIR says it: dead, for hospice, home and to another hospital. A patient's stay 1 is the one that is asked about.
 CREATE VIEW came (patient, visit, code, at, said) AS VALUES
     ('a', 'a1', 'encounter.admitted', TIMESTAMP '2024-01-01T08:00:00Z', NULL), ('a', 'a1', 'encounter.discharged', TIMESTAMP '2024-01-04T12:00:00Z', '01'),
     ('a', 'a2', 'encounter.admitted', TIMESTAMP '2024-01-14T08:00:00Z', NULL), ('a', 'a2', 'encounter.discharged', TIMESTAMP '2024-01-21T12:00:00Z', '03'),
@@ -29,7 +29,12 @@ CREATE VIEW came (patient, visit, code, at, said) AS VALUES
     ('k', 'k2', 'encounter.admitted', TIMESTAMP '2024-01-08T12:00:00Z' + $half, NULL),
     ('k', 'k2', 'encounter.discharged', TIMESTAMP '2024-01-10T12:00:00Z' + $half, '01'),
     ('l', 'l1', 'encounter.admitted', TIMESTAMP '2024-01-05T08:00:00Z', NULL), ('l', 'l1', 'encounter.discharged', TIMESTAMP '2024-01-09T12:00:00Z', '01'),
-    ('l', NULL, 'patient.died', TIMESTAMP '2024-01-09T12:00:00Z' + $half, NULL);
+    ('l', NULL, 'patient.died', TIMESTAMP '2024-01-09T12:00:00Z' + $half, NULL),
+    ('m', 'm1', 'encounter.admitted', TIMESTAMP '2024-02-01T08:00:00Z', NULL), ('m', 'm1', 'encounter.discharged', TIMESTAMP '2024-02-05T12:00:00Z', 'exp'),
+    ('m', NULL, 'patient.died', TIMESTAMP '2024-02-05T12:00:00Z', NULL),
+    ('n', 'n1', 'encounter.admitted', TIMESTAMP '2024-02-01T08:00:00Z', NULL), ('n', 'n1', 'encounter.discharged', TIMESTAMP '2024-02-08T12:00:00Z', 'hosp'),
+    ('o', 'o1', 'encounter.admitted', TIMESTAMP '2024-02-01T08:00:00Z', NULL), ('o', 'o1', 'encounter.discharged', TIMESTAMP '2024-02-04T12:00:00Z', 'home'),
+    ('p', 'p1', 'encounter.admitted', TIMESTAMP '2024-02-01T08:00:00Z', NULL), ('p', 'p1', 'encounter.discharged', TIMESTAMP '2024-02-03T12:00:00Z', 'other-hcf');
 INSERT INTO event_rows (patient_id, encounter_id, visit_number, code, time, asserted_at, known_at, text_value)
 SELECT patient, visit, visit AS visit_number, code, at AS time, COALESCE(at, TIMESTAMP '2023-01-01T00:00:00Z') AS asserted_at, COALESCE(at, TIMESTAMP '2023-01-01T00:00:00Z') AS known_at, said FROM came;
 CREATE VIEW coded (patient, visit, code, rank, said) AS VALUES

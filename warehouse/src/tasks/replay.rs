@@ -220,7 +220,10 @@ impl World {
 
     fn died(&self, stay: &Stay) -> bool {
         let left = stay.left.unwrap_or(0);
-        let in_stay = self.died.get(&stay.person).is_some_and(|(at, _)| *at >= stay.came - DAY && *at <= left);
+        let in_stay = self
+            .died
+            .get(&stay.person)
+            .is_some_and(|(at, by_day)| *at <= left && if *by_day { *at > stay.came - DAY } else { *at >= stay.came });
         stay.disposition.as_deref() == Some("20") || (stay.disposition.is_none() && in_stay)
     }
 

@@ -254,6 +254,16 @@ async fn a_question_that_the_note_answers_of_some_stays_is_refused() {
             of_outcomes("COALESCE(whole_days > 5 OR denied, false)", "discharged_at + $horizon"),
             "its outcome is 1 whatever comes later",
         ),
+        (
+            "discharge",
+            of_outcomes("COALESCE(disposition = 'exp', false)", "discharged_at + INTERVAL '1 day'"),
+            "what is decided at or before discharge",
+        ),
+        (
+            "discharge",
+            of_outcomes("COALESCE(disposition = 'home', false)", "discharged_at + INTERVAL '1 day'"),
+            "what is decided at or before discharge",
+        ),
         ("discharge", returned, "of a patient who dies in the stay, its outcome is 0 whatever comes later"),
         (
             "report",

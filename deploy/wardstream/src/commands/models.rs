@@ -15,14 +15,14 @@ pub async fn run(config: &Config, what: Models) -> anyhow::Result<ExitCode> {
     match what {
         Models::List { format } => {
             let query = "SELECT * FROM models ORDER BY created_at, task";
-            rows::sql(config, &rows::Question { query, at: &AsOf::default(), format, out: None }).await
+            rows::sql(config, &rows::Question { query, at: &AsOf::default(), format, out: None }, None).await
         }
         Models::Show { version } => {
             if !version.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 anyhow::bail!("a model version is written in hexadecimal digits; `wardstream models list` shows them");
             }
             let query = format!("SELECT * FROM model_history WHERE model_version = '{version}' ORDER BY at");
-            rows::sql(config, &rows::Question { query: &query, at: &AsOf::default(), format: Rows::Table, out: None }).await
+            rows::sql(config, &rows::Question { query: &query, at: &AsOf::default(), format: Rows::Table, out: None }, None).await
         }
         Models::Promote { version, reason } => {
             let (registry, at) = connect(config).await?;

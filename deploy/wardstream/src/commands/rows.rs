@@ -3,9 +3,10 @@
 use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use warehouse::{AsOf, Format, QueryError, RowsError, Warehouse};
+use warehouse::{AsOf, Format, Heap, QueryError, RowsError, Warehouse};
 
 use super::open;
 use crate::cli::Rows;
@@ -34,13 +35,15 @@ impl Rows {
     }
 }
 
-pub async fn sql(config: &Config, question: &Question<'_>) -> anyhow::Result<ExitCode> {
+/// Where `heap` tells what the threads hold, a question that takes far more than `warehouse.memory_limit_mb` is ended.
+pub async fn sql(config: &Config, question: &Question<'_>, heap: Option<Arc<dyn Heap>>) -> anyhow::Result<ExitCode> {
     if question.format.text().is_none() && question.out.is_none() && std::io::stdout().is_terminal() {
         output::progress("Parquet is no text: name a file with --out, or redirect stdout");
         return Ok(ExitCode::from(output::WRONG_USAGE));
     }
     let warehouse = open(config).await?;
     services::tie_registry(config, &warehouse).await;
+    let _guard = heap.map(|heap| warehouse.guarded(heap));
     let Some(path) = question.out else {
         answer(&warehouse, question, output::Stdout).await?;
         return Ok(ExitCode::SUCCESS);
