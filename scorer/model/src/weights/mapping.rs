@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Mmap, UncheckedAdvice};
 
+/// Bytes that one look at a page may bring along on either side: the system maps a whole piece of its cache at once, of 2 MB at most.
+const BROUGHT_ALONG: usize = 1 << 21;
+
 /// A mapped file.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -43,13 +46,16 @@ impl Mapping {
         &self.map
     }
 
-    /// Gives the pages of a range back to the system, which reads them again should anybody look. Without it a model that is being packed
-    /// stands twice in memory. Where the system refuses, nothing changes.
+    /// Gives the pages of a range back to the system, which reads them again should anybody look, and with them those that came along: of rows
+    /// that end within a page, the next ones bring back what lies before them. Without it a model that is being packed stands twice in memory.
+    /// Where the system refuses, nothing changes.
     pub fn release(&self, range: Range<usize>) {
         if range.start < range.end && range.end <= self.map.len() {
+            let start = range.start.saturating_sub(BROUGHT_ALONG);
+            let end = range.end.saturating_add(BROUGHT_ALONG).min(self.map.len());
             #[expect(unsafe_code, reason = "giving pages back is unsafe for maps that were written to; this one never is")]
             // SAFETY: the mapping is read-only and backed by the file, so a page given back holds the same bytes when it is next read.
-            let _refused = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+            let _refused = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
         }
     }
 }
@@ -70,6 +76,42 @@ mod tests {
             mapping.release(range);
             assert_eq!(mapping.bytes(), bytes);
         }
+        Ok(())
+    }
+
+    /// Kilobytes of a mapped file that are resident.
+    #[cfg(target_os = "linux")]
+    fn resident(file: &Path) -> std::io::Result<u64> {
+        let said = std::fs::read_to_string("/proc/self/smaps")?;
+        let name = file.display().to_string();
+        let told = said.lines().skip_while(|line| !line.ends_with(&name)).find_map(|line| line.strip_prefix("Rss:"));
+        let kilobytes = told.and_then(|told| told.split_whitespace().next()?.parse().ok());
+        kilobytes.ok_or_else(|| Error::other("the mapping is not told of"))
+    }
+
+    /// As weights are packed: some rows after the others, which end within a page.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_was_read_in_pieces_is_not_resident() -> std::io::Result<()> {
+        use std::io::Write as _;
+        const ROWS: usize = 18_432;
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("numbers");
+        let mut written = File::create(&file)?;
+        // As large pieces as a copy writes, which the system keeps and maps as pieces, too.
+        for _ in 0..16 {
+            written.write_all(&vec![7; 1 << 20])?;
+        }
+        let mapping = Mapping::open(&file)?;
+        assert!(mapping.bytes().iter().all(|byte| *byte == 7));
+        assert!(resident(&file)? > 1 << 13, "all of it was looked at");
+        mapping.release(0..mapping.bytes().len());
+        for (index, rows) in mapping.bytes().chunks(ROWS).enumerate() {
+            assert!(rows.iter().all(|byte| *byte == 7));
+            mapping.release(index * ROWS..index * ROWS + rows.len());
+        }
+        let left = resident(&file)?;
+        assert!(left < 1 << 12, "{left} kB are resident");
         Ok(())
     }
 
