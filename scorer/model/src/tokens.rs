@@ -34,8 +34,8 @@ pub enum TokenizerError {
         /// Its reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An option is not one token behind `Answer:`.
-    #[error("option {letter} is not a single token behind \"Answer:\"")]
+    /// An option is not one token behind `Answer:`, or is another option's token.
+    #[error("option {letter} is not a single token of its own behind \"Answer:\"")]
     Letter {
         /// Which.
         letter: &'static str,
@@ -191,14 +191,14 @@ fn opening(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
     Ok(whole[..before.unwrap_or(0)].to_vec())
 }
 
-/// The tokens of ` A` to ` E` behind `Answer:`.
+/// The tokens of ` A` to ` E` behind `Answer:`, each another: a vocabulary that does not know them may have one token for all of them.
 fn letters(tokenizer: &Tokenizer) -> Result<[u32; 5], TokenizerError> {
     let before = ids(tokenizer, "Answer:")?;
     let mut found = [0; 5];
-    for (place, letter) in found.iter_mut().zip(LETTERS) {
+    for (index, letter) in LETTERS.into_iter().enumerate() {
         let whole = ids(tokenizer, &format!("Answer: {letter}"))?;
         match whole.strip_prefix(before.as_slice()) {
-            Some([token]) => *place = *token,
+            Some(&[token]) if !found[..index].contains(&token) => found[index] = token,
             _ => return Err(TokenizerError::Letter { letter }),
         }
     }
@@ -328,6 +328,17 @@ mod tests {
     #[test]
     fn a_vocabulary_without_room_for_the_letters_is_refused() {
         assert!(matches!(trained(97 + phrases().len()), Err(TokenizerError::Letter { .. })));
+    }
+
+    /// It would answer every question with equal shares.
+    #[test]
+    fn a_vocabulary_that_tells_no_letter_from_another_is_refused() -> Result<(), TokenizerError> {
+        let json = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": {"?": 0, "note": 1}, "unk_token": "?"}}"#;
+        let tokenizer = of_json(json.as_bytes()).map_err(library("parse"))?;
+        assert!(matches!(letters(&tokenizer), Err(TokenizerError::Letter { letter: "B" })));
+        Ok(())
     }
 
     /// Which note, what is asked, and the options: so five questions cost little more than one.
