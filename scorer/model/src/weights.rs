@@ -123,6 +123,11 @@ impl<'a> View<'a> {
     }
 }
 
+/// Whether old checkpoints carry a tensor of this name along, which follows from their configuration.
+fn is_carried_along(name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq")
+}
+
 /// All tensors of a model.
 #[derive(Debug, Default)]
 pub(crate) struct Weights {
@@ -188,7 +193,7 @@ impl Weights {
     /// Whether these are the tensors of `layout`, each of its shape and none beside them: what would be left out changes the answers.
     pub fn check(&self, layout: &Layout) -> Result<(), LoadError> {
         let known: std::collections::BTreeSet<&str> = layout.places.iter().map(|place| place.name.as_str()).collect();
-        let is_silent = |name: &str| name == "lm_head.weight" || name.ends_with(".rotary_emb.inv_freq");
+        let is_silent = |name: &str| name == "lm_head.weight" || is_carried_along(name);
         if let Some(other) = self.tensors.keys().find(|name| !known.contains(name.as_str()) && !is_silent(name)) {
             let what = if other.ends_with(".bias") { "biases" } else { "a tensor of another architecture" };
             return Err(ConfigError::Unsupported(format!("{what} ({})", shown(other))).into());

@@ -162,6 +162,30 @@ fn a_model_larger_than_memory_is_refused_before_anything_is_allocated() -> Teste
     Ok(())
 }
 
+/// Numbers of 64 bits behind all others: what is no weight by its name changes answers, too, and only what follows from the configuration does not.
+#[test]
+fn a_tensor_of_another_kind_is_refused_unless_nobody_reads_it() -> Tested {
+    let dir = copied("linear")?;
+    let weights = dir.path().join(WEIGHTS);
+    let whole = std::fs::read(&weights)?;
+    let length = usize::try_from(u64::from_le_bytes(*whole.first_chunk().ok_or("cut")?))?;
+    let (header, numbers) = whole[8..].split_at(length);
+    let beside = |name: &str| -> Tested {
+        let mut said: Map<String, serde_json::Value> = serde_json::from_slice(header)?;
+        let offsets = [numbers.len(), numbers.len() + 16];
+        said.insert(name.to_owned(), json!({"dtype": "F64", "shape": [2], "data_offsets": offsets}));
+        let said = serde_json::to_vec(&said)?;
+        let all = [&(said.len() as u64).to_le_bytes(), said.as_slice(), numbers, &[0x3f; 16]].concat();
+        std::fs::write(&weights, all)?;
+        Ok(())
+    };
+    beside("model.layers.0.self_attn.q_proj.bias")?;
+    assert!(refusal(dir.path())?.contains("tensor model.layers.0.self_attn.q_proj.bias in F64"));
+    beside("model.layers.0.self_attn.rotary_emb.inv_freq")?;
+    open(dir.path())?;
+    Ok(())
+}
+
 #[test]
 fn a_header_longer_than_any_is_not_read() -> Tested {
     let dir = copied("linear")?;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::load_error::{LoadError, shown};
 use crate::small_file;
-use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights};
+use crate::weights::{Encoding, Mapping, RowOrder, Stored, Weights, is_carried_along};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -90,12 +90,12 @@ fn add_shard(weights: &mut Weights, file: &Path) -> Result<usize, LoadError> {
     let number = weights.add_file(mapping);
     for (name, info) in metadata.tensors() {
         let Some(encoding) = encoding(info.dtype) else {
-            // Buffers that old checkpoints carry along may be of any kind.
-            if name.ends_with(".weight") {
-                let what = format!("tensor {} in {:?}", shown(&name), info.dtype);
-                return Err(LoadError::Format { file: file.to_owned(), what });
+            // What old checkpoints carry along and nobody reads may be of any kind; a bias may not.
+            if is_carried_along(&name) {
+                continue;
             }
-            continue;
+            let what = format!("tensor {} in {:?}", shown(&name), info.dtype);
+            return Err(LoadError::Format { file: file.to_owned(), what });
         };
         let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
         weights.add(name, Stored { file: number, bytes, shape: info.shape.clone(), encoding, order: RowOrder::Straight })?;
