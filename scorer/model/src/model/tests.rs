@@ -118,6 +118,22 @@ fn a_kept_file_that_is_cut_damaged_or_anothers_is_packed_anew() -> Tested {
     Ok(())
 }
 
+/// A pipe, which would wait for its other end.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_where_one_was_kept_is_packed_anew() -> Tested {
+    let settings = Settings { threads: Some(1), ..Settings::default() };
+    let (dir, cache) = (measured(Some(0.0))?, tempfile::tempdir()?);
+    let expected = answers(&Model::load_cached(dir.path(), &settings, cache.path())?)?;
+    let file = only(cache.path())?;
+    let whole = std::fs::read(&file)?;
+    std::fs::remove_file(&file)?;
+    assert!(std::process::Command::new("mkfifo").arg(&file).status()?.success());
+    assert_eq!(answers(&Model::load_cached(dir.path(), &settings, cache.path())?)?, expected);
+    assert_eq!(std::fs::read(&file)?, whole);
+    Ok(())
+}
+
 #[cfg(unix)]
 #[test]
 fn a_kept_file_that_others_may_write_is_not_read() -> Tested {

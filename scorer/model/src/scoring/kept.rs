@@ -38,7 +38,7 @@ pub(crate) enum Unkept {
     Io(#[from] std::io::Error),
     #[error("it is {found} bytes long and not {expected}")]
     Length { found: u64, expected: u64 },
-    #[error("others than its owner may write to it, or its owner is another")]
+    #[error("it is no file, others than its owner may write to it, or its owner is another")]
     Foreign,
     #[error("it is of another model, or damaged")]
     Digest,
@@ -152,6 +152,10 @@ impl Run<'_> {
 
 /// Fills `runs`, which have the lengths that the configuration gives, from `file`. What they hold after a refusal is not to be used.
 pub(crate) fn read(file: &Path, key: &Key, runs: &mut [Run<'_>]) -> Result<(), Unkept> {
+    // Asked before it is opened, for a pipe would wait for its other end.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(Unkept::Foreign);
+    }
     let opened = File::open(file)?;
     let about = opened.metadata()?;
     let expected = 2 * DIGEST as u64 + runs.iter().map(Run::bytes).sum::<u64>();
