@@ -38,9 +38,3 @@ SELECT facility, date_trunc('month', known_at) AS month, outcome, count(*) AS n 
 -- how late facts come, by facility and kind
 SELECT facility, code, count(*) AS n, max(date_part('epoch', known_at) - date_part('epoch', time)) AS latest_seconds
 FROM event_rows WHERE time IS NOT NULL GROUP BY facility, code ORDER BY facility, code;
--- 1. How far has each feed come?
-SELECT facility, watermark FROM watermarks ORDER BY watermark;
--- 3. What was refused this week, where and why?
-SELECT facility, reject_stage, reject_position, reject_reason, count(*) AS n FROM messages
-WHERE outcome IN ('rejected', 'partly') AND known_at > (SELECT max(watermark) FROM watermarks) - INTERVAL '7 days'
-GROUP BY facility, reject_stage, reject_position, reject_reason ORDER BY n DESC LIMIT 20;
