@@ -1,11 +1,12 @@
 //! From a text to statements: parsed as PostgreSQL's, with places, and made into what the query engine understands.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{Expr, Statement, visit_expressions};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
@@ -25,6 +26,10 @@ const OPERATOR_LIMIT: usize = 4_000;
 
 /// A statement may have this many parameters: a client says in sixteen bits how many values it puts.
 const PARAMETER_LIMIT: usize = 65_535;
+
+/// So many steps down the parser takes; and so many, by which it is told whether they sufficed.
+const STEPS: usize = 50;
+const MORE_STEPS: usize = STEPS + 16;
 
 /// As many operators as one of what is looked into again and again counts for.
 const NESTING: usize = 40;
@@ -51,7 +56,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
         return Err(Refusal::new("54000", format!("the statement is longer than {TEXT_LIMIT} bytes")));
     }
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(|error| {
-        let words = datafusion::sql::sqlparser::parser::ParserError::from(error);
+        let words = ParserError::from(error);
         syntax(&words, sql)
     })?;
     let (tokens, is_changed) = short::written_out(tokens);
@@ -65,7 +70,10 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     }
     rereadings::check(&tokens)?;
     grammar::check(&tokens, sql)?;
-    let parsed = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_statements();
+    let parsed = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(STEPS).with_tokens_with_locations(tokens).parse_statements();
+    if is_too_deep(&parsed, sql) {
+        return Err(syntax(&ParserError::RecursionLimitExceeded, sql));
+    }
     let whole =
         parsed.as_ref().ok().filter(|_| is_changed).map(|parsed| parsed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     // Clients' questions about the catalogue are spelled in ways that need more than spelling changed.
@@ -85,6 +93,26 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
     clauses::check(&parsed, sql)?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(apart::told_apart).collect())
+}
+
+/// Whether the parser had no steps left. Where none is left for a CASE (or a NOT), it keeps that to itself, takes the word for a name, and finds another thing wrong, or nothing.
+fn is_too_deep(parsed: &Result<Vec<Statement>, ParserError>, sql: &str) -> bool {
+    let may_be = match parsed {
+        Ok(statements) => visit_expressions(statements, |expr| match expr {
+            Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("case") => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+        .is_break(),
+        Err(ParserError::RecursionLimitExceeded) => false,
+        Err(_) => true,
+    };
+    may_be && deeper(sql) != *parsed
+}
+
+/// What the parser reads that may take more steps.
+fn deeper(sql: &str) -> Result<Vec<Statement>, ParserError> {
+    let (tokens, _) = short::written_out(Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location()?);
+    Parser::new(&PostgreSqlDialect {}).with_recursion_limit(MORE_STEPS).with_tokens_with_locations(tokens).parse_statements()
 }
 
 /// The number of a parameter.
@@ -210,6 +238,14 @@ mod tests {
         }
         assert_eq!(refused(&format!("SELECT 1::{}", "ARRAY <".repeat(1_000))).0, "54001");
         assert_eq!(refused(&format!("SELECT '{}'", "x".repeat(2_000_000))).0, "54000");
+        // The parser would call the word of the innermost a name.
+        let cases = |count: usize| format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(count), " END".repeat(count));
+        for count in [49, 50, 60, 200] {
+            assert_eq!(refused(&cases(count)).0, "54001", "{count}");
+        }
+        assert_eq!(refused(&format!("SELECT 1 WHERE {}true", "NOT ".repeat(60))).0, "54001");
+        assert_eq!(statements(&cases(40)).map(|statements| statements.len()).ok(), Some(1));
+        assert_eq!(refused(&format!("{} END END", cases(40))).0, "42601", "it is wrong, however deep it may be");
         let list = (0..50_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
         assert_eq!(statements(&format!("SELECT 1 WHERE 1 IN ({list})")).map(|statements| statements.len()).ok(), Some(1));
     }
