@@ -9,12 +9,12 @@ use std::sync::Arc;
 use bytes::{BufMut as _, BytesMut};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, Schema, UInt64Type};
-use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
+use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, into_pg_type};
 use datafusion_postgres::arrow_pg::encoder::{Encoder, encode_value};
 use datafusion_postgres::pgwire::api::Type;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::FieldInfo;
-use datafusion_postgres::pgwire::error::PgWireResult;
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::types::ToSqlText;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
@@ -25,8 +25,11 @@ use crate::roles::fault::Refusal;
 
 /// The columns of a schema as the protocol describes them. What the engine counts without a sign (`row_number`, lengths of lists) is a `bigint`. `array_agg` knows of whole numbers that they are some, and not that they are types' own: what asyncpg asks for these, by this
 /// name, before it reads any list, it must be able to read without asking.
+///
+/// # Errors
+/// 0A000 where a column is of a type that the protocol has no name for, such as a list of lists.
 pub(super) fn described(schema: &Schema, format: &Format, options: Option<Arc<FormatOptions>>) -> PgWireResult<Vec<FieldInfo>> {
-    let fields = arrow_schema_to_pg_fields(schema, format, options.clone())?;
+    let fields = arrow_schema_to_pg_fields(schema, format, options.clone()).map_err(|_| unnamed(schema))?;
     let known = |(field, column): (FieldInfo, &Arc<Field>)| {
         let kind = match column.data_type() {
             DataType::UInt64 => Type::INT8,
@@ -39,6 +42,15 @@ pub(super) fn described(schema: &Schema, format: &Format, options: Option<Arc<Fo
         options.iter().fold(field, |field, options| field.with_format_options(Arc::clone(options)))
     };
     Ok(fields.into_iter().zip(schema.fields()).map(known).collect())
+}
+
+fn unnamed(schema: &Schema) -> PgWireError {
+    let column = schema.fields().iter().find(|field| into_pg_type(field.data_type()).is_err());
+    let words = column.map_or_else(
+        || "a column of the query has a type that cannot be sent".to_owned(),
+        |column| format!("column \"{}\" has a type that cannot be sent, such as a list of lists: {}", column.name(), column.data_type()),
+    );
+    error(Refusal::new("0A000", words).with_hint("unnest its lists, or make a text of it, as in x::text"))
 }
 
 /// Writes row `row` of `array`.

@@ -65,6 +65,8 @@ const WRONG: &[(&str, &str, Option<u32>)] = &[
     ("SELECT labels.* FROM labels AS l", "42P01", Some(8)),
     ("WITH a AS (SELECT 1), a AS (SELECT 2) SELECT * FROM a", "42712", Some(23)),
     ("SELECT topic FROM messages GROUP BY 3", "42P10", Some(37)),
+    ("SELECT array_agg(b) FROM (SELECT ARRAY[1] AS b) AS x", "0A000", None),
+    ("SELECT array_agg(DISTINCT b) FROM (SELECT ARRAY[1] AS b) AS x", "0A000", None),
 ];
 
 /// Wrong questions get PostgreSQL's classes, and a place where there is one.
