@@ -62,10 +62,17 @@ impl fmt::Debug for AtMoment {
 impl TableFunctionImpl for AtMoment {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         let [stated] = take_function_args(&format!("{}_at", self.view), args.exprs())?;
-        let moment = moment(stated).map_or_else(
-            || plan_err!("{}_at(ts) takes one instant that the query states, such as TIMESTAMP '2024-01-31T00:00:00Z'", self.view),
-            Ok,
-        )?;
+        let Some(moment) = moment(stated) else {
+            let takes = format!("{}_at(ts) takes one instant that the query states, such as TIMESTAMP '2024-01-31T00:00:00Z'", self.view);
+            let text = match stated {
+                Expr::Literal(value, _) => value.try_as_str().flatten(),
+                _ => None,
+            };
+            return match text {
+                Some(text) => plan_err!("'{text}' is no instant: {takes}"),
+                None => plan_err!("{takes}"),
+            };
+        };
         // Not beyond what the session itself may know.
         let bound = args.session().config().get_extension::<Bound>();
         let bounds = [self.at.known_at, bound.as_ref().and_then(|bound| bound.known_at)];

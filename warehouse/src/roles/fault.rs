@@ -253,6 +253,7 @@ fn planning(reason: &str, asked: Asked<'_>) -> Refusal {
     let code = match PLANNING.iter().find(|(words, _)| reason.contains(words)).map_or("42000", |(_, code)| code) {
         // A count that is written as a text.
         "42804" if reason.starts_with("Expected ") && reason.ends_with("got Utf8") => "22P02",
+        "22007" if quoted(reason).is_some_and(begins_as_date) => "22008",
         code => code,
     };
     let refusal = match (reason.split_once("given name and argument types '"), reason.split_once("Candidate functions:")) {

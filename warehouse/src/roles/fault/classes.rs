@@ -26,6 +26,16 @@ pub(super) const PLANNING: &[(&str, &str)] = &[
     ("Multiple recursive references", "42P19"),
     ("frame offsets for ROWS", "22013"),
     ("no built-in encoding", "22023"),
+    // Of measures and of relations at a moment, in our own words.
+    ("is no instant: ", "22007"),
+    (": bins are ", "22023"),
+    (": resamples are ", "22023"),
+    (": a constant is no whole number", "22023"),
+    (": the label is a class", "42883"),
+    (": a score is a number", "42883"),
+    (": what follows the score", "42883"),
+    (": the value is a number", "42883"),
+    (": whether a value is of the reference", "42883"),
     ("Invalid qualifier", "42P01"),
     ("Invalid window frame", "42P20"),
     ("is not defined!", "42704"),
@@ -70,6 +80,7 @@ pub(super) const PLANNING: &[(&str, &str)] = &[
 /// What the engine says of values that it works on, and the class it belongs to.
 pub(super) const RUNNING: &[(&str, &str)] = &[
     ("cannot access field", "42809"),
+    ("in an aggregate with distinct, order by", "42P10"),
     ("square root of a negative", "2201F"),
     ("zero raised to a negative", "2201F"),
     ("complex result", "2201F"),
