@@ -122,8 +122,12 @@ impl Typing<'_> {
             Expr::Cast(cast) => self.cast(cast)?,
             Expr::TryCast(cast) => Kind::of(cast.field.data_type()),
             Expr::ScalarFunction(call) => self.function(node, call)?,
-            Expr::AggregateFunction(call) => self.over_rows(node, call.func.name(), &call.params.args)?,
+            Expr::AggregateFunction(call) => {
+                self.filtered(call.params.filter.as_deref())?;
+                self.over_rows(node, call.func.name(), &call.params.args)?
+            }
             Expr::WindowFunction(call) => {
+                self.filtered(call.params.filter.as_deref())?;
                 self.framed(&call.params)?;
                 self.over_rows(node, call.fun.name(), &call.params.args)?
             }
@@ -285,6 +289,17 @@ impl Typing<'_> {
             Some(value) if CHOOSING.contains(&name) => self.kind(value).settled(),
             _ => self.given(node, name),
         })
+    }
+
+    /// Refuses rows that are chosen by what is no truth: the engine would take none of them.
+    fn filtered(&self, filter: Option<&Expr>) -> Result<()> {
+        let Some(filter) = filter else { return Ok(()) };
+        let kind = self.kind(filter);
+        if kind.family().is_none_or(|family| family == Family::Boolean) {
+            return Ok(());
+        }
+        let refusal = Refusal::new("42804", format!("argument of FILTER must be type boolean, not type {kind}"));
+        Err(self.refuse(refusal.with_hint("compare it, as in x <> 0"), |marks| marks.value(filter, None)))
     }
 
     /// Refuses distances between values that have none.
