@@ -58,16 +58,16 @@ fn unopened(error: &DataFusionError, sql: &str) -> Refusal {
 
 /// The refusal of a text that is no question; `None` where it is one.
 fn refused(sql: &str) -> Option<Refusal> {
+    let hinted = |refusal: Refusal| if refusal.code == "25006" { refusal.with_hint(QUESTIONS) } else { refusal };
     let mut statements = match parse::statements(sql) {
         Ok(statements) => statements,
-        Err(refusal) => return Some(refusal),
+        Err(refusal) => return Some(hinted(refusal)),
     };
     if statements.len() != 1 {
         return None;
     }
     match gate::wish(statements.remove(0)) {
-        Err(refusal) if refusal.code == "25006" => Some(refusal.with_hint(QUESTIONS)),
-        Err(refusal) => Some(refusal),
+        Err(refusal) => Some(hinted(refusal)),
         Ok(Wish::Ask(_)) => None,
         Ok(Wish::Set { .. } | Wish::Reset(_) | Wish::Show(_)) => Some(
             Refusal::new("0A000", "a command has no session whose settings could be set or shown")
@@ -120,6 +120,7 @@ mod tests {
             ("SELECT v / (v - v) FROM (VALUES (1)) AS t(v)", "ERROR 22012: division by zero"),
             ("SELEC 1", "ERROR 42601 at character 1: syntax error"),
             ("DELETE FROM messages", "ERROR 25006: cannot execute DELETE in a read-only transaction\nHINT: "),
+            ("REFRESH MATERIALIZED VIEW v", "ERROR 25006: cannot execute REFRESH in a read-only transaction\nHINT: ask by SELECT"),
             ("SHOW wardstream.as_known_at", "ERROR 0A000: a command has no session whose settings could be set or shown\nHINT: "),
             ("SET wardstream.as_known_at = '2024-01-31'", "ERROR 0A000: a command has no session"),
             ("BEGIN", "ERROR 0A000: a command answers one query"),

@@ -7,11 +7,15 @@ use datafusion::sql::sqlparser::ast::{
     FetchDirection, ObjectName, Query, Reset, Set, SetExpr, Statement, TableFactor, TransactionAccessMode, TransactionMode, UnaryOperator,
     Value, ValueWithSpan, Visit, Visitor,
 };
+use datafusion::sql::sqlparser::parser::ParserError;
 
 use super::fault::Refusal;
 use super::parse;
 use crate::spelling;
 use crate::spelling::apart::folded;
+
+/// Words that begin what PostgreSQL would change something by, and the parser does not know.
+const UNREAD: [&str; 7] = ["CHECKPOINT", "CLUSTER", "DO", "IMPORT", "REASSIGN", "REFRESH", "REINDEX"];
 
 /// What is wanted of a moment within a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,8 +129,20 @@ fn writing(statement: &Statement) -> Refusal {
         Some(first) => first.to_owned(),
         None => "this statement".to_owned(),
     };
-    Refusal::new("25006", format!("cannot execute {} in a read-only transaction", kind.trim()))
+    changing(kind.trim())
+}
+
+fn changing(kind: &str) -> Refusal {
+    Refusal::new("25006", format!("cannot execute {kind} in a read-only transaction"))
         .with_hint("this server only reads: SELECT, EXPLAIN, SHOW, SET and COPY ... TO STDOUT are answered")
+}
+
+/// The refusal of a text in which the parser came upon a statement that would change something, and that it does not know. `None` where something else is wrong.
+pub(super) fn unread(error: &ParserError) -> Option<Refusal> {
+    let ParserError::ParserError(words) = error else { return None };
+    let (_, found) = words.split_once("Expected: an SQL statement, found: ")?;
+    let word = found.split_whitespace().next()?;
+    UNREAD.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|known| changing(known))
 }
 
 /// Finds a query that writes or locks, however deep it stands.
@@ -372,6 +388,13 @@ mod tests {
             "ALTER TABLE t ADD COLUMN b INT",
             "GRANT ALL ON t TO u",
             "VACUUM",
+            "DO $$BEGIN DELETE FROM t; END$$",
+            "CLUSTER",
+            "checkpoint",
+            "REFRESH MATERIALIZED VIEW v",
+            "REINDEX TABLE t",
+            "REASSIGN OWNED BY a TO b",
+            "SELECT 1; CLUSTER t",
             "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
             "EXPLAIN ANALYZE DELETE FROM t",
             "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
@@ -384,6 +407,13 @@ mod tests {
             "PREPARE p AS INSERT INTO t VALUES (1)",
         ] {
             assert_eq!(code(sql), "25006", "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_statement_at_all_is_none() {
+        for sql in ["DOES", "\"do\" 1", "SELECT do do do"] {
+            assert_eq!(code(sql), "42601", "{sql}");
         }
     }
 

@@ -16,7 +16,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
 
 use super::extent::rereadings;
 use super::fault::{Refusal, clauses, grammar, syntax};
-use super::{catalogue, information};
+use super::{catalogue, gate, information};
 use crate::spelling::{self, apart, short};
 
 /// A statement may be this long, in bytes.
@@ -89,7 +89,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Statement>, Refusal> {
             .map(apart::told_apart)
             .collect());
     }
-    let parsed = parsed.map_err(|error| syntax(&error, sql))?;
+    let parsed = parsed.map_err(|error| gate::unread(&error).unwrap_or_else(|| syntax(&error, sql)))?;
     clauses::check(&parsed, sql)?;
     let spelled = |statement| SPELLING.iter().fold(catalogue::readable(statement), |statement, rule| rule.rewrite(statement));
     Ok(parsed.into_iter().map(spelling::functions).map(spelled).map(apart::told_apart).collect())
