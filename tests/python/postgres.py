@@ -165,6 +165,12 @@ async def by_asyncpg(checks, args, n, half):
                 into = io.BytesIO()
                 await ann.copy_from_query("SELECT facility, known_at FROM messages", output=into, format="csv")
                 same(len(into.getvalue().splitlines()), n)
+            with checks.that("asyncpg: COPY of a query with parameters"):
+                into, asked = io.BytesIO(), "FROM messages WHERE facility = $1 AND known_at <= $2"
+                await ann.copy_from_query(f"SELECT facility {asked}", "north", half, output=into, format="csv")
+                copied = len(into.getvalue().splitlines())
+                holds(copied > 0, "no messages")
+                same(copied, await ann.fetchval(f"SELECT count(*) {asked}", "north", half))
             with checks.that("asyncpg: a refusal has its class"):
                 with refused(asyncpg.PostgresError, code("42501")):
                     await ann.fetch("SELECT text FROM notes")

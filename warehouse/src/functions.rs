@@ -1,6 +1,6 @@
 //! The SQL functions that the views need and analysts use: measures over (label, score) and over two distributions, Charlson's index,
 //! derivations of ids, who stands for whom after merges and who is one person, the first and last of many groups, aggregates that say
-//! what their answers take, sums that do not wrap, instants as text, of texts and on the clocks of a place, spans of time, their parts and series in steps of them, parts of texts, and arithmetic that refuses what has no
+//! what their answers take, sums that do not wrap, instants as text, of texts and on the clocks of a place, spans of time, their parts and series in steps of them, parts of texts, values as statements write them, and arithmetic that refuses what has no
 //! result.
 
 mod arguments;
@@ -21,6 +21,7 @@ mod operators;
 mod ordered;
 mod overlaps;
 mod persons;
+mod plain;
 mod predictions;
 mod scalar;
 mod series;
@@ -83,6 +84,7 @@ pub fn register(ctx: &SessionContext) {
     ctx.register_udf(date_part::date_part());
     ctx.register_udf(intervals::Of::Parts.function());
     ctx.register_udf(overlaps::overlaps());
+    plain::all().into_iter().for_each(|function| ctx.register_udf(function));
     ctx.register_udf(series::list());
     ctx.register_udtf("generate_series", series::rows());
     // A session takes every planner and every rewriting.

@@ -14,6 +14,7 @@ mod places;
 mod series;
 pub(crate) mod short;
 mod spans;
+mod types;
 
 use std::ops::ControlFlow;
 
@@ -62,6 +63,11 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { data_type, .. } = expr
+            && let Some(own) = types::by_own_name(data_type)
+        {
+            *data_type = own;
+        }
         match expr {
             Expr::AtTimeZone { timestamp, time_zone } => *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]),
             Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } if is_text(pattern) => {

@@ -245,6 +245,20 @@ async fn a_transaction_goes_on_from_its_savepoint() {
     rows(&client, "ROLLBACK TO a; RELEASE a; COMMIT").await;
 }
 
+/// As asyncpg asks how a statement writes its parameters, before it copies what a query gives.
+#[tokio::test]
+async fn parameters_are_written_as_a_statement_writes_them() {
+    let mut stand = Stand::new().await;
+    let client = stand.client("reader").await;
+    let parameter = |number: usize, kind: &str| format!("quote_literal(${number}::\"pg_catalog\".\"{kind}\"::text)");
+    let asked = format!("SELECT {}, {}, {}", parameter(1, "int4"), parameter(2, "text"), parameter(3, "timestamptz"));
+    let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_704_067_200);
+    let row = client.query_one(&asked, &[&5_i32, &"O'Hara", &at]).await.expect("answers");
+    let written: Vec<String> = (0..3).map(|column| row.get(column)).collect();
+    assert_eq!(written[..2], ["'5'", "'O''Hara'"]);
+    assert_eq!(rows(&client, &format!("SELECT timestamptz {} = timestamptz '2024-01-01 00:00:00Z'", written[2])).await, ["t"]);
+}
+
 /// Texts and lists that are made of little, however they are put together.
 #[tokio::test]
 async fn what_is_put_together_is_bounded() {
@@ -266,6 +280,7 @@ async fn what_is_put_together_is_bounded() {
     for grown in [
         again(&|inner| format!("encode({inner}, 'hex')"), "repeat('x', 200000)"),
         again(&|inner| format!("quote_ident({inner})"), "repeat('\"', 200000)"),
+        again(&|inner| format!("quote_literal({inner})"), "repeat('''', 200000)"),
         again(&|inner| format!("overlay({inner} placing repeat('x', 100000) from 1 for 0)"), "repeat('x', 100000)"),
         again(&|inner| format!("format('%s%s', {inner}, repeat('x', 100000))"), "repeat('x', 100000)"),
     ] {
