@@ -70,7 +70,7 @@ pub(super) fn write<E: Encoder>(encoder: &mut E, array: &ArrayRef, row: usize, (
         DataType::Duration(_) => {
             let days = spans::spans(&array.slice(row, 1)).and_then(spans::intervals);
             let days = days.map_err(|_| error(Refusal::new("22008", "interval out of range")))?;
-            encode_value(encoder, &days, 0, field, wire)
+            encode_value(encoder, &days, 0, &field.clone().with_data_type(days.data_type().clone()), wire)
         }
         _ => encode_value(encoder, array, row, field, wire),
     }
