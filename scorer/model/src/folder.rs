@@ -151,7 +151,7 @@ fn tokenizer_json_of(dir: &Path) -> Result<(PathBuf, Vec<u8>), LoadError> {
 impl Opened {
     /// The manifest of a folder whose weights have this digest: its own if it names these files, or a bare one.
     pub fn manifest(&self, weights_digest: &[u8]) -> Result<Manifest, LoadError> {
-        let max_note_tokens = self.said.as_ref().map_or(MAX_NOTE_TOKENS, |manifest| manifest.max_note_tokens);
+        let max_note_tokens = self.note_tokens();
         let found = version(weights_digest, &self.tokenizer_json, &self.config, max_note_tokens);
         match &self.said {
             Some(said) if said.prompt_digest != prompt::digest() => {
@@ -162,6 +162,15 @@ impl Opened {
             None => Ok(Draft::default().about(found, max_note_tokens)),
         }
     }
+
+    fn note_tokens(&self) -> usize {
+        self.said.as_ref().map_or(MAX_NOTE_TOKENS, |manifest| manifest.max_note_tokens)
+    }
+
+    /// Bytes of the rotary positions that its notes take.
+    pub fn rotary_bytes(&self) -> u64 {
+        self.config.rotary_bytes(self.note_tokens())
+    }
 }
 
 /// Reads a folder and holds it against its manifest, if the memory has room for as many `copies` of its weights, the one given here
@@ -169,7 +178,7 @@ impl Opened {
 pub(crate) fn load(path: &Path, copies: u64) -> Result<Folder, LoadError> {
     let opened = open(path)?;
     let layout = Layout::of(&opened.config);
-    memory::room_for(copies * layout.total() as u64 * size_of::<f32>() as u64 + opened.config.rotary_bytes())?;
+    memory::room_for(copies * layout.total() as u64 * size_of::<f32>() as u64 + opened.rotary_bytes())?;
     let (digest, weights) = rayon::join(|| opened.weights.digest(), || opened.weights.run(&layout, 0..layout.total()));
     let manifest = opened.manifest(&digest)?;
     Ok(Folder { weights: weights?, config: opened.config, tokenizer: opened.tokenizer, manifest })

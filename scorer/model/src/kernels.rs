@@ -3,6 +3,9 @@
 //! Pure functions on rows of `f32`. Loops are written in lanes of sixteen so that the compiler turns them into the widest
 //! instructions that the processor has, chosen at run time. The order of additions is fixed by the row alone.
 
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use crate::vectorised::vectorised;
 
 /// Numbers that are added side by side before they are added together.
@@ -202,12 +205,18 @@ fn gate_slopes(gate: f32, up: f32, given: f32) -> (f32, f32) {
     (given * up * slope, given * (gate * sigmoid))
 }
 
-/// Cosines and sines of the rotary positions: `[positions, head / 2]` each.
+/// Positions whose cosines and sines are made together.
+const TABLED: usize = 512;
+
+/// Cosines and sines of the rotary positions. They are made when a position near by is first read: a configuration may have room for millions of
+/// positions, of which a note takes some hundred.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotary {
-    cosines: Vec<f32>,
-    sines: Vec<f32>,
-    half: usize,
+    /// Radians a position, `[head / 2]`.
+    frequencies: Vec<f32>,
+    positions: usize,
+    /// Of [`TABLED`] positions each, `[positions, 2, head / 2]`: cosines, then sines.
+    tables: Vec<OnceLock<Vec<f32>>>,
 }
 
 /// Which way to turn: towards positions, or back again for gradients.
@@ -222,10 +231,28 @@ pub(crate) enum Turn {
 impl Rotary {
     /// Tables for `positions` places and pairs that turn by `frequencies` radians a place, as in Hugging Face's Llama.
     pub fn new(positions: usize, frequencies: &[f64]) -> Self {
-        let half = frequencies.len();
-        let angles = (0..positions).flat_map(|place| frequencies.iter().map(move |frequency| place as f32 * *frequency as f32));
-        let (sines, cosines) = angles.map(f32::sin_cos).unzip();
-        Self { cosines, sines, half }
+        let frequencies = frequencies.iter().map(|frequency| *frequency as f32).collect();
+        Self { frequencies, positions, tables: vec![OnceLock::new(); positions.div_ceil(TABLED)] }
+    }
+
+    /// The cosines and the sines of a position, which must be below those that there are.
+    #[inline]
+    fn at(&self, position: u32) -> (&[f32], &[f32]) {
+        let (place, half) = (position as usize, self.frequencies.len());
+        let first = place / TABLED * TABLED;
+        let table = self.tables[place / TABLED].get_or_init(|| self.table(first..self.positions.min(first + TABLED)));
+        let start = (place - first) * 2 * half;
+        table[start..start + 2 * half].split_at(half)
+    }
+
+    fn table(&self, places: Range<usize>) -> Vec<f32> {
+        let mut table = Vec::with_capacity(places.len() * 2 * self.frequencies.len());
+        for place in places {
+            let turned: Vec<(f32, f32)> = self.frequencies.iter().map(|frequency| (place as f32 * frequency).sin_cos()).collect();
+            table.extend(turned.iter().map(|(_, cosine)| cosine));
+            table.extend(turned.iter().map(|(sine, _)| sine));
+        }
+        table
     }
 
     /// Rotates `heads` heads at the start of each row of `stride` numbers; row `i` stands at `positions[i]`.
@@ -236,10 +263,10 @@ impl Rotary {
 
 vectorised! {
 fn rotate(tables: &Rotary, rows: &mut [f32], positions: &[u32], heads_and_stride: (usize, usize), sign: f32) {
-    let ((heads, stride), half) = (heads_and_stride, tables.half);
+    let ((heads, stride), half) = (heads_and_stride, tables.frequencies.len());
     for (row, &position) in rows.chunks_exact_mut(stride).zip(positions) {
-        let at = position as usize * half;
-        let (cosines, sines) = (&tables.cosines[at..at + half], &tables.sines[at..at + half]);
+        let (cosines, sines) = tables.at(position);
+        let (cosines, sines) = (&cosines[..half], &sines[..half]);
         for head in row.chunks_exact_mut(2 * half).take(heads) {
             let (first, second) = head.split_at_mut(half);
             for index in 0..half {
@@ -285,5 +312,22 @@ mod tests {
         assert!(rows.iter().zip(&start).any(|(x, y)| (x - y).abs() > 0.1));
         rotary.turn(&mut rows, &[3, 8], (2, 16), Turn::Back);
         assert!(rows.iter().zip(&start).all(|(x, y)| (x - y).abs() < 1e-5));
+    }
+
+    #[test]
+    fn tables_are_made_of_what_is_read_alone() {
+        let frequencies = [1.0, 0.125];
+        let (few, many) = (Rotary::new(9, &frequencies), Rotary::new(1 << 24, &frequencies));
+        let turned = |rotary: &Rotary, position: u32| {
+            let mut row = [1.0, 1.0, 0.0, 0.0];
+            rotary.turn(&mut row, &[position], (1, 4), Turn::Forward);
+            row
+        };
+        assert_eq!(turned(&few, 8).map(f32::to_bits), turned(&many, 8).map(f32::to_bits));
+        let last = (1_u32 << 24) - 1;
+        let angles = [last as f32, last as f32 * 0.125];
+        let expected = [angles[0].cos(), angles[1].cos(), angles[0].sin(), angles[1].sin()];
+        assert!(turned(&many, last).iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
+        assert_eq!(many.tables.iter().filter(|table| table.get().is_some()).count(), 2);
     }
 }

@@ -158,7 +158,7 @@ impl Ready {
         let numbers = opened.config.parameters() as u64 * widest.bytes();
         // A card's memory is the card's to refuse; here nothing stands longer than one matrix.
         if settings.device == Device::Cpu {
-            memory::room_for(numbers + numbers / 100 * BESIDE_PERCENT + opened.config.rotary_bytes())?;
+            memory::room_for(numbers + numbers / 100 * BESIDE_PERCENT + opened.rotary_bytes())?;
         }
         let digest = opened.weights.digest();
         let manifest = opened.manifest(&digest)?;

@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use crate::config::{Config, ConfigError};
 
+/// Positions that are counted beside a note's own: what opens it, the longest question if each of its bytes were a token, and what the last of the tables that
+/// are made together is filled up with.
+const BESIDE_NOTE: usize = 1024;
+
 /// What scales the frequencies.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Scaling {
@@ -81,9 +85,10 @@ impl Config {
         }
     }
 
-    /// Bytes of a sine and a cosine for each pair at each position, as `f32`.
-    pub(crate) fn rotary_bytes(&self) -> u64 {
-        self.max_position_embeddings as u64 * self.heads().2 as u64 * size_of::<f32>() as u64
+    /// Bytes of a sine and a cosine, as `f32`, for each pair at each position that notes of so many tokens and their questions take.
+    pub(crate) fn rotary_bytes(&self, note_tokens: usize) -> u64 {
+        let positions = self.max_position_embeddings.min(note_tokens.saturating_add(BESIDE_NOTE));
+        positions as u64 * self.heads().2 as u64 * size_of::<f32>() as u64
     }
 
     /// Radians a position for each pair of a head: `[width / 2]`, fastest first. A scaling that [`Config::check`] refuses counts as none.
@@ -129,6 +134,17 @@ mod tests {
         {
             assert!((found[index] / expected - 1.0).abs() < 1e-6, "{index}: {}", found[index]);
         }
+    }
+
+    /// 4.6 GB would be asked for if all positions counted.
+    #[test]
+    fn room_is_asked_for_what_is_read() {
+        let far = Config { max_position_embeddings: 1 << 24, ..scaled(Value::Null) };
+        assert_eq!(far.rotary_bytes(512), (512 + 1024) * 64 * 4);
+        assert_eq!(Config { max_position_embeddings: 600, ..far.clone() }.rotary_bytes(512), 600 * 64 * 4);
+        assert_eq!(far.rotary_bytes(usize::MAX), (1 << 24) * 64 * 4);
+        let longest = schemas::Task::ALL.into_iter().map(|task| crate::prompt::question(task).len()).max();
+        assert!(longest.is_some_and(|longest| longest < BESIDE_NOTE / 2));
     }
 
     #[test]

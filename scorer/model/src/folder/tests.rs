@@ -155,7 +155,7 @@ fn a_model_larger_than_memory_is_refused_before_anything_is_allocated() -> Teste
     std::fs::write(&weights, [&(header.len() as u64).to_le_bytes(), header.as_slice()].concat())?;
     OpenOptions::new().write(true).open(&weights)?.set_len((8 + header.len() + layout.total() * 2) as u64)?;
     open(dir.path())?;
-    let needed = |copies: u64| copies * layout.total() as u64 * 4 + large.rotary_bytes();
+    let needed = |copies: u64| copies * layout.total() as u64 * 4 + large.rotary_bytes(MAX_NOTE_TOKENS);
     assert!(matches!(load(dir.path(), 1), Err(LoadError::TooBig { needs, available }) if needs == needed(1) && available < needs));
     let learned = Learner::from(dir.path());
     assert!(matches!(learned, Err(LearnError::Load(LoadError::TooBig { needs, .. })) if needs == needed(4)));

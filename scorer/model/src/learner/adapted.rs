@@ -79,7 +79,7 @@ impl Learner {
         let precision = computing.arithmetic().precision();
         // What learns, its two moments and a gradient.
         let learned = 4 * adapters.total() as u64 * size_of::<f32>() as u64;
-        let frozen = layout.total() as u64 * precision.bytes() + opened.config.rotary_bytes();
+        let frozen = layout.total() as u64 * precision.bytes() + opened.rotary_bytes();
         memory::room_for(frozen + learned).map_err(LoadError::from)?;
         let (digest, frozen) = rayon::join(|| opened.weights.digest(), || Frozen::read(precision, &layout, &opened.weights));
         let manifest = opened.manifest(&digest)?;
