@@ -46,11 +46,14 @@ fn refuse_others(header: &Header<'_>) -> Result<(), Refusal> {
 }
 
 /// The divisors of the rotary frequencies, where the file has them and one of them divides.
-fn factors(header: &Header<'_>) -> Option<Vec<f32>> {
-    let described = header.tensors.get(ROPE_FACTORS).filter(|described| described.encoding == Encoding::F32)?;
-    let words = header.bytes.get(described.bytes.clone())?.as_chunks().0;
-    let factors: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-    factors.iter().any(|factor| *factor != 1.0).then_some(factors)
+fn factors(header: &Header<'_>) -> Result<Option<Vec<f32>>, Refusal> {
+    let Some(described) = header.tensors.get(ROPE_FACTORS) else { return Ok(None) };
+    if matches!(described.encoding, Encoding::Blocks(_)) {
+        return Err(Refusal::Format(format!("the divisors of its rotary frequencies ({ROPE_FACTORS}) in blocks")));
+    }
+    let mut factors = vec![0.0_f32; described.shape.iter().product()];
+    described.encoding.widen(header.bytes.get(described.bytes.clone()).unwrap_or_default(), &mut factors);
+    Ok(factors.iter().any(|factor| *factor != 1.0).then_some(factors))
 }
 
 fn scaling(header: &Header<'_>) -> Result<Option<Value>, Refusal> {
@@ -62,7 +65,7 @@ fn scaling(header: &Header<'_>) -> Result<Option<Value>, Refusal> {
         Some("linear") if factor.is_none() => None,
         Some(kind) => Some(kind),
     };
-    Ok(match (kind, factors(header)) {
+    Ok(match (kind, factors(header)?) {
         (None, None) => None,
         (None, Some(factors)) => Some(each_pair(&factors)),
         (Some(kind), None) => Some(json!({"rope_type": kind, "factor": factor})),

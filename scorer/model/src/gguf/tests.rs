@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::config::each_pair;
 use crate::folder;
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
@@ -15,6 +16,11 @@ fn behind(name: &str) -> usize {
     let written = [&(name.len() as u64).to_le_bytes(), name.as_bytes()].concat();
     let at = GOLDEN.windows(written.len()).position(|window| window == written);
     at.expect("a name of the golden file") + written.len()
+}
+
+/// Where the numbers of the first tensor begin: behind the description of the last one, of two dimensions.
+fn first_number() -> usize {
+    (behind("output.weight") + 32).next_multiple_of(32)
 }
 
 fn patched(at: usize, with: &[u8]) -> Vec<u8> {
@@ -110,6 +116,33 @@ fn another_model_is_refused_by_name() -> Tested {
         let refused = refusal(&place, &bytes)?;
         assert!(refused.contains(said), "{refused:?} does not say {said:?}");
     }
+    Ok(())
+}
+
+/// What turns as other numbers say is another model: divisors of 2 bytes count as those of 4 do, and those in blocks are refused.
+#[test]
+fn rotary_divisors_of_another_type_are_not_passed_over() -> Tested {
+    let place = place()?;
+    let (described, numbers) = (behind("rope_freqs.weight"), first_number());
+    let divisors: [f32; 8] = [1.0, 1.0, 1.5, 2.0, 4.0, 8.0, 8.0, 8.0];
+    let halves = |half: fn(f32) -> [u8; 2]| divisors.map(half).concat();
+    let mut read = Vec::new();
+    for (code, written) in [
+        (0_u32, divisors.map(f32::to_le_bytes).concat()),
+        (1, halves(|divisor| half::f16::from_f32(divisor).to_le_bytes())),
+        (30, halves(|divisor| half::bf16::from_f32(divisor).to_le_bytes())),
+    ] {
+        let mut bytes = patched(described + 12, &code.to_le_bytes());
+        bytes[numbers..numbers + written.len()].copy_from_slice(&written);
+        std::fs::write(&place.file, bytes)?;
+        read.push(folder::open(&place.file)?.config.rope_scaling);
+    }
+    assert_eq!(read, vec![Some(each_pair(&divisors)); 3]);
+    // 32 numbers of Q4_0.
+    let mut bytes = patched(described + 12, &2_u32.to_le_bytes());
+    bytes[described + 4..described + 12].copy_from_slice(&32_u64.to_le_bytes());
+    let refused = refusal(&place, &bytes)?;
+    assert!(refused.contains("(rope_freqs.weight) in blocks: convert it"), "{refused}");
     Ok(())
 }
 
