@@ -224,20 +224,39 @@ impl<'a> Header<'a> {
                 return Err(Refusal::Damaged(format!("there are two tensors {}", shown(name))));
             }
         }
-        header.lie_apart()?;
+        header.lie_in_a_row((start, alignment))?;
         Ok(header)
     }
 
-    /// No byte is two tensors'.
-    fn lie_apart(&self) -> Result<(), Refusal> {
-        let mut ranges: Vec<_> = self.tensors.iter().filter(|(_, tensor)| !tensor.bytes.is_empty()).collect();
-        ranges.sort_by_key(|(_, tensor)| tensor.bytes.start);
-        match ranges.windows(2).find(|pair| matches!(pair, [(_, before), (_, behind)] if behind.bytes.start < before.bytes.end)) {
-            Some([(before, _), (behind, _)]) => {
-                Err(Refusal::Damaged(format!("its tensors {} and {} overlap", shown(before), shown(behind))))
+    /// Each tensor begins at the first multiple of the alignment behind the one before it, as every writer of such files has it; no byte is two tensors', and
+    /// behind the last one stand zeros at most. So a tensor that is not of the type that the file says is found out by its length.
+    fn lie_in_a_row(&self, (start, alignment): (u64, u64)) -> Result<(), Refusal> {
+        let whole = |number: u64| usize::try_from(number).map_err(|_| cut());
+        let (mut next, alignment) = (whole(start)?, whole(alignment)?);
+        let mut tensors: Vec<_> = self.tensors.iter().filter(|(_, tensor)| !tensor.bytes.is_empty()).collect();
+        tensors.sort_by_key(|(_, tensor)| tensor.bytes.start);
+        let (mut before, mut end) = ("", 0);
+        for (name, tensor) in tensors {
+            if tensor.bytes.start < end {
+                return Err(Refusal::Damaged(format!("its tensors {} and {} overlap", shown(before), shown(name))));
             }
-            _ => Ok(()),
+            if tensor.bytes.start != next {
+                let what = format!(
+                    "tensor {} does not begin where what stands before it ends: a type or a shape is not what it says",
+                    shown(name)
+                );
+                return Err(Refusal::Damaged(what));
+            }
+            (before, end) = (*name, tensor.bytes.end);
+            next = end.next_multiple_of(alignment);
         }
+        if self.bytes.get(next..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+            return Err(Refusal::Damaged(format!(
+                "it goes on behind its last tensor {}: a type or a shape is not what it says",
+                shown(before)
+            )));
+        }
+        Ok(())
     }
 
     /// Tensors begin at multiples of this; of 8 at least, which keeps every block where candle can take it.

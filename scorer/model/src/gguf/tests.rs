@@ -146,6 +146,25 @@ fn rotary_divisors_of_another_type_are_not_passed_over() -> Tested {
     Ok(())
 }
 
+/// Blocks of one type are none of another: they differ in length alone.
+#[test]
+fn a_tensor_that_is_not_of_its_type_is_refused() -> Tested {
+    let place = place()?;
+    // Q4_1 as Q4_0, and F16 as Q8_0 in the last tensor.
+    for (tensor, code, said) in [
+        ("blk.0.attn_v.weight", 2_u32, "tensor blk.0.attn_output.weight does not begin where"),
+        ("output.weight", 8, "behind its last tensor output.weight"),
+    ] {
+        let refused = refusal(&place, &patched(behind(tensor) + 20, &code.to_le_bytes()))?;
+        assert!(refused.contains(said), "{refused:?} does not say {said:?}");
+    }
+    for (behind, opens) in [(0, true), (7, false)] {
+        std::fs::write(&place.file, [GOLDEN, [behind; 4096].as_slice()].concat())?;
+        assert_eq!(folder::open(&place.file).is_ok(), opens, "{behind}");
+    }
+    Ok(())
+}
+
 /// All 45,000 of them. Only the padding behind the last tensor may be missing.
 #[test]
 fn every_cut_is_refused() -> Tested {
