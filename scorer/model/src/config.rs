@@ -117,31 +117,38 @@ fn unsupported(what: &str, value: &Value) -> ConfigError {
 
 /// Features that stand in a `config.json` beside what [`Config`] holds, each with the value under which nothing changes; an absent one
 /// changes nothing either.
-const REFUSED: [(&str, &str, Value); 5] = [
+const REFUSED: [(&str, &str, Value); 6] = [
     ("quantization_config", "weights quantised by", Value::Null),
     ("sliding_window", "a sliding window of", Value::Null),
     ("partial_rotary_factor", "a partial rotary factor of", Value::Null),
     ("rope_interleaved", "interleaved rotary positions:", Value::Bool(false)),
     ("num_local_experts", "experts:", Value::Null),
+    ("rope_parameters", "rotary positions of several kinds:", Value::Null),
 ];
 
 /// Puts what `transformers` 5 calls `rope_parameters` under the older names.
 fn renamed(mut said: Map<String, Value>) -> Map<String, Value> {
-    let named = said.remove("rope_parameters").filter(|rope| !rope.is_null());
-    if let Some(other) = named.as_ref().filter(|rope| !rope.is_object()) {
-        said.insert("rope_scaling".to_owned(), other.clone());
-    }
-    if let Some(Value::Object(mut rope)) = named {
-        if let Some(theta) = rope.remove("rope_theta") {
-            said.insert("rope_theta".to_owned(), theta);
+    match said.remove("rope_parameters").filter(|rope| !rope.is_null()) {
+        // One for each kind of layer: it is refused by its own name.
+        Some(Value::Object(rope)) if rope.values().any(Value::is_object) => {
+            said.insert("rope_parameters".to_owned(), Value::Object(rope));
         }
-        if let Some(factor) = rope.remove("partial_rotary_factor") {
-            said.insert("partial_rotary_factor".to_owned(), factor);
+        Some(Value::Object(mut rope)) => {
+            if let Some(theta) = rope.remove("rope_theta") {
+                said.insert("rope_theta".to_owned(), theta);
+            }
+            if let Some(factor) = rope.remove("partial_rotary_factor") {
+                said.insert("partial_rotary_factor".to_owned(), factor);
+            }
+            // An older name of the kind.
+            if rope.get("rope_type").or(rope.get("type")).is_some_and(|kind| kind != "default") {
+                said.insert("rope_scaling".to_owned(), Value::Object(rope));
+            }
         }
-        // An older name of the kind.
-        if rope.get("rope_type").or(rope.get("type")).is_some_and(|kind| kind != "default") {
-            said.insert("rope_scaling".to_owned(), Value::Object(rope));
+        Some(other) => {
+            said.insert("rope_scaling".to_owned(), other);
         }
+        None => {}
     }
     if let Some(theta) = said.get_mut("rope_scaling").and_then(Value::as_object_mut).and_then(|rope| rope.remove("rope_theta")) {
         said.insert("rope_theta".to_owned(), theta);
@@ -282,6 +289,7 @@ mod tests {
             ("rope_scaling", json!({"rope_type": "yarn"}), "yarn"),
             ("rope_parameters", json!({"rope_type": "dynamic", "rope_theta": 1e4}), "dynamic"),
             ("num_local_experts", json!(8), "experts"),
+            ("rope_parameters", json!({"full_attention": {"rope_type": "default", "rope_theta": 1e6}}), "several kinds: {\"full_attention"),
         ] {
             let refused = with(key, value);
             assert!(refused.as_ref().is_err_and(|message| message.contains(name)), "{key}: {refused:?}");
