@@ -167,7 +167,7 @@ fn rows_needed(tokenizer: &Tokenizer) -> usize {
 }
 
 fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
-    Ok(guarded(|| tokenizer.encode_fast(text, false)).map_err(library("use"))?.get_ids().to_vec())
+    Ok(guarded(|| tokenizer.encode_fast(text, false)).map_err(library("split a text with"))?.get_ids().to_vec())
 }
 
 /// The tokens of a text that stands behind another: without what a tokenizer puts before the first word of a text, such as
@@ -185,7 +185,7 @@ fn ids_behind(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerEr
 /// What a tokenizer puts before every text.
 fn opening(tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
     const ANY: &str = "note";
-    let whole = guarded(|| tokenizer.encode_fast(ANY, true)).map_err(library("use"))?;
+    let whole = guarded(|| tokenizer.encode_fast(ANY, true)).map_err(library("split a text with"))?;
     let (whole, plain) = (whole.get_ids(), ids(tokenizer, ANY)?);
     let before = whole.windows(plain.len().max(1)).position(|some| some == plain);
     Ok(whole[..before.unwrap_or(0)].to_vec())
@@ -320,7 +320,9 @@ mod tests {
         assert_ne!(json, written);
         let refused =
             of_json(json.as_bytes()).map_err(library("parse")).and_then(|tokenizer| Reader::new(tokenizer, &Config::demo(160), 512));
-        assert!(matches!(refused, Err(TokenizerError::Library { .. })));
+        // "could not use the tokenizer" stands before it.
+        let told = refused.map_err(|error| error.to_string()).err();
+        assert_eq!(told.as_deref(), Some("could not split a text with the tokenizer"));
         assert!(of_json(b"{\"decoder\": {\"type\": }}").is_err());
         Ok(())
     }
@@ -352,7 +354,7 @@ mod tests {
         for task in Task::ALL {
             let tokens = reader.question(task);
             assert_eq!(tokens.len(), 3, "{task:?}");
-            assert_eq!(tokenizer.decode(tokens, false).map_err(library("use"))?, prompt::question(task));
+            assert_eq!(tokenizer.decode(tokens, false).map_err(library("split a text with"))?, prompt::question(task));
         }
         assert_eq!(reader.question(Task::Mortality)[0], reader.question(Task::Denial)[0]);
         assert!(ids(&wordy_tokenizer(1000)?, &prompt::question(Task::Readmission))?.len() > 30);
@@ -367,7 +369,7 @@ mod tests {
         for text in texts().iter().take(5) {
             let page = reader.page(text, &[Task::Mortality])?;
             let whole = format!("{}{}", prompt::clean(text), prompt::question(Task::Mortality));
-            let expected = tokenizer.encode(whole, true).map_err(library("use"))?;
+            let expected = tokenizer.encode(whole, true).map_err(library("split a text with"))?;
             assert_eq!(page.tokens, expected.get_ids());
             let positions: Vec<u32> = (0..).take(page.tokens.len()).collect();
             assert_eq!(page.positions, positions);
@@ -412,7 +414,7 @@ mod tests {
         for text in texts().iter().take(5) {
             let page = reader.page(text, &[Task::Denial])?;
             let whole = format!("{}{}", prompt::clean(text), prompt::question(Task::Denial));
-            let expected = tokenizer.encode(whole, true).map_err(library("use"))?;
+            let expected = tokenizer.encode(whole, true).map_err(library("split a text with"))?;
             assert_eq!(page.tokens, expected.get_ids());
         }
         Ok(())
