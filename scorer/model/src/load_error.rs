@@ -76,6 +76,16 @@ pub enum LoadError {
         /// What the file holds.
         found: Vec<usize>,
     },
+    /// A layer that the configuration does not count, so weights and configuration are not of one model.
+    #[error(
+        "tensor {name} is of none of the {layers} layers that the configuration counts: weights and configuration are not of one model"
+    )]
+    Layer {
+        /// Hugging Face name.
+        name: String,
+        /// What the configuration asks for.
+        layers: usize,
+    },
     /// More than the memory that is free. Nothing was allocated.
     #[error("the model needs {} MB of memory and {} MB are free: choose a smaller model or a machine with more memory", needs / 1_000_000, available / 1_000_000)]
     TooBig {

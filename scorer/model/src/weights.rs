@@ -128,6 +128,13 @@ fn is_carried_along(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq")
 }
 
+/// What a tensor of a layer behind so many is called in the first one; the name itself of any other.
+fn named_in_the_first(name: &str, layers: usize) -> String {
+    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+    let part = layer.filter(|(index, _)| index.parse::<usize>().is_ok_and(|index| index >= layers));
+    part.map_or_else(|| name.to_owned(), |(_, part)| format!("model.layers.0.{part}"))
+}
+
 /// All tensors of a model.
 #[derive(Debug, Default)]
 pub(crate) struct Weights {
@@ -194,9 +201,14 @@ impl Weights {
     pub fn check(&self, layout: &Layout) -> Result<(), LoadError> {
         let known: std::collections::BTreeSet<&str> = layout.places.iter().map(|place| place.name.as_str()).collect();
         let is_silent = |name: &str| name == "lm_head.weight" || is_carried_along(name);
-        if let Some(other) = self.tensors.keys().find(|name| !known.contains(name.as_str()) && !is_silent(name)) {
+        let layers = layout.layers.len();
+        let mut others = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !is_silent(name));
+        if let Some(other) = others.clone().find(|name| !known.contains(named_in_the_first(name, layers).as_str())) {
             let what = if other.ends_with(".bias") { "biases" } else { "a tensor of another architecture" };
             return Err(ConfigError::Unsupported(format!("{what} ({})", shown(other))).into());
+        }
+        if let Some(other) = others.next() {
+            return Err(LoadError::Layer { name: shown(other), layers });
         }
         layout.places.iter().try_for_each(|place| self.at(place).map(|_| ()))?;
         self.head_is_tied(layout)

@@ -19,8 +19,16 @@ const REFUSED: [(&str, &str); 7] = [
     ("llama.embedding_scale", "scaled embeddings"),
 ];
 
+/// A number without which there is no model.
+fn size(header: &Header<'_>, key: &str) -> Result<Option<usize>, Refusal> {
+    match header.count(key)? {
+        Some(0) => Err(Refusal::Damaged(format!("its {key} is zero"))),
+        size => Ok(size),
+    }
+}
+
 fn needed(header: &Header<'_>, key: &str) -> Result<usize, Refusal> {
-    header.count(key)?.ok_or_else(|| Refusal::Damaged(format!("it does not say {key}")))
+    size(header, key)?.ok_or_else(|| Refusal::Damaged(format!("it does not say {key}")))
 }
 
 fn refuse_others(header: &Header<'_>) -> Result<(), Refusal> {
@@ -82,8 +90,8 @@ pub(super) fn config(header: &Header<'_>) -> Result<Config, Refusal> {
     refuse_others(header)?;
     let heads = needed(header, "llama.attention.head_count")?;
     let hidden = needed(header, "llama.embedding_length")?;
-    let head_dim = header.count("llama.attention.key_length")?;
-    let width = head_dim.unwrap_or(hidden / heads.max(1));
+    let head_dim = size(header, "llama.attention.key_length")?;
+    let width = head_dim.unwrap_or(hidden / heads);
     if header.count("llama.attention.value_length")?.is_some_and(|values| values != width) {
         return Err(ConfigError::Unsupported("values of another width than keys".to_owned()).into());
     }
@@ -97,7 +105,7 @@ pub(super) fn config(header: &Header<'_>) -> Result<Config, Refusal> {
         intermediate_size: needed(header, "llama.feed_forward_length")?,
         num_hidden_layers: needed(header, "llama.block_count")?,
         num_attention_heads: heads,
-        num_key_value_heads: header.count("llama.attention.head_count_kv")?,
+        num_key_value_heads: size(header, "llama.attention.head_count_kv")?,
         head_dim,
         vocab_size: *embedding.ok_or_else(|| Refusal::Damaged("it has no tensor token_embd.weight".to_owned()))?,
         rms_norm_eps: header.real("llama.attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5),

@@ -121,5 +121,13 @@ fn the_tensors_are_those_of_the_layout_and_none_beside_them() -> Tested {
         assert!(refused.as_ref().is_err_and(|message| message.contains(said) && message.contains(name)), "{refused:?}");
         weights.tensors.remove(name);
     }
+    // More layers than the configuration counts, which nothing else is wrong with.
+    let name = "model.layers.29.self_attn.q_proj.weight";
+    weights.add(name.to_owned(), stored(0..4, &[1]))?;
+    assert!(
+        matches!(weights.check(&layout), Err(LoadError::Layer { name: found, layers }) if found == name && layers == layout.layers.len())
+    );
+    weights.add("model.layers.29.self_attn.q_norm.weight".to_owned(), stored(0..4, &[1]))?;
+    assert!(matches!(weights.check(&layout), Err(LoadError::Config(_))));
     Ok(())
 }
