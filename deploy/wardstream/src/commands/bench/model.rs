@@ -23,12 +23,15 @@ const DROPOUT: f64 = 0.05;
 /// Measures what is named, or all that is quick; `--batch` chooses among what the model reads.
 ///
 /// # Errors
-/// Where a name is none of those known, there are no threads to be had, or the model cannot be written, loaded or adapted.
+/// Where the processor has no such instructions, there are no threads to be had, or the model cannot be written, loaded or adapted.
 pub fn run(asked: &BenchModel) -> anyhow::Result<ExitCode> {
-    for name in &asked.what {
-        ensure!(WHATS.contains(&name.as_str()), "there is no bench `{name}` of the model; there are {}", WHATS.join(", "));
+    let (wanted, training) = match named(asked) {
+        Ok(named) => named,
+        Err(error) => return Ok(output::failure(&error, output::WRONG_USAGE)),
+    };
+    if let Some(instructions) = wanted.settings.instructions {
+        ensure!(instructions.is_here(), "this processor has no {}", instructions.as_str());
     }
-    let (wanted, training) = (wanted(asked)?, training(asked)?);
     if is_asked(asked, "load") {
         process::forget_peak_rss();
         tell(&wanted.loading().context("could not measure loading")?)?;
@@ -49,12 +52,16 @@ fn is_asked(asked: &BenchModel, what: &str) -> bool {
     if asked.what.is_empty() { what != "train" } else { asked.what.iter().any(|name| name == what) }
 }
 
-fn instructions(asked: &BenchModel) -> anyhow::Result<Option<InstructionSet>> {
-    let named = asked.instructions.as_deref().map(str::parse::<InstructionSet>).transpose()?;
-    if let Some(instructions) = named {
-        ensure!(instructions.is_here(), "this processor has no {}", instructions.as_str());
+/// What the names of the command line mean; where one is none of those known, it was called wrongly.
+fn named(asked: &BenchModel) -> anyhow::Result<(Wanted, Option<Training>)> {
+    for name in &asked.what {
+        ensure!(WHATS.contains(&name.as_str()), "there is no bench `{name}` of the model; there are {}", WHATS.join(", "));
     }
-    Ok(named)
+    Ok((wanted(asked)?, training(asked)?))
+}
+
+fn instructions(asked: &BenchModel) -> anyhow::Result<Option<InstructionSet>> {
+    Ok(asked.instructions.as_deref().map(str::parse).transpose()?)
 }
 
 fn wanted(asked: &BenchModel) -> anyhow::Result<Wanted> {
@@ -107,4 +114,40 @@ fn training(asked: &BenchModel) -> anyhow::Result<Option<Training>> {
 fn tell(figure: &Figure) -> anyhow::Result<()> {
     output::line(serde_json::to_string(figure)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Bench, Cli, Command};
+
+    fn asked(words: &[&str]) -> anyhow::Result<BenchModel> {
+        match Cli::try_parse_from([&["wardstream", "bench", "model"][..], words].concat())?.command {
+            Command::Bench { what: Bench::Model(asked) } => Ok(asked),
+            _ => bail!("another command"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_wrong_usage() -> anyhow::Result<()> {
+        for words in [
+            &["zzz"][..],
+            &["--shape", "huge"],
+            &["prefill", "--batch", "0x5"],
+            &["prefill", "--precision", "int3"],
+            &["load", "--instructions", "sse"],
+            &["train", "--batch", "8x512mixed"],
+            &["train", "--loss", "half"],
+            &["train", "--lora", "0"],
+            &["train", "--model", "folder"],
+        ] {
+            assert_eq!(run(&asked(words)?)?, ExitCode::from(output::WRONG_USAGE), "{words:?}");
+        }
+        let (wanted, training) = named(&asked(&["prefill", "train", "--batch", "2x8"])?)?;
+        assert_eq!((wanted.batches.len(), training.map(|training| training.lessons.len())), (1, Some(1)));
+        Ok(())
+    }
 }

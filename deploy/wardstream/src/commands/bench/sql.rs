@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use warehouse::functions::trial::Trial;
 
 use super::{Figure, ROUNDS, median, process, rounded};
 use crate::cli::BenchSql;
+use crate::output;
 
 /// A question, by the name under which it is asked for and told.
 struct Question {
@@ -32,11 +33,12 @@ const LONG: Duration = Duration::from_secs(10);
 /// Measures the questions that are named, or all.
 ///
 /// # Errors
-/// Where a name is none or a question cannot be answered.
+/// Where a question cannot be answered.
 pub async fn run(wanted: &BenchSql) -> anyhow::Result<ExitCode> {
     let known: Vec<&str> = AGGREGATES.iter().map(|question| question.name).collect();
-    for name in &wanted.questions {
-        ensure!(known.contains(&name.as_str()), "there is no question `{name}`; there are {}", known.join(", "));
+    if let Some(name) = wanted.questions.iter().find(|name| !known.contains(&name.as_str())) {
+        let error = anyhow!("there is no question `{name}`; there are {}", known.join(", "));
+        return Ok(output::failure(&error, output::WRONG_USAGE));
     }
     let trial = Trial::of(wanted.rows).context("could not make the rows")?;
     let asked = |question: &&Question| wanted.questions.is_empty() || wanted.questions.iter().any(|name| name == question.name);
@@ -71,4 +73,16 @@ async fn measure(trial: &Trial, question: &Question, rows: usize) -> anyhow::Res
         ..Figure::new(question.what, 2)
     }
     .tell()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_that_nobody_knows_is_wrong_usage() -> anyhow::Result<()> {
+        let wanted = BenchSql { questions: vec!["auroc".to_owned(), "zzz".to_owned()], rows: 1 };
+        assert_eq!(run(&wanted).await?, ExitCode::from(output::WRONG_USAGE));
+        Ok(())
+    }
 }
