@@ -11,10 +11,10 @@ mod nested;
 mod patterns;
 mod percentiles;
 mod places;
+mod qualified;
 mod series;
 pub(crate) mod short;
 mod spans;
-mod types;
 
 use std::ops::ControlFlow;
 
@@ -64,7 +64,7 @@ impl VisitorMut for Spelling {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Cast { data_type, .. } = expr
-            && let Some(own) = types::by_own_name(data_type)
+            && let Some(own) = qualified::by_own_name(data_type)
         {
             *data_type = own;
         }

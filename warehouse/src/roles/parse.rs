@@ -245,7 +245,7 @@ mod tests {
         }
         assert_eq!(refused(&format!("SELECT 1 WHERE {}true", "NOT ".repeat(60))).0, "54001");
         assert_eq!(statements(&cases(40)).map(|statements| statements.len()).ok(), Some(1));
-        assert_eq!(refused(&format!("{} END END", cases(40))).0, "42601", "it is wrong, however deep it may be");
+        assert_eq!(refused(&format!("{})", cases(40))).0, "42601", "it is wrong, however deep it may be");
         let list = (0..50_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
         assert_eq!(statements(&format!("SELECT 1 WHERE 1 IN ({list})")).map(|statements| statements.len()).ok(), Some(1));
     }
