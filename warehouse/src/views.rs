@@ -107,7 +107,7 @@ views! {
     "scored_prompts" Once,
     "judged" Planned,
     "performance" Once,
-    "subgroup_performance" Planned,
+    "subgroup_performance" Once,
     "scored_by" Planned,
     "logits" Planned,
     "population" Once,
