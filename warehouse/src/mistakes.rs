@@ -98,9 +98,13 @@ impl From<Refusal> for QueryError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
     use super::*;
-    use crate::Format;
     use crate::store::tests::Ward;
+    use crate::{Format, Heap};
 
     /// What whoever asks is told, from texts and from Parquet alike.
     async fn mistake(ward: &Ward, sql: &str, at: &AsOf) -> String {
@@ -147,5 +151,34 @@ mod tests {
         let ward = Ward::empty().await;
         let shown = ward.warehouse.query_text("SHOW TABLES", &AsOf::default(), Format::Csv, Vec::new()).await.expect("answers");
         assert!(String::from_utf8(shown).expect("is text").contains("wardstream,public,labels,"));
+    }
+
+    /// What the threads of questions are said to hold, in bytes.
+    #[derive(Debug, Default)]
+    struct Told(AtomicUsize);
+
+    impl Heap for Told {
+        fn count_this_thread(&self) {}
+
+        fn held_bytes(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// A command's question would otherwise go on until the system has no memory left.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_question_that_holds_far_more_than_it_may_is_ended() {
+        let (ward, at) = (Ward::empty().await, AsOf::default());
+        let heap = Arc::new(Told::default());
+        let _guard = ward.warehouse.guarded(Arc::clone(&heap) as Arc<dyn Heap>);
+        let sql = "SELECT count(*) FROM range(1000000) AS a CROSS JOIN range(1000000) AS b WHERE a.value * b.value % 7 = 8";
+        let growing = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            heap.0.store(1 << 40, Ordering::Relaxed);
+        };
+        let asked = ward.warehouse.query_text(sql, &at, Format::Csv, Vec::new());
+        let (answered, ()) = tokio::join!(asked, growing);
+        let told = answered.expect_err("is ended").to_string();
+        assert!(told.starts_with("ERROR 53200: ") && told.contains("warehouse.memory_limit_mb"), "{told}");
     }
 }
