@@ -6,8 +6,8 @@ use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, S
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use datafusion::scalar::ScalarValue;
 
 use super::spans::{INTERVAL, Span, intervals, is_span, out_of_range, spans};
 
@@ -129,8 +129,6 @@ impl ScalarUDFImpl for OfSpans {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_for_all = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let made = self.of.of(&ColumnarValue::values_to_arrays(&call.args)?)?;
-        Ok(if is_for_all { ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?) } else { ColumnarValue::Array(made) })
+        make_scalar_function(|columns: &[ArrayRef]| self.of.of(columns), Vec::new())(&call.args)
     }
 }

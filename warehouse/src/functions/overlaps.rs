@@ -4,11 +4,11 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray as _, BooleanArray};
+use datafusion::arrow::array::{ArrayRef, AsArray as _, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use datafusion::scalar::ScalarValue;
 
 /// The function.
 pub(super) fn overlaps() -> ScalarUDF {
@@ -41,15 +41,17 @@ impl ScalarUDFImpl for Overlaps {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_for_all = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&call.args)?;
-        let [first, until, second, end] = arrays.as_slice() else { return exec_err!("overlaps of two periods") };
-        let [first, until] = [first, until].map(|array| array.as_primitive::<TimestampMicrosecondType>().iter());
-        let [second, end] = [second, end].map(|array| array.as_primitive::<TimestampMicrosecondType>().iter());
-        let periods = first.zip(until).zip(second.zip(end));
-        let found: BooleanArray = periods.map(|(one, other)| have_common(period(one)?, period(other)?)).collect();
-        Ok(if is_for_all { ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?) } else { ColumnarValue::Array(Arc::new(found)) })
+        make_scalar_function(found, Vec::new())(&call.args)
     }
+}
+
+/// Whether the two periods of each row have a moment in common.
+fn found(columns: &[ArrayRef]) -> Result<ArrayRef> {
+    let [first, until, second, end] = columns else { return exec_err!("overlaps of two periods") };
+    let [first, until] = [first, until].map(|array| array.as_primitive::<TimestampMicrosecondType>().iter());
+    let [second, end] = [second, end].map(|array| array.as_primitive::<TimestampMicrosecondType>().iter());
+    let periods = first.zip(until).zip(second.zip(end));
+    Ok(Arc::new(periods.map(|(one, other)| have_common(period(one)?, period(other)?)).collect::<BooleanArray>()))
 }
 
 /// The earlier of the two instants, and the later where both are known.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, Int32Array, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use datafusion::scalar::ScalarValue;
 use jiff::civil::Date;
 
 use crate::literal;
@@ -147,9 +147,7 @@ impl ScalarUDFImpl for Plain {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_for_all = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let made = self.of.of(&ColumnarValue::values_to_arrays(&call.args)?)?;
-        Ok(if is_for_all { ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?) } else { ColumnarValue::Array(made) })
+        make_scalar_function(|columns: &[ArrayRef]| self.of.of(columns), Vec::new())(&call.args)
     }
 }
 
